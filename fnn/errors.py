@@ -1,0 +1,151 @@
+"""One voice for complaints about shapes and values.
+
+Every message says who complains, what must hold, what came and, where there is a
+remedy, what to do. Shapes are checked always, since they are known under jit too;
+values only where they are known.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.numerics import concrete, is_floating
+from fnn.types import PyTree
+
+
+@contextlib.contextmanager
+def at(where: str) -> Iterator[None]:
+    """Put `where` in front of the message of an error."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        error.args = (f"{where}, {error.args[0] if error.args else ''}", *error.args[1:])
+        raise
+
+
+def check_floating(owner: Any, name: str, a: Any) -> None:
+    """Raise a TypeError unless `a` is an array of real floating-point numbers."""
+    if not isinstance(a, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+        hint = f"; convert it with jnp.asarray({name})" if isinstance(a, list | tuple) else ""
+        raise TypeError(f"{owner}: {name} must be an array, got {type(a).__name__}{hint}.")
+    if a.dtype.kind == "f" and not a.dtype.isnative:
+        raise TypeError(f"{owner}: {name} must be in native byte order, got {a.dtype.str}.")
+    if not is_floating(a):
+        remedy = "" if a.dtype.kind in "cOUS" else f"; convert it with {name}.astype('float32')"
+        raise TypeError(f"{owner}: {name} must be floating, got {a.dtype}{remedy}.")
+
+
+def check_batch(owner: Any, name: str, x: Any) -> None:
+    """Raise unless `x` is a floating-point batch: an axis of examples, then others."""
+    check_floating(owner, name, x)
+    if x.ndim < 2:
+        hint = f"; one example is {name}[None, :]" if x.ndim == 1 else ""
+        raise ValueError(
+            f"{owner}: {name} must have shape [B, ...], got {list(x.shape)}{hint}."
+        )
+
+
+def check_last_axis(owner: Any, name: str, x: Any, size: int) -> None:
+    """Raise unless `x` is a floating-point batch whose last axis has `size` entries."""
+    check_floating(owner, name, x)
+    if x.ndim < 2 or x.shape[-1] != size:
+        hint = f"; one example is {name}[None, :]" if x.shape == (size,) else ""
+        raise ValueError(
+            f"{owner}: {name} must have shape [B, ..., {size}], got {list(x.shape)}{hint}."
+        )
+
+
+def check_params(owner: Any, params: Any, **shapes: tuple[int, ...]) -> None:
+    """Raise unless `params` has floating arrays of these shapes under these names."""
+    for name, shape in shapes.items():
+        a = getattr(params, name, None)
+        if a is None:
+            raise TypeError(f"{owner}: params must have a field {name}, got {params!r:.80}.")
+        check_floating(owner, f"params.{name}", a)
+        if a.shape != shape:
+            raise ValueError(
+                f"{owner}: params.{name} must have shape {list(shape)}, got {list(a.shape)}."
+            )
+
+
+def check_shape(owner: Any, name: str, a: Any, shape: tuple[int, ...], hint: str = "") -> None:
+    """Raise a ValueError unless `a` has this shape."""
+    if tuple(a.shape) != tuple(shape):
+        raise ValueError(
+            f"{owner}: {name} must have shape {list(shape)}, got {list(a.shape)}{hint}."
+        )
+
+
+def check_number(
+    owner: str,
+    name: str,
+    value: Any,
+    low: float,
+    high: float = float("inf"),
+    *,
+    open_low: bool = False,
+    closed_high: bool = False,
+) -> None:
+    """Raise unless every known entry of `value` is finite and in [low, high)."""
+    known = concrete(value)
+    if known is None:
+        return
+    if known.dtype.kind not in "fiuV":
+        raise TypeError(f"{owner}: {name} must be a number, got {value!r}.")
+    known = known.astype(np.float64)
+    inside = known > low if open_low else known >= low
+    inside &= known <= high if closed_high else known < high
+    if not (np.isfinite(known) & inside).all():
+        span = f"{'(' if open_low else '['}{low}, {high}{']' if closed_high else ')'}"
+        raise ValueError(f"{owner}: {name} must be in {span}, got {value}.")
+
+
+def check_key(owner: Any, key: Any) -> None:
+    """Raise a TypeError unless `key` is one typed PRNG key."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape != ():
+            raise TypeError(f"{owner}: key must be one key, got an array of {key.shape}.")
+        return
+    got = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
+    raise TypeError(f"{owner}: key must be a typed key, got {got}; use jax.random.key(0).")
+
+
+def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str = "") -> None:
+    """Raise a ValueError for the entries of the known array `a` that are not `valid`."""
+    bad = np.argwhere(~np.asarray(valid))
+    if len(bad):
+        where = bad[0].tolist()
+        first = np.asarray(a)[tuple(where)]
+        place = where[0] if len(where) == 1 else where
+        raise ValueError(
+            f"{owner}: {name} must {must}, got {first} at index {place} "
+            f"({len(bad)} of {np.size(valid)} are wrong){hint}."
+        )
+
+
+def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
+    """Raise unless `tree` has the structure and the shapes of `like`; name the first path."""
+    got, want = _by_path(tree), _by_path(like)
+    for path, leaf in want.items():
+        if path not in got:
+            raise ValueError(f"{owner}: {name}{path} is missing; {like_name} has it.")
+        if np.shape(got[path]) != np.shape(leaf):
+            raise ValueError(
+                f"{owner}: {name}{path} must have shape {list(np.shape(leaf))} "
+                f"as in {like_name}, got {list(np.shape(got[path]))}."
+            )
+    for path in got:
+        if path not in want:
+            raise ValueError(f"{owner}: {name}{path} is unexpected; {like_name} has none.")
+    if jax.tree.structure(tree) != jax.tree.structure(like):
+        raise ValueError(f"{owner}: {name} must have the node types of {like_name}.")
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    """Every leaf by its written-out path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

@@ -1,0 +1,76 @@
+"""Initial weights.
+
+Each is a function (key, n_in, n_out) → w [n_in, n_out] with mean 0 and the variance
+
+    glorot   2 / (n_in + n_out)     keeps both passes level under tanh-like activations
+    he       2 / n_in               makes up for the half that a rectifier removes
+    lecun    1 / n_in               keeps the forward pass level under linear units
+
+drawn from a normal distribution or from U(−a, a), whose variance is a²/3.
+
+Sources: glorot: Glorot & Bengio (2010), AISTATS, eqs. 12 and 16. he: He, Zhang, Ren &
+Sun (2015), arXiv:1502.01852, eq. 10. lecun: LeCun, Bottou, Orr & Müller (1998),
+Efficient BackProp, section 4.6. orthogonal: Saxe, McClelland & Ganguli (2014),
+arXiv:1312.6120, section 3.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_key
+from fnn.types import Array, Key
+
+
+def glorot_uniform(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ U(−a, a) with a = √(6 / (n_in + n_out))."""
+    return _uniform(key, n_in, n_out, 2 / (n_in + n_out))
+
+
+def glorot_normal(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ N(0, 2 / (n_in + n_out))."""
+    return _normal(key, n_in, n_out, 2 / (n_in + n_out))
+
+
+def he_uniform(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ U(−a, a) with a = √(6 / n_in)."""
+    return _uniform(key, n_in, n_out, 2 / n_in)
+
+
+def he_normal(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ N(0, 2 / n_in)."""
+    return _normal(key, n_in, n_out, 2 / n_in)
+
+
+def lecun_uniform(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ U(−a, a) with a = √(3 / n_in)."""
+    return _uniform(key, n_in, n_out, 1 / n_in)
+
+
+def lecun_normal(key: Key, n_in: int, n_out: int) -> Array:
+    """w ~ N(0, 1 / n_in)."""
+    return _normal(key, n_in, n_out, 1 / n_in)
+
+
+def orthogonal(key: Key, n_in: int, n_out: int) -> Array:
+    """wᵀ w = I for n_in ≥ n_out, else w wᵀ = I; uniform among such matrices."""
+    check_key("orthogonal", key)
+    return jax.nn.initializers.orthogonal()(key, (n_in, n_out))
+
+
+def zeros(key: Key, n_in: int, n_out: int) -> Array:
+    """w = 0."""
+    check_key("zeros", key)
+    return jnp.zeros((n_in, n_out))
+
+
+def _uniform(key: Key, n_in: int, n_out: int, variance: float) -> Array:
+    """w ~ U(−a, a) with a²/3 = variance."""
+    check_key("uniform", key)
+    bound = (3 * variance) ** 0.5
+    return jax.random.uniform(key, (n_in, n_out), minval=-bound, maxval=bound)
+
+
+def _normal(key: Key, n_in: int, n_out: int, variance: float) -> Array:
+    """w ~ N(0, variance)."""
+    check_key("normal", key)
+    return variance**0.5 * jax.random.normal(key, (n_in, n_out))

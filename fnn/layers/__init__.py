@@ -1,0 +1,1 @@
+"""One block per file: leaves hold formulas, composites hold routes."""

@@ -1,0 +1,311 @@
+"""Elementwise activations: y = f(x), dx = dy f′(x).
+
+f and f′ stand side by side. The cache is y where f′ is a function of y, else x.
+
+    Identity       x                                f′ = 1
+    Sigmoid        1 / (1 + e⁻ˣ)                    f′ = y (1 − y)
+    Tanh           tanh x                           f′ = (1 − y)(1 + y)
+    ReLU           max(x, 0)                        f′ = 1 for y > 0, else 0
+    LeakyReLU      x for x > 0, else s x            f′ = 1 for y > 0, else s
+    ELU            x for x > 0, else α (eˣ − 1)     f′ = 1 for y > 0, else y + α
+    SELU           λ ELU(x), α = 1.673, λ = 1.051   f′ = λ for y > 0, else y + λ α
+    Softplus       log(1 + eˣ)                      f′ = 1 − e⁻ʸ
+    Softsign       x / (1 + |x|)                    f′ = (1 − |y|)²
+    GELU           x Φ(x)                           f′ = Φ(x) + x φ(x)
+      approximate  x (1 + tanh u) / 2               f′ = (1 + t + x (1 − t²) u′) / 2
+                   u = √(2/π) (x + 0.044715 x³)     u′ = √(2/π) (1 + 0.134145 x²), t = tanh u
+    SiLU           x σ(x)                           f′ = σ (1 + x (1 − σ))
+    Mish           x tanh(softplus x)               f′ = t + x σ(x) (1 − t²), t = tanh(softplus x)
+    HardTanh       min(max(x, −1), 1)               f′ = 1 for |y| < 1, else 0
+
+At a kink f′ is the value from the left: 0 for ReLU at 0, s for LeakyReLU; HardTanh has
+0 at ±1. f and f′ take their limits at ±∞ and are NaN at NaN. The arithmetic is at least
+float32.
+
+Sources: ELU: Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289, eq. 15. SELU:
+Klambauer, Unterthiner, Mayr & Hochreiter (2017), arXiv:1706.02515, eq. 2. GELU:
+Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU: Elfwing, Uchibe & Doya
+(2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019), arXiv:1908.08681, eq. 1.
+Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
+Ledger: act.backward, act.linear, act.linear-grad, act.sigmoid, act.sigmoid-grad, act.tanh,
+act.tanh-grad, act.relu, act.relu-grad, act.leaky-relu, act.leaky-relu-grad.
+"""
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_batch, check_number
+from fnn.layer import Layer
+from fnn.numerics import wide
+from fnn.types import Array
+
+FAR = 800.0  # beyond ±800 every sigmoid, tanh and Φ is at its limit, in float64 too
+
+
+class ElementwiseCache(NamedTuple):
+    """What backward needs of forward."""
+
+    a: Array  # y where f′ is a function of y, else x; [B, ...]
+
+
+@dataclass(frozen=True)
+class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
+    """y = f(x) for every entry.  x [B, ...] → y [B, ...]."""
+
+    of_y: ClassVar[bool] = True  # whether df takes y rather than x
+
+    @abc.abstractmethod
+    def f(self, x: Array) -> Array:
+        """y = f(x)."""
+
+    @abc.abstractmethod
+    def df(self, a: Array) -> Array:
+        """f′, as a function of y or, where `of_y` is False, of x."""
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def forward(self, params, x, *, key=None):
+        """y = f(x)."""
+        check_batch(self, "x", x)
+        y = self.f(jnp.asarray(x, wide(x.dtype))).astype(x.dtype)
+        return y, ElementwiseCache(y if self.of_y else x)
+
+    def backward(self, params, cache, dy):
+        """dx = dy f′."""
+        a = cache.a.astype(wide(dy.dtype))
+        return (), (dy * self.df(a)).astype(dy.dtype)
+
+
+@dataclass(frozen=True)
+class Identity(Layer[tuple[()], tuple[()]]):
+    """y = x."""
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def forward(self, params, x, *, key=None):
+        """y = x."""
+        return x, ()
+
+    def backward(self, params, cache, dy):
+        """dx = dy."""
+        return (), dy
+
+
+@dataclass(frozen=True)
+class Sigmoid(Elementwise):
+    """y = 1 / (1 + e⁻ˣ)."""
+
+    def f(self, x):
+        """σ(x)."""
+        return jax.nn.sigmoid(x)
+
+    def df(self, a):
+        """y (1 − y)."""
+        return a * (1 - a)
+
+
+@dataclass(frozen=True)
+class Tanh(Elementwise):
+    """y = tanh x."""
+
+    def f(self, x):
+        """tanh x."""
+        return jnp.tanh(x)
+
+    def df(self, a):
+        """1 − y²."""
+        return (1 - a) * (1 + a)
+
+
+@dataclass(frozen=True)
+class ReLU(Elementwise):
+    """y = max(x, 0)."""
+
+    def f(self, x):
+        """max(x, 0)."""
+        return jnp.maximum(x, 0)
+
+    def df(self, a):
+        """1 for y > 0, 0 for y = 0: the sign of y, which is never negative."""
+        return jnp.sign(a)
+
+
+@dataclass(frozen=True)
+class LeakyReLU(Elementwise):
+    """y = x for x > 0, else slope · x; 0 < slope ≤ 1."""
+
+    slope: float = 0.01
+
+    def __post_init__(self):
+        """Reject slopes for which y does not tell the sign of x."""
+        super().__post_init__()
+        check_number("LeakyReLU", "slope", self.slope, 0, 1, open_low=True, closed_high=True)
+
+    def f(self, x):
+        """x for x > 0, else s x."""
+        return jnp.where(x > 0, x, self.slope * x)
+
+    def df(self, a):
+        """1 for y > 0, else s."""
+        return piecewise(a, a > 0, 1.0, a <= 0, self.slope)
+
+
+@dataclass(frozen=True)
+class ELU(Elementwise):
+    """y = x for x > 0, else alpha (eˣ − 1); alpha > 0."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self):
+        """Reject an alpha for which y does not tell the sign of x."""
+        super().__post_init__()
+        check_number("ELU", "alpha", self.alpha, 0, open_low=True)
+
+    def f(self, x):
+        """x for x > 0, else α (eˣ − 1)."""
+        return jnp.where(x > 0, x, self.alpha * jnp.expm1(jnp.minimum(x, 0)))
+
+    def df(self, a):
+        """1 for y > 0, else y + α."""
+        return jnp.where(a > 0, 1, a + self.alpha)
+
+
+@dataclass(frozen=True)
+class SELU(Elementwise):
+    """y = λ x for x > 0, else λ α (eˣ − 1), with the constants of self-normalization."""
+
+    alpha: ClassVar[float] = 1.6732632423543772
+    scale: ClassVar[float] = 1.0507009873554805
+
+    def f(self, x):
+        """λ x for x > 0, else λ α (eˣ − 1)."""
+        negative = self.alpha * jnp.expm1(jnp.minimum(x, 0))
+        return self.scale * jnp.where(x > 0, x, negative)
+
+    def df(self, a):
+        """λ for y > 0, else y + λ α."""
+        return jnp.where(a > 0, self.scale, a + self.scale * self.alpha)
+
+
+@dataclass(frozen=True)
+class Softplus(Elementwise):
+    """y = log(1 + eˣ)."""
+
+    def f(self, x):
+        """log(1 + eˣ)."""
+        return jnp.logaddexp(x, 0.0)
+
+    def df(self, a):
+        """1 − e⁻ʸ, which is σ(x)."""
+        return -jnp.expm1(-a)
+
+
+@dataclass(frozen=True)
+class Softsign(Elementwise):
+    """y = x / (1 + |x|)."""
+
+    def f(self, x):
+        """x / (1 + |x|), and ±1 at ±∞."""
+        return jnp.where(jnp.isinf(x), jnp.sign(x), x / (1 + abs(x)))
+
+    def df(self, a):
+        """1 / (1 + |x|)² = (1 − |y|)²."""
+        return (1 - abs(a)) ** 2
+
+
+@dataclass(frozen=True)
+class GELU(Elementwise):
+    """y = x Φ(x), Φ the normal distribution function or its tanh approximation."""
+
+    approximate: bool = True
+    of_y: ClassVar[bool] = False
+
+    def f(self, x):
+        """x Φ(x)."""
+        return below(x) * self.parts(near(x))[0]
+
+    def df(self, a):
+        """Φ(x) + x Φ′(x)."""
+        x = near(a)
+        phi, dphi = self.parts(x)
+        return phi + x * dphi
+
+    def parts(self, x):
+        """Φ(x) and Φ′(x)."""
+        if not self.approximate:
+            density = jnp.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+            return jax.lax.erfc(-x / math.sqrt(2)) / 2, density
+        root = math.sqrt(2 / math.pi)
+        t = jnp.tanh(root * (x + 0.044715 * x**3))
+        return (1 + t) / 2, (1 - t**2) * root * (1 + 0.134145 * x**2) / 2
+
+
+@dataclass(frozen=True)
+class SiLU(Elementwise):
+    """y = x σ(x)."""
+
+    of_y: ClassVar[bool] = False
+
+    def f(self, x):
+        """x σ(x)."""
+        return below(x) * jax.nn.sigmoid(x)
+
+    def df(self, a):
+        """σ (1 + x (1 − σ))."""
+        x = near(a)
+        s = jax.nn.sigmoid(x)
+        return s * (1 + x * (1 - s))
+
+
+@dataclass(frozen=True)
+class Mish(Elementwise):
+    """y = x tanh(softplus x)."""
+
+    of_y: ClassVar[bool] = False
+
+    def f(self, x):
+        """x tanh(softplus x)."""
+        return below(x) * jnp.tanh(jnp.logaddexp(x, 0.0))
+
+    def df(self, a):
+        """t + x σ(x) (1 − t²), t = tanh(softplus x)."""
+        x = near(a)
+        t = jnp.tanh(jnp.logaddexp(x, 0.0))
+        return t + x * jax.nn.sigmoid(x) * (1 - t**2)
+
+
+@dataclass(frozen=True)
+class HardTanh(Elementwise):
+    """y = min(max(x, −1), 1)."""
+
+    def f(self, x):
+        """min(max(x, −1), 1)."""
+        return jnp.clip(x, -1, 1)
+
+    def df(self, a):
+        """1 for |y| < 1, else 0."""
+        return piecewise(a, abs(a) < 1, 1.0, abs(a) >= 1, 0.0)
+
+
+def piecewise(a: Array, first: Array, u: float, second: Array, v: float) -> Array:
+    """u where `first`, v where `second`, and a where neither holds: at NaN."""
+    return jnp.where(first, u, jnp.where(second, v, a))
+
+
+def near(x: Array) -> Array:
+    """x up to where f has reached its limits, so that 0 · ∞ cannot occur."""
+    return jnp.clip(x, -FAR, FAR)
+
+
+def below(x: Array) -> Array:
+    """x, from below cut where f is 0."""
+    return jnp.maximum(x, -FAR)

@@ -1,0 +1,70 @@
+"""Dropout: entries vanish at random in training.
+
+With a mask m of independent entries, P(m = 0) = rate, drawn anew at every call,
+
+    inverted    y = x m / (1 − rate)    dx = dy m / (1 − rate)    at test time y = x
+    standard    y = x m                 dx = dy m                 at test time y = (1 − rate) x
+
+so that in both the test-time output is the mean of the training output. `inference`
+turns the layer into its test-time form.
+
+Sources: standard: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR
+15, section 4, whose p is 1 − rate; inverted: section 10 of the same.
+Ledger: reg.dropout-inverted, reg.dropout-standard, reg.dropout-grad.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_batch, check_key, check_number
+from fnn.layer import Layer
+from fnn.types import Array
+
+
+class DropoutCache(NamedTuple):
+    """What backward needs of forward."""
+
+    kept: Array  # m as booleans, [B, ...]
+
+
+@dataclass(frozen=True)
+class Dropout(Layer[tuple[()], DropoutCache]):
+    """y = x m / (1 − rate), or y = x m.  x [B, ...] → y [B, ...]; needs a key.
+
+    `rate` in [0, 1) is the probability of dropping an entry.
+    """
+
+    rate: float
+    inverted: bool = True
+
+    def __post_init__(self):
+        """Reject what is no probability; at rate 1 nothing would be left to learn from."""
+        super().__post_init__()
+        check_number("Dropout", "rate", self.rate, 0, 1)
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def forward(self, params, x, *, key=None):
+        """y = x m / (1 − rate)."""
+        check_batch(self, "x", x)
+        if key is None:
+            raise ValueError(
+                f"{self}: forward needs a key; pass key=jax.random.key(0), "
+                "or evaluate the net that fnn.inference(net, params) returns."
+            )
+        check_key(self, key)
+        kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+        return self.masked(kept, x), DropoutCache(kept)
+
+    def backward(self, params, cache, dy):
+        """dx = dy m / (1 − rate), with the mask of forward."""
+        return (), self.masked(cache.kept, dy)
+
+    def masked(self, kept, a):
+        """a m / (1 − rate), or a m."""
+        return jnp.where(kept, a / (1 - self.rate) if self.inverted else a, 0)

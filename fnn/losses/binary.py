@@ -1,0 +1,102 @@
+"""Losses of independent yes-or-no predictions, summed over the outputs j.
+
+    BinaryCrossEntropy          −Σ t log y + (1 − t) log(1 − y)        dy = dl [−t/y + (1 − t)/(1 − y)]
+    SigmoidBinaryCrossEntropy   Σ log(1 + e^−|y|) + |y| q              dy = dl [σ(y) − t]
+                                q = 1 − t for y > 0, else t
+    Hinge                       Σ max(0, 1 − t y)                      dy = dl [−t for t y < 1, else 0]
+
+The first takes probabilities, the second logits: it is the first after a sigmoid, in a
+form that neither overflows nor cancels. Both take targets in [0, 1], Hinge targets −1
+and 1. With 0 log 0 = 0, a right and certain probability has loss 0; a wrong and certain
+one has loss ∞ and an infinite derivative.
+
+Sources: Hinton (1989), Artificial Intelligence 40, section 6; hinge: Cortes & Vapnik
+(1995), Machine Learning 20, section 3.
+Ledger: loss.bce, loss.bce-grad, loss.bce-logit-grad, loss.bce-stable, loss.domain.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.errors import check_known
+from fnn.losses.elementwise import Elementwise
+from fnn.numerics import concrete, times
+from fnn.targets import check_between, check_same_shape
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Elementwise):
+    """losses = −Σ_j t log y + (1 − t) log(1 − y).  y, target [B, ..., n] → losses [B, ...].
+
+    y holds probabilities; outside [0, 1] the loss is an error, NaN under jit.
+    """
+
+    def check(self, y, target):
+        """y and target must have one shape, and values in [0, 1]."""
+        check_same_shape(self, y, target)
+        check_between(self, "target", target, 0, 1)
+        check_between(self, "y", y, 0, 1, "; use SigmoidBinaryCrossEntropy for logits")
+
+    def known(self, y, t):
+        """NaN outside [0, 1]."""
+        valid = (y >= 0) & (y <= 1) & (t >= 0) & (t <= 1)
+        return jnp.where(valid, y, jnp.nan), jnp.where(valid, t, jnp.nan)
+
+    def f(self, y, t):
+        """−t log y − (1 − t) log(1 − y)."""
+        return -times(t, jnp.log(y)) - times(1 - t, jnp.log1p(-y))
+
+    def df(self, y, t):
+        """−t/y + (1 − t)/(1 − y)."""
+        return times(1 - t, 1 / (1 - y)) - times(t, 1 / y)
+
+
+@dataclass(frozen=True)
+class SigmoidBinaryCrossEntropy(Elementwise):
+    """BinaryCrossEntropy of σ(y).  y (logits), target [B, ..., n] → losses [B, ...]."""
+
+    def check(self, y, target):
+        """Target must have the shape of y, and values in [0, 1]."""
+        check_same_shape(self, y, target)
+        check_between(self, "target", target, 0, 1)
+
+    def known(self, y, t):
+        """NaN where t is outside [0, 1]."""
+        return y, jnp.where((t >= 0) & (t <= 1), t, jnp.nan)
+
+    def f(self, y, t):
+        """log(1 + e^−|y|) + |y| q."""
+        return jnp.log1p(jnp.exp(-abs(y))) + times(jnp.where(y > 0, 1 - t, t), abs(y))
+
+    def df(self, y, t):
+        """σ(y) − t."""
+        return jax.nn.sigmoid(y) - t
+
+
+@dataclass(frozen=True)
+class Hinge(Elementwise):
+    """losses = Σ_j max(0, 1 − t y).  y, target [B, ..., n] → losses [B, ...], t = ±1."""
+
+    def check(self, y, target):
+        """Target must have the shape of y, and be −1 or 1."""
+        check_same_shape(self, y, target)
+        known = concrete(target)
+        if known is not None:
+            hint = "; write 2 * target - 1 for targets 0 and 1"
+            check_known(self, "target", known, np.abs(known) == 1, "be -1 or 1", hint)
+
+    def known(self, y, t):
+        """NaN where t is neither −1 nor 1."""
+        return y, jnp.where(abs(t) == 1, t, jnp.nan)
+
+    def f(self, y, t):
+        """max(0, 1 − t y)."""
+        return jnp.maximum(0, 1 - t * y)
+
+    def df(self, y, t):
+        """−t where t y < 1, 0 elsewhere, NaN at NaN."""
+        margin = t * y
+        return jnp.where(margin < 1, -t, jnp.where(margin >= 1, 0, margin))

@@ -1,0 +1,169 @@
+"""Cross-entropy of one class among C, on probabilities or on logits.
+
+With targets t, rows of probabilities (for a label k: t_k = 1, elsewhere 0), smoothed to
+t ← (1 − ε) t + ε / C,
+
+    CrossEntropy           −Σ_k t_k log y_k                         dy = −dl t / y
+    SoftmaxCrossEntropy    log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)   dy = dl (p − t)
+                           m = max_j y_j                            p = softmax(y)
+
+The second is the first after a softmax, in a form that neither overflows nor cancels;
+p is rebuilt in backward from m and the logarithm. With 0 log 0 = 0 a class that cannot
+be, y_k = −∞ with t_k = 0, costs nothing and gets the derivative 0.
+
+Under jit, where values are not known, a label outside [0, C) or a row that is no
+distribution makes its loss and its row of dy NaN.
+
+Sources: Bridle (1990), NIPS 2, eqs. 7 and 8; smoothing: Szegedy, Vanhoucke, Ioffe, Shlens &
+Wojna (2016), arXiv:1512.00567, section 7.
+Ledger: loss.cce, loss.cce-index, loss.cce-grad, loss.softmax-cce-grad, loss.cce-stable.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from fnn.errors import check_number
+from fnn.loss import Loss, spread
+from fnn.numerics import concrete, times, wide
+from fnn.targets import are_labels, check_between, check_classes, valid_classes
+from fnn.types import Array
+
+
+@dataclass(frozen=True)
+class Categorical(Loss[Any], abc.ABC):
+    """What both forms share: the target, its smoothing, labels to ignore.
+
+    Rows whose label is `ignore_label` have loss 0, gradient 0 and no weight in a mean.
+    """
+
+    label_smoothing: float = 0.0  # ε
+    ignore_label: int | None = None
+
+    def __post_init__(self):
+        """Reject a smoothing with which the right class is not the likeliest."""
+        super().__post_init__()
+        check_number(type(self).__name__, "label_smoothing", self.label_smoothing, 0, 1)
+
+    def check(self, y, target):
+        """Target must hold labels [B, ...] or probabilities [B, ..., C]."""
+        check_classes(self, y, target, self.ignore_label)
+        if self.ignore_label is not None and are_labels(y, target):
+            known = concrete(target)
+            if known is not None and known.size and (known == self.ignore_label).all():
+                raise ValueError(f"{self}: every label is ignored, nothing is left to average.")
+
+    def counted(self, target):
+        """Where the label is not the one to ignore."""
+        return None if self.ignore_label is None else target != self.ignore_label
+
+    def ignored(self, y: Array, target: Array) -> Array | bool:
+        """Where the label is the one to ignore; False for rows of probabilities."""
+        if self.ignore_label is None or not are_labels(y, target):
+            return False
+        return target == self.ignore_label
+
+    def finish(self, losses: Array, valid: Array, ignored: Array | bool) -> Array:
+        """The losses, NaN where the target is not valid, 0 where it is ignored."""
+        return jnp.where(ignored, 0, jnp.where(valid, losses, jnp.nan))
+
+    def expected(self, target: Array, a: Array) -> Array:
+        """Σ_k t_k a_k, with the smoothed t."""
+        if are_labels(a, target):
+            k = jnp.clip(target, 0, a.shape[-1] - 1)
+            mean = jnp.take_along_axis(a, k[..., None], -1)[..., 0]
+        else:
+            mean = times(target.astype(a.dtype), a).sum(-1)
+        if self.label_smoothing == 0:
+            return mean
+        return (1 - self.label_smoothing) * mean + self.label_smoothing * a.mean(-1)
+
+    def rows(self, target: Array, y: Array) -> Array:
+        """The smoothed t, [B, ..., C]."""
+        t = target
+        if are_labels(y, target):
+            t = target[..., None] == jnp.arange(y.shape[-1], dtype=target.dtype)
+        t = t.astype(wide(y.dtype))
+        if self.label_smoothing == 0:
+            return t
+        return (1 - self.label_smoothing) * t + self.label_smoothing / y.shape[-1]
+
+
+class CrossEntropyCache(NamedTuple):
+    """What backward needs of forward."""
+
+    y: Array  # probabilities, [B, ..., C]
+    target: Array  # [B, ...] or [B, ..., C]
+    valid: Array  # whether the loss is defined, [B, ...]
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Categorical):
+    """losses = −Σ_k t_k log y_k.  y [B, ..., C] probabilities → losses [B, ...].
+
+    target: labels [B, ...] or rows of probabilities [B, ..., C]. Outside [0, 1] y is an
+    error, NaN under jit; a zero probability of what happens has loss ∞.
+    """
+
+    def check(self, y, target):
+        """y must hold probabilities."""
+        super().check(y, target)
+        check_between(self, "y", y, 0, 1, "; use SoftmaxCrossEntropy for logits")
+
+    def forward(self, y, target):
+        """−Σ_k t_k log y_k."""
+        self.check(y, target)
+        target = jnp.asarray(target)
+        ignored = self.ignored(y, target)
+        valid = (valid_classes(y, target) | ignored) & ((y >= 0) & (y <= 1)).all(-1)
+        losses = -self.expected(target, jnp.log(jnp.asarray(y, wide(y.dtype))))
+        return self.finish(losses, valid, ignored), CrossEntropyCache(y, target, valid)
+
+    def backward(self, cache, dl):
+        """−dl t / y."""
+        y, target, valid = cache
+        dl = jnp.where(self.ignored(y, target), 0, dl)
+        t = self.rows(target, y)
+        d = jnp.where(valid[..., None], -times(t, 1 / jnp.asarray(y, t.dtype)), jnp.nan)
+        return spread(dl, d).astype(y.dtype)
+
+
+class SoftmaxCrossEntropyCache(NamedTuple):
+    """What backward needs of forward."""
+
+    y: Array  # logits, [B, ..., C]
+    target: Array  # [B, ...] or [B, ..., C]
+    valid: Array  # whether the loss is defined, [B, ...]
+    m: Array  # the largest logit, [B, ..., 1]
+    log_sum: Array  # log Σ_j exp(y_j − m), [B, ..., 1]
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Categorical):
+    """losses = −Σ_k t_k log softmax_k(y).  y [B, ..., C] logits → losses [B, ...].
+
+    target: labels [B, ...] or rows of probabilities [B, ..., C].
+    """
+
+    def forward(self, y, target):
+        """log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)."""
+        self.check(y, target)
+        target = jnp.asarray(target)
+        ignored = self.ignored(y, target)
+        valid = valid_classes(y, target) | ignored
+        z = jnp.asarray(y, wide(y.dtype))
+        m = z.max(-1, keepdims=True)
+        log_sum = jnp.log(jnp.exp(z - m).sum(-1, keepdims=True))
+        losses = log_sum[..., 0] - self.expected(target, z - m)
+        cache = SoftmaxCrossEntropyCache(y, target, valid, m, log_sum)
+        return self.finish(losses, valid, ignored), cache
+
+    def backward(self, cache, dl):
+        """dl (p − t)."""
+        y, target, valid, m, log_sum = cache
+        dl = jnp.where(self.ignored(y, target), 0, dl)
+        p = jnp.exp(jnp.asarray(y, m.dtype) - m - log_sum)
+        d = jnp.where(valid[..., None], p - self.rows(target, y), jnp.nan)
+        return spread(dl, d).astype(y.dtype)

@@ -1,0 +1,24 @@
+"""Metrics: functions (y, target) → one number per prediction, for `fit`."""
+
+import jax.numpy as jnp
+
+from fnn.targets import are_labels, check_classes, valid_classes
+from fnn.types import Array
+
+
+def accuracy(y: Array, target: Array) -> Array:
+    """1 where the largest entry of y is the right class, else 0.
+
+    y [B, ..., C]; target labels [B, ...] or rows [B, ..., C] → [B, ...]. NaN for rows of
+    y with a NaN, and for targets that are no class.
+
+    Raises:
+        ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values
+            of the target are not checked.
+    """
+    y, target = jnp.asarray(y), jnp.asarray(target)
+    check_classes("accuracy", y, target, values=False)
+    label = target if are_labels(y, target) else target.argmax(-1)
+    right = (y.argmax(-1) == label).astype(jnp.result_type(float))
+    defined = valid_classes(y, target) & ~jnp.isnan(y).any(-1)
+    return jnp.where(defined, right, jnp.nan)

@@ -1,0 +1,57 @@
+"""The multilayer perceptron, as a Serial of Dense layers and activations.
+
+    y = f_L( ... f_1(x w_1 + b_1) ... w_L + b_L)
+
+Ledger: fwd.network, fwd.relu-relu-sigmoid, model.mlp, fwd.param-count.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fnn.initializers import glorot_uniform, he_normal
+from fnn.layer import Layer
+from fnn.layers.activations import ELU, GELU, Identity, LeakyReLU, Mish, ReLU, SiLU
+from fnn.layers.dense import Dense
+from fnn.layers.dropout import Dropout
+from fnn.layers.serial import Serial
+from fnn.types import Array, Key
+
+RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Mish)
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: Layer[Any, Any] = ReLU(),
+    output: Layer[Any, Any] = Identity(),
+    dropout: float = 0.0,
+    w_init: Callable[[Key, int, int], Array] | None = None,
+) -> Serial:
+    """Dense layers of these sizes, inputs first, with an activation after each.
+
+    Args:
+        sizes: n_0, n_1, ..., n_L; at least two.
+        activation: after every hidden layer.
+        output: after the last layer; Identity adds no layer.
+        dropout: the rate of a Dropout after every hidden activation; 0 adds no layer.
+        w_init: draws the weights; default he_normal in front of the ReLU family (ReLU,
+            LeakyReLU, ELU, GELU, SiLU, Mish), glorot_uniform elsewhere.
+
+    Raises:
+        ValueError: for fewer than two sizes, or one below 1, by its position.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"mlp: sizes must be n_0, ..., n_L, at least two, got {list(sizes)}.")
+    layers: list[Layer[Any, Any]] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        after = output if last else activation
+        default = he_normal if isinstance(after, RECTIFIERS) else glorot_uniform
+        try:
+            layers.append(Dense(n_in, n_out, w_init or default))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"mlp: sizes {list(sizes)}, layer {i}: {error}") from None
+        if not (last and after == Identity()):
+            layers.append(after)
+        if dropout and not last:
+            layers.append(Dropout(dropout))
+    return Serial(*layers)

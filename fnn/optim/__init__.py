@@ -1,0 +1,1 @@
+"""Optimizers as data: one per file, on one contract."""

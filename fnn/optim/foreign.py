@@ -1,0 +1,43 @@
+"""Foreign: somebody else's optimizer, a pair of functions, among ours.
+
+optax's transformations are functions, not data: static, told apart by identity. One
+object traces once; a rebuilt one is another.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fnn.optim.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Foreign(Optimizer[Any]):
+    """update = update_fn(grads, state, params), from an init and an update function."""
+
+    init_fn: Callable[..., Any] = field(metadata={"static": True})
+    update_fn: Callable[..., Any] = field(metadata={"static": True})
+
+    def init(self, params):
+        """The other optimizer's state."""
+        return self.init_fn(params)
+
+    def update(self, grads, state, params=None):
+        """The other optimizer's update."""
+        return self.update_fn(grads, state, params)
+
+
+def as_optimizer(owner: str, optimizer: Any) -> Optimizer[Any]:
+    """`optimizer` itself, or a Foreign around another library's init and update.
+
+    Raises a TypeError for what is neither.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    init, update = getattr(optimizer, "init", None), getattr(optimizer, "update", None)
+    if isinstance(optimizer, type) or not (callable(init) and callable(update)):
+        remedy = f"; build it: {optimizer.__name__}(...)" if isinstance(optimizer, type) else ""
+        raise TypeError(
+            f"{owner}: the optimizer must have init and update, got {optimizer!r:.60}{remedy}."
+        )
+    return Foreign(init, update)

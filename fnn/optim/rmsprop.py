@@ -1,0 +1,53 @@
+"""RMSProp: steps scaled by the root of a running mean of squared gradients.
+
+    v ← ρ v + (1 − ρ) g²        update = −η g / (√v + ε)
+
+Source: Tieleman & Hinton (2012), COURSERA: Neural Networks for Machine Learning, lecture 6.5.
+Ledger: opt.rmsprop.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fnn.errors import check_number
+from fnn.numerics import ratio
+from fnn.optim.optimizer import Optimizer, leafwise, zeros
+from fnn.types import Array, PyTree
+
+
+class RMSPropState(NamedTuple):
+    """What RMSProp remembers between steps."""
+
+    v: PyTree  # mean of g², like params, at least float32
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer[RMSPropState]):
+    """update = −η g / (√v + ε), v ← ρ v + (1 − ρ) g²."""
+
+    learning_rate: float | Array = 1e-3  # η
+    rho: float | Array = 0.9  # ρ
+    eps: float | Array = 1e-8  # ε
+
+    def __post_init__(self):
+        """Reject hyperparameters with which the formula means nothing."""
+        check_number("RMSProp", "learning_rate", self.learning_rate, 0, open_low=True)
+        check_number("RMSProp", "rho", self.rho, 0, 1)
+        check_number("RMSProp", "eps", self.eps, 0)
+
+    def init(self, params):
+        """v = 0."""
+        return RMSPropState(v=zeros(params))
+
+    def update(self, grads, state, params=None):
+        """v ← ρ v + (1 − ρ) g², then −η g / (√v + ε)."""
+
+        def leaf(g, v):
+            o = self.numbers(v.dtype)
+            v = o.rho * v + (1 - o.rho) * g**2
+            return -o.learning_rate * ratio(g, jnp.sqrt(v) + o.eps), v
+
+        updates, v = leafwise(self, leaf, grads, state.v)
+        return updates, RMSPropState(v)

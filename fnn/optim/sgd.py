@@ -1,0 +1,35 @@
+"""SGD: gradient descent, on whatever batch the gradient is of.
+
+    update = −η g
+
+Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; Cauchy (1847) for the whole set.
+Ledger: opt.gd, opt.sgd, nt.learning-rate.
+"""
+
+from dataclasses import dataclass
+
+from fnn.errors import check_number
+from fnn.optim.optimizer import Optimizer, leafwise
+from fnn.types import Array
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer[tuple[()]]):
+    """update = −η g."""
+
+    learning_rate: float | Array  # η
+
+    def __post_init__(self):
+        """Reject a rate that climbs."""
+        check_number("SGD", "learning_rate", self.learning_rate, 0, open_low=True)
+
+    def init(self, params):
+        """Nothing to remember."""
+        return ()
+
+    def update(self, grads, state, params=None):
+        """−η g."""
+        (updates,) = leafwise(
+            self, lambda g: (-self.numbers(g.dtype).learning_rate * g,), grads
+        )
+        return updates, ()

@@ -1,0 +1,77 @@
+"""Squared norm of every example's gradient, in one backward pass.
+
+The gradient of example b is that of its own loss L_b, the weighted mean of its own
+predictions, whatever the batch: what value_and_grad gives for a batch of this example.
+For a dense layer applied at T positions, with inputs a_t and δ_t = ∂L_b/∂y_t,
+
+    ‖∂L_b/∂w‖² + ‖∂L_b/∂b‖² = ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖²
+                            = Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s)
+
+The second form needs no gradient; it is the cheaper one while 2 T² < n_in n_out.
+
+Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
+Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import rule
+from fnn.layers.dense import Dense
+from fnn.numerics import wide
+from fnn.types import Array, PyTree
+
+
+@rule
+def example_norms(layer, params, cache, dy):
+    """Any layer: one backward per example, then its squared norm [B].
+
+    Raises NotImplementedError for a layer that mixes examples.
+    """
+    if layer.mixes_examples:
+        raise NotImplementedError(
+            f"{layer}: example_norms has no meaning where a row of y depends on other rows."
+        )
+
+    def grads_of(cache, dy):
+        one = jax.tree.map(lambda c: c[None], cache)
+        return layer.backward(params, one, dy[None])[0]
+
+    norms = jnp.zeros(len(dy), wide(dy.dtype))
+    for g in jax.tree.leaves(jax.vmap(grads_of)(cache, dy)):
+        norms += square_sum(g).astype(norms.dtype)
+    _, dx = layer.backward(params, cache, dy)
+    return norms, dx
+
+
+example_norms.per_example = True
+
+
+@example_norms.register(Dense)
+def _(layer, params, cache, dy):
+    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s): no example's gradient is ever formed."""
+    dtype = wide(dy.dtype)
+    a = cache.x.reshape(len(dy), -1, layer.n_in).astype(dtype)
+    d = dy.reshape(len(dy), -1, layer.n_out).astype(dtype)
+    n = a.shape[1]
+    if n == 1:
+        norms = (square_sum(a) + 1) * square_sum(d)
+    elif 2 * n**2 < layer.n_in * layer.n_out:
+        norms = ((a @ a.mT + 1) * (d @ d.mT)).sum((1, 2))
+    else:
+        norms = square_sum(a.mT @ d) + square_sum(d.sum(1))
+    _, dx = layer.backward(params, cache, dy)
+    return norms, dx
+
+
+def square_sum(g: Array) -> Array:
+    """‖g_b‖² of every example: [B, ...] → [B], summed in at least float32."""
+    return (g.astype(wide(g.dtype)) ** 2).sum(tuple(range(1, g.ndim)))
+
+
+def total(norms: PyTree) -> Array:
+    """The squared norms of the whole gradients, [B]: leaves and Repeat's axes summed."""
+    leaves = [n.sum(tuple(range(n.ndim - 1))) for n in jax.tree.leaves(norms)]
+    return functools.reduce(jnp.add, leaves)

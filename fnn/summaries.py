@@ -1,0 +1,57 @@
+"""The table of a net: every leaf with its output shape and number of parameters."""
+
+from typing import Any
+
+import jax
+
+from fnn.layer import Composite, Layer, rule
+from fnn.layers.repeat import Repeat
+from fnn.types import PyTree, Static
+
+
+@rule
+def described(layer, params, cache, dy):
+    """Any leaf: itself, its params and y, as the shapes that jax.eval_shape makes of them."""
+    _, dx = layer.backward(params, cache, dy)
+    return (Static(layer), params, dy), dx
+
+
+def summary(net: Layer[Any, Any], params: PyTree, x: PyTree) -> str:
+    """A table of path, layer, shape of y and number of parameters, for print.
+
+    Nothing is computed: params and x may be arrays or `jax.ShapeDtypeStruct`s, as from
+    jax.eval_shape(net.init, key). A block under Repeat stands once, as n × its shape.
+    """
+
+    def fold(params, x):
+        y, cache = net.forward(params, x, key=jax.random.key(0))
+        return described(net, params, cache, y)[0]
+
+    rows = list(_rows(net, jax.eval_shape(fold, params, x), (), 0))
+    total = sum(p.size for p in jax.tree.leaves(params))
+    table = [("path", "layer", "y", "parameters"), *rows, ("", "total", "", f"{total:,}")]
+    widths = [max(len(row[i]) for row in table) for i in range(4)]
+    lines = [
+        f"{p:<{widths[0]}}  {f:<{widths[1]}}  {y:<{widths[2]}}  {n:>{widths[3]}}".rstrip()
+        for p, f, y, n in table
+    ]
+    rule_line = "─" * max(map(len, lines))
+    return "\n".join([lines[0], rule_line, *lines[1:-1], rule_line, lines[-1]])
+
+
+def _rows(net, result, path, depth):
+    """One row per leaf; `depth` counts the Repeats around it."""
+    if not isinstance(net, Composite):
+        _, params, y = result
+        shapes = [_shape(a, depth) for a in jax.tree.leaves(y)]
+        size = sum(p.size for p in jax.tree.leaves(params))
+        yield ".".join(map(str, path)), repr(net), ", ".join(shapes), f"{size:,}"
+        return
+    for i, (layer, part) in enumerate(zip(net.children, result, strict=True)):
+        yield from _rows(layer, part, (*path, i), depth + isinstance(net, Repeat))
+
+
+def _shape(y, depth):
+    """The shape of y, with the leading axes of Repeats set apart."""
+    times = "".join(f"{n} × " for n in y.shape[:depth])
+    return f"{times}{list(y.shape[depth:])}"

@@ -1,0 +1,124 @@
+"""What a target must look like: like y, or class labels, or rows of probabilities.
+
+Wrong shapes and dtypes raise always. Wrong values raise where they are known; under jit
+`valid_classes` tells which rows to poison with NaN.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.errors import check_floating, check_known, check_shape
+from fnn.numerics import concrete, is_floating
+from fnn.types import Array
+
+
+def check_prediction(owner: Any, y: Any, target: Any) -> None:
+    """Raise unless y is a floating array, and target an array of real numbers."""
+    check_floating(owner, "y", y)
+    if y.ndim == 0:
+        raise ValueError(f"{owner}: y must have shape [B, ...], got [].")
+    if not hasattr(target, "dtype"):
+        raise TypeError(f"{owner}: target must be an array, got {type(target).__name__}.")
+    if jnp.issubdtype(target.dtype, jnp.complexfloating) or target.dtype.kind in "OUS":
+        raise TypeError(f"{owner}: target must hold real numbers, got {target.dtype}.")
+
+
+def check_same_shape(owner: Any, y: Any, target: Any) -> None:
+    """Raise unless target has exactly the shape of y: nothing is broadcast."""
+    check_prediction(owner, y, target)
+    hint = ""
+    if tuple(y.shape) == (*target.shape, 1):
+        hint = "; write target[:, None] or y[:, 0]" if target.ndim == 1 else ""
+    elif tuple(target.shape) == (*y.shape, 1):
+        hint = "; write target[..., 0]"
+    check_shape(owner, "target", target, y.shape, f" (the shape of y){hint}")
+
+
+def check_between(
+    owner: Any, name: str, a: Any, low: float, high: float, hint: str = ""
+) -> None:
+    """Raise unless every known entry of a is in [low, high]."""
+    known = concrete(a)
+    if known is not None:
+        known = np.asarray(known, np.float64)
+        with np.errstate(invalid="ignore"):
+            valid = (known >= low) & (known <= high)
+        check_known(owner, name, known, valid, f"be in [{low:g}, {high:g}]", hint)
+
+
+def are_labels(y: Any, target: Any) -> bool:
+    """Whether target holds class labels rather than rows of probabilities."""
+    return target.ndim == y.ndim - 1
+
+
+def check_classes(
+    owner: Any, y: Any, target: Any, ignore_label: int | None = None, *, values: bool = True
+) -> None:
+    """Raise unless target holds labels [B, ...] or probabilities [B, ..., C] for y."""
+    check_prediction(owner, y, target)
+    if y.ndim < 2 or y.shape[-1] < 2:
+        hint = "; use SigmoidBinaryCrossEntropy for one logit" if y.shape[-1:] == (1,) else ""
+        raise ValueError(
+            f"{owner}: y must have at least 2 classes in its last axis, shape [B, ..., C], "
+            f"got {list(y.shape)}{hint}."
+        )
+    if tuple(target.shape) not in (tuple(y.shape[:-1]), tuple(y.shape)):
+        raise ValueError(
+            f"{owner}: target must have shape {list(y.shape[:-1])} (labels) or "
+            f"{list(y.shape)} (probabilities), got {list(target.shape)}."
+        )
+    labels = are_labels(y, target)
+    if labels and not jnp.issubdtype(target.dtype, jnp.integer):
+        raise TypeError(
+            f"{owner}: labels must be integers, got {target.dtype}; "
+            "write target.astype(int), or give rows of probabilities in y's shape."
+        )
+    if not labels and not is_floating(target):
+        raise TypeError(
+            f"{owner}: a target of y's shape must hold floating probabilities, got "
+            f"{target.dtype}; write target.astype('float32'), or give labels "
+            "(target.argmax(-1))."
+        )
+    if values and labels:
+        _check_labels(owner, target, y.shape[-1], ignore_label)
+    elif values:
+        _check_rows(owner, target)
+
+
+def _check_labels(owner: Any, target: Any, n: int, ignore_label: int | None) -> None:
+    """Raise unless every known label is from 0 to n − 1, or ignore_label."""
+    known = concrete(target)
+    if known is not None:
+        valid = (known >= 0) & (known < n)
+        hint = "; labels start at 0"
+        if ignore_label is not None:
+            valid |= known == ignore_label
+        if ((known < 0) & ~valid).any():
+            hint = f"; ignore_label={known[(known < 0) & ~valid][0]} leaves such rows out"
+        check_known(owner, "target", known, valid, f"hold labels in [0, {n})", hint)
+
+
+def _check_rows(owner: Any, target: Any) -> None:
+    """Raise unless every known row of target is a distribution."""
+    known = concrete(target)
+    if known is not None:
+        check_between(owner, "target", known, 0, 1)
+        sums = np.asarray(known, np.float64).sum(-1)
+        valid = abs(sums - 1) <= tolerance(target.dtype)
+        check_known(owner, "the sum of a target row", sums, valid, "be 1")
+
+
+def tolerance(dtype: Any) -> float:
+    """How far from 1 a row of probabilities of this dtype may sum."""
+    return max(1e-6, float(jnp.finfo(dtype).eps))
+
+
+def valid_classes(y: Array, target: Array) -> Array:
+    """Where target is a label or a row of probabilities, [B, ...]."""
+    if are_labels(y, target):
+        return (target >= 0) & (target < y.shape[-1])
+    sums = target.astype(jnp.promote_types(target.dtype, jnp.float32)).sum(-1)
+    one = abs(sums - 1) <= tolerance(target.dtype)
+    return one & ((target >= 0) & (target <= 1)).all(-1)

@@ -1,0 +1,134 @@
+"""Names and node types for the values that flow through fnn.
+
+Three kinds of record, told apart by what JAX's transformations see in them:
+
+    Record       all fields static: what decides a function (layers, losses)
+    Data         fields are leaves: what steers training (optimizers, schedules)
+    Static(v)    one static value inside a tree of arrays (a shape in a cache)
+"""
+
+import functools
+import math
+import operator
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array: TypeAlias = jax.Array
+Key: TypeAlias = jax.Array  # a typed PRNG key, from jax.random.key
+PyTree: TypeAlias = Any  # nested tuples, lists, dicts and NamedTuples of arrays
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frozen record of Python values, compared by value, static under JAX.
+
+    A field annotated `int`, `float` or `bool` holds just that: numpy scalars become
+    Python's, a bool is no number, 2.5 is no int, NaN is no float, arrays and lists are
+    refused. A numpy scalar would otherwise lend its dtype to the results.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make every subclass static under JAX's transformations."""
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a class whose equality would ignore its fields."""
+        if "__dataclass_params__" not in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__}: write @dataclass(frozen=True) above the class; "
+                "without it two different records compare equal."
+            )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Turn every field into a plain Python value, or refuse it."""
+        for f in fields(self):
+            value = _plain(f"{type(self).__name__}: {f.name}", f.type, getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+
+
+@dataclass(frozen=True)
+class Static(Record):
+    """A static value inside a tree of arrays: jit and scan leave it as it is."""
+
+    value: Any
+
+
+def _plain(name: str, kind: Any, value: Any) -> Any:
+    """`value` as a Python value of the annotated `kind`."""
+    kind = getattr(kind, "__name__", kind)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, jax.Array | np.ndarray | list | dict | set):
+        raise TypeError(f"{name} must be a Python value, got {type(value).__name__}.")
+    if kind in ("int", "float") and isinstance(value, bool | str | None):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if kind == "bool" and not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    if kind == "int":
+        return integer(name, value)
+    if kind == "float":
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}.")
+    return value
+
+
+def integer(name: str, value: Any) -> int:
+    """`value` as an int; 3.0 is one, 2.5 is not."""
+    try:
+        return int(value) if value.is_integer() else operator.index(value)
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A frozen record whose fields are leaves, except those marked static.
+
+    JAX rebuilds such a record around tracers, None and shapes, so unflattening does
+    not call the constructor: what a constructor checks is what a person wrote.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make every subclass a pytree."""
+        super().__init_subclass__(**kwargs)
+        rebuild = functools.partial(_rebuild, cls)
+        jax.tree_util.register_pytree_with_keys(cls, _flatten, rebuild)
+
+    def with_fields(self, **values: Any) -> Self:
+        """The record with other field values, without the constructor's checks."""
+        data = object.__new__(type(self))
+        for f in fields(self):
+            object.__setattr__(data, f.name, values.get(f.name, getattr(self, f.name)))
+        return data
+
+    def numbers(self, dtype: Any) -> Self:
+        """The same record with its leaves as arrays of `dtype`."""
+        return jax.tree.map(lambda n: jnp.asarray(n).astype(dtype), self)
+
+
+def _flatten(data):
+    """Leaves with their names; static fields as auxiliary data."""
+    leaves, static = [], []
+    for f in fields(data):
+        value = getattr(data, f.name)
+        if f.metadata.get("static", False):
+            static.append((f.name, value))
+        else:
+            leaves.append((jax.tree_util.GetAttrKey(f.name), value))
+    return leaves, (tuple(key.name for key, _ in leaves), tuple(static))
+
+
+def _rebuild(cls, aux, leaves):
+    """The record of these leaves, without its constructor."""
+    names, static = aux
+    data = object.__new__(cls)
+    for name, value in (*zip(names, leaves, strict=True), *static):
+        object.__setattr__(data, name, value)
+    return data
