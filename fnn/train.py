@@ -13,6 +13,7 @@ Ledger: opt.gd, opt.sgd, risk.objective, bp.training-cycle.
 
 import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from fnn.optim.optimizer import apply_updates, next_step
 from fnn.types import Array, Key, PyTree
 
 Metrics = Mapping[str, Callable[[Array, Array], Array]]  # name → (y, target) → [B, ...]
+NO_METRICS: Metrics = MappingProxyType({})
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
@@ -67,7 +69,7 @@ def step(
     weights=None,
     penalty=None,
     rule=backprop,
-    metrics={},
+    metrics=NO_METRICS,
 ) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -82,7 +84,7 @@ def step(
 
 def epoch(
     net, loss, optimizer, state, x, target, *, batch_size,
-    weights=None, penalty=None, rule=backprop, metrics={}, drop_last=False,
+    weights=None, penalty=None, rule=backprop, metrics=NO_METRICS, drop_last=False,
 ) -> tuple[State, Row]:  # fmt: skip
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -96,8 +98,10 @@ def epoch(
     return run(net, loss, optimizer, state, x, target, weights, penalty)
 
 
-def evaluate(net, loss, params, x, target, *, weights=None, metrics={}, batch_size=1024) -> Row:
-    """{"loss": ..., **metrics}, averaged over all predictions of inference(net, params), jitted.
+def evaluate(
+    net, loss, params, x, target, *, weights=None, metrics=NO_METRICS, batch_size=1024
+) -> Row:
+    """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
     `batch_size` bounds the memory; the result does not depend on it. There is no penalty
     in this loss.
@@ -122,7 +126,7 @@ def fit(
     weights: Array | None = None,
     penalty: Any = None,
     rule: Callable[..., Any] = backprop,
-    metrics: Metrics = {},
+    metrics: Metrics = NO_METRICS,
     validation: tuple[PyTree, Array] | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
@@ -164,11 +168,12 @@ def fit(
     state = params_or_state
     if not isinstance(state, State):
         state = start(optimizer, state, key)
-    data = (*arrays(*data, weights),)
-    check_data(net, loss, state, *data)
+    rows = arrays(*data, weights)
+    check_data(net, loss, state, *rows)
+    held_out = None
     if validation is not None:
-        validation = arrays(*validation, None)[:2]
-        check_data(net, loss, state, *validation, None, name="validation ")
+        held_out = arrays(*validation, None)
+        check_data(net, loss, state, *held_out, name="validation ")
     if callback is None:
         return _jit_fit(net, loss, optimizer, state, data, penalty, validation, **how)
 
@@ -237,10 +242,8 @@ def _epoch_row(net, loss, optimizer, state, data, penalty, validation, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(net, loss, optimizer, state, *data, penalty, **how)
     if validation is not None:
-        size = max(how["batch_size"], 1024)
-        held_out = _evaluate(
-            net, loss, state.params, *validation, None, metrics=how["metrics"], batch_size=size
-        )
+        chunks = {"metrics": how["metrics"], "batch_size": max(how["batch_size"], 1024)}
+        held_out = _evaluate(net, loss, state.params, *validation, **chunks)
         row |= {f"validation_{name}": value for name, value in held_out.items()}
     return state, row
 

@@ -81,9 +81,12 @@ def _plain(name: str, kind: Any, value: Any) -> Any:
 
 def integer(name: str, value: Any) -> int:
     """`value` as an int; 3.0 is one, 2.5 is not."""
+    whole = isinstance(value, float) and value.is_integer()
     try:
-        return int(value) if value.is_integer() else operator.index(value)
-    except (AttributeError, TypeError):
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(int(value) if whole else value)
+    except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}.") from None
 
 
