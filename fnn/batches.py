@@ -1,5 +1,7 @@
 """Minibatches of rows: which rows, with which weights, and the averages over them."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,45 @@ import numpy as np
 from fnn.driver import as_array
 from fnn.errors import check_known
 from fnn.loss import check_weights
-from fnn.numerics import concrete, is_floating, times
-from fnn.types import integer
+from fnn.numerics import concrete, is_floating, ratio, times
+from fnn.types import Array, PyTree, integer
 
 
-def minibatches(n, batch_size, key, drop_last):
-    """The rows of every batch, [n_batches, B], and which of them count; None for all."""
+class Rows(NamedTuple):
+    """What there is to learn from, row by row."""
+
+    x: PyTree  # [N, ...]
+    target: Array  # [N, ...]
+    weights: Array | None = None  # [N] or in the shape of the losses
+
+
+def as_rows(x: Any, target: Any, weights: Any = None) -> Rows:
+    """x, target and weights as arrays with equally many rows."""
+    x = jax.tree.map(jnp.asarray, x) if isinstance(x, tuple) else as_array("x", x)
+    target = as_array("target", target)
+    for a in jax.tree.leaves(x):
+        if a.ndim == 0 or target.ndim == 0 or len(a) != len(target):
+            raise ValueError(
+                "x and target must have equally many rows, got shapes "
+                f"{list(a.shape)} and {list(target.shape)}."
+            )
+    return Rows(x, target, None if weights is None else as_array("weights", weights))
+
+
+def count(name: str, value: Any) -> int:
+    """`value` as an int of at least 1."""
+    value = integer(name, value)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return value
+
+
+def minibatches(n: int, batch_size: int, key: Any, drop_last: bool) -> tuple[Array, Any]:
+    """The rows of every batch, [n_batches, B], and which of them count; None for all.
+
+    They are a permutation, drawn from `key`. Where it ends before the last batch is
+    full, its first rows stand in and do not count.
+    """
     size = min(batch_size, n)
     n_batches, rest = divmod(n, size)
     order = jnp.arange(n)
@@ -25,81 +60,58 @@ def minibatches(n, batch_size, key, drop_last):
     return filled.reshape(-1, size), real.reshape(-1, size)
 
 
-def taken(data, weights, rows, real):
-    """These rows of the data, and their weights: 0 for those that are not real."""
-    batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
-    if weights is not None:
-        weights = weights.at[rows].get(mode="promise_in_bounds")
+def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:
+    """The chosen rows; those that are not real have weight 0."""
+    batch = jax.tree.map(lambda a: a.at[chosen].get(mode="promise_in_bounds"), rows)
     if real is None:
-        return batch, weights
-    if weights is None:
-        return batch, real
-    return batch, jnp.where(real.reshape(-1, *(1,) * (weights.ndim - 1)), weights, 0)
+        return batch
+    if batch.weights is None:
+        return batch._replace(weights=real)
+    real = real.reshape(-1, *(1,) * (batch.weights.ndim - 1))
+    return batch._replace(weights=jnp.where(real, batch.weights, 0))
 
 
-def metric_sums(metrics, y, target, w):
+def metric_sums(metrics: Any, y: Array, target: Array, w: Array) -> dict[str, Array]:
     """Σ w m for every metric m."""
     sums = {}
     for name, f in metrics:
-        m = f(y, target)
-        if jnp.shape(m) != w.shape:
+        m = jnp.asarray(f(y, target))
+        if m.shape != w.shape:
             raise ValueError(
                 f"metric {name!r} must give one number per prediction, shape {list(w.shape)}, "
-                f"got {list(jnp.shape(m))}."
+                f"got {list(m.shape)}."
             )
         sums[name] = times(w, m.astype(w.dtype)).sum()
     return sums
 
 
-def averages(sums):
-    """Σ w m / Σ w of every quantity but the weight itself."""
-    total = sums["weight"]
-    some = jnp.where(total == 0, 1, total)
-    return {name: s / some for name, s in sums.items() if name != "weight"}
+def averages(sums: dict[str, Array], weight: Array) -> dict[str, Array]:
+    """Σ w m / Σ w over one batch or a stack of them; 0 where Σ w = 0."""
+    return {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
 
 
-def arrays(x, target, weights):
-    """x, target and weights as arrays with equally many rows."""
-    x = jax.tree.map(jnp.asarray, x) if isinstance(x, tuple) else as_array("x", x)
-    target = as_array("target", target)
-    n, m = len(jax.tree.leaves(x)[0]), len(target)
-    if n != m:
-        raise ValueError(f"x and target must have equally many rows, got {n} and {m}.")
-    return x, target, None if weights is None else as_array("weights", weights)
-
-
-def count(name, value):
-    """`value` as an int of at least 1."""
-    value = integer(name, value)
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
-    return value
-
-
-def check_data(net, loss, state, x, target, weights, *, name=""):
+def check_rows(net: Any, loss: Any, state: Any, rows: Rows, *, name: str = "") -> None:
     """Check shapes, and values where they are known, before anything runs."""
-    if len(target) == 0:
+    if len(rows.target) == 0:
         raise ValueError(f"empty batch: the {name}data have no rows.")
 
     def outputs(params, x):
         return net.forward(params, x, key=state.key)[0]
 
-    y = jax.eval_shape(outputs, state.params, x)
-    loss.check(y, target)
+    y = jax.eval_shape(outputs, state.params, rows.x)
+    loss.check(y, rows.target)
     used = None
-    if weights is not None:
-        check_weights(loss.shape(y), weights)
-        used = concrete(weights)
+    if rows.weights is not None:
+        check_weights(loss.shape(y), rows.weights)
+        used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)
-        if not used.any():
-            raise ValueError("weights must not all be 0: nothing would be learned.")
-    for what, a in ((f"{name}x", x), (f"{name}target", target)):
+    for what, a in ((f"{name}x", rows.x), (f"{name}target", rows.target)):
         for leaf in jax.tree.leaves(a):
             check_finite(what, leaf, used)
 
 
-def check_finite(name, a, used):
+def check_finite(name: str, a: Array, used: np.ndarray | None) -> None:
     """Raise a ValueError where a known entry of a used row is NaN or infinite."""
     known = concrete(a)
     if known is None or not is_floating(known):

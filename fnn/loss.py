@@ -66,10 +66,7 @@ class Loss(Record, abc.ABC, Generic[C]):
 
 
 def check_weights(shape: tuple[int, ...], weights: Any) -> None:
-    """Raise unless `weights` fit losses of `shape` and, where known, are not negative."""
-    if not hasattr(weights, "dtype") or weights.dtype.kind in "cOUSV":
-        got = getattr(weights, "dtype", type(weights).__name__)
-        raise TypeError(f"weights must be an array of numbers, got {got}.")
+    """Raise unless `weights` fit losses of `shape` and, where known, can be averaged with."""
     if tuple(weights.shape) != shape[:1]:
         hint = f", or [{shape[0]}]" if len(shape) > 1 else ""
         check_shape("value_and_grad", "weights", weights, shape, hint)
@@ -78,6 +75,8 @@ def check_weights(shape: tuple[int, ...], weights: Any) -> None:
         with np.errstate(invalid="ignore"):
             valid = (known >= 0) & (known < np.inf)
         check_known("value_and_grad", "weights", known, valid, "be finite and at least 0")
+        if known.size and not known.any():
+            raise ValueError("value_and_grad: weights must not all be 0, got Σ w = 0.")
 
 
 def merge_weights(

@@ -34,7 +34,7 @@ def is_weight(path: tuple[Any, ...]) -> bool:
 
 @dataclass(frozen=True)
 class Penalty(Data, abc.ABC):
-    """λ times a sum over the weights; `select` (key path → bool) says which leaves those are."""
+    """λ times a sum over the weights; `select` (key path → bool) says what those are."""
 
     strength: float | Array  # λ
     select: Callable[[tuple[Any, ...]], bool] = field(

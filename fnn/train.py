@@ -11,7 +11,6 @@ that treat rows independently; `drop_last=True` leaves the last batch out instea
 Ledger: opt.gd, opt.sgd, risk.objective, bp.training-cycle.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import arrays, averages, check_data, count, metric_sums, minibatches, taken
+from fnn.batches import as_rows, averages, check_rows, count, metric_sums, minibatches, taken
 from fnn.driver import forward_and_fold
 from fnn.errors import check_key
 from fnn.evaluation import inference
@@ -59,27 +58,16 @@ def start(optimizer: Any, params: PyTree, key: Key | None = None) -> State:
 
 
 def step(
-    net,
-    loss,
-    optimizer,
-    state,
-    x,
-    target,
-    *,
-    weights=None,
-    penalty=None,
-    rule=backprop,
-    metrics=NO_METRICS,
-) -> tuple[State, Row]:
+    net, loss, optimizer, state, x, target, *,
+    weights=None, penalty=None, rule=backprop, metrics=NO_METRICS,
+) -> tuple[State, Row]:  # fmt: skip
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
     The arguments are those of `fit`; values out of range give NaN instead of an error.
     """
-    x, target, weights = arrays(x, target, weights)
-    optimizer, metrics = as_optimizer("step", optimizer), tuple(metrics.items())
-    run = functools.partial(_jit_step, rule=rule, metrics=metrics)
-    state, sums = run(net, loss, optimizer, state, x, target, weights, penalty)
-    return state, averages(sums)
+    batch, optimizer = as_rows(x, target, weights), as_optimizer("step", optimizer)
+    how = {"rule": rule, "metrics": tuple(metrics.items())}
+    return _jit_step(net, loss, optimizer, state, batch, penalty, **how)
 
 
 def epoch(
@@ -91,11 +79,10 @@ def epoch(
     The row averages over the epoch's predictions. The arguments are those of `fit`;
     values out of range give NaN instead of an error.
     """
-    x, target, weights = arrays(x, target, weights)
-    optimizer, metrics = as_optimizer("epoch", optimizer), tuple(metrics.items())
-    how = {"batch_size": count("batch_size", batch_size), "drop_last": drop_last}
-    run = functools.partial(_jit_epoch, rule=rule, metrics=metrics, **how)
-    return run(net, loss, optimizer, state, x, target, weights, penalty)
+    rows, optimizer = as_rows(x, target, weights), as_optimizer("epoch", optimizer)
+    how = {"rule": rule, "metrics": tuple(metrics.items())}
+    how |= {"batch_size": count("batch_size", batch_size), "drop_last": bool(drop_last)}
+    return _jit_epoch(net, loss, optimizer, state, rows, penalty, **how)
 
 
 def evaluate(
@@ -106,11 +93,8 @@ def evaluate(
     `batch_size` bounds the memory; the result does not depend on it. There is no penalty
     in this loss.
     """
-    x, target, weights = arrays(x, target, weights)
-    size, metrics = count("batch_size", batch_size), tuple(metrics.items())
-    return _jit_evaluate(
-        net, loss, params, x, target, weights, metrics=metrics, batch_size=size
-    )
+    how = {"metrics": tuple(metrics.items()), "batch_size": count("batch_size", batch_size)}
+    return _jit_evaluate(net, loss, params, as_rows(x, target, weights), **how)
 
 
 def fit(
@@ -160,36 +144,39 @@ def fit(
             of range or not finite, where they are known: rows of weight 0 may be so.
         TypeError: for dtypes, keys and optimizers that are none.
     """
-    optimizer = as_optimizer("fit", optimizer)
-    how = {
-        "epochs": count("epochs", epochs), "batch_size": count("batch_size", batch_size),
-        "drop_last": bool(drop_last), "rule": rule, "metrics": tuple(metrics.items()),
-    }  # fmt: skip
-    state = params_or_state
+    optimizer, state = as_optimizer("fit", optimizer), params_or_state
     if not isinstance(state, State):
         state = start(optimizer, state, key)
-    rows = arrays(*data, weights)
-    check_data(net, loss, state, *rows)
-    held_out = None
+    rows, held_out = as_rows(*data, weights), None
+    check_rows(net, loss, state, rows)
     if validation is not None:
-        held_out = arrays(*validation, None)
-        check_data(net, loss, state, *held_out, name="validation ")
+        held_out = as_rows(*validation)
+        check_rows(net, loss, state, held_out, name="validation ")
+    how = {"rule": rule, "metrics": tuple(metrics.items()), "drop_last": bool(drop_last)}
+    how |= {"batch_size": count("batch_size", batch_size)}
+    n_epochs = count("epochs", epochs)
+    run = (net, loss, optimizer, state, rows, penalty, held_out)
     if callback is None:
-        return _jit_fit(net, loss, optimizer, state, data, penalty, validation, **how)
+        return _jit_fit(*run, epochs=n_epochs, **how)
 
-    rows, epochs = [], how.pop("epochs")
-    for _ in range(epochs):
-        state, row = _jit_epoch_row(
-            net, loss, optimizer, state, data, penalty, validation, **how
-        )
-        rows.append(row)
+    history = []
+    for _ in range(n_epochs):
+        state, row = _jit_epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how)
+        history.append(row)
         if callback(state, {name: float(v) for name, v in row.items()}):
             break
-    return state, jax.tree.map(lambda *v: jnp.stack(v), *rows)
+    return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
-def _step(net, loss, optimizer, state, x, target, weights, penalty, *, rule, metrics):
-    """The next State, and Σ w of every reported quantity."""
+def _step(net, loss, optimizer, state, batch, penalty, *, rule, metrics):
+    """The next State, and the averages over the batch."""
+    state, sums = _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics)
+    return state, averages(*sums)
+
+
+def _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics):
+    """The next State, and Σ w m of the loss and every metric m."""
+    x, target, weights = batch
     key = None
     if state.key is not None:
         key = jax.random.fold_in(jax.random.split(state.key)[0], state.step)
@@ -198,68 +185,63 @@ def _step(net, loss, optimizer, state, x, target, weights, penalty, *, rule, met
     )
     updates, inner = optimizer.update(done.result, state.optimizer_state, state.params)
     params = apply_updates(state.params, updates)
-    sums = {"weight": done.w.sum(), "loss": done.loss * done.w.sum()}
-    sums |= metric_sums(metrics, done.y, target, done.w)
-    return State(params, inner, state.key, next_step(state.step)), sums
+    sums = {"loss": done.loss * done.w.sum(), **metric_sums(metrics, done.y, target, done.w)}
+    return State(params, inner, state.key, next_step(state.step)), (sums, done.w.sum())
 
 
-def _epoch(
-    net, loss, optimizer, state, x, target, weights, penalty,
-    *, batch_size, drop_last, rule, metrics,
-):  # fmt: skip
-    """`lax.scan` of _step over minibatches."""
+def _epoch(net, loss, optimizer, state, rows, penalty, *, batch_size, drop_last, rule, metrics):
+    """`lax.scan` of steps over minibatches."""
     key = None
     if state.key is not None:
         key = jax.random.fold_in(jax.random.split(state.key)[1], state.step)
-    rows, real = minibatches(len(target), batch_size, key, drop_last)
 
-    def body(state, batch):
-        b, wb = taken((x, target), weights, *batch)
-        return _step(net, loss, optimizer, state, *b, wb, penalty, rule=rule, metrics=metrics)
+    def body(state, chosen):
+        batch = taken(rows, *chosen)
+        return _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics)
 
-    state, sums = jax.lax.scan(body, state, (rows, real))
-    return state, averages(jax.tree.map(lambda s: s.sum(0), sums))
+    chosen = minibatches(len(rows.target), batch_size, key, drop_last)
+    state, sums = jax.lax.scan(body, state, chosen)
+    return state, averages(*sums)
 
 
-def _evaluate(net, loss, params, x, target, weights, *, metrics, batch_size):
+def _evaluate(net, loss, params, rows, *, metrics, batch_size):
     """The averages of loss and metrics, chunk by chunk."""
     net, params = inference(net, params)
-    rows, real = minibatches(len(target), batch_size, None, drop_last=False)
 
-    def body(_, batch):
-        (xb, tb), wb = taken((x, target), weights, *batch)
-        y, _ = net.forward(params, xb)
-        losses, _ = loss.forward(y, tb)
-        w = merge_weights(losses.shape, wb, loss.counted(tb), losses.dtype)
-        sums = {"weight": w.sum(), "loss": mean(losses, w)}
-        return None, sums | metric_sums(metrics, y, tb, w)
+    def body(_, chosen):
+        x, target, weights = taken(rows, *chosen)
+        y, _ = net.forward(params, x)
+        losses, _ = loss.forward(y, target)
+        w = merge_weights(losses.shape, weights, loss.counted(target), losses.dtype)
+        sums = {"loss": mean(losses, w), **metric_sums(metrics, y, target, w)}
+        return None, (sums, w.sum())
 
-    _, sums = jax.lax.scan(body, None, (rows, real))
-    return averages(jax.tree.map(lambda s: s.sum(0), sums))
+    chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
+    return averages(*jax.lax.scan(body, None, chosen)[1])
 
 
-def _epoch_row(net, loss, optimizer, state, data, penalty, validation, **how):
+def _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how):
     """One epoch and its row of history, validation included."""
-    state, row = _epoch(net, loss, optimizer, state, *data, penalty, **how)
-    if validation is not None:
+    state, row = _epoch(net, loss, optimizer, state, rows, penalty, **how)
+    if held_out is not None:
         chunks = {"metrics": how["metrics"], "batch_size": max(how["batch_size"], 1024)}
-        held_out = _evaluate(net, loss, state.params, *validation, **chunks)
-        row |= {f"validation_{name}": value for name, value in held_out.items()}
+        validation = _evaluate(net, loss, state.params, held_out, **chunks)
+        row |= {f"validation_{name}": value for name, value in validation.items()}
     return state, row
 
 
-def _fit(net, loss, optimizer, state, data, penalty, validation, *, epochs, **how):
+def _fit(net, loss, optimizer, state, rows, penalty, held_out, *, epochs, **how):
     """`lax.scan` of epochs."""
 
     def body(state, _):
-        return _epoch_row(net, loss, optimizer, state, data, penalty, validation, **how)
+        return _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-_STATIC = ("epochs", "batch_size", "drop_last", "rule", "metrics")
-_jit_step = jax.jit(_step, static_argnames=_STATIC[3:])
-_jit_epoch = jax.jit(_epoch, static_argnames=_STATIC[1:])
-_jit_epoch_row = jax.jit(_epoch_row, static_argnames=_STATIC[1:])
-_jit_evaluate = jax.jit(_evaluate, static_argnames=("metrics", "batch_size"))
+_STATIC = ("metrics", "batch_size", "rule", "drop_last", "epochs")
+_jit_step = jax.jit(_step, static_argnames=("metrics", "rule"))
+_jit_epoch = jax.jit(_epoch, static_argnames=_STATIC[:4])
+_jit_epoch_row = jax.jit(_epoch_row, static_argnames=_STATIC[:4])
+_jit_evaluate = jax.jit(_evaluate, static_argnames=_STATIC[:2])
 _jit_fit = jax.jit(_fit, static_argnames=_STATIC)

@@ -11,7 +11,7 @@ import functools
 import math
 import operator
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -81,13 +81,11 @@ def _plain(name: str, kind: Any, value: Any) -> Any:
 
 def integer(name: str, value: Any) -> int:
     """`value` as an int; 3.0 is one, 2.5 is not."""
-    whole = isinstance(value, float) and value.is_integer()
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(int(value) if whole else value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    return operator.index(value)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ f and f′ stand side by side. The cache is y where f′ is a function of y, els
       approximate  x (1 + tanh u) / 2               f′ = (1 + t + x (1 − t²) u′) / 2
                    u = √(2/π) (x + 0.044715 x³)     u′ = √(2/π) (1 + 0.134145 x²), t = tanh u
     SiLU           x σ(x)                           f′ = σ (1 + x (1 − σ))
-    Mish           x tanh(softplus x)               f′ = t + x σ(x) (1 − t²), t = tanh(softplus x)
+    Mish           x t, t = tanh(softplus x)        f′ = t + x σ(x) (1 − t²)
     HardTanh       min(max(x, −1), 1)               f′ = 1 for |y| < 1, else 0
 
 At a kink f′ is the value from the left: 0 for ReLU at 0, s for LeakyReLU; HardTanh has
@@ -61,11 +61,11 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
 
     @abc.abstractmethod
     def f(self, x: Array) -> Array:
-        """y = f(x)."""
+        """The function, entry by entry."""
 
     @abc.abstractmethod
     def df(self, a: Array) -> Array:
-        """f′, as a function of y or, where `of_y` is False, of x."""
+        """Its derivative, of y or, where `of_y` is False, of x."""
 
     def init(self, key):
         """No parameters."""

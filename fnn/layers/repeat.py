@@ -54,8 +54,8 @@ class Repeat(Wrapper[Any]):
                 y, cache = self.inner.forward(p, x, key=k)
             if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
-                    f"Repeat: inner must keep shape and dtype, it made {y.dtype}{list(y.shape)} "
-                    f"of {x.dtype}{list(x.shape)}."
+                    "Repeat: inner must keep shape and dtype, it made "
+                    f"{y.dtype}{list(y.shape)} of {x.dtype}{list(x.shape)}."
                 )
             return y, cache
 

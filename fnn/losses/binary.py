@@ -1,9 +1,11 @@
 """Losses of independent yes-or-no predictions, summed over the outputs j.
 
-    BinaryCrossEntropy          −Σ t log y + (1 − t) log(1 − y)        dy = dl [−t/y + (1 − t)/(1 − y)]
-    SigmoidBinaryCrossEntropy   Σ log(1 + e^−|y|) + |y| q              dy = dl [σ(y) − t]
-                                q = 1 − t for y > 0, else t
-    Hinge                       Σ max(0, 1 − t y)                      dy = dl [−t for t y < 1, else 0]
+    BinaryCrossEntropy           −Σ t log y + (1 − t) log(1 − y)
+                            dy = dl [(1 − t)/(1 − y) − t/y]
+    SigmoidBinaryCrossEntropy    Σ log(1 + e^−|y|) + |y| q        q = 1 − t for y > 0, else t
+                            dy = dl [σ(y) − t]
+    Hinge                        Σ max(0, 1 − t y)
+                            dy = dl [−t for t y < 1, else 0]
 
 The first takes probabilities, the second logits: it is the first after a sigmoid, in a
 form that neither overflows nor cancels. Both take targets in [0, 1], Hinge targets −1

@@ -56,7 +56,7 @@ class AbsoluteError(Elementwise):
 
 @dataclass(frozen=True)
 class Huber(Elementwise):
-    """losses = Σ_j r²/2, linear beyond |r| = delta.  y, target [B, ..., n] → losses [B, ...]."""
+    """losses = Σ_j r²/2, linear beyond delta.  y, target [B, ..., n] → losses [B, ...]."""
 
     delta: float = 1.0
 

@@ -5,6 +5,7 @@
 Ledger: fwd.network, fwd.relu-relu-sigmoid, model.mlp, fwd.param-count.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def mlp(
     if len(sizes) < 2:
         raise ValueError(f"mlp: sizes must be n_0, ..., n_L, at least two, got {list(sizes)}.")
     layers: list[Layer[Any, Any]] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         last = i == len(sizes) - 2
         after = output if last else activation
         default = he_normal if isinstance(after, RECTIFIERS) else glorot_uniform

@@ -39,7 +39,7 @@ class Chain(Optimizer[tuple[Any, ...]]):
 
 
 def chain(*links: Any) -> Chain:
-    """chain(clip_by_norm(1.0), Adam(1e-3)): links may be fnn's or optax's."""
+    """Make one optimizer of several, fnn's or optax's: clip_by_norm(1.0) before Adam()."""
     if not links:
         raise ValueError("chain: give at least one optimizer.")
     return Chain(tuple(as_optimizer("chain", link) for link in links))

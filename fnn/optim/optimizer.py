@@ -53,7 +53,7 @@ def zeros(params: PyTree) -> PyTree:
 def leafwise(
     owner: Any, f: Callable[..., tuple[Array, ...]], grads: PyTree, *states: PyTree
 ) -> tuple[PyTree, ...]:
-    """f(g, *s) → (update, *s′) at every leaf, in at least float32, as one tree each.
+    """f(g, *s) → (update, *s′) at every leaf, in the state's dtype, as one tree each.
 
     Raises a ValueError, with the path, where grads are not like the states.
     """
@@ -64,7 +64,8 @@ def leafwise(
     columns = [jax.tree.leaves(state) for state in states]
     rows = []
     for g, *s in zip(leaves, *columns, strict=True):
-        update, *new = f(g.astype(wide(g.dtype)), *s)
+        dtype = s[0].dtype if s else wide(g.dtype)
+        update, *new = f(g.astype(dtype), *s)
         rows.append((update.astype(g.dtype), *new))
     return tuple(tree.unflatten(row[i] for row in rows) for i in range(1 + len(states)))
 

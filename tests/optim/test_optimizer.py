@@ -1,0 +1,140 @@
+"""Tests of fnn.optim.optimizer, and of what holds for every optimizer."""
+
+import pickle
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from optimizers import EVERY, PARAMS, descend, gradient
+
+import fnn
+from fnn.optim.optimizer import leafwise, next_step
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("rate", ["python", "float32", "float64", "vmapped"])
+@pytest.mark.parametrize("name", EVERY)
+def test_params_move_and_keep_their_dtype(name, rate, dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
+    if rate == "vmapped":
+        rates = jnp.array([0.1, 0.2], jnp.float32)
+        after = jax.vmap(lambda r: descend(EVERY[name](r), params, 5))(rates)
+    else:
+        number = 0.1 if rate == "python" else jnp.asarray(0.1, rate)
+        after = descend(EVERY[name](number), params, 5)
+    chex.assert_trees_all_equal_dtypes(after, params)
+    moved = jax.tree.map(lambda a, p: bool((a != p).all()), after, params)
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_learning_rates_share_one_compilation(name):
+    traced = []
+
+    @jax.jit
+    def run(optimizer):
+        traced.append(optimizer)
+        return descend(optimizer, PARAMS, 3)
+
+    slow, fast = run(EVERY[name](0.01)), run(EVERY[name](0.1))
+    assert len(traced) == 1
+    assert (slow["w"] != fast["w"]).any()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_vmapped_rates_equal_a_loop(name):
+    rates = jnp.array([0.01, 0.1])
+    swept = jax.vmap(lambda r: descend(EVERY[name](r), PARAMS, 5))(rates)
+    each = [descend(EVERY[name](float(r)), PARAMS, 5) for r in rates]
+    chex.assert_trees_all_close(
+        swept, jax.tree.map(lambda *p: jnp.stack(p), *each), rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_descends(name):
+    after = descend(EVERY[name](0.05), PARAMS, 300)
+    size = sum(abs(p).sum() for p in jax.tree.leaves(PARAMS))
+    assert sum(abs(p).sum() for p in jax.tree.leaves(after)) < size / 2
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_optimizer_is_a_value(name):
+    optimizer = EVERY[name](0.1)
+    assert pickle.loads(pickle.dumps(optimizer)) == optimizer
+    leaves, tree = jax.tree.flatten(optimizer)
+    assert tree.unflatten(leaves) == optimizer
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_zero_gradient_leads_nowhere(name):
+    optimizer = EVERY[name](0.1)
+    zero = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = optimizer.update(zero, optimizer.init(zero), zero)
+    chex.assert_trees_all_equal(updates, zero)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_works_inside_optax_chain_multi_steps_and_masked(name):
+    ours = EVERY[name](0.1)
+    weights_only = {"w": True, "b": False}
+    wrapped = optax.MultiSteps(
+        optax.chain(optax.clip(10.0), optax.masked(ours, weights_only)), every_k_schedule=2
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        state, params = wrapped.init(PARAMS), PARAMS
+        for _ in range(2):
+            updates, state = wrapped.update(gradient(PARAMS), state, params)
+            params = optax.apply_updates(params, updates)
+
+    w = {"w": PARAMS["w"]}
+    expected, _ = ours.update(gradient(w), ours.init(w), w)
+    chex.assert_trees_all_close(updates["w"], expected["w"], rtol=1e-6)
+    chex.assert_trees_all_close(updates["b"], gradient(PARAMS)["b"], rtol=1e-6)  # passed on
+
+
+def test_gradients_that_are_not_like_the_state_are_named_by_path():
+    optimizer = fnn.Adam(0.1)
+    state = optimizer.init(PARAMS)
+    with pytest.raises(ValueError, match=r"Adam: grads\['w'\] is missing; its state has it"):
+        optimizer.update({"b": PARAMS["b"]}, state)
+    with pytest.raises(ValueError, match=r"grads\['w'\] must have shape \[2, 2\] .*got \[2\]"):
+        optimizer.update({"w": PARAMS["b"], "b": PARAMS["b"]}, state)
+    with pytest.raises(ValueError, match=r"grads\['c'\] is unexpected"):
+        optimizer.update(PARAMS | {"c": PARAMS["b"]}, state)
+    with pytest.raises(ValueError, match="must have the node types of"):
+        leafwise(optimizer, lambda g, s: (g, s), [PARAMS["b"]], (PARAMS["b"],))
+
+
+def test_updates_are_added_and_params_keep_their_dtype():
+    params = {"w": jnp.array([1.0, 2.0], jnp.bfloat16)}
+    updates = {"w": jnp.array([0.5, -0.5], jnp.float32)}
+    after = fnn.apply_updates(params, updates)
+    assert after["w"].dtype == jnp.bfloat16
+    chex.assert_trees_all_equal(after["w"], jnp.array([1.5, 1.5], jnp.bfloat16))
+
+
+def test_updates_of_another_shape_are_not_broadcast():
+    with pytest.raises(ValueError, match=r"apply_updates: updates\['w'\] must have shape \[2\]"):
+        fnn.apply_updates({"w": jnp.ones(2)}, {"w": jnp.ones(1)})
+
+
+def test_integer_parameters_are_refused():
+    with pytest.raises(TypeError, match=r"params\['w'\] must be floating, got int"):
+        fnn.apply_updates({"w": jnp.arange(2)}, {"w": jnp.ones(2)})
+
+
+def test_the_step_count_stays_at_the_largest_integer():
+    largest = jnp.array(2**31 - 1, jnp.int32)
+    assert next_step(largest) == largest
+    assert next_step(jnp.array(2**31 - 2, jnp.int32)) == largest
+    assert next_step(jnp.array(4, jnp.int32)) == 5
+
+
+def test_a_replaced_hyperparameter_is_checked_and_a_traced_one_is_not():
+    with pytest.raises(ValueError, match=r"SGD: learning_rate must be in \(0, inf\), got -1"):
+        replace(fnn.SGD(0.1), learning_rate=-1.0)
+    assert jax.jit(lambda r: fnn.SGD(r).learning_rate)(-1.0) == -1.0

@@ -1,0 +1,52 @@
+"""What the optimizer tests share: a problem, a descent, and every optimizer."""
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+
+PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.1])}
+
+EVERY = {
+    "SGD": lambda rate: fnn.SGD(rate),
+    "Momentum": lambda rate: fnn.Momentum(rate),
+    "Momentum average": lambda rate: fnn.Momentum(rate, average=True),
+    "Momentum nesterov": lambda rate: fnn.Momentum(rate, nesterov=True),
+    "AdaGrad": lambda rate: fnn.AdaGrad(rate),
+    "AdaDelta": lambda rate: fnn.AdaDelta(rate, eps=1e-2),
+    "RMSProp": lambda rate: fnn.RMSProp(rate),
+    "Adam": lambda rate: fnn.Adam(rate),
+    "AdamW": lambda rate: fnn.AdamW(rate),
+    "Proximal": lambda rate: fnn.Proximal(fnn.SGD(rate), fnn.L1(0.01)),
+    "chain": lambda rate: fnn.chain(fnn.clip_by_norm(1.0), fnn.Adam(rate)),
+    "Scheduled": lambda rate: fnn.Scheduled(fnn.Adam(), fnn.Constant(rate)),
+}
+
+
+def gradient(params):
+    """Of Σ (p² − cos 3p · ⅔) / 2: smooth, with a minimum at 0."""
+    return jax.tree.map(lambda p: jnp.sin(3 * p) + p, params)
+
+
+def descend(optimizer, params, n_steps=25):
+    """Params after n_steps, in a scan."""
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(gradient(params), state, params)
+        return (fnn.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), None, n_steps)
+    return params
+
+
+def descend_like_optax(optimizer, params, n_steps=25):
+    """Params after n_steps of an optax transformation, which promotes dtypes freely."""
+    import optax
+
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimizer.init(params)
+        for _ in range(n_steps):
+            updates, state = optimizer.update(gradient(params), state, params)
+            params = optax.apply_updates(params, updates)
+    return params
