@@ -39,6 +39,7 @@ from fnn.layers.activations import Softsign as Softsign
 from fnn.layers.activations import Tanh as Tanh
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.dense import Dense as Dense
+from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.recompute import Recompute as Recompute
 from fnn.layers.repeat import Repeat as Repeat

@@ -126,7 +126,8 @@ def as_array(name: str, a: Any) -> Array:
         if array.dtype.kind in "OUS":
             raise TypeError(
                 f"{name} must hold numbers, got {array.dtype} "
-                f"(first entry {array.ravel()[0]!r}); convert it with {name}.astype(float)."
+                f"(first entry {array.ravel().tolist()[0]!r}); "
+                f"convert it with {name}.astype(float)."
             )
         a = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
     if jnp.issubdtype(a.dtype, jnp.complexfloating):

@@ -44,9 +44,7 @@ def check_batch(owner: Any, name: str, x: Any) -> None:
     check_floating(owner, name, x)
     if x.ndim < 2:
         hint = f"; one example is {name}[None, :]" if x.ndim == 1 else ""
-        raise ValueError(
-            f"{owner}: {name} must have shape [B, ...], got {list(x.shape)}{hint}."
-        )
+        raise ValueError(f"{owner}: {name} must have shape [B, ...], got {list(x.shape)}{hint}.")
 
 
 def check_last_axis(owner: Any, name: str, x: Any, size: int) -> None:

@@ -133,9 +133,7 @@ def child(i: int) -> Any:
     return at(f"layer {i}")
 
 
-def backprop(
-    layer: Layer[Any, Any], params: Any, cache: Any, dy: Array
-) -> tuple[PyTree, Array]:
+def backprop(layer: Layer[Any, Any], params: Any, cache: Any, dy: Array) -> tuple[PyTree, Array]:
     """The rule that computes gradients."""
     return layer.backward(params, cache, dy)
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from fnn.targets import are_labels, check_classes, valid_classes
+from fnn.targets import are_labels, as_classes, check_classes, valid_classes
 from fnn.types import Array
 
 
@@ -16,9 +16,9 @@ def accuracy(y: Array, target: Array) -> Array:
         ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values
             of the target are not checked.
     """
-    y, target = jnp.asarray(y), jnp.asarray(target)
     check_classes("accuracy", y, target, values=False)
+    y, target = jnp.asarray(y), as_classes(target)
     label = target if are_labels(y, target) else target.argmax(-1)
-    right = (y.argmax(-1) == label).astype(jnp.result_type(float))
+    right = (y.argmax(-1).astype(label.dtype) == label).astype(jnp.result_type(float))
     defined = valid_classes(y, target) & ~jnp.isnan(y).any(-1)
     return jnp.where(defined, right, jnp.nan)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_floating, check_known, check_shape
-from fnn.numerics import concrete, is_floating
+from fnn.numerics import concrete, is_floating, wide
 from fnn.types import Array
 
 
@@ -36,9 +36,7 @@ def check_same_shape(owner: Any, y: Any, target: Any) -> None:
     check_shape(owner, "target", target, y.shape, f" (the shape of y){hint}")
 
 
-def check_between(
-    owner: Any, name: str, a: Any, low: float, high: float, hint: str = ""
-) -> None:
+def check_between(owner: Any, name: str, a: Any, low: float, high: float, hint: str = "") -> None:
     """Raise unless every known entry of a is in [low, high]."""
     known = concrete(a)
     if known is not None:
@@ -115,10 +113,18 @@ def tolerance(dtype: Any) -> float:
     return max(1e-6, float(jnp.finfo(dtype).eps))
 
 
+def as_classes(target: Any) -> Array:
+    """Target as an array; labels as integers that can be negative and count beyond 255."""
+    target = jnp.asarray(target)
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        return target
+    return target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+
+
 def valid_classes(y: Array, target: Array) -> Array:
     """Where target is a label or a row of probabilities, [B, ...]."""
     if are_labels(y, target):
         return (target >= 0) & (target < y.shape[-1])
-    sums = target.astype(jnp.promote_types(target.dtype, jnp.float32)).sum(-1)
+    sums = target.astype(wide(target.dtype)).sum(-1)
     one = abs(sums - 1) <= tolerance(target.dtype)
     return one & ((target >= 0) & (target <= 1)).all(-1)

@@ -50,3 +50,10 @@ def descend_like_optax(optimizer, params, n_steps=25):
             updates, state = optimizer.update(gradient(params), state, params)
             params = optax.apply_updates(params, updates)
     return params
+
+
+def first_update(optimizer, g):
+    """The first update, of a gradient g at w = 1."""
+    p = {"w": jnp.array([1.0])}
+    updates, _ = optimizer.update({"w": jnp.array([g])}, optimizer.init(p), p)
+    return float(updates["w"][0])

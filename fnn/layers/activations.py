@@ -79,8 +79,9 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
 
     def backward(self, params, cache, dy):
         """dx = dy f′."""
-        a = cache.a.astype(wide(dy.dtype))
-        return (), (dy * self.df(a)).astype(dy.dtype)
+        dtype = wide(dy.dtype)
+        dx = dy.astype(dtype) * self.df(cache.a.astype(dtype))
+        return (), dx.astype(dy.dtype)
 
 
 @dataclass(frozen=True)

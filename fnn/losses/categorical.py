@@ -27,8 +27,8 @@ import jax.numpy as jnp
 
 from fnn.errors import check_number
 from fnn.loss import Loss, spread
-from fnn.numerics import concrete, times, wide
-from fnn.targets import are_labels, check_between, check_classes, valid_classes
+from fnn.numerics import concrete, is_floating, times, wide
+from fnn.targets import are_labels, as_classes, check_between, check_classes, valid_classes
 from fnn.types import Array
 
 
@@ -56,8 +56,10 @@ class Categorical(Loss[Any], abc.ABC):
                 raise ValueError(f"{self}: every label is ignored, nothing is left to average.")
 
     def counted(self, target):
-        """Where the label is not the one to ignore."""
-        return None if self.ignore_label is None else target != self.ignore_label
+        """Where the label is not the one to ignore; None for rows of probabilities."""
+        if self.ignore_label is None or is_floating(target):
+            return None
+        return as_classes(target) != self.ignore_label
 
     def ignored(self, y: Array, target: Array) -> Array | bool:
         """Where the label is the one to ignore; False for rows of probabilities."""
@@ -115,7 +117,7 @@ class CrossEntropy(Categorical):
     def forward(self, y, target):
         """−Σ_k t_k log y_k."""
         self.check(y, target)
-        target = jnp.asarray(target)
+        target = as_classes(target)
         ignored = self.ignored(y, target)
         valid = (valid_classes(y, target) | ignored) & ((y >= 0) & (y <= 1)).all(-1)
         losses = -self.expected(target, jnp.log(jnp.asarray(y, wide(y.dtype))))
@@ -150,7 +152,7 @@ class SoftmaxCrossEntropy(Categorical):
     def forward(self, y, target):
         """log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)."""
         self.check(y, target)
-        target = jnp.asarray(target)
+        target = as_classes(target)
         ignored = self.ignored(y, target)
         valid = valid_classes(y, target) | ignored
         z = jnp.asarray(y, wide(y.dtype))

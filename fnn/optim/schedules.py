@@ -168,9 +168,7 @@ class Scheduled(Optimizer[ScheduledState]):
                 "put Scheduled inside, as in chain(clip_by_norm(1.0), Scheduled(Adam(), ...))."
             )
         if not isinstance(self.schedule, Schedule):
-            raise TypeError(
-                f"Scheduled: schedule must be a Schedule, got {self.schedule!r:.60}."
-            )
+            raise TypeError(f"Scheduled: schedule must be a Schedule, got {self.schedule!r:.60}.")
 
     def init(self, params):
         """s = 0."""

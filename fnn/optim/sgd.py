@@ -29,7 +29,5 @@ class SGD(Optimizer[tuple[()]]):
 
     def update(self, grads, state, params=None):
         """−η g."""
-        (updates,) = leafwise(
-            self, lambda g: (-self.numbers(g.dtype).learning_rate * g,), grads
-        )
+        (updates,) = leafwise(self, lambda g: (-self.numbers(g.dtype).learning_rate * g,), grads)
         return updates, ()

@@ -49,9 +49,7 @@ def test_vmapped_rates_equal_a_loop(name):
     rates = jnp.array([0.01, 0.1])
     swept = jax.vmap(lambda r: descend(EVERY[name](r), PARAMS, 5))(rates)
     each = [descend(EVERY[name](float(r)), PARAMS, 5) for r in rates]
-    chex.assert_trees_all_close(
-        swept, jax.tree.map(lambda *p: jnp.stack(p), *each), rtol=1e-10
-    )
+    chex.assert_trees_all_close(swept, jax.tree.map(lambda *p: jnp.stack(p), *each), rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", EVERY)

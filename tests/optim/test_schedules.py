@@ -68,8 +68,16 @@ def test_the_numbers_of_a_schedule_are_swept_by_vmap():
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: fnn.Constant(-1.0), ValueError, r"Constant: rate must be in \[0, inf\), got -1"),
-        (lambda: fnn.StepDecay(0.1, 0.5, 0), ValueError, r"StepDecay: every must be in \(0, inf"),
+        (
+            lambda: fnn.Constant(-1.0),
+            ValueError,
+            r"Constant: rate must be in \[0, inf\), got -1",
+        ),
+        (
+            lambda: fnn.StepDecay(0.1, 0.5, 0),
+            ValueError,
+            r"StepDecay: every must be in \(0, inf",
+        ),
         (lambda: fnn.CosineDecay(0.1, 0), ValueError, "CosineDecay: n_steps must be in"),
         (
             lambda: fnn.WarmupCosine(0.1, 150, 100),

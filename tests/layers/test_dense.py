@@ -1,0 +1,122 @@
+"""Tests of fnn.layers.dense."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_layer, noise
+
+from fnn.initializers import he_normal
+from fnn.layers.dense import Dense, DenseParams
+
+
+@pytest.mark.parametrize("batch", [(7,), (2, 5), (2, 1, 6)], ids=str)
+def test_contract(batch):
+    check_layer(Dense(3, 4), noise(*batch, 3))
+
+
+def test_forward_and_backward_by_hand():
+    layer = Dense(2, 2)
+    params = DenseParams(w=jnp.array([[1.0, 2.0], [3.0, 4.0]]), b=jnp.array([10.0, 20.0]))
+    x = jnp.array([[1.0, 1.0], [2.0, 0.0]])
+    dy = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+
+    y, cache = layer.forward(params, x)
+    grads, dx = layer.backward(params, cache, dy)
+
+    chex.assert_trees_all_close(y, jnp.array([[14.0, 26.0], [12.0, 24.0]]))
+    chex.assert_trees_all_close(grads.w, jnp.array([[1.0, 2.0], [1.0, 0.0]]))
+    chex.assert_trees_all_close(grads.b, jnp.array([1.0, 1.0]))
+    chex.assert_trees_all_close(dx, jnp.array([[1.0, 3.0], [2.0, 4.0]]))
+
+
+def test_weight_gradient_is_the_sum_of_outer_products():
+    layer = Dense(3, 4)
+    params = layer.init(jax.random.key(0))
+    x, dy = np.arange(15.0).reshape(5, 3), np.arange(20.0).reshape(5, 4) ** 2
+    _, cache = layer.forward(params, jnp.asarray(x))
+    grads, _ = layer.backward(params, cache, jnp.asarray(dy))
+    np.testing.assert_allclose(grads.w, sum(map(np.outer, x, dy)))
+    np.testing.assert_allclose(grads.b, sum(dy))
+
+
+def test_initial_weights_have_the_variance_of_glorot_and_bengio():
+    w = Dense(300, 200).init(jax.random.key(0)).w
+    assert np.var(w) == pytest.approx(2 / (300 + 200), rel=0.02)
+
+
+def test_initial_weights_are_drawn_by_w_init_and_biases_are_zero():
+    params = Dense(3, 4, w_init=he_normal).init(jax.random.key(0))
+    chex.assert_trees_all_equal(params.w, he_normal(jax.random.key(0), 3, 4))
+    chex.assert_trees_all_equal(params.b, jnp.zeros(4))
+
+
+def test_layers_that_draw_differently_are_not_equal():
+    assert Dense(3, 4) == Dense(3, 4)
+    assert Dense(3, 4) != Dense(3, 4, w_init=he_normal)
+    assert Dense(3, 4) != Dense(4, 3)
+
+
+def test_half_precision_sums_over_the_batch_in_single_precision():
+    layer = Dense(1, 1)
+    params = DenseParams(jnp.ones((1, 1), jnp.bfloat16), jnp.zeros(1, jnp.bfloat16))
+    ones = jnp.ones((1000, 1), jnp.bfloat16)
+    _, cache = layer.forward(params, ones)
+    grads, _ = layer.backward(params, cache, ones)
+    assert grads.w[0, 0] == grads.b[0] == 1000  # adding in bfloat16 stops at 256
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (jnp.zeros((5, 4)), ValueError, r"x must have shape \[B, ..., 3\], got \[5, 4\]\.$"),
+        (jnp.zeros(3), ValueError, r"got \[3\]; one example is x\[None, :\]\.$"),
+        (jnp.zeros(()), ValueError, r"x must have shape \[B, ..., 3\], got \[\]"),
+        (jnp.zeros((5, 3), int), TypeError, r"must be floating, got int64; convert it with x\."),
+        (jnp.zeros((5, 3), bool), TypeError, r"x must be floating, got bool"),
+        (jnp.zeros((5, 3), complex), TypeError, r"x must be floating, got complex128\.$"),
+        ([[1.0, 2.0, 3.0]], TypeError, r"must be an array, got list; convert it with jnp\.as"),
+        (np.zeros((5, 3), ">f4"), TypeError, r"x must be in native byte order, got >f4"),
+    ],
+    ids=["width", "rank 1", "rank 0", "int", "bool", "complex", "list", "big endian"],
+)
+def test_wrong_input_names_the_layer_the_expected_and_the_given(x, error, message):
+    layer = Dense(3, 2)
+    params = layer.init(jax.random.key(0))
+    with pytest.raises(error, match=r"^Dense\(n_in=3, n_out=2\): .*" + message):
+        layer.forward(params, x)
+
+
+def test_wrong_shape_is_found_under_jit():
+    layer = Dense(3, 2)
+    params = layer.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"x must have shape \[B, ..., 3\], got \[5, 4\]"):
+        jax.jit(layer.forward)(params, jnp.zeros((5, 4)))
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (Dense(2, 3).init(jax.random.key(0)), ValueError, r"params\.w must have shape \[3, 2\]"),
+        (DenseParams(jnp.ones((3, 2)), jnp.ones(1)), ValueError, r"params\.b .*\[2\], got \[1\]"),
+        (DenseParams(jnp.ones((3, 2), int), jnp.ones(2)), TypeError, r"params\.w must be float"),
+        ((), TypeError, r"params must have a field w, got \(\)"),
+    ],
+    ids=["transposed", "bias", "integers", "empty"],
+)
+def test_wrong_params_name_the_field(params, error, message):
+    with pytest.raises(error, match=r"^Dense\(n_in=3, n_out=2\): .*" + message):
+        Dense(3, 2).forward(params, jnp.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("sizes", [(0, 2), (2, 0), (-1, 3)], ids=str)
+def test_impossible_size_is_rejected_when_built(sizes):
+    with pytest.raises(ValueError, match="n_in and n_out must be at least 1"):
+        Dense(*sizes)
+
+
+@pytest.mark.parametrize("size", [True, None, "3", 2.5, float("inf"), [3], np.zeros(1)], ids=str)
+def test_size_that_is_no_integer_is_rejected_when_built(size):
+    with pytest.raises(TypeError, match=r"^Dense: n_in must be "):
+        Dense(size, 2)

@@ -1,0 +1,33 @@
+"""Tests of fnn.optim.chaining."""
+
+import chex
+import jax
+import optax
+import pytest
+from optimizers import PARAMS, descend, descend_like_optax
+
+import fnn
+
+
+def test_chain_descends_like_optax():
+    ours = fnn.chain(fnn.clip_by_norm(0.7), fnn.Momentum(0.1))
+    theirs = optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.1, momentum=0.9))
+    chex.assert_trees_all_close(
+        descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
+    )
+
+
+def test_optax_works_inside_chain():
+    ours = fnn.chain(optax.clip_by_global_norm(0.7), fnn.SGD(0.1))
+    theirs = optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.1))
+    with jax.numpy_dtype_promotion("standard"):
+        chex.assert_trees_all_close(
+            descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
+        )
+
+
+def test_what_is_no_optimizer_is_refused():
+    with pytest.raises(TypeError, match="chain: the optimizer must have init and update, got 3"):
+        fnn.chain(3)
+    with pytest.raises(ValueError, match="chain: give at least one optimizer"):
+        fnn.chain()

@@ -1,0 +1,122 @@
+"""Tests of fnn.rules.example_norms."""
+
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+import fnn
+from fnn.rules.example_norms import example_norms, total
+
+LOSS = fnn.SoftmaxCrossEntropy()
+
+
+def one_by_one(net, params, x, target, weights=None):
+    """Every example in a batch of its own, by plain backpropagation."""
+    norms = []
+    for b in range(len(x)):
+        w = None if weights is None else weights[b : b + 1]
+        _, g = fnn.value_and_grad(net, LOSS, params, x[b : b + 1], target[b : b + 1], weights=w)
+        norms.append(sum((leaf**2).sum() for leaf in jax.tree.leaves(g)))
+    return jnp.stack(norms)
+
+
+NETS = {
+    "mlp": (fnn.mlp([3, 5, 4], fnn.Tanh()), (6, 3)),
+    "sequences, Gram": (fnn.mlp([9, 8, 7], fnn.Tanh()), (6, 2, 9)),
+    "long sequences": (fnn.mlp([3, 2, 4], fnn.Tanh()), (6, 7, 3)),
+    "repeated": (
+        fnn.Serial(fnn.Repeat(2, fnn.Residual(fnn.Dense(3, 3))), fnn.Dense(3, 4)),
+        (5, 3),
+    ),
+    "recomputed": (fnn.Recompute(fnn.mlp([3, 5, 4], fnn.GELU())), (5, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_norms_are_those_of_every_example_alone(name):
+    net, shape = NETS[name]
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), shape)
+    target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
+    loss, norms = fnn.value_and_grad(net, LOSS, params, x, target, rule=example_norms)
+    chex.assert_trees_all_close(total(norms), one_by_one(net, params, x, target), rtol=1e-10)
+    chex.assert_trees_all_close(loss, fnn.value_and_grad(net, LOSS, params, x, target)[0])
+
+
+def test_the_norm_of_an_example_does_not_depend_on_its_batch():
+    net, shape = NETS["mlp"]
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), shape)
+    target = jnp.array([0, 1, 2, 3, 0, 1])
+
+    def norms(rows):
+        result = fnn.value_and_grad(net, LOSS, params, x[:rows], target[:rows], rule=example_norms)
+        return total(result[1])
+
+    chex.assert_trees_all_close(norms(2), norms(6)[:2], rtol=1e-10)
+
+
+def test_weights_of_predictions_count_within_their_example():
+    net, shape = NETS["long sequences"]
+    params = net.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), shape)
+    target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
+    weights = jax.random.uniform(jax.random.key(3), shape[:-1]).at[1, 2:].set(0.0)
+    _, norms = fnn.value_and_grad(net, LOSS, params, x, target, weights=weights, rule=example_norms)
+    chex.assert_trees_all_close(
+        total(norms), one_by_one(net, params, x, target, weights), rtol=1e-10
+    )
+
+
+def test_the_formula_of_dense_equals_the_default():
+    layer, default = fnn.Dense(9, 8), example_norms.dispatch(object)
+    params = layer.init(jax.random.key(0))
+    for shape in [(4,), (4, 1), (4, 3), (4, 2, 3)]:
+        x = jax.random.normal(jax.random.key(1), (*shape, 9))
+        dy = jax.random.normal(jax.random.key(2), (*shape, 8))
+        _, cache = layer.forward(params, x)
+        chex.assert_trees_all_close(
+            example_norms(layer, params, cache, dy),
+            default(layer, params, cache, dy),
+            rtol=1e-10,
+        )
+
+
+def test_by_hand():
+    layer = fnn.Dense(2, 1)
+    params = layer.init(jax.random.key(0))
+    _, cache = layer.forward(params, jnp.array([[1.0, 2.0], [0.0, 3.0]]))
+    norms, _ = example_norms(layer, params, cache, jnp.array([[2.0], [-1.0]]))
+    chex.assert_trees_all_close(norms, jnp.array([24.0, 10.0]))  # (1 + 4 + 1) 4, (9 + 1) 1
+
+
+def test_half_precision_sums_in_float32():
+    layer = fnn.Dense(2, 1)
+    params = jax.tree.map(lambda p: p.astype(jnp.float16), layer.init(jax.random.key(0)))
+    _, cache = layer.forward(params, jnp.full((1, 2), 300.0, jnp.float16))
+    norms, _ = example_norms(layer, params, cache, jnp.ones((1, 1), jnp.float16))
+    chex.assert_trees_all_close(norms, jnp.array([180_001.0], jnp.float32))
+
+
+def test_total_sums_leaves_and_the_axes_of_repeat():
+    norms = (jnp.array([1.0, 2.0]), (jnp.array([[10.0, 20.0], [30.0, 40.0]]),))
+    chex.assert_trees_all_equal(total(norms), jnp.array([41.0, 62.0]))
+
+
+@dataclass(frozen=True)
+class Centred(fnn.Identity):
+    """y = x minus its mean over the batch."""
+
+    mixes_examples = True
+
+
+def test_a_layer_that_mixes_examples_is_named():
+    net = fnn.Serial(fnn.Dense(3, 4), Centred())
+    params = net.init(jax.random.key(0))
+    with pytest.raises(NotImplementedError, match=r"layer 1, Centred\(\): example_norms has no"):
+        fnn.value_and_grad(
+            net, LOSS, params, jnp.ones((2, 3)), jnp.array([0, 1]), rule=example_norms
+        )

@@ -1,0 +1,76 @@
+"""Tests of fnn.errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn.errors import at, check_floating, check_key, check_known, check_number, check_params
+from fnn.layers.dense import DenseParams
+
+
+def test_paths_are_put_in_front_and_the_type_stays():
+    with (
+        pytest.raises(NotImplementedError, match="^layer 1, layer 0, no such thing$"),
+        at("layer 1"),
+    ):
+        with at("layer 0"):
+            raise NotImplementedError("no such thing")
+    with pytest.raises(KeyError, match="^'untouched'$"), at("layer 1"):
+        raise KeyError("untouched")
+
+
+@pytest.mark.parametrize(
+    ("a", "message"),
+    [
+        ([1.0], r"f: x must be an array, got list; convert it with jnp.asarray\(x\)"),
+        ("a", "f: x must be an array, got str"),
+        (
+            jnp.arange(3),
+            r"f: x must be floating, got int64; convert it with x.astype\('float32'\)",
+        ),
+        (jnp.ones(3, complex), "f: x must be floating, got complex128"),
+        (np.ones(3, ">f4"), "f: x must be in native byte order, got >f4"),
+        (jnp.ones(3, bool), "f: x must be floating, got bool"),
+    ],
+)
+def test_what_is_no_floating_array_is_refused(a, message):
+    with pytest.raises(TypeError, match=message):
+        check_floating("f", "x", a)
+
+
+def test_bfloat16_is_floating():
+    check_floating("f", "x", jnp.ones(3, jnp.bfloat16))
+    check_floating("f", "x", np.asarray(jnp.ones(3, jnp.bfloat16)))
+
+
+def test_parameters_are_checked_by_name_and_shape():
+    params = DenseParams(w=jnp.ones((3, 1)), b=jnp.ones(4))
+    with pytest.raises(ValueError, match=r"f: params.w must have shape \[3, 4\], got \[3, 1\]"):
+        check_params("f", params, w=(3, 4), b=(4,))
+    with pytest.raises(TypeError, match=r"f: params must have a field w, got \(\)"):
+        check_params("f", (), w=(3, 4))
+
+
+def test_traced_numbers_pass_and_known_ones_are_checked():
+    jax.jit(lambda r: check_number("f", "r", r, 0))(-1.0)
+    check_number("f", "r", jnp.array(0.5, jnp.bfloat16), 0, 1)
+    with pytest.raises(ValueError, match=r"f: r must be in \[0, 1\], got 2"):
+        check_number("f", "r", 2, 0, 1, closed_high=True)
+
+
+def test_the_first_wrong_entry_is_named():
+    a = np.array([[1, 2], [7, 8]])
+    with pytest.raises(ValueError, match=r"f: a must be small, got 7 at index \[1, 0\] \(2 of 4"):
+        check_known("f", "a", a, a < 5, "be small")
+
+
+@pytest.mark.parametrize("key", [0, None, np.zeros(2, np.uint32), jax.random.PRNGKey(0)])
+def test_what_is_no_typed_key_is_refused(key):
+    with pytest.raises(TypeError, match=r"f: key must be a typed key, got .*jax.random.key\(0\)"):
+        check_key("f", key)
+
+
+def test_an_array_of_keys_is_not_one_key():
+    with pytest.raises(TypeError, match=r"f: key must be one key, got an array of \(3,\)"):
+        check_key("f", jax.random.split(jax.random.key(0), 3))

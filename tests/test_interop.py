@@ -1,0 +1,65 @@
+"""Tests of fnn.interop."""
+
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+import fnn
+
+NET = fnn.Serial(fnn.Dense(3, 4), fnn.Tanh(), fnn.Dropout(0.5), fnn.Dense(4, 2))
+PARAMS = NET.init(jax.random.key(0))
+X = jax.random.normal(jax.random.key(1), (5, 3))
+KEY = jax.random.key(2)
+
+
+@dataclass(frozen=True)
+class Doubled(fnn.Identity):
+    """y = x with twice its derivative: a sign that backward was asked."""
+
+    def backward(self, params, cache, dy):
+        return (), 2 * dy
+
+
+def test_jax_grad_goes_through_the_hand_written_backward():
+    f = fnn.as_function(Doubled())
+    assert jax.grad(lambda x: f((), x).sum())(jnp.ones((2, 3))).tolist() == [[2.0] * 3] * 2
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_values_and_gradients_are_those_of_the_layer(jit):
+    f = fnn.as_function(NET)
+    f = jax.jit(f) if jit else f
+    y, cache = NET.forward(PARAMS, X, key=KEY)
+    chex.assert_trees_all_close(f(PARAMS, X, KEY), y)
+    chex.assert_trees_all_close(f(PARAMS, X, key=KEY), y)
+    ours = jax.grad(lambda p, x: (f(p, x, KEY) ** 2).sum(), argnums=(0, 1))(PARAMS, X)
+    chex.assert_trees_all_close(ours, NET.backward(PARAMS, cache, 2 * y), rtol=1e-10)
+
+
+def test_it_works_without_a_key_and_under_vmap():
+    net = fnn.mlp([3, 4, 2], fnn.Sigmoid())
+    params, f = net.init(KEY), fnn.as_function(net)
+    stacked = jnp.stack([X, 2 * X])
+
+    def grad(x):
+        return jax.grad(lambda p: f(p, x).sum())(params)
+
+    swept = jax.vmap(grad)(stacked)
+    for i in range(2):
+        one = jax.tree.map(lambda a, i=i: a[i], swept)
+        chex.assert_trees_all_close(one, grad(stacked[i]), rtol=1e-10)
+
+
+def test_equal_layers_give_the_same_function():
+    assert fnn.as_function(fnn.Dense(3, 4)) is fnn.as_function(fnn.Dense(3, 4))
+    assert fnn.as_function(fnn.Dense(3, 4)) is not fnn.as_function(fnn.Dense(3, 5))
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(
+        TypeError, match=r"as_function takes layers, got .*build it: Tanh\(\.\.\.\)"
+    ):
+        fnn.as_function(fnn.Tanh)
