@@ -70,11 +70,14 @@ def check_params(owner: Any, params: Any, **shapes: tuple[int, ...]) -> None:
             )
 
 
-def check_shape(owner: Any, name: str, a: Any, shape: tuple[int, ...], hint: str = "") -> None:
-    """Raise a ValueError unless `a` has this shape."""
+def check_shape(
+    owner: Any, name: str, a: Any, shape: tuple[int, ...], *, like: str = "", hint: str = ""
+) -> None:
+    """Raise a ValueError unless `a` has this shape, that of `like`."""
     if tuple(a.shape) != tuple(shape):
+        whose = f"{like}'s shape" if like else "shape"
         raise ValueError(
-            f"{owner}: {name} must have shape {list(shape)}, got {list(a.shape)}{hint}."
+            f"{owner}: {name} must have {whose} {list(shape)}, got {list(a.shape)}{hint}."
         )
 
 

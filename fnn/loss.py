@@ -69,7 +69,7 @@ def check_weights(shape: tuple[int, ...], weights: Any) -> None:
     """Raise unless `weights` fit losses of `shape` and, where known, can be averaged with."""
     if tuple(weights.shape) != shape[:1]:
         hint = f", or [{shape[0]}]" if len(shape) > 1 else ""
-        check_shape("value_and_grad", "weights", weights, shape, hint)
+        check_shape("value_and_grad", "weights", weights, shape, hint=hint)
     known = concrete(weights)
     if known is not None:
         with np.errstate(invalid="ignore"):

@@ -33,7 +33,7 @@ def check_same_shape(owner: Any, y: Any, target: Any) -> None:
         hint = "; write target[:, None] or y[:, 0]" if target.ndim == 1 else ""
     elif tuple(target.shape) == (*y.shape, 1):
         hint = "; write target[..., 0]"
-    check_shape(owner, "target", target, y.shape, f" (the shape of y){hint}")
+    check_shape(owner, "target", target, y.shape, like="y", hint=hint)
 
 
 def check_between(owner: Any, name: str, a: Any, low: float, high: float, hint: str = "") -> None:

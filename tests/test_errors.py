@@ -10,12 +10,9 @@ from fnn.layers.dense import DenseParams
 
 
 def test_paths_are_put_in_front_and_the_type_stays():
-    with (
-        pytest.raises(NotImplementedError, match="^layer 1, layer 0, no such thing$"),
-        at("layer 1"),
-    ):
-        with at("layer 0"):
-            raise NotImplementedError("no such thing")
+    message = "^layer 1, layer 0, no such thing$"
+    with pytest.raises(NotImplementedError, match=message), at("layer 1"), at("layer 0"):
+        raise NotImplementedError("no such thing")
     with pytest.raises(KeyError, match="^'untouched'$"), at("layer 1"):
         raise KeyError("untouched")
 

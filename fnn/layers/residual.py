@@ -21,7 +21,7 @@ class Residual(Wrapper[Any]):
         (p,) = self.parts(params)
         with child(0):
             y, cache = self.inner.forward(p, x, key=key)
-        check_shape("Residual", "inner(x)", y, x.shape, ", the shape of x")
+        check_shape("Residual", "inner(x)", y, x.shape, like="x")
         return x + y, cache
 
     def backward_with(self, rule, params, cache, dy):

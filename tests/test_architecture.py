@@ -1,0 +1,141 @@
+"""The house keeps its own rules: floors, names, mirrors, quiet imports."""
+
+import ast
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import fnn
+
+ROOT = pathlib.Path(fnn.__file__).parent
+TESTS = pathlib.Path(__file__).parent
+MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py")
+
+FLOORS = {  # a module imports from lower floors only, the longest prefix decides
+    "types": 0,
+    "numerics": 0.5,
+    "errors": 1,
+    "initializers": 1.5,
+    "targets": 1.5,
+    "layer": 2,
+    "loss": 2,
+    "layers": 3,
+    "losses": 3,
+    "penalties": 3,
+    "metrics": 3,
+    "driver": 4,
+    "nets": 4,
+    "rules": 5,
+    "evaluation": 5,
+    "summaries": 5,
+    "interop": 5,
+    "optim": 7,
+    "batches": 8,
+    "train": 8.5,
+}
+
+SHARED = {  # inside one folder: contracts, composites' parts, formulas that contain others
+    "fnn.losses.elementwise",
+    "fnn.optim.optimizer",
+    "fnn.optim.foreign",
+    "fnn.optim.adam",
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def floor_of(module):
+    return FLOORS[module.split(".")[1]]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_from_lower_floors_and_from_jax_and_numpy_only(path):
+    module = name_of(path)
+    for imported in imports_of(path):
+        if not imported.startswith("fnn"):
+            outside = imported.split(".")[0]
+            assert outside in sys.stdlib_module_names | {"jax", "numpy"}
+        elif imported.split(".")[1] == module.split(".")[1]:
+            assert imported in SHARED, f"{module} imports its sibling {imported}"
+        else:
+            assert floor_of(imported) < floor_of(module), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_has_its_test_file(path):
+    relative = path.relative_to(ROOT)
+    assert (TESTS / relative.parent / f"test_{relative.name}").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[1:2] or node.body[:1]  # after the docstring
+            assert node.end_lineno - first[0].lineno < 40, node.name
+
+
+def public_names():
+    return {n: v for n, v in vars(fnn).items() if not n.startswith("_")}
+
+
+def test_no_public_name_is_the_name_of_a_module():
+    values = {n for n, v in public_names().items() if type(v).__name__ != "module"}
+    assert not values & {p.stem for p in ROOT.glob("*.py")}
+    assert not values & {p.name for p in ROOT.iterdir() if p.is_dir()}
+
+
+@pytest.mark.parametrize("name", sorted(n for n, v in public_names().items() if callable(v)))
+def test_every_public_name_has_a_docstring_of_its_own(name):
+    value = getattr(fnn, name)
+    assert value.__doc__
+    assert not value.__doc__.startswith(f"{name}(")  # what dataclass would write
+
+
+@pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
+def test_every_formula_file_names_its_source_and_its_equations(folder):
+    routes = {"serial", "repeat", "scale", "cast", "recompute"}
+    plumbing = {"optimizer", "foreign", "chaining", "elementwise"}
+    for path in sorted((ROOT / folder).glob("*.py")):
+        if path.stem not in routes | plumbing | {"__init__"}:
+            doc = ast.get_docstring(ast.parse(path.read_text()))
+            assert "Source" in doc, path
+            assert "=" in doc or "←" in doc or "→" in doc, path
+
+
+QUIET = """
+import sys, warnings
+warnings.simplefilter("error")
+import jax
+before = jax.config.values.copy()
+import fnn
+assert jax.config.values == before, "flags changed"
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "a backend started"
+loaded = {m.split(".")[0] for m in sys.modules}
+assert not loaded & {"optax", "chex", "sklearn", "matplotlib", "flax", "torch"}, loaded
+"""
+
+
+def test_import_is_quiet_and_brings_nothing_but_jax_and_numpy():
+    subprocess.run([sys.executable, "-c", QUIET], check=True)
+
+
+def test_all_names_resolve_and_modules_import():
+    for path in MODULES:
+        importlib.import_module(name_of(path))

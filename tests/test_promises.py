@@ -1,0 +1,319 @@
+"""What bad input gets: one row per case, (call, exception, message).
+
+Errors of shape and dtype are static, so they must come under jit too; errors of value come
+where values are known, and under jit the result is poisoned. Rows marked `static` are run
+both ways.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+NET = fnn.mlp([3, 5, 4])
+PARAMS = NET.init(jax.random.key(0))
+X = jnp.ones((2, 3))
+Y = jnp.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
+LABELS = jnp.array([0, 2])
+MSE, CE, BCE = fnn.SquaredError(), fnn.SoftmaxCrossEntropy(), fnn.SigmoidBinaryCrossEntropy()
+
+
+def run(x=X, target=LABELS, params=PARAMS, loss=CE, **options):
+    return fnn.value_and_grad(NET, loss, params, x, target, **options)
+
+
+class Case(NamedTuple):
+    call: object  # of no argument, or of arrays where the case is static
+    error: type
+    message: str
+    static: tuple = ()  # the arrays to trace
+
+
+CASES = {
+    "S01 column": Case(
+        MSE.forward,
+        ValueError,
+        r"SquaredError\(scale=1.0\): target must have y's shape \[4, 1\], got \[4\]; write "
+        r"target\[:, None\] or y\[:, 0\]",
+        (jnp.ones((4, 1)), jnp.ones(4)),
+    ),
+    "S01 row": Case(
+        fnn.Huber().forward,
+        ValueError,
+        r"target must have y's shape \[4\], got \[4, 1\]; write target\[..., 0\]",
+        (jnp.ones(4), jnp.ones((4, 1))),
+    ),
+    "S02 one for all": Case(
+        MSE.forward, ValueError, r"shape \[4\].*got \[1\]", (jnp.ones(4), jnp.ones(1))
+    ),
+    "S02 scalar": Case(
+        MSE.forward, ValueError, r"shape \[4\].*got \[\]", (jnp.ones(4), jnp.ones(()))
+    ),
+    "S02 square": Case(
+        MSE.forward, ValueError, r"shape \[4, 4\].*got \[4\]", (jnp.ones((4, 4)), jnp.ones(4))
+    ),
+    "S03 more labels than rows": Case(
+        CE.forward,
+        ValueError,
+        r"target must have shape \[2\] \(labels\) or \[2, 3\] \(probabilities\), got \[3\]",
+        (Y, jnp.array([0, 1, 2])),
+    ),
+    "S03 one label for many rows": Case(
+        CE.forward, ValueError, r"or \[2, 3\] \(probabilities\), got \[1\]", (Y, jnp.array([0]))
+    ),
+    "S04 features": Case(
+        lambda x: run(x),
+        ValueError,
+        r"layer 0, Dense\(n_in=3, n_out=5\): x must have shape \[B, ..., 3\], got \[2, 4\]",
+        (jnp.ones((2, 4)),),
+    ),
+    "S05 one sample": Case(
+        lambda x: run(x), ValueError, r"got \[3\]; one example is x\[None, :\]", (jnp.ones(3),)
+    ),
+    "S06 images": Case(
+        lambda x: run(x),
+        ValueError,
+        r"x must have shape \[B, ..., 3\], got \[2, 3, 5\]",
+        (jnp.ones((2, 3, 5)),),
+    ),  # fmt: skip
+    "S08 weights": Case(
+        lambda w: run(weights=w),
+        ValueError,
+        r"weights must have shape \[2\], got \[2, 1\]",
+        (jnp.ones((2, 1)),),
+    ),
+    "R1 parameters": Case(
+        lambda b: run(params=(PARAMS[0]._replace(b=b), *PARAMS[1:])),
+        ValueError,
+        r"layer 0, Dense\(n_in=3, n_out=5\): params.b must have shape \[5\], got \[1\]",
+        (jnp.ones(1),),
+    ),
+    "R8 missing layer": Case(
+        lambda: run(params=PARAMS[:2]),
+        ValueError,
+        "Serial: params must have one entry for each of its 3 layers, got 2 of them",
+    ),
+    "D01 integer parameters": Case(
+        lambda w: run(params=(PARAMS[0]._replace(w=w), *PARAMS[1:])),
+        TypeError,
+        r"params\[0\].w must be floating, got int64",
+        (jnp.ones((3, 5), int),),
+    ),
+    "D02 raw pixels": Case(
+        lambda x: run(x),
+        TypeError,
+        r"x must be floating, got uint8; convert it with x.astype",
+        (jnp.ones((2, 3), jnp.uint8),),
+    ),  # fmt: skip
+    "D05 objects": Case(
+        lambda: run([[1.0, None, 2.0]] * 2), TypeError, "x must hold numbers, got object"
+    ),
+    "D05 ragged": Case(lambda: run([[1.0], [1.0, 2.0]]), ValueError, "x is ragged"),
+    "D05 strings": Case(
+        lambda: run([["1", "2", "3"]] * 2), TypeError, r"got <U1 \(first entry '1'\); convert it"
+    ),
+    "D05 masked": Case(
+        lambda: run(np.ma.masked_array(np.ones((2, 3)))),
+        TypeError,
+        "x is a masked array; give weights, 0 where it is masked",
+    ),
+    "D06 complex input": Case(
+        lambda x: run(x),
+        TypeError,
+        "x must hold real numbers, got complex128",
+        (jnp.ones((2, 3), complex),),
+    ),  # fmt: skip
+    "D06 complex target": Case(
+        MSE.forward,
+        TypeError,
+        "target must hold real numbers, got complex128",
+        (Y, Y.astype(complex)),
+    ),  # fmt: skip
+    "L01 label C": Case(
+        lambda: CE.forward(Y, jnp.array([3, 1])),
+        ValueError,
+        r"target must hold labels in \[0, 3\), got 3 at index 0 \(1 of 2 are wrong\); "
+        "labels start at 0",
+    ),
+    "L02 label -1": Case(
+        lambda: CE.forward(Y, jnp.array([1, -1])),
+        ValueError,
+        r"got -1 at index 1 .*ignore_label=-1 leaves such rows out",
+    ),
+    "L03 float labels": Case(
+        CE.forward,
+        TypeError,
+        "labels must be integers, got float64; write target.astype",
+        (Y, jnp.array([0.0, 2.0])),
+    ),  # fmt: skip
+    "L03 bool labels": Case(
+        CE.forward, TypeError, "labels must be integers, got bool", (Y, jnp.array([True, False]))
+    ),
+    "L04 rows that sum to 2": Case(
+        lambda: CE.forward(Y, 2 * Y),
+        ValueError,
+        r"(must be in \[0, 1\], got 1.4)|(the sum of a target row must be 1, got 2.0 at index 0)",
+    ),
+    "L05 target 2": Case(
+        lambda: BCE.forward(Y, Y.at[0, 1].set(2.0)),
+        ValueError,
+        r"target must be in \[0, 1\], got 2.0 at index \[0, 1\]",
+    ),
+    "L06 smoothing": Case(
+        lambda: fnn.SoftmaxCrossEntropy(label_smoothing=1.5),
+        ValueError,
+        r"SoftmaxCrossEntropy: label_smoothing must be in \[0, 1\), got 1.5",
+    ),
+    "L06 smoothing NaN": Case(
+        lambda: fnn.CrossEntropy(label_smoothing=float("nan")),
+        ValueError,
+        "label_smoothing must be finite, got nan",
+    ),
+    "L07 one class": Case(
+        CE.forward,
+        ValueError,
+        r"y must have at least 2 classes .* got \[2, 1\]; use SigmoidBinaryCrossEntropy",
+        (Y[:, :1], LABELS),
+    ),
+    "L08 weights": Case(
+        lambda: run(weights=jnp.array([1.0, -1.0])),
+        ValueError,
+        "weights must be finite and at least 0, got -1.0 at index 1",
+    ),
+    "L09 integer one-hot": Case(
+        CE.forward,
+        TypeError,
+        "a target of y's shape must hold floating probabilities, got int64; write "
+        r"target.astype\('float32'\), or give labels \(target.argmax\(-1\)\)",
+        (Y, jnp.array([[1, 0, 0], [0, 0, 1]])),
+    ),
+    "L10 every row ignored": Case(
+        lambda: fnn.SoftmaxCrossEntropy(ignore_label=9).forward(Y, jnp.array([9, 9])),
+        ValueError,
+        "every label is ignored, nothing is left to average",
+    ),
+    "P logits as probabilities": Case(
+        lambda: fnn.CrossEntropy().forward(3 * Y, LABELS),
+        ValueError,
+        r"y must be in \[0, 1\], got 2.* use SoftmaxCrossEntropy for logits",
+    ),
+    "B01 empty batch": Case(lambda x, t: run(x, t), ValueError, "empty batch", (X[:0], LABELS[:0])),
+    "H02 None": Case(lambda: fnn.Adam(None), TypeError, "learning_rate must be a number, got None"),
+    "H05 rate 1": Case(
+        lambda: fnn.Dropout(1.0), ValueError, r"Dropout: rate must be in \[0, 1\), got 1.0"
+    ),
+    "H05 rate -0.5": Case(lambda: fnn.Dropout(-0.5), ValueError, r"rate must be in \[0, 1\)"),
+    "H05 rate NaN": Case(lambda: fnn.Dropout(float("nan")), ValueError, "rate must be finite"),
+    "H05 rate True": Case(lambda: fnn.Dropout(True), TypeError, "rate must be a number, got True"),
+    "H06 width 0": Case(
+        lambda: fnn.mlp([3, 0, 2]),
+        ValueError,
+        r"mlp: sizes \[3, 0, 2\], layer 0: Dense\(n_in=3, n_out=0\): n_in and n_out must be at",
+    ),
+    "H06 width 2.5": Case(
+        lambda: fnn.mlp([3, 2.5, 2]), TypeError, "layer 0: Dense: n_out must be an integer, got 2.5"
+    ),
+    "H06 width True": Case(
+        lambda: fnn.Dense(3, True), TypeError, "Dense: n_out must be a number, got True"
+    ),
+    "H06 no layers": Case(
+        lambda: fnn.mlp([3]), ValueError, r"mlp: sizes must be .*at least two, got \[3\]"
+    ),
+    "H06 a class": Case(
+        lambda: fnn.Serial(fnn.Tanh), TypeError, r"Serial\(\*layers\) takes layers, got .*build it"
+    ),
+    "K01 int": Case(lambda: NET.init(0), TypeError, r"key must be a typed key, got 0; use jax"),
+    "K02 old key": Case(
+        lambda: NET.init(jax.random.PRNGKey(0)), TypeError, r"typed key, got uint32\[2\]; use"
+    ),
+    "K02 keys": Case(
+        lambda: fnn.Dense(3, 4).init(jax.random.split(jax.random.key(0), 2)),
+        TypeError,
+        "key must be one key, got an array of",
+    ),
+    "K03 dropout without key": Case(
+        lambda x: fnn.Dropout(0.5).forward((), x),
+        ValueError,
+        r"forward needs a key; pass key=jax.random.key\(0\), or evaluate the net that fnn.inference",
+        (X,),
+    ),
+    "T01 gradient tree": Case(
+        lambda: fnn.apply_updates({"w": X, "b": X}, {"w": X}),
+        ValueError,
+        r"apply_updates: updates\['b'\] is missing; params has it",
+    ),
+    "T02 state of another net": Case(
+        lambda: fnn.Adam().update({"w": X}, fnn.Adam().init({"w": X[:1]})),
+        ValueError,
+        r"Adam: grads\['w'\] must have shape \[1, 3\] as in its state, got \[2, 3\]",
+    ),
+    "penalty": Case(
+        lambda: run(penalty=0.1), TypeError, "penalty must be L1, L2 or a tuple of such, got 0.1"
+    ),
+    "penalty strength": Case(
+        lambda: fnn.L1(-0.1), ValueError, r"L1: strength must be in \[0, inf\), got -0.1"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_gets_a_clear_error(name):
+    case = CASES[name]
+    with pytest.raises(case.error, match=case.message) as caught:
+        case.call(*case.static)
+    lines = str(caught.value).splitlines()
+    assert len(lines) <= 3
+    assert all(len(line) < 400 for line in lines)
+
+
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.static])
+def test_errors_of_shape_and_dtype_come_under_jit_too(name):
+    case = CASES[name]
+    with pytest.raises(case.error, match=case.message):
+        jax.jit(case.call)(*case.static)
+
+
+POISONED = {
+    "label C": (CE, Y, jnp.array([0, 3])),
+    "label -1": (CE, Y, jnp.array([0, -1])),
+    "label 2³² + 1": (CE, Y, jnp.array([0, 2**32 + 1])),
+    "label of probabilities": (fnn.CrossEntropy(), Y, jnp.array([0, 3])),
+    "row that sums to 2": (CE, Y, jnp.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])),
+    "row with a negative entry": (CE, Y, jnp.array([[1.0, 0.0, 0.0], [1.5, -0.5, 0.0]])),
+    "binary target 2": (BCE, Y, jnp.ones((2, 3)).at[1].set(2.0)),
+    "probability 1.5": (fnn.BinaryCrossEntropy(), Y.at[1].set(1.5), jnp.ones((2, 3))),
+    "class probability 1.5": (fnn.CrossEntropy(), Y.at[1, 0].set(1.5), LABELS),
+    "hinge target 0": (fnn.Hinge(), Y, jnp.ones((2, 3)).at[1].set(0.0)),
+    "NaN target": (MSE, Y, Y.at[1].set(jnp.nan)),
+}
+
+
+@pytest.mark.parametrize("name", POISONED)
+def test_bad_values_under_jit_poison_loss_and_gradient_of_their_row(name):
+    loss, y, target = POISONED[name]
+
+    @jax.jit
+    def both(y, target):
+        losses, cache = loss.forward(y, target)
+        return losses, loss.backward(cache, jnp.ones_like(losses))
+
+    losses, dy = both(y, target)
+    assert jnp.isnan(losses).tolist() == [False, True]
+    assert jnp.isfinite(dy[0]).all()
+    assert jnp.isnan(dy[1]).any()
+
+
+@pytest.mark.parametrize("n_classes", [3, 300])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint32", "int64"])
+def test_labels_of_every_integer_dtype_mean_the_same(dtype, n_classes):
+    y = jax.random.normal(jax.random.key(0), (2, n_classes))
+    loss = fnn.SoftmaxCrossEntropy(ignore_label=-1)
+    for f in (loss.value_and_backward, jax.jit(loss.value_and_backward)):
+        out = f(y, LABELS.astype(dtype), jnp.ones(2))
+        expected = CE.value_and_backward(y, LABELS, jnp.ones(2))
+        assert jnp.array_equal(out[0], expected[0])
+        assert jnp.array_equal(out[1], expected[1])
