@@ -1,0 +1,1 @@
+"""Experiments: one claim per file, each a command, `python -m experiments.NAME`."""

@@ -1,0 +1,1 @@
+"""What experiments share: data, run folders, checkpoints, pictures, the command line."""

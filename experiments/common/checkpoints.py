@@ -1,0 +1,159 @@
+"""A trained network in one file: tensors, and all it takes to use them again.
+
+The file is a safetensors file. Its tensors are named by their path in params: 0/w, 0/b,
+2/w, ... Its metadata are JSON texts:
+
+    network          the layers: {"Serial": [{"Dense": {"n_in": 64, ...}}, ...]}
+    preprocessing    mean and std of the training data
+    config           the settings of the run
+    sha256           of all tensors and of the texts above
+
+Reading runs no code of the file's; a changed byte, a missing tensor or one of another
+shape is an error, never another network.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+import fnn
+from experiments.common.cli import DATA, UserError, nearest
+from experiments.common.data import Standardizer
+from experiments.common.gradients import by_name
+
+TEXTS = ("network", "preprocessing", "config")
+
+
+class Checkpoint(NamedTuple):
+    """A network, its parameters, and how its inputs were prepared."""
+
+    net: fnn.Layer[Any, Any]
+    params: Any
+    standardize: Standardizer
+    config: dict[str, Any]
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the file; at every moment it is whole or not there."""
+    tensors = by_name(checkpoint.params)
+    statistics = {name: a.tolist() for name, a in checkpoint.standardize._asdict().items()}
+    texts = {
+        "network": json.dumps(described(checkpoint.net)),
+        "preprocessing": json.dumps(statistics),
+        "config": json.dumps(checkpoint.config, default=str),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=texts | {"sha256": digest(tensors, texts)})
+    os.replace(partial, path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read the file and check all of it.
+
+    Raises:
+        UserError: where the file is missing, damaged, or does not fit its own network.
+    """
+    if not path.is_file():
+        near = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"there is no file {path}.{nearest(str(path), near)}", DATA)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a safetensors file: {error}.", DATA) from None
+    missing = [name for name in (*TEXTS, "sha256") if name not in metadata]
+    if missing:
+        raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
+    texts = {name: metadata[name] for name in TEXTS}
+    if digest(tensors, texts) != metadata["sha256"]:
+        raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)
+    network, preprocessing, config = (json.loads(texts[name]) for name in TEXTS)
+    net = built(path, network)
+    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
+    return Checkpoint(net, restored(path, net, tensors), Standardizer(mean, std), config)
+
+
+def restored(path: Path, net: fnn.Layer[Any, Any], tensors: dict[str, np.ndarray]) -> Any:
+    """The tensors as params of the net; every difference is listed."""
+    like = jax.eval_shape(net.init, jax.random.key(0))
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
+    faults = [f"{name} is unexpected" for name in tensors if name not in names]
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        if name not in tensors:
+            faults.append(f"{name} is missing")
+        elif (got := kind(tensors[name])) != (want := kind(leaf)):
+            faults.append(f"{name} must be {want}, got {got}")
+    if faults:
+        raise UserError(f"{path} does not fit its network: {'; '.join(faults)}.", DATA)
+    return tree.unflatten([jax.numpy.asarray(tensors[name]) for name in names])
+
+
+def ends(checkpoint: Checkpoint) -> tuple[int, int]:
+    """How many numbers the network takes, and how many it gives."""
+    n_in = len(checkpoint.standardize.mean)
+    x = jax.ShapeDtypeStruct((1, n_in), jax.numpy.float32)
+    net, params = fnn.inference(checkpoint.net, checkpoint.params)
+    return n_in, jax.eval_shape(net.forward, params, x)[0].shape[-1]
+
+
+def kind(a: Any) -> str:
+    """Dtype and shape: float32[64, 10]."""
+    return f"{a.dtype}{list(a.shape)}"
+
+
+def digest(tensors: dict[str, np.ndarray], texts: dict[str, str]) -> str:
+    """SHA-256 of names, dtypes, shapes and bytes, and of the texts."""
+    sha = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name, a in sorted(tensors.items()):
+        sha.update(f"{name} {kind(a)}".encode())
+        sha.update(np.ascontiguousarray(a).tobytes())
+    return sha.hexdigest()
+
+
+def described(layer: fnn.Layer[Any, Any]) -> dict[str, Any]:
+    """A layer as JSON: its type's name and its fields; functions by their name in fnn."""
+    name = type(layer).__name__
+    if isinstance(layer, fnn.Serial):
+        return {name: [described(f) for f in layer.layers]}
+    values = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
+    for field, v in values.items():
+        if isinstance(v, fnn.Layer):
+            values[field] = described(v)
+        elif callable(v):
+            values[field] = v.__name__
+        if callable(v) and getattr(fnn, v.__name__, None) is not v:
+            raise ValueError(f"{layer}: {field} must be a function of fnn to be saved, got {v}.")
+    return {name: values}
+
+
+def built(path: Path, description: Any) -> fnn.Layer[Any, Any]:
+    """The layer that `described` described."""
+    try:
+        ((name, fields),) = description.items()
+        make = getattr(fnn, name, None)
+        if not (isinstance(make, type) and issubclass(make, fnn.Layer)):
+            raise ValueError(f"{name!r} is no layer of fnn")
+        if isinstance(fields, list):
+            return make(*(built(path, f) for f in fields))
+        return make(**{key: plain(path, key, v) for key, v in fields.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} describes no network: {error}.", DATA) from None
+
+
+def plain(path: Path, field: str, value: Any) -> Any:
+    """A field's value: a layer, a function of fnn, or the value itself."""
+    if isinstance(value, dict):
+        return built(path, value)
+    if isinstance(value, str) and field.endswith("init"):
+        return getattr(fnn, value)
+    return tuple(value) if isinstance(value, list) else value

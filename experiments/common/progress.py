@@ -1,0 +1,69 @@
+"""What a run says while it runs: a bar on a terminal, plain lines elsewhere.
+
+Lines are at most one per epoch and about twenty in all. NO_COLOR asks for lines too.
+"""
+
+import os
+import sys
+from typing import Self
+
+import rich.progress
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """Standard output; rich leaves colour out where it is piped or NO_COLOR is set."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+
+def animated() -> bool:
+    """Whether a moving bar can be shown."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+class Progress:
+    """A count of epochs up to `total`; a context manager."""
+
+    def __init__(self, total: int):
+        """A bar that is not shown yet, or lines."""
+        self.total = total
+        self._every = -(-total // 20)
+        self._bar = None
+        if animated():
+            columns = rich.progress.BarColumn(), rich.progress.TextColumn("{task.description}")
+            left = rich.progress.TimeRemainingColumn()
+            self._bar = rich.progress.Progress(*columns, left, console=console())
+            self._task = self._bar.add_task("compiling", total=total)
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def epoch(self, number: int, **values: float) -> None:
+        """Report an epoch, counted from 1."""
+        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        line = f"epoch {number:>{len(str(self.total))}}/{self.total}  {text}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=number, description=line)
+        elif number % self._every == 0 or number == self.total:
+            print(line, flush=True)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table; the first column is text, the others are numbers."""
+    printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        printed.add_column(column, justify="right" if i else "left")
+    for row in rows:
+        printed.add_row(*row)
+    console().print(printed)

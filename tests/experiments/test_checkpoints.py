@@ -1,0 +1,95 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import fnn
+from experiments.common import checkpoints
+from experiments.common.checkpoints import Checkpoint
+from experiments.common.cli import DATA, UserError
+from experiments.common.data import Standardizer
+
+NET = fnn.Serial(
+    fnn.Dense(3, 4, fnn.he_normal), fnn.LeakyReLU(0.2), fnn.Dropout(0.5, inverted=False),
+    fnn.Residual(fnn.Serial(fnn.Dense(4, 4), fnn.Tanh())), fnn.Dense(4, 2),
+)  # fmt: skip
+STANDARDIZE = Standardizer(np.array([0.1, 0.2, 0.3], np.float32), np.ones(3, np.float32))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    params = NET.init(jax.random.key(0))
+    checkpoint = Checkpoint(NET, params, STANDARDIZE, {"seed": 0})
+    checkpoints.save(tmp_path / "a.safetensors", checkpoint)
+    return tmp_path / "a.safetensors", checkpoint
+
+
+def test_file_gives_back_network_parameters_and_preprocessing(saved):
+    path, checkpoint = saved
+    loaded = checkpoints.load(path)
+    assert loaded.net == NET
+    assert loaded.config == {"seed": 0}
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(checkpoint.params)
+    for a, b in zip(*map(jax.tree.leaves, (loaded, checkpoint)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+    assert checkpoints.ends(loaded) == (3, 2)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_every_changed_byte_is_an_error(saved):
+    path, _ = saved
+    good = path.read_bytes()
+    for i in range(0, len(good), 37):
+        path.write_bytes(good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :])
+        with pytest.raises(UserError) as error:
+            checkpoints.load(path)
+        assert error.value.code == DATA
+
+
+def test_tensors_that_do_not_fit_the_network_are_listed(saved):
+    path, checkpoint = saved
+    tensors = checkpoints.by_name(checkpoint.params)
+    tensors["9/w"] = tensors.pop("0/b")
+    tensors["4/w"] = tensors["4/w"].T.copy()
+    texts = {"network": json.dumps(checkpoints.described(NET)), "config": "{}"}
+    texts["preprocessing"] = json.dumps({"mean": [0.0] * 3, "std": [1.0] * 3})
+    save_file(tensors, path, texts | {"sha256": checkpoints.digest(tensors, texts)})
+    with pytest.raises(UserError) as error:
+        checkpoints.load(path)
+    message = str(error.value)
+    assert "9/w is unexpected" in message
+    assert "0/b is missing" in message
+    assert "[4, 2], got " in message
+
+
+@pytest.mark.parametrize(
+    "network",
+    [{"value_and_grad": {}}, {"Dense": {"n_in": 3}}, {"os": {}}, [], {"Dense": {"n": 1}}],
+)
+def test_description_of_anything_but_layers_is_refused(network, tmp_path):
+    with pytest.raises(UserError, match="describes no network"):
+        checkpoints.built(tmp_path, network)
+
+
+def test_missing_file_is_named_with_the_nearest_there_is(saved):
+    path, _ = saved
+    with pytest.raises(UserError, match=r"there is no file .*Did you mean .*a\.safetensors\?"):
+        checkpoints.load(path.with_name("b.safetensors"))
+
+
+def test_files_without_metadata_and_files_of_another_kind_are_refused(tmp_path):
+    path = tmp_path / "a"
+    save_file({"w": np.zeros(2, np.float32)}, path)
+    with pytest.raises(UserError, match="it has no network, preprocessing, config, sha256"):
+        checkpoints.load(path)
+    path.write_text("nothing of the kind")
+    with pytest.raises(UserError, match="is not a safetensors file"):
+        checkpoints.load(path)
+
+
+def test_function_that_is_not_fnns_cannot_be_described():
+    with pytest.raises(ValueError, match="w_init must be a function of fnn"):
+        checkpoints.described(fnn.Dense(1, 2, lambda key, n_in, n_out: None))

@@ -1,0 +1,58 @@
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from experiments.common import plots
+
+
+@pytest.fixture
+def png(tmp_path):
+    def write(figure):
+        plots.save(figure, tmp_path / "a.png")
+        return imread(tmp_path / "a.png")
+
+    return write
+
+
+def test_every_picture_is_written_without_pyplot_and_is_not_blank(png):
+    rng = np.random.default_rng(0)
+    history = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.9]}
+    history |= {f"validation_{name}": v for name, v in history.items()}
+    figures = [
+        plots.curves(history, penalized=True),
+        plots.confusion(np.array([[5, 2], [0, 6]]), "ab"),
+        plots.weights(rng.normal(size=(6, 7)), (2, 3), np.arange(6) == 0, most=5),
+        plots.mistakes(rng.normal(size=(3, 2, 2)), ["a", "b", "c"], total=9, most=2),
+        plots.gradient_flow([0, 1], {"layer 1": [2.0, 1.0], "layer 2": [1.0, 0.5]}),
+    ]
+    assert all(png(figure).std() > 0.01 for figure in figures)
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_titles_say_what_is_seen():
+    def title(figure):
+        return figure.get_suptitle()
+
+    counts = np.array([[5, 2], [0, 6]])
+    assert title(plots.confusion(counts, "ab")) == (
+        "13 test digits: 2 read wrong, most often a as b (2×)"
+    )
+    none = np.zeros((0, 2, 2))
+    assert title(plots.mistakes(none, [], 9, 5)) == "All 9 test digits are read right"
+    flow = plots.gradient_flow([0, 1], {"layer 1": [6.0, 2.0]})
+    assert "3-fold smaller" in title(flow)
+
+
+def test_names_of_lines_that_end_together_are_moved_apart():
+    _, ((axes,),) = plots.picture("")
+    heights = plots.label_heights(axes, [1.0, 1.0], {"a": [0.0, 1.0], "b": [0.0, 1.0]})
+    assert abs(heights[0] - heights[1]) == pytest.approx(0.07)
+    assert np.mean(heights) == pytest.approx(1.0)
+
+
+def test_one_epoch_and_one_class_of_values_can_be_drawn(png):
+    history = {name: [1.0] for name in ("loss", "accuracy")}
+    history |= {f"validation_{name}": v for name, v in history.items()}
+    assert png(plots.curves(history, penalized=False)).std() > 0.01
