@@ -34,6 +34,13 @@ def as_rows(x: Any, target: Any, weights: Any = None) -> Rows:
     return Rows(x, target, None if weights is None else as_array("weights", weights))
 
 
+def pair(name: str, data: Any) -> tuple[Any, Any]:
+    """`data`, if it is (x, target)."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"fit: {name} must be a pair (x, target), got {type(data).__name__}.")
+    return data[0], data[1]
+
+
 def count(name: str, value: Any) -> int:
     """`value` as an int of at least 1."""
     value = integer(name, value)
@@ -50,14 +57,31 @@ def minibatches(n: int, batch_size: int, key: Any, drop_last: bool) -> tuple[Arr
     """
     size = min(batch_size, n)
     n_batches, rest = divmod(n, size)
-    order = jnp.arange(n)
-    if key is not None and size < n:
-        order = jax.random.permutation(key, n)
+    order = jnp.arange(n) if key is None or size == n else shuffled(key, n)
     if rest == 0 or drop_last:
         return order[: n_batches * size].reshape(n_batches, size), None
     filled = jnp.concatenate([order, order[: size - rest]])
     real = jnp.arange(len(filled)) < n
     return filled.reshape(-1, size), real.reshape(-1, size)
+
+
+def shuffled(key: Any, n: int) -> Array:
+    """A random permutation of 0, ..., n − 1.
+
+    A row's number stands in the low bits of its random number, so that a plain sort
+    moves both: a third to an eighth of the time of jax.random.permutation, which sorts
+    pairs. Rows that draw the same high bits keep their order; as there, so many rounds are
+    sorted that this has a chance of at most n⁻¹ for any two of them.
+    """
+    bits = max(1, (n - 1).bit_length())
+    if bits > 24:  # too few random bits are left
+        return jax.random.permutation(key, n)
+    order, low = jnp.arange(n), jnp.arange(n, dtype=jnp.uint32)
+    for k in jax.random.split(key, -(-3 * bits // (32 - bits))):
+        high = jax.random.bits(k, (n,), jnp.uint32) >> bits << bits
+        place = jnp.sort(high | low) & ((1 << bits) - 1)
+        order = order[place.astype(jnp.int32)]
+    return order
 
 
 def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:

@@ -91,13 +91,15 @@ class Composite(Layer[tuple[Any, ...], C]):
 
     def parts(self, params: tuple[Any, ...]) -> tuple[Any, ...]:
         """`params`, one entry per child."""
-        if not isinstance(params, tuple | list) or len(params) != len(self.children):
-            got = f"{len(params)} of them" if hasattr(params, "__len__") else f"{params!r:.40}"
+        name, n = type(self).__name__, len(self.children)
+        if not isinstance(params, tuple):
+            got = type(params).__name__
+            raise TypeError(f"{name}: params must be a tuple, one entry per layer, got {got}.")
+        if len(params) != n:
             raise ValueError(
-                f"{type(self).__name__}: params must have one entry for each of its "
-                f"{len(self.children)} layers, got {got}."
+                f"{name}: params must have one entry for each of its {n} layers, got {len(params)}."
             )
-        return tuple(params)
+        return params
 
 
 @dataclass(frozen=True)

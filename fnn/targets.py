@@ -36,14 +36,24 @@ def check_same_shape(owner: Any, y: Any, target: Any) -> None:
     check_shape(owner, "target", target, y.shape, like="y", hint=hint)
 
 
-def check_between(owner: Any, name: str, a: Any, low: float, high: float, hint: str = "") -> None:
-    """Raise unless every known entry of a is in [low, high]."""
+def check_between(owner: Any, a: Any, low: float, high: float) -> None:
+    """Raise unless every known entry of the target a is in [low, high]."""
     known = concrete(a)
     if known is not None:
         known = np.asarray(known, np.float64)
         with np.errstate(invalid="ignore"):
             valid = (known >= low) & (known <= high)
-        check_known(owner, name, known, valid, f"be in [{low:g}, {high:g}]", hint)
+        check_known(owner, "target", known, valid, f"be in [{low:g}, {high:g}]")
+
+
+def check_probabilities(owner: Any, y: Any, instead: str) -> None:
+    """Raise for a known prediction outside [0, 1]; NaN goes on as NaN."""
+    known = concrete(y)
+    if known is not None:
+        known = np.asarray(known, np.float64)
+        with np.errstate(invalid="ignore"):
+            valid = ~((known < 0) | (known > 1))
+        check_known(owner, "y", known, valid, "be in [0, 1]", f"; use {instead} for logits")
 
 
 def are_labels(y: Any, target: Any) -> bool:
@@ -102,7 +112,7 @@ def _check_rows(owner: Any, target: Any) -> None:
     """Raise unless every known row of target is a distribution."""
     known = concrete(target)
     if known is not None:
-        check_between(owner, "target", known, 0, 1)
+        check_between(owner, known, 0, 1)
         sums = np.asarray(known, np.float64).sum(-1)
         valid = abs(sums - 1) <= tolerance(target.dtype)
         check_known(owner, "the sum of a target row", sums, valid, "be 1")
@@ -126,5 +136,9 @@ def valid_classes(y: Array, target: Array) -> Array:
     if are_labels(y, target):
         return (target >= 0) & (target < y.shape[-1])
     sums = target.astype(wide(target.dtype)).sum(-1)
-    one = abs(sums - 1) <= tolerance(target.dtype)
-    return one & ((target >= 0) & (target <= 1)).all(-1)
+    return are_probabilities(target) & (abs(sums - 1) <= tolerance(target.dtype))
+
+
+def are_probabilities(a: Array) -> Array:
+    """Where a row of a is in [0, 1] throughout, [B, ...]; NaN is not."""
+    return (a.min(-1) >= 0) & (a.max(-1) <= 1)

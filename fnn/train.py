@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import as_rows, averages, check_rows, count, metric_sums, minibatches, taken
+from fnn.batches import as_rows, averages, check_rows, count, metric_sums, minibatches, pair, taken
 from fnn.driver import forward_and_fold
 from fnn.errors import check_key
 from fnn.evaluation import inference
@@ -59,7 +59,7 @@ def start(optimizer: Any, params: PyTree, key: Key | None = None) -> State:
 
 def step(
     net, loss, optimizer, state, x, target, *,
-    weights=None, penalty=None, rule=backprop, metrics=NO_METRICS,
+    weights=None, penalty=None, rule=backprop, metrics: Metrics = NO_METRICS,
 ) -> tuple[State, Row]:  # fmt: skip
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -72,7 +72,7 @@ def step(
 
 def epoch(
     net, loss, optimizer, state, x, target, *, batch_size,
-    weights=None, penalty=None, rule=backprop, metrics=NO_METRICS, drop_last=False,
+    weights=None, penalty=None, rule=backprop, metrics: Metrics = NO_METRICS, drop_last=False,
 ) -> tuple[State, Row]:  # fmt: skip
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -86,7 +86,7 @@ def epoch(
 
 
 def evaluate(
-    net, loss, params, x, target, *, weights=None, metrics=NO_METRICS, batch_size=1024
+    net, loss, params, x, target, *, weights=None, metrics: Metrics = NO_METRICS, batch_size=1024
 ) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
@@ -147,10 +147,10 @@ def fit(
     optimizer, state = as_optimizer("fit", optimizer), params_or_state
     if not isinstance(state, State):
         state = start(optimizer, state, key)
-    rows, held_out = as_rows(*data, weights), None
+    rows, held_out = as_rows(*pair("data", data), weights), None
     check_rows(net, loss, state, rows)
     if validation is not None:
-        held_out = as_rows(*validation)
+        held_out = as_rows(*pair("validation", validation))
         check_rows(net, loss, state, held_out, name="validation ")
     how = {"rule": rule, "metrics": tuple(metrics.items()), "drop_last": bool(drop_last)}
     how |= {"batch_size": count("batch_size", batch_size)}

@@ -11,7 +11,7 @@ import functools
 import math
 import operator
 from dataclasses import dataclass, fields
-from typing import Any, Self, SupportsIndex, TypeAlias
+from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -60,8 +60,11 @@ class Static(Record):
 
 
 def _plain(name: str, kind: Any, value: Any) -> Any:
-    """`value` as a Python value of the annotated `kind`."""
-    kind = getattr(kind, "__name__", kind)
+    """`value` as a Python value of the annotated `kind`, which may be `... | None`."""
+    kinds = get_args(kind) or (kind,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = getattr(kinds[0], "__name__", kinds[0])
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, jax.Array | np.ndarray | list | dict | set):
@@ -73,6 +76,8 @@ def _plain(name: str, kind: Any, value: Any) -> Any:
     if kind == "int":
         return integer(name, value)
     if kind == "float":
+        if not isinstance(value, SupportsFloat):
+            raise TypeError(f"{name} must be a number, got {value!r}.")
         value = float(value)
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}.")

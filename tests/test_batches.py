@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fnn.batches import Rows, as_rows, averages, count, minibatches, taken
+from fnn.batches import Rows, as_rows, averages, count, minibatches, shuffled, taken
 
 
 @pytest.mark.parametrize("key", [None, jax.random.key(0)], ids=["in order", "shuffled"])
@@ -24,6 +24,22 @@ def test_rows_are_shuffled_by_the_key_and_in_order_without():
     first, _ = minibatches(8, 4, jax.random.key(0), drop_last=False)
     second, _ = minibatches(8, 4, jax.random.key(1), drop_last=False)
     assert (first != second).any()
+
+
+def test_all_orders_are_equally_likely():
+    keys = jax.random.split(jax.random.key(3), 24_000)
+    orders = jax.jit(jax.vmap(lambda k: shuffled(k, 4)))(keys)
+    codes = orders @ jnp.array([1, 4, 16, 64])
+    counts = jnp.unique_counts(codes).counts.astype(jnp.float64)
+    assert counts.shape == (24,)
+    chi_squared = ((counts - 1000.0) ** 2 / 1000).sum()
+    assert chi_squared < 49.7  # one chance in a thousand with 23 degrees of freedom
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000, 1025])
+def test_a_shuffle_is_a_permutation(n):
+    order = shuffled(jax.random.key(0), n)
+    assert sorted(order.tolist()) == list(range(n))
 
 
 def test_drop_last_has_full_batches_only():

@@ -79,7 +79,7 @@ CASES = {
         ValueError,
         r"x must have shape \[B, ..., 3\], got \[2, 3, 5\]",
         (jnp.ones((2, 3, 5)),),
-    ),  # fmt: skip
+    ),
     "S08 weights": Case(
         lambda w: run(weights=w),
         ValueError,
@@ -95,7 +95,12 @@ CASES = {
     "R8 missing layer": Case(
         lambda: run(params=PARAMS[:2]),
         ValueError,
-        "Serial: params must have one entry for each of its 3 layers, got 2 of them",
+        "Serial: params must have one entry for each of its 3 layers, got 2",
+    ),
+    "R8 a list of layers": Case(
+        lambda: run(params=list(PARAMS)),
+        TypeError,
+        "Serial: params must be a tuple, one entry per layer, got list",
     ),
     "D01 integer parameters": Case(
         lambda w: run(params=(PARAMS[0]._replace(w=w), *PARAMS[1:])),
@@ -108,7 +113,7 @@ CASES = {
         TypeError,
         r"x must be floating, got uint8; convert it with x.astype",
         (jnp.ones((2, 3), jnp.uint8),),
-    ),  # fmt: skip
+    ),
     "D05 objects": Case(
         lambda: run([[1.0, None, 2.0]] * 2), TypeError, "x must hold numbers, got object"
     ),
@@ -126,13 +131,13 @@ CASES = {
         TypeError,
         "x must hold real numbers, got complex128",
         (jnp.ones((2, 3), complex),),
-    ),  # fmt: skip
+    ),
     "D06 complex target": Case(
         MSE.forward,
         TypeError,
         "target must hold real numbers, got complex128",
         (Y, Y.astype(complex)),
-    ),  # fmt: skip
+    ),
     "L01 label C": Case(
         lambda: CE.forward(Y, jnp.array([3, 1])),
         ValueError,
@@ -149,7 +154,7 @@ CASES = {
         TypeError,
         "labels must be integers, got float64; write target.astype",
         (Y, jnp.array([0.0, 2.0])),
-    ),  # fmt: skip
+    ),
     "L03 bool labels": Case(
         CE.forward, TypeError, "labels must be integers, got bool", (Y, jnp.array([True, False]))
     ),
@@ -238,7 +243,7 @@ CASES = {
     "K03 dropout without key": Case(
         lambda x: fnn.Dropout(0.5).forward((), x),
         ValueError,
-        r"forward needs a key; pass key=jax.random.key\(0\), or evaluate the net that fnn.inference",
+        r"forward needs a key; pass key=jax.random.key\(0\), or evaluate the net that fnn",
         (X,),
     ),
     "T01 gradient tree": Case(

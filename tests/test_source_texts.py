@@ -112,15 +112,16 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_net_of_the_text_has_the_gradient_of_jax(text):
     forward, net, loss, x, target, strength = TEXTS[text]
-    params = net.init(KEY)
+    params = jax.jit(net.init)(KEY)
     penalty = None if strength is None else fnn.L2(strength)
-    ours = fnn.value_and_grad(net, loss, params, x, target, penalty=penalty)
-    chex.assert_trees_all_close(ours, jax.value_and_grad(forward)(params), rtol=1e-10, atol=1e-13)
+    ours = jax.jit(fnn.value_and_grad)(net, loss, params, x, target, penalty=penalty)
+    theirs = jax.jit(jax.value_and_grad(forward))(params)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-10, atol=1e-13)
 
 
 def test_the_deltas_of_s2_are_the_corrected_chain():
     _, net, loss, x, target, _ = TEXTS["S2"]
-    params = net.init(KEY)
+    params = jax.jit(net.init)(KEY)
     _, d = fnn.value_and_grad(net, loss, params, x, target, rule=fnn.deltas)
     _, caches = net.forward(params, x)
     p = caches[5].a

@@ -1,5 +1,7 @@
 """Tests of fnn.train."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,11 @@ import fnn
 
 NET = fnn.mlp([3, 4, 2], fnn.Tanh())
 LOSS = fnn.SoftmaxCrossEntropy()
-PARAMS = NET.init(jax.random.key(0))
+PARAMS = jax.jit(NET.init)(jax.random.key(0))
 X = jax.random.normal(jax.random.key(1), (11, 3))
 TARGET = (X.sum(1) > 0).astype(jnp.int32)
 KEY = jax.random.key(2)
+value_and_grad = jax.jit(fnn.value_and_grad)
 
 
 def fit(optimizer=None, params=PARAMS, net=NET, data=(X, TARGET), **options):
@@ -23,7 +26,7 @@ def fit(optimizer=None, params=PARAMS, net=NET, data=(X, TARGET), **options):
 
 def test_a_step_is_gradient_then_update():
     state, row = fnn.step(NET, LOSS, fnn.SGD(0.5), fnn.start(fnn.SGD(0.5), PARAMS), X, TARGET)
-    loss, grads = fnn.value_and_grad(NET, LOSS, PARAMS, X, TARGET)
+    loss, grads = value_and_grad(NET, LOSS, PARAMS, X, TARGET)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, PARAMS, grads)
     chex.assert_trees_all_close(state.params, expected, rtol=1e-10)
     chex.assert_trees_all_close(row["loss"], loss, rtol=1e-10)
@@ -34,7 +37,7 @@ def test_the_whole_set_in_every_step_is_gradient_descent():
     state, history = fit(fnn.SGD(0.5), batch_size=11, epochs=3)
     params, losses = PARAMS, []
     for _ in range(3):
-        loss, grads = fnn.value_and_grad(NET, LOSS, params, X, TARGET)
+        loss, grads = value_and_grad(NET, LOSS, params, X, TARGET)
         params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
         losses.append(loss)
     chex.assert_trees_all_close(state.params, params, rtol=1e-10)
@@ -45,7 +48,7 @@ def test_one_sample_descent_is_the_same_function():
     state, _ = fit(fnn.SGD(0.5), batch_size=1, epochs=1, key=None)
     params = PARAMS
     for i in range(11):
-        _, grads = fnn.value_and_grad(NET, LOSS, params, X[i : i + 1], TARGET[i : i + 1])
+        _, grads = value_and_grad(NET, LOSS, params, X[i : i + 1], TARGET[i : i + 1])
         params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
     chex.assert_trees_all_close(state.params, params, rtol=1e-10)
     assert state.step == 11
@@ -55,7 +58,7 @@ def test_the_ragged_last_batch_is_exact():
     state, history = fit(fnn.SGD(0.5), epochs=1, key=None)
     params, total = PARAMS, 0.0
     for rows in (slice(0, 4), slice(4, 8), slice(8, 11)):
-        loss, grads = fnn.value_and_grad(NET, LOSS, params, X[rows], TARGET[rows])
+        loss, grads = value_and_grad(NET, LOSS, params, X[rows], TARGET[rows])
         total += loss * len(TARGET[rows])
         params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
     chex.assert_trees_all_close(state.params, params, rtol=1e-10)
@@ -117,7 +120,7 @@ def test_metrics_come_from_the_steps_own_y_and_do_not_depend_on_the_cut():
     for batch_size in (1, 4, 11, 100):
         _, history = fit(frozen, epochs=1, batch_size=batch_size, metrics=metrics)
         row = jax.tree.map(lambda h: h[0], history)
-        chex.assert_trees_all_close(row, expected, rtol=1e-8)
+        chex.assert_trees_all_close(row, expected, rtol=1e-7)
 
 
 def test_validation_uses_the_evaluation_network_and_no_penalty():
@@ -153,7 +156,7 @@ def test_seeds_and_rates_in_one_vmap_equal_a_loop():
         return state.params, history["loss"]
 
     swept = jax.vmap(jax.vmap(run, (None, 0)), (0, None))(seeds, rates)
-    for i, j in [(0, 0), (3, 2), (7, 3)]:
+    for i, j in itertools.product(range(8), range(4)):
         one = jax.tree.map(lambda a, i=i, j=j: a[i, j], swept)
         chex.assert_trees_all_close(one, run(seeds[i], float(rates[j])), rtol=1e-8, atol=1e-12)
 
@@ -232,6 +235,7 @@ BAD = {
         ValueError,
         r"equally many rows, got .*\[11, 3\] and \[5\]",
     ),
+    "no pair": ({"data": X}, TypeError, r"fit: data must be a pair \(x, target\), got"),
     "empty": ({"data": (X[:0], TARGET[:0])}, ValueError, "empty batch: the data have no rows"),
     "label": (
         {"data": (X, TARGET.at[3].set(2))},

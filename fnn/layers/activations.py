@@ -11,11 +11,12 @@ f and f′ stand side by side. The cache is y where f′ is a function of y, els
     SELU           λ ELU(x), α = 1.673, λ = 1.051   f′ = λ for y > 0, else y + λ α
     Softplus       log(1 + eˣ)                      f′ = 1 − e⁻ʸ
     Softsign       x / (1 + |x|)                    f′ = (1 − |y|)²
-    GELU           x Φ(x)                           f′ = Φ(x) + x φ(x)
-      approximate  x (1 + tanh u) / 2               f′ = (1 + t + x (1 − t²) u′) / 2
-                   u = √(2/π) (x + 0.044715 x³)     u′ = √(2/π) (1 + 0.134145 x²), t = tanh u
+    GELU           x Φ(x)                           f′ = Φ(x) + x Φ′(x), Φ′ the normal density
+      approximate  Φ = (1 + tanh u) / 2 = σ(2u)     Φ′ = 2 σ(2u) σ(−2u) u′
+                   u = √(2/π) (x + 0.044715 x³)     u′ = √(2/π) (1 + 0.134145 x²)
     SiLU           x σ(x)                           f′ = σ (1 + x (1 − σ))
-    Mish           x t, t = tanh(softplus x)        f′ = t + x σ(x) (1 − t²)
+    Mish           x t, t = tanh(softplus x)        f′ = t + x t′
+                   = n / (n + 2), n = eˣ (eˣ + 2)   t′ = 4 eˣ (eˣ + 1) / (n + 2)²
     HardTanh       min(max(x, −1), 1)               f′ = 1 for |y| < 1, else 0
 
 At a kink f′ is the value from the left: 0 for ReLU at 0, s for LeakyReLU; HardTanh has
@@ -39,7 +40,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_batch, check_number
+from fnn.errors import check_floating, check_number
 from fnn.layer import Layer
 from fnn.numerics import wide
 from fnn.types import Array
@@ -73,7 +74,7 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
 
     def forward(self, params, x, *, key=None):
         """y = f(x)."""
-        check_batch(self, "x", x)
+        check_floating(self, "x", x)
         y = self.f(jnp.asarray(x, wide(x.dtype))).astype(x.dtype)
         return y, ElementwiseCache(y if self.of_y else x)
 
@@ -232,22 +233,22 @@ class GELU(Elementwise):
 
     def f(self, x):
         """x Φ(x)."""
-        return below(x) * self.parts(near(x))[0]
+        return below(x) * self.parts(x)[0]
 
     def df(self, a):
         """Φ(x) + x Φ′(x)."""
-        x = near(a)
-        phi, dphi = self.parts(x)
-        return phi + x * dphi
+        phi, dphi = self.parts(a)
+        return phi + near(a) * dphi
 
     def parts(self, x):
         """Φ(x) and Φ′(x)."""
         if not self.approximate:
-            density = jnp.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-            return jax.lax.erfc(-x / math.sqrt(2)) / 2, density
-        root = math.sqrt(2 / math.pi)
-        t = jnp.tanh(root * (x + 0.044715 * x**3))
-        return (1 + t) / 2, (1 - t**2) * root * (1 + 0.134145 * x**2) / 2
+            u = -x * math.sqrt(1 / 2)
+            return jax.lax.erfc(u) / 2, jnp.exp(-u * u) / math.sqrt(2 * math.pi)
+        x, root = near(x), math.sqrt(2 / math.pi)
+        u, du = root * (x + 0.044715 * x**3), root * (1 + 0.134145 * x**2)
+        s = jax.nn.sigmoid(2 * u)
+        return s, 2 * s * jax.nn.sigmoid(-2 * u) * du
 
 
 @dataclass(frozen=True)
@@ -274,14 +275,19 @@ class Mish(Elementwise):
     of_y: ClassVar[bool] = False
 
     def f(self, x):
-        """x tanh(softplus x)."""
-        return below(x) * jnp.tanh(jnp.logaddexp(x, 0.0))
+        """x t."""
+        return below(x) * self.parts(x)[0]
 
     def df(self, a):
-        """t + x σ(x) (1 − t²), t = tanh(softplus x)."""
-        x = near(a)
-        t = jnp.tanh(jnp.logaddexp(x, 0.0))
-        return t + x * jax.nn.sigmoid(x) * (1 - t**2)
+        """t + x t′."""
+        t, dt = self.parts(a)
+        return t + near(a) * dt
+
+    def parts(self, x):
+        """t = tanh(softplus x) = n / (n + 2) and t′ = 2 n′ / (n + 2)², n = eˣ (eˣ + 2)."""
+        e = jnp.exp(jnp.minimum(x, 30))  # t is 1 from there on
+        n = e * (e + 2)
+        return n / (n + 2), 4 * e * (e + 1) / (n + 2) ** 2
 
 
 @dataclass(frozen=True)

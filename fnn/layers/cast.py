@@ -1,6 +1,6 @@
 """Cast: a layer that computes in another precision.
 
-    y = f(c(p), c(x))        dp, dx = the gradients of f, in the dtypes of p and x
+    y = f(c(p), c(x))        dp, dx = c(dy) ∂f, in the dtypes of p and x
 
 where c rounds floating-point arrays to `dtype`. Around a net with float32 parameters,
 Cast(net, "bfloat16") is the usual mixed precision: float32 masters, bfloat16 compute;
@@ -40,11 +40,11 @@ class Cast(Wrapper[CastCache]):
         """Hold the dtype by its name; refuse what is no floating-point dtype."""
         super().__post_init__()
         try:
-            dtype = jnp.dtype(self.dtype)
+            dtype = None if self.dtype is None else jnp.dtype(self.dtype)
         except TypeError:
-            raise TypeError(f"Cast: dtype must be a dtype, got {self.dtype!r}.") from None
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"Cast: dtype must be floating, got {dtype}.")
+            dtype = None
+        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"Cast: dtype must be a floating dtype, got {self.dtype!r}.")
         object.__setattr__(self, "dtype", dtype.name)
 
     def forward(self, params, x, *, key=None):
@@ -61,9 +61,10 @@ class Cast(Wrapper[CastCache]):
         return jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params), dx
 
     def backward_with(self, rule, params, cache, dy):
-        """dx = dy ∂f/∂x, in the dtype of x."""
+        """dx = c(dy) ∂f/∂x, in the dtype of x."""
         with child(0):
-            out, dx = rule(self.inner, cast(params[0], self.dtype), cache.inner, dy)
+            p, dy = cast((params[0], dy), self.dtype)
+            out, dx = rule(self.inner, p, cache.inner, dy)
         leaves, tree = jax.tree.flatten(dx)
         pairs = zip(leaves, cache.dtypes.value, strict=True)
         return (out,), tree.unflatten(d.astype(dtype) for d, dtype in pairs)

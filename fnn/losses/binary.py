@@ -26,7 +26,7 @@ import numpy as np
 from fnn.errors import check_known
 from fnn.losses.elementwise import Elementwise
 from fnn.numerics import concrete, times
-from fnn.targets import check_between, check_same_shape
+from fnn.targets import check_between, check_probabilities, check_same_shape
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ class BinaryCrossEntropy(Elementwise):
     def check(self, y, target):
         """y and target must have one shape, and values in [0, 1]."""
         check_same_shape(self, y, target)
-        check_between(self, "target", target, 0, 1)
-        check_between(self, "y", y, 0, 1, "; use SigmoidBinaryCrossEntropy for logits")
+        check_between(self, target, 0, 1)
+        check_probabilities(self, y, "SigmoidBinaryCrossEntropy")
 
-    def known(self, y, t):
-        """NaN outside [0, 1]."""
-        valid = (y >= 0) & (y <= 1) & (t >= 0) & (t <= 1)
-        return jnp.where(valid, y, jnp.nan), jnp.where(valid, t, jnp.nan)
+    def valid(self, y, t):
+        """Where both are in [0, 1]."""
+        return (y >= 0) & (y <= 1) & (t >= 0) & (t <= 1)
 
     def f(self, y, t):
         """−t log y − (1 − t) log(1 − y)."""
@@ -63,11 +62,11 @@ class SigmoidBinaryCrossEntropy(Elementwise):
     def check(self, y, target):
         """Target must have the shape of y, and values in [0, 1]."""
         check_same_shape(self, y, target)
-        check_between(self, "target", target, 0, 1)
+        check_between(self, target, 0, 1)
 
-    def known(self, y, t):
-        """NaN where t is outside [0, 1]."""
-        return y, jnp.where((t >= 0) & (t <= 1), t, jnp.nan)
+    def valid(self, y, t):
+        """Where t is in [0, 1]."""
+        return (t >= 0) & (t <= 1)
 
     def f(self, y, t):
         """log(1 + e^−|y|) + |y| q."""
@@ -90,13 +89,14 @@ class Hinge(Elementwise):
             hint = "; write 2 * target - 1 for targets 0 and 1"
             check_known(self, "target", known, np.abs(known) == 1, "be -1 or 1", hint)
 
-    def known(self, y, t):
-        """NaN where t is neither −1 nor 1."""
-        return y, jnp.where(abs(t) == 1, t, jnp.nan)
+    def valid(self, y, t):
+        """Where t is −1 or 1."""
+        return abs(t) == 1
 
     def f(self, y, t):
         """max(0, 1 − t y)."""
-        return jnp.maximum(0, 1 - t * y)
+        margin = t * y
+        return jnp.where(margin >= 1, 0, 1 - margin)
 
     def df(self, y, t):
         """−t where t y < 1, 0 elsewhere, NaN at NaN."""

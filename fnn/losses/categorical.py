@@ -28,7 +28,14 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.loss import Loss, spread
 from fnn.numerics import concrete, is_floating, times, wide
-from fnn.targets import are_labels, as_classes, check_between, check_classes, valid_classes
+from fnn.targets import (
+    are_labels,
+    are_probabilities,
+    as_classes,
+    check_classes,
+    check_probabilities,
+    valid_classes,
+)
 from fnn.types import Array
 
 
@@ -112,14 +119,14 @@ class CrossEntropy(Categorical):
     def check(self, y, target):
         """y must hold probabilities."""
         super().check(y, target)
-        check_between(self, "y", y, 0, 1, "; use SoftmaxCrossEntropy for logits")
+        check_probabilities(self, y, "SoftmaxCrossEntropy")
 
     def forward(self, y, target):
         """−Σ_k t_k log y_k."""
         self.check(y, target)
         target = as_classes(target)
         ignored = self.ignored(y, target)
-        valid = (valid_classes(y, target) | ignored) & ((y >= 0) & (y <= 1)).all(-1)
+        valid = (valid_classes(y, target) | ignored) & are_probabilities(y)
         losses = -self.expected(target, jnp.log(jnp.asarray(y, wide(y.dtype))))
         return self.finish(losses, valid, ignored), CrossEntropyCache(y, target, valid)
 

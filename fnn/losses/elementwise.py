@@ -6,6 +6,7 @@ with ℓ′ the derivative in y. Sums run over the last axis, in at least float3
 """
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,22 +41,24 @@ class Elementwise(Loss[ElementwiseCache], abc.ABC):
         """Target must have the shape of y."""
         check_same_shape(self, y, target)
 
-    def known(self, y: Array, t: Array) -> tuple[Array, Array]:
-        """y and t, NaN where no loss is defined."""
-        return y, t
+    def valid(self, y: Array, t: Array) -> Array | None:
+        """Where a loss is defined; None for everywhere."""
+        return None
 
-    def wide(self, y: Array, target: Array) -> tuple[Array, Array]:
-        """y and target in the dtype of the losses."""
+    def entries(self, f: Callable[[Array, Array], Array], y: Array, target: Array) -> Array:
+        """f(y, t) in the dtype of the losses, NaN where no loss is defined."""
         dtype = wide(y.dtype)
-        return self.known(jnp.asarray(y, dtype), jnp.asarray(target).astype(dtype))
+        y, t = jnp.asarray(y, dtype), jnp.asarray(target).astype(dtype)
+        each, valid = f(y, t), self.valid(y, t)
+        return each if valid is None else jnp.where(valid, each, jnp.nan)
 
     def forward(self, y, target):
         """Σ_j ℓ(y_j, t_j)."""
         self.check(y, target)
-        each = self.f(*self.wide(y, target))
+        each = self.entries(self.f, y, target)
         losses = each if each.ndim == 1 else each.sum(-1)
         return losses, ElementwiseCache(y, target)
 
     def backward(self, cache, dl):
         """dl ℓ′(y_j, t_j)."""
-        return spread(dl, self.df(*self.wide(*cache))).astype(cache.y.dtype)
+        return spread(dl, self.entries(self.df, *cache)).astype(cache.y.dtype)

@@ -19,12 +19,12 @@ BLOCK = Residual(Serial(Dense(3, 4), Tanh(), Dense(4, 3)))
 
 
 def test_contract():
-    check_layer(Repeat(2, BLOCK), noise(5, 3))
+    check_layer(Repeat(2, BLOCK), noise(5, 3), dtypes=("float32",))
 
 
 def test_contract_with_a_key():
     block = Serial(Dense(3, 3), Dropout(0.4))
-    check_layer(Repeat(2, block), noise(5, 3), key=KEY, dtypes=())
+    check_layer(Repeat(2, block), noise(2, 3), key=KEY, dtypes=())
 
 
 def test_forward_and_backward_by_hand():
@@ -43,10 +43,14 @@ def test_same_as_the_copies_in_series():
     x, dy = noise(5, 3), noise(5, 3, seed=2)
     (stacked,) = params = repeated.init(KEY)
     copies = tuple(jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(3))
-    y, cache = repeated.forward(params, x)
-    (grads,), dx = repeated.backward(params, cache, dy)
-    series_y, caches = series.forward(copies, x)
-    series_grads, series_dx = series.backward(copies, caches, dy)
+
+    @jax.jit
+    def run(net, params):
+        y, cache = net.forward(params, x)
+        return y, *net.backward(params, cache, dy)
+
+    y, (grads,), dx = run(repeated, params)
+    series_y, series_grads, series_dx = run(series, copies)
     series_grads = jax.tree.map(lambda *g: jnp.stack(g), *series_grads)
     chex.assert_trees_all_close((y, grads, dx), (series_y, series_grads, series_dx), rtol=1e-12)
 

@@ -39,7 +39,7 @@ def test_with_children_keeps_the_route():
 
 def test_inner_that_changes_the_shape_is_refused():
     layer = Residual(Dense(3, 1))
-    message = r"^Residual: inner\(x\) must have shape \[5, 3\], got \[5, 1\], the shape of x\.$"
+    message = r"^Residual: inner\(x\) must have x's shape \[5, 3\], got \[5, 1\]\.$"
     with pytest.raises(ValueError, match=message):
         layer.forward(layer.init(jax.random.key(0)), noise(5, 3))
 

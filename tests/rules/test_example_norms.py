@@ -11,16 +11,19 @@ import fnn
 from fnn.rules.example_norms import example_norms, total
 
 LOSS = fnn.SoftmaxCrossEntropy()
+value_and_grad = jax.jit(fnn.value_and_grad, static_argnames="rule")
 
 
 def one_by_one(net, params, x, target, weights=None):
     """Every example in a batch of its own, by plain backpropagation."""
-    norms = []
-    for b in range(len(x)):
-        w = None if weights is None else weights[b : b + 1]
-        _, g = fnn.value_and_grad(net, LOSS, params, x[b : b + 1], target[b : b + 1], weights=w)
-        norms.append(sum((leaf**2).sum() for leaf in jax.tree.leaves(g)))
-    return jnp.stack(norms)
+
+    @jax.jit
+    def norm(x, target, weights):
+        _, g = fnn.value_and_grad(net, LOSS, params, x, target, weights=weights)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(g))
+
+    rows = [slice(b, b + 1) for b in range(len(x))]
+    return jnp.stack([norm(x[b], target[b], None if weights is None else weights[b]) for b in rows])
 
 
 NETS = {
@@ -38,22 +41,22 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_norms_are_those_of_every_example_alone(name):
     net, shape = NETS[name]
-    params = net.init(jax.random.key(0))
+    params = jax.jit(net.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), shape)
     target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
-    loss, norms = fnn.value_and_grad(net, LOSS, params, x, target, rule=example_norms)
+    loss, norms = value_and_grad(net, LOSS, params, x, target, rule=example_norms)
     chex.assert_trees_all_close(total(norms), one_by_one(net, params, x, target), rtol=1e-10)
-    chex.assert_trees_all_close(loss, fnn.value_and_grad(net, LOSS, params, x, target)[0])
+    chex.assert_trees_all_close(loss, value_and_grad(net, LOSS, params, x, target)[0])
 
 
 def test_the_norm_of_an_example_does_not_depend_on_its_batch():
     net, shape = NETS["mlp"]
-    params = net.init(jax.random.key(0))
+    params = jax.jit(net.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), shape)
     target = jnp.array([0, 1, 2, 3, 0, 1])
 
     def norms(rows):
-        result = fnn.value_and_grad(net, LOSS, params, x[:rows], target[:rows], rule=example_norms)
+        result = value_and_grad(net, LOSS, params, x[:rows], target[:rows], rule=example_norms)
         return total(result[1])
 
     chex.assert_trees_all_close(norms(2), norms(6)[:2], rtol=1e-10)
@@ -61,11 +64,11 @@ def test_the_norm_of_an_example_does_not_depend_on_its_batch():
 
 def test_weights_of_predictions_count_within_their_example():
     net, shape = NETS["long sequences"]
-    params = net.init(jax.random.key(0))
+    params = jax.jit(net.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), shape)
     target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
     weights = jax.random.uniform(jax.random.key(3), shape[:-1]).at[1, 2:].set(0.0)
-    _, norms = fnn.value_and_grad(net, LOSS, params, x, target, weights=weights, rule=example_norms)
+    _, norms = value_and_grad(net, LOSS, params, x, target, weights=weights, rule=example_norms)
     chex.assert_trees_all_close(
         total(norms), one_by_one(net, params, x, target, weights), rtol=1e-10
     )

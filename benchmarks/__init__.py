@@ -1,0 +1,1 @@
+"""How fast, how lean: hand-written gradients against autodiff, training against peers."""

@@ -1,0 +1,98 @@
+"""uv run python -m benchmarks [--quick] [--out DIR] [--only losses runs]."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks.case import Table
+from benchmarks.cases import TABLES
+from benchmarks.machine import Import, Share, import_cost, matmul_shares
+from benchmarks.measure import QUICK, Effort, Result, compare
+from benchmarks.picture import draw
+from benchmarks.report import (
+    Report,
+    import_table,
+    machine,
+    ratio_table,
+    run_table,
+    save_json,
+    share_table,
+)
+from benchmarks.runs import Run, training_runs
+
+BLOCKS = (*[table.title.lower() for table in TABLES], "runs", "share", "import")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Hand-written gradients against autodiff, and whole training runs against peers."""
+
+    quick: bool = False
+    """The first row of every table, hardly measured: only to see that all of it runs."""
+    out: Path = Path("runs/benchmarks")
+    """The folder for tables.md, results.json and ratios.png."""
+    only: tuple[str, ...] = ()
+    """Blocks whose name begins so: multilayer activations losses layers algorithms runs
+    share import."""
+
+
+def main(options: Options, say: Callable[[str], None] = print) -> Report:
+    """Measure, print block by block, write the files."""
+    wanted = [b for b in BLOCKS if not options.only or b.startswith(options.only)]
+    if not wanted:
+        raise SystemExit(f"--only takes the beginnings of {', '.join(BLOCKS)}.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    texts = []
+
+    def show(text: str) -> None:
+        texts.append(text)
+        say(f"{text}\n")
+
+    show(", ".join(f"{name} {value}" for name, value in machine().items()))
+    runs, shares, imports = others(options.quick, wanted, show)
+    tables = []
+    for table in TABLES:
+        if table.title.lower() in wanted:
+            tables.append((table, measured(table, options.quick)))
+            show(ratio_table(*tables[-1]))
+    report = Report(tables, runs, shares, imports)
+    (options.out / "tables.md").write_text("\n\n".join(texts) + "\n")
+    save_json(options.out / "results.json", report)
+    draw(options.out / "ratios.png", report)
+    say(f"written to {options.out}: tables.md, results.json, ratios.png")
+    return report
+
+
+def others(
+    quick: bool, wanted: list[str], show: Callable[[str], None]
+) -> tuple[list[Run], list[Share], Import | None]:
+    """What is not a table of cases; subprocesses run while this process is still idle."""
+    runs, shares, imports = [], [], None
+    if "import" in wanted:
+        imports = import_cost(n=1 if quick else 7)
+        show(import_table(imports))
+    if "runs" in wanted:
+        runs = training_runs(**({"rounds": 1, "epochs": 1, "repeats": 1} if quick else {}))
+        show(run_table(runs))
+    if "share" in wanted:
+        tiny = {"width": 64, "batch": 64, "size": 128, "n": 3}
+        shares = matmul_shares(**(tiny if quick else {}))
+        show(share_table(shares))
+    return runs, shares, imports
+
+
+def measured(table: Table, quick: bool) -> list[Result]:
+    """The rows of a table, with a sign of life for whoever waits."""
+    results = []
+    for case in table.cases[:1] if quick else table.cases:
+        if sys.stderr.isatty():
+            print(f"  {table.title}: {case.name} ...", file=sys.stderr, end="\x1b[K\r")
+        results.append(compare(case, QUICK if quick else Effort()))
+    return results
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

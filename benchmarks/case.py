@@ -1,0 +1,114 @@
+"""A case: one row of a table, two programs that compute the same numbers.
+
+A case is a name and a function that builds a Pair, called only when its turn comes. The
+three helpers below build the usual pairs; a case of another kind builds its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+from benchmarks.plain import plain, plain_losses
+
+Net = fnn.Layer[Any, Any]
+Forward = Callable[..., jax.Array]  # (params, x, key) → y
+
+
+class Pair(NamedTuple):
+    """Two functions of the same arguments whose results agree."""
+
+    hand: Callable[..., Any]
+    reference: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: `build` makes the pair, which must agree to `tolerance`."""
+
+    name: str
+    build: Callable[[], Pair]
+    tolerance: float = 1e-4  # of the largest entry of the result
+
+
+class Table(NamedTuple):
+    """Rows under one title; `mean` asks for geometric means below them."""
+
+    title: str
+    note: str
+    cases: tuple[Case, ...]
+    mean: bool = False
+
+
+def gradient(
+    net: Net,
+    loss: fnn.Loss[Any],
+    x: jax.Array,
+    target: jax.Array,
+    key: jax.Array | None = None,
+    forward: Forward | None = None,
+) -> Pair:
+    """Loss and gradient of a net: fnn.value_and_grad against jax.value_and_grad.
+
+    `forward` is what jax.value_and_grad differentiates, by default the plain net.
+    """
+    run = forward or (lambda params, x, key: plain(net, params, x, key))
+
+    def hand(params, x, target, key):
+        return fnn.value_and_grad(net, loss, params, x, target, key=key)
+
+    def reference(params, x, target, key):
+        def value(params):
+            return plain_losses(loss, run(params, x, key), target).mean()
+
+        return jax.value_and_grad(value)(params)
+
+    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target, key))
+
+
+def loss_gradient(loss: fnn.Loss[Any], y: jax.Array, target: jax.Array) -> Pair:
+    """Mean loss and dy of a loss that stands alone."""
+
+    def hand(y, target):
+        dl = jnp.full(loss.shape(y), 1 / len(y), y.dtype)
+        losses, dy = loss.value_and_backward(y, target, dl)
+        return losses.mean(), dy
+
+    def reference(y, target):
+        return jax.value_and_grad(lambda y: plain_losses(loss, y, target).mean())(y)
+
+    return Pair(hand, reference, (y, target))
+
+
+def norms(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pair:
+    """Squared gradient norm of every example: the rule against jax.vmap of jax.grad."""
+
+    def hand(params, x, target):
+        leaves = fnn.value_and_grad(net, loss, params, x, target, rule=fnn.example_norms)[1]
+        return fnn.total(leaves)
+
+    def reference(params, x, target):
+        def one(x, target):
+            def value(params):
+                y = plain(net, params, x[None], None)
+                return plain_losses(loss, y, target[None]).mean()
+
+            return sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(params)))
+
+        return jax.vmap(one)(x, target)
+
+    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
+
+
+def draw(*shape: int, seed: int = 1) -> jax.Array:
+    """Standard normal numbers."""
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def labels(*shape: int, classes: int) -> jax.Array:
+    """Class labels."""
+    return jax.random.randint(jax.random.key(2), shape, 0, classes)

@@ -1,0 +1,64 @@
+"""Layers in small nets: dropout, residual, repeat, and half precision."""
+
+import jax
+
+import fnn
+from benchmarks.case import Case, Pair, Table, draw, gradient, labels
+
+
+def dropout() -> Pair:
+    """256-512-512-10 with half of the hidden units missing."""
+    net = fnn.mlp([256, 512, 512, 10], dropout=0.5)
+    x, target = draw(256, 256), labels(256, classes=10)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target, key=jax.random.key(5))
+
+
+def block(width: int) -> fnn.Residual:
+    """x + a two-layer perceptron of x."""
+    inner = fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, width))
+    return fnn.Residual(inner)
+
+
+def residual(n: int = 6, width: int = 128) -> Pair:
+    """n residual blocks, one after another."""
+    net = fnn.Serial(*[block(width)] * n)
+    return gradient(net, fnn.SquaredError(), draw(256, width), draw(256, width, seed=3))
+
+
+def repeat(n: int = 12, width: int = 128) -> Pair:
+    """n residual blocks in a scan."""
+    net = fnn.Repeat(n, block(width))
+    return gradient(net, fnn.SquaredError(), draw(256, width), draw(256, width, seed=3))
+
+
+def sequence() -> Pair:
+    """An MLP at every position of a sequence."""
+    net = fnn.mlp([64, 256, 32], activation=fnn.GELU())
+    x, target = draw(16, 128, 64), labels(16, 128, classes=32)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target)
+
+
+def softmax() -> Pair:
+    """Probabilities, then the cross-entropy of probabilities."""
+    net = fnn.mlp([128, 256, 64], output=fnn.Softmax())
+    return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
+
+
+def cast(dtype: str) -> Pair:
+    """An MLP in half precision, its weights in float32."""
+    net = fnn.Cast(fnn.mlp([256, 512, 512, 10]), dtype)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
+LAYERS = Table(
+    "Layers",
+    "Small nets, against the same net in plain JAX.",
+    (
+        Case("MLP 64-256-32 on sequences of 128", sequence),
+        Case("Softmax and CrossEntropy", softmax),
+        Case("Dropout, 256-512-512-10", dropout),
+        Case("Residual, 6 blocks of 128", residual),
+        Case("Repeat of Residual, 12 blocks of 128", repeat),
+        Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
+    ),
+)

@@ -1,0 +1,77 @@
+"""The picture: time and memory ratios of every row, and the training runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.measure import Result
+from benchmarks.report import MEMORY, TIME, Report
+from benchmarks.runs import Run
+
+GOOD, BAD, GREY = "#1b7f79", "#c8553d", "#8a8a8a"
+FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond stands there
+
+
+def draw(path: Path, report: Report) -> None:
+    """Write the picture."""
+    tables = [t for t in report.tables if t[1]]
+    rows = sum(len(results) + 1.5 for _, results in tables)
+    figure = Figure(figsize=(11, 2.8 + 0.21 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [max(1.0, 0.21 * rows), 1.3]
+    grid = figure.add_gridspec(2, 2, height_ratios=heights)
+    time, memory = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    ratio_panels(time, memory, tables)
+    run_panel(figure.add_subplot(grid[1, :]), [r for r in report.runs if r.seconds])
+    figure.savefig(path, dpi=130)
+
+
+def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result]]]) -> None:
+    """A dot per row, with quartiles in time."""
+    y, ticks = 0.0, []
+    for table, results in tables:
+        time.text(FLOOR, y, f" {table.title}", weight="bold", va="center", fontsize=9)
+        y += 1
+        for r in results:
+            colour = GOOD if r.time <= TIME else BAD
+            time.plot([max(r.low, FLOOR), r.high], [y, y], color=colour, lw=2, alpha=0.45)
+            time.plot(r.time, y, "o", color=colour, ms=4)
+            x = min(max(r.memory, FLOOR), CEILING)
+            memory.plot(x, y, "o", color=GOOD if r.memory <= MEMORY else BAD, ms=4)
+            ticks.append((y, r.name))
+            y += 1
+        y += 0.5
+    for axes, title in ((time, "time"), (memory, "temporary memory")):
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(FLOOR, 1.1 * CEILING)
+        axes.set_xticks([1 / 256, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 2, 4])
+        axes.set_xticklabels(["1/256", "1/64", "1/16", "1/4", "1/2", "1", "2", "4"])
+        axes.axvline(1, color=GREY, lw=1)
+        axes.set_ylim(y, -1)
+        axes.set_yticks([t for t, _ in ticks])
+        axes.grid(axis="y", color="0.93")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0, labelsize=8)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.set_title(f"{title}: hand-written / autodiff", fontsize=10, loc="left")
+    time.set_yticklabels([name for _, name in ticks])
+    memory.set_yticklabels([])
+
+
+def run_panel(axes: Any, runs: Sequence[Run]) -> None:
+    """How many times as long as fnn.fit a peer takes."""
+    for i, r in enumerate(runs):
+        times = 1 / (r.ratio or 1)
+        axes.barh(i, times, color=GOOD if i == 0 else GREY, height=0.6)
+        axes.text(times, i, f" {times:.1f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(runs)))
+    axes.set_yticklabels([r.name for r in runs], fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("a whole training run: time in units of fnn.fit", fontsize=10, loc="left")

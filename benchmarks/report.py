@@ -1,0 +1,150 @@
+"""The tables as markdown, and everything as JSON."""
+
+import json
+import math
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.case import Table
+from benchmarks.machine import Import, Share
+from benchmarks.measure import Result
+from benchmarks.runs import Run
+
+TIME, MEMORY = 1.03, 1.0  # no row should be above
+MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
+
+
+class Report(NamedTuple):
+    """All that one run of the benchmarks found."""
+
+    tables: list[tuple[Table, list[Result]]]
+    runs: list[Run]
+    shares: list[Share]
+    imports: Import | None
+
+
+def ratio_table(table: Table, results: Sequence[Result]) -> str:
+    """One row per case, a mark where a target is missed."""
+    rows = [
+        [
+            r.name,
+            f"{mark(r.time, TIME)} [{digits(r.low)}, {digits(r.high)}]",
+            mark(r.memory, MEMORY)
+            if all(r.bytes) or not any(r.bytes)
+            else f"{mark(r.bytes[0], 0)} B to {r.bytes[1]}",
+            f"{r.flops:.2f}",
+            f"{r.compile:.2f}",
+            f"{r.error:.0e}",
+        ]
+        for r in results
+    ]
+    if table.mean:
+        time, memory = (geometric(getattr(r, f) for r in results) for f in ("time", "memory"))
+        means = [mark(time, MEAN_TIME), mark(memory, MEAN_MEMORY)]
+        rows.append(["geometric mean", *means, "", "", ""])
+    head = [
+        "hand-written / autodiff",
+        "time [quartiles]",
+        "memory",
+        "FLOPs",
+        "compile",
+        "error",
+    ]
+    return f"### {table.title}\n\n{table.note}\n\n{markdown(head, rows)}"
+
+
+def run_table(runs: Sequence[Run]) -> str:
+    """Whole training runs."""
+    rows = []
+    for r in runs:
+        if r.ratio is None:
+            rows.append([r.name, "not installed", "", ""])
+            continue
+        goal = "" if r.target is None else f"≤ {r.target}"
+        ratio = mark(r.ratio, r.target or math.inf)
+        rows.append(
+            [
+                r.name,
+                f"{ratio} [{digits(r.low or 0)}, {digits(r.high or 0)}]",
+                goal,
+                f"{r.accuracy:.3f}",
+            ]
+        )
+    note = "Digits, 64-64-10, Adam, batch 32, 20 epochs; every peer in its own process."
+    head = ["peer", "time of fnn.fit / time of the peer", "target", "training accuracy"]
+    return f"### Whole training runs\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def share_table(shares: Sequence[Share]) -> str:
+    """Shares of the matrix-product rate."""
+    rows = [
+        [
+            s.name,
+            f"{mark(s.share, s.target, best=max)} [{s.low:.2f}, {s.high:.2f}]",
+            f"≥ {s.target}",
+        ]
+        for s in shares
+    ]
+    note = "Of the rate of one square float32 product, measured in turn with the step."
+    return f"### Matrix products\n\n{note}\n\n{markdown(['step', 'share', 'target'], rows)}"
+
+
+def import_table(cost: Import) -> str:
+    """The cost of the import."""
+    seconds = f"{mark(cost.seconds, cost.target)} [{cost.low:.2f}, {cost.high:.2f}]"
+    rows = [["import fnn, after import jax", seconds, f"≤ {cost.target}"]]
+    return f"### Import\n\n{markdown(['what', 'seconds', 'target'], rows)}"
+
+
+def mark(value: float, limit: float, best: Callable[..., float] = min) -> str:
+    """The number, in bold where it is on the wrong side of its limit."""
+    rounded = digits(value)
+    return rounded if best(float(rounded), limit) == float(rounded) else f"**{rounded}**"
+
+
+def digits(value: float) -> str:
+    """A number to two places, to three where it is small, whole where it counts."""
+    return f"{value}" if isinstance(value, int) else f"{value:.{2 if value >= 0.1 else 3}f}"
+
+
+def geometric(values: Iterable[float]) -> float:
+    """The geometric mean."""
+    return math.exp(float(np.mean([math.log(v) for v in values])))
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table in columns of even width."""
+    lines = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    padded = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
+    rule = ["-" * w for w in widths]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    device = jax.devices()[0]
+    return {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "device": device.device_kind,
+        "platform": device.platform,
+        "processor": platform.machine(),
+    }
+
+
+def save_json(path: Path, report: Report) -> None:
+    """Every number, unrounded."""
+    content = {
+        "machine": machine(),
+        "tables": {t.title: [r._asdict() for r in results] for t, results in report.tables},
+        "runs": [r._asdict() for r in report.runs],
+        "shares": [s._asdict() for s in report.shares],
+        "imports": report.imports and report.imports._asdict(),
+    }
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

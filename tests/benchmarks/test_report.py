@@ -1,0 +1,116 @@
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from benchmarks.__main__ import Options, main
+from benchmarks.case import Case, Table
+from benchmarks.machine import Import, Share, import_cost, matmul_shares
+from benchmarks.measure import Result
+from benchmarks.picture import draw
+from benchmarks.report import (
+    Report,
+    import_table,
+    mark,
+    ratio_table,
+    run_table,
+    save_json,
+    share_table,
+)
+from benchmarks.runs import Run, interpreter, training_runs
+
+
+def result(name, time, memory):
+    return Result(name, time, 0.9 * time, 1.1 * time, memory, 1.0, 1.2, 3e-8, 9, 12.0, (2, 1))
+
+
+RESULTS = [result("a", 0.5, 0.25), result("b", 2.0, 1.0)]
+TABLE = Table("Some", "A note.", tuple(Case(r.name, None) for r in RESULTS), mean=True)
+RUNS = [
+    Run("fnn.fit", 1.0, 1.0, 1.0, 0.04, 0.99, None),
+    Run("slow", 0.2, 0.1, 0.3, 0.2, 0.98, 0.25),
+    Run("absent", None, None, None, None, None, None),
+]
+
+
+def test_a_missed_target_is_bold():
+    assert mark(1.03, 1.03) == "1.03"
+    assert mark(1.0349, 1.03) == "1.03"
+    assert mark(1.036, 1.03) == "**1.04**"
+    assert mark(0.0123, 1.0) == "0.012"
+
+
+def test_ratios_end_in_geometric_means():
+    lines = ratio_table(TABLE, RESULTS).splitlines()
+    assert lines[0] == "### Some"
+    assert "**2.00** [1.80, 2.20]" in lines[-2]
+    assert [c.strip() for c in lines[-1].split("|")[1:4]] == [
+        "geometric mean", "**1.00**", "**0.50**",
+    ]  # fmt: skip
+
+
+def test_a_table_without_mean_has_only_its_rows():
+    assert "mean" not in ratio_table(TABLE._replace(mean=False), RESULTS)
+
+
+def test_an_absent_peer_says_so():
+    assert "| absent  | not installed" in run_table(RUNS)
+    assert "≤ 0.25" in run_table(RUNS)
+
+
+def test_a_share_below_its_target_is_bold():
+    low, high = (Share("step", s, s - 0.1, s + 0.1, 100.0) for s in (0.8, 0.95))
+    assert "**0.80**" in share_table([low])
+    assert "**" not in share_table([high])
+    assert "**0.20**" in import_table(Import(0.2, 0.1, 0.3))
+
+
+def test_everything_is_written(tmp_path):
+    report = Report([(TABLE, RESULTS)], RUNS, [], Import(0.1, 0.1, 0.1))
+    save_json(tmp_path / "results.json", report)
+    draw(tmp_path / "ratios.png", report)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["tables"]["Some"][1]["time"] == 2.0
+    assert content["runs"][2]["ratio"] is None
+    with Image.open(tmp_path / "ratios.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_one_block_alone_runs_quickly(tmp_path):
+    said = []
+    report = main(Options(quick=True, out=tmp_path, only=("losses",)), said.append)
+    assert [len(results) for _, results in report.tables] == [1]
+    assert "### Losses" in (tmp_path / "tables.md").read_text()
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "tables.md", "results.json", "ratios.png",
+    }  # fmt: skip
+    with pytest.raises(SystemExit, match="--only takes the beginnings of"):
+        main(Options(out=tmp_path, only=("nothing",)), said.append)
+
+
+def test_peers_run_in_processes_of_their_own(monkeypatch):
+    monkeypatch.setattr("benchmarks.runs.PEERS", {
+        "ours": "hand_written", "PyTorch": "pytorch",
+    })  # fmt: skip
+    monkeypatch.delenv("FNN_TORCH_PYTHON", raising=False)
+    monkeypatch.setattr("benchmarks.runs.importlib.util.find_spec", lambda name: None)
+    ours, absent = training_runs(rounds=1, epochs=2, repeats=1)
+    assert ours.ratio == 1.0
+    assert ours.seconds > 0
+    assert 0.5 < ours.accuracy < 1
+    assert absent == ("PyTorch", None, None, None, None, None, None)
+
+
+def test_pytorch_may_live_elsewhere(monkeypatch):
+    monkeypatch.setenv("FNN_TORCH_PYTHON", "/somewhere/python")
+    assert interpreter("pytorch") == "/somewhere/python"
+    assert interpreter("optax_loop") == sys.executable
+
+
+def test_machine_is_measured():
+    shares = matmul_shares(width=16, batch=32, size=64, n=3)
+    assert len(shares) == 2
+    assert all(s.share > 0 and s.gigaflops > 0 for s in shares)
+    assert 0 < import_cost(n=1).seconds < 10

@@ -1,0 +1,77 @@
+"""Tests of fnn.numerics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn.numerics import cast, concrete, is_floating, ratio, times, wide
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float64", "float64"),
+        ("float32", "float32"),
+        ("bfloat16", "float32"),
+        ("float16", "float32"),
+        ("float8_e4m3fn", "float32"),
+    ],
+)
+def test_wide_is_at_least_float32(dtype, expected):
+    assert wide(jnp.dtype(dtype)) == expected
+
+
+def test_concrete_is_numpy_where_the_value_is_known():
+    known = concrete(jnp.arange(3))
+    assert isinstance(known, np.ndarray)
+    np.testing.assert_array_equal(known, [0, 1, 2])
+    assert concrete(2.5) == 2.5
+
+
+def test_concrete_is_none_where_the_value_is_not_known():
+    seen = []
+    jax.jit(lambda a: seen.append(concrete(a)))(jnp.arange(3))
+    jax.vmap(lambda a: seen.append(concrete(a)))(jnp.arange(3))
+    jax.grad(lambda a: (seen.append(concrete(a)), a)[1])(1.0)
+    assert seen == [None, None, None]
+    assert concrete(jax.ShapeDtypeStruct((2,), "float32")) is None
+
+
+def test_concrete_of_a_constant_under_somebody_elses_jit_is_known():
+    constant, seen = jnp.arange(3), []
+    jax.jit(lambda a: (seen.append(concrete(constant)), a)[1])(1.0)
+    np.testing.assert_array_equal(seen[0], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "floating"),
+    [("float32", True), ("bfloat16", True), ("int32", False), (bool, False), ("complex64", False)],
+)
+def test_is_floating(dtype, floating):
+    assert is_floating(jnp.zeros(2, dtype)) is floating
+
+
+def test_is_floating_of_a_key():
+    assert not is_floating(jax.random.key(0))
+
+
+def test_cast_changes_floating_arrays_only():
+    tree = {"a": jnp.ones(2), "n": jnp.ones(2, int), "key": jax.random.key(0), "none": None}
+    done = cast(tree, "bfloat16")
+    assert done["a"].dtype == "bfloat16"
+    assert done["n"] is tree["n"]
+    assert done["key"] is tree["key"]
+
+
+def test_ratio_is_zero_where_the_divisor_is():
+    a, b = jnp.array([1.0, 1.0, 0.0]), jnp.array([2.0, 0.0, 0.0])
+    np.testing.assert_array_equal(ratio(a, b), [0.5, 0, 0])
+    np.testing.assert_array_equal(jax.vjp(ratio, a, b)[1](jnp.ones(3))[0], [0.5, 0, 0])
+
+
+def test_times_is_zero_where_the_first_factor_is():
+    p, q = jnp.array([2.0, 0.0, 0.0, 0.0, NAN]), jnp.array([3.0, NAN, INF, -INF, 1.0])
+    np.testing.assert_array_equal(times(p, q), [6, 0, 0, 0, NAN])

@@ -1,0 +1,174 @@
+"""Tests of fnn.types."""
+
+import pickle
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn.types import Data, Record, Static
+
+
+@dataclass(frozen=True)
+class Block(Record):
+    """One field of every kind."""
+
+    n: int = 1
+    rate: float = 0.5
+    flag: bool = True
+    name: str = "block"
+    anything: Any = None
+
+
+@dataclass(frozen=True)
+class Rates(Data):
+    """Two numbers and a choice."""
+
+    a: Any
+    b: Any = 2.0
+    choice: bool = field(default=False, metadata={"static": True})
+
+    def __post_init__(self):
+        if isinstance(self.a, int | float) and self.a < 0:
+            raise ValueError("a must be at least 0.")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "held"),
+    [
+        ("n", np.int64(3), 3),
+        ("n", np.uint8(3), 3),
+        ("n", np.float32(3), 3),
+        ("n", 3.0, 3),
+        ("rate", np.float32(0.25), 0.25),
+        ("rate", np.int64(2), 2.0),
+        ("rate", 2, 2.0),
+        ("flag", np.bool_(False), False),
+        ("anything", np.float64(0.5), 0.5),
+        ("anything", (1, 2), (1, 2)),
+    ],
+)
+def test_numpy_scalars_become_python_values(name, given, held):
+    block = Block(**{name: given})
+    assert getattr(block, name) == held
+    assert type(getattr(block, name)) is type(held)
+    assert block == Block(**{name: held})
+    assert hash(block) == hash(Block(**{name: held}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("n", True, TypeError, r"n must be a number, got True"),
+        ("n", np.True_, TypeError, r"n must be a number, got True"),
+        ("n", None, TypeError, r"n must be a number, got None"),
+        ("n", "3", TypeError, r"n must be a number, got '3'"),
+        ("n", 2.5, TypeError, r"n must be an integer, got 2\.5"),
+        ("n", float("nan"), TypeError, r"n must be an integer, got nan"),
+        ("n", [3], TypeError, r"n must be a Python value, got list"),
+        ("n", np.array(3), TypeError, r"n must be a Python value, got ndarray"),
+        ("rate", False, TypeError, r"rate must be a number, got False"),
+        ("rate", "0.5", TypeError, r"rate must be a number, got '0\.5'"),
+        ("rate", float("nan"), ValueError, r"rate must be finite, got nan"),
+        ("rate", float("inf"), ValueError, r"rate must be finite, got inf"),
+        ("rate", jnp.float32(0.5), TypeError, r"rate must be a Python value, got ArrayImpl"),
+        ("flag", 1, TypeError, r"flag must be True or False, got 1"),
+        ("flag", "yes", TypeError, r"flag must be True or False, got 'yes'"),
+        ("anything", [1, 2], TypeError, r"anything must be a Python value, got list"),
+        ("anything", {}, TypeError, r"anything must be a Python value, got dict"),
+        ("anything", np.zeros(2), TypeError, r"anything must be a Python value, got ndarray"),
+    ],
+)
+def test_what_is_no_such_value_is_refused(name, value, error, message):
+    with pytest.raises(error, match=rf"^Block: {message}"):
+        Block(**{name: value})
+
+
+def test_record_is_static_under_jit_and_traced_once():
+    traced = []
+
+    @jax.jit
+    def f(block, x):
+        traced.append(block)
+        return block.rate * x
+
+    assert f(Block(rate=2.0), 3.0) == f(Block(rate=np.float32(2)), 3.0) == 6
+    assert len(traced) == 1
+    assert f(Block(rate=4.0), 3.0) == 12
+    assert jax.tree.leaves(Block()) == []
+
+
+def test_record_is_a_frozen_value():
+    assert pickle.loads(pickle.dumps(Block(3))) == Block(3)
+    with pytest.raises(FrozenInstanceError):
+        Block().n = 2
+
+
+def test_undecorated_record_is_refused():
+    class Plain(Block):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Plain: write @dataclass\(frozen=True\) above"):
+        Plain()
+
+
+def test_static_passes_through_jit_and_scan_as_it_is():
+    def step(carry, x):
+        return carry, (x, Static(("a", 2)))
+
+    _, (_, held) = jax.jit(lambda xs: jax.lax.scan(step, 0, xs))(jnp.arange(3))
+    assert held == Static(("a", 2))
+
+
+def test_data_has_its_unmarked_fields_as_named_leaves():
+    paths, _ = jax.tree_util.tree_flatten_with_path(Rates(1.0, 3.0, choice=True))
+    assert [(jax.tree_util.keystr(path), leaf) for path, leaf in paths] == [(".a", 1), (".b", 3)]
+
+
+def test_data_survives_a_round_trip():
+    rates = Rates(1.0, 3.0, choice=True)
+    assert jax.tree.map(lambda a: a, rates) == rates
+    leaves, tree = jax.tree.flatten(rates)
+    assert jax.tree.unflatten(tree, leaves) == rates
+    assert pickle.loads(pickle.dumps(rates)) == rates
+
+
+def test_data_is_rebuilt_around_anything_without_its_constructor():
+    with pytest.raises(ValueError, match="a must be at least 0"):
+        Rates(-1)
+    assert jax.tree.map(lambda a: -a, Rates(1)).a == -1
+    assert jax.tree.map(lambda a: None, Rates(1)).a is None
+    assert jax.eval_shape(lambda r: r, Rates(1.0)).a.shape == ()
+
+
+def test_static_fields_of_data_decide_the_trace_and_leaves_do_not():
+    traced = []
+
+    @jax.jit
+    def f(rates):
+        traced.append(rates)
+        return rates.a if rates.choice else rates.b
+
+    assert [f(Rates(1.0)), f(Rates(5.0, 6.0)), f(Rates(7.0, choice=True))] == [2, 6, 7]
+    assert len(traced) == 2
+
+
+def test_data_is_vmapped_over_its_leaves():
+    product = jax.vmap(lambda r: r.a * r.b)(Rates(jnp.arange(3.0), jnp.arange(3.0) + 1))
+    np.testing.assert_array_equal(product, [0, 2, 6])
+
+
+def test_with_fields_replaces_without_the_constructor():
+    rates = Rates(1.0, 3.0, choice=True)
+    assert rates.with_fields(b=4.0) == Rates(1.0, 4.0, choice=True)
+    assert rates.with_fields(a=-1).a == -1
+    assert rates == Rates(1.0, 3.0, choice=True)
+
+
+def test_numbers_are_the_leaves_in_one_dtype():
+    numbers = Rates(1, jnp.float32(3.0), choice=True).numbers("bfloat16")
+    assert {numbers.a.dtype.name, numbers.b.dtype.name} == {"bfloat16"}
+    assert numbers.choice is True
