@@ -74,12 +74,14 @@ from fnn.optim.rmsprop import RMSProp as RMSProp
 from fnn.optim.schedules import Constant as Constant
 from fnn.optim.schedules import CosineDecay as CosineDecay
 from fnn.optim.schedules import ExponentialDecay as ExponentialDecay
+from fnn.optim.schedules import Schedule as Schedule
 from fnn.optim.schedules import Scheduled as Scheduled
 from fnn.optim.schedules import StepDecay as StepDecay
 from fnn.optim.schedules import WarmupCosine as WarmupCosine
 from fnn.optim.sgd import SGD as SGD
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
+from fnn.penalties import Penalty as Penalty
 from fnn.rules.deltas import deltas as deltas
 from fnn.rules.example_norms import example_norms as example_norms
 from fnn.rules.example_norms import total as total

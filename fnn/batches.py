@@ -1,5 +1,6 @@
 """Minibatches of rows: which rows, with which weights, and the averages over them."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,8 @@ import numpy as np
 
 from fnn.driver import as_array
 from fnn.errors import check_known
-from fnn.loss import check_weights
-from fnn.numerics import concrete, is_floating, ratio, times
+from fnn.loss import check_loss_type, merge_weights
+from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.types import Array, PyTree, integer
 
 
@@ -31,7 +32,22 @@ def as_rows(x: Any, target: Any, weights: Any = None) -> Rows:
                 "x and target must have equally many rows, got shapes "
                 f"{list(a.shape)} and {list(target.shape)}."
             )
-    return Rows(x, target, None if weights is None else as_array("weights", weights))
+    if weights is not None:
+        weights = as_array("weights", weights)
+        if weights.shape[:1] != target.shape[:1]:
+            raise ValueError(
+                f"weights must have as many rows as target, {len(target)}, "
+                f"got shape {list(weights.shape)}."
+            )
+    return Rows(x, target, weights)
+
+
+def named(metrics: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The metrics as (name, function), static for jit."""
+    for name in metrics:
+        if name == "loss" or name.startswith("validation_"):
+            raise ValueError(f"metric {name!r}: that name is the history's own; choose another.")
+    return tuple(metrics.items())
 
 
 def pair(name: str, data: Any) -> tuple[Any, Any]:
@@ -55,6 +71,8 @@ def minibatches(n: int, batch_size: int, key: Any, drop_last: bool) -> tuple[Arr
     They are a permutation, drawn from `key`. Where it ends before the last batch is
     full, its first rows stand in and do not count.
     """
+    if n == 0:
+        raise ValueError("empty batch: the data have no rows.")
     size = min(batch_size, n)
     n_batches, rest = divmod(n, size)
     order = jnp.arange(n) if key is None or size == n else shuffled(key, n)
@@ -114,19 +132,23 @@ def averages(sums: dict[str, Array], weight: Array) -> dict[str, Array]:
     return {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
 
 
-def check_rows(net: Any, loss: Any, state: Any, rows: Rows, *, name: str = "") -> None:
+def check_rows(
+    net: Any, loss: Any, params: PyTree, key: Any, rows: Rows, *, name: str = ""
+) -> None:
     """Check shapes, and values where they are known, before anything runs."""
+    check_loss_type("fit", loss)
     if len(rows.target) == 0:
         raise ValueError(f"empty batch: the {name}data have no rows.")
 
     def outputs(params, x):
-        return net.forward(params, x, key=state.key)[0]
+        return net.forward(params, x, key=key)[0]
 
-    y = jax.eval_shape(outputs, state.params, rows.x)
+    y = jax.eval_shape(outputs, params, rows.x)
     loss.check(y, rows.target)
     used = None
     if rows.weights is not None:
-        check_weights(loss.shape(y), rows.weights)
+        dtype = wide(jax.tree.leaves(y)[0].dtype)
+        merge_weights(loss.shape(y), rows.weights, loss.counted(rows.target), dtype)
         used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)

@@ -22,7 +22,7 @@ import numpy as np
 
 from fnn.errors import check_floating, check_key
 from fnn.layer import Layer, backprop
-from fnn.loss import Loss, check_weights, mean, merge_weights, normalized
+from fnn.loss import Loss, check_loss_type, mean, merge_weights, normalized
 from fnn.numerics import wide
 from fnn.penalties import members
 from fnn.types import Array, Key, PyTree
@@ -59,9 +59,10 @@ def value_and_grad(
         target: what y should be; its shape is the loss's matter.
         key: for layers that draw at random (Dropout).
         weights: of the predictions, in the shape of the losses or [B]; default 1. What
-            has weight 0 is left out, even where it is NaN.
+            has weight 0 is left out, even where its loss is NaN.
         penalty: L1, L2 or a tuple of such, added once.
-        rule: what the fold computes; the second result is then that.
+        rule: what the fold computes; the second result is then that. It is a function:
+            for jit, jax.jit(value_and_grad, static_argnames="rule").
 
     Raises:
         ValueError: for shapes that do not fit, an empty batch, weights that sum to 0,
@@ -81,6 +82,7 @@ def forward_and_fold(
     x = jax.tree.map(jnp.asarray, x) if isinstance(x, tuple) else as_array("x", x)
     target = as_array("target", target)
     check_arrays(params)
+    check_loss_type("value_and_grad", loss)
     if key is not None:
         check_key("value_and_grad", key)
 
@@ -89,12 +91,11 @@ def forward_and_fold(
     dtype = wide(jax.tree.leaves(y)[0].dtype)
     if weights is not None:
         weights = as_array("weights", weights)
-        check_weights(shape, weights)
     w = merge_weights(shape, weights, loss.counted(target), dtype)
-    dl = seed = normalized(w)
-    if getattr(rule, "per_example", False):
-        seed = normalized(w, per_example=True)
-    losses, dy = loss.value_and_backward(y, target, seed)
+    dl = normalized(w)
+    per_example = getattr(rule, "per_example", False)
+    dl_rule = normalized(w, per_example=True) if per_example else dl
+    losses, dy = loss.value_and_backward(y, target, dl_rule)
     result, _ = rule(net, params, cache, dy)
 
     value = mean(losses, dl)
@@ -106,7 +107,7 @@ def forward_and_fold(
 
 def add_gradient(result: PyTree, gradient: PyTree) -> PyTree:
     """result + gradient, for rules whose result is like params."""
-    if jax.tree.structure(result) != jax.tree.structure(gradient):
+    if jax.tree.map(jnp.shape, result) != jax.tree.map(jnp.shape, gradient):
         raise ValueError(
             "value_and_grad: a penalty needs a rule whose result is like params; "
             "leave the penalty out, or use rule=backprop."
@@ -130,6 +131,10 @@ def as_array(name: str, a: Any) -> Array:
                 f"convert it with {name}.astype(float)."
             )
         a = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+        if a.dtype.kind in "iu" and a.size:
+            low, high = jnp.iinfo(a.dtype).min, jnp.iinfo(a.dtype).max
+            if array.min() < low or array.max() > high:
+                raise ValueError(f"{name} has values beyond {a.dtype}, such as {array.max()}.")
     if jnp.issubdtype(a.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must hold real numbers, got {a.dtype}.")
     return a

@@ -29,6 +29,8 @@ def at(where: str) -> Iterator[None]:
 
 def check_floating(owner: Any, name: str, a: Any) -> None:
     """Raise a TypeError unless `a` is an array of real floating-point numbers."""
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{owner}: {name} is a masked array; give weights, 0 where it is masked.")
     if not isinstance(a, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
         hint = f"; convert it with jnp.asarray({name})" if isinstance(a, list | tuple) else ""
         raise TypeError(f"{owner}: {name} must be an array, got {type(a).__name__}{hint}.")

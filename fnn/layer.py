@@ -140,15 +140,20 @@ def backprop(layer: Layer[Any, Any], params: Any, cache: Any, dy: Array) -> tupl
     return layer.backward(params, cache, dy)
 
 
-def rule(leaf: Rule) -> Any:
+def rule(leaf: Rule | None = None, *, per_example: bool = False) -> Any:
     """Make `leaf` an open rule: dispatched on the layer's type, recursive in composites.
 
     The result is a `functools.singledispatch` function. Register a layer type to give
-    it a formula of its own; register a composite type to stop the recursion there. Set
-    `per_example = True` on it, and the driver seeds it with the gradient of every
-    example's own loss instead of the batch's mean.
+    it a formula of its own; register a composite type to stop the recursion there.
+
+    With @rule(per_example=True) the driver sends back the derivative of every example's
+    own loss instead of the batch's mean. The mark is an attribute of the rule: a function
+    that wraps the rule must carry it too, `wrapper.per_example = True`.
     """
-    dispatch = functools.singledispatch(leaf)
+    if leaf is None:
+        return functools.partial(rule, per_example=per_example)
+    dispatch: Any = functools.singledispatch(leaf)
+    dispatch.per_example = per_example
 
     @dispatch.register(Composite)
     def _(layer, params, cache, dy):

@@ -14,8 +14,9 @@ the caller's dl. With weights w,
 is where the 1/N of the source texts lives. A prediction with dl = 0 is left out: its
 row of dy is 0 even where its loss is NaN.
 
-Losses are computed and returned in at least float32, dy in y's dtype; integer and
-boolean targets of regression losses are converted to that dtype.
+Losses are computed and returned in at least float32, dy in y's dtype. Targets that are
+no labels are converted to the dtype of the losses, integers and booleans too. In float16
+dy has no room for the small numbers of a mean over thousands: bfloat16 has.
 """
 
 import abc
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_known, check_shape
+from fnn.errors import check_known
 from fnn.numerics import concrete, times
 from fnn.types import Array, Record
 
@@ -65,18 +66,27 @@ class Loss(Record, abc.ABC, Generic[C]):
         return None
 
 
+def check_loss_type(owner: str, loss: Any) -> None:
+    """Raise a TypeError unless `loss` is a loss."""
+    if not isinstance(loss, Loss):
+        remedy = f"; build it: {loss.__name__}(...)" if isinstance(loss, type) else ""
+        raise TypeError(f"{owner}: loss must be a Loss, got {loss!r:.60}{remedy}.")
+
+
 def check_weights(shape: tuple[int, ...], weights: Any) -> None:
     """Raise unless `weights` fit losses of `shape` and, where known, can be averaged with."""
     if tuple(weights.shape) != shape[:1]:
-        hint = f", or [{shape[0]}]" if len(shape) > 1 else ""
-        check_shape("value_and_grad", "weights", weights, shape, hint=hint)
+        rows = f" or [{shape[0]}]" if len(shape) > 1 else ""
+        if tuple(weights.shape) != shape:
+            raise ValueError(
+                f"value_and_grad: weights must have shape {list(shape)}{rows}, "
+                f"got {list(weights.shape)}."
+            )
     known = concrete(weights)
     if known is not None:
         with np.errstate(invalid="ignore"):
             valid = (known >= 0) & (known < np.inf)
         check_known("value_and_grad", "weights", known, valid, "be finite and at least 0")
-        if known.size and not known.any():
-            raise ValueError("value_and_grad: weights must not all be 0, got Σ w = 0.")
 
 
 def merge_weights(
@@ -91,15 +101,23 @@ def merge_weights(
         raise ValueError(f"empty batch: losses of shape {list(shape)} have no mean.")
     w = jnp.ones(shape, dtype)
     if weights is not None:
+        check_weights(shape, weights)
         w = jnp.asarray(weights).astype(dtype)
         w = jnp.where(w >= 0, w, jnp.nan)
         w = jnp.broadcast_to(w.reshape(w.shape + (1,) * (len(shape) - w.ndim)), shape)
-    return w if counted is None else jnp.where(counted, w, 0)
+    w = w if counted is None else jnp.where(counted, w, 0)
+    known = concrete(w)
+    if known is not None and known.max() < jnp.finfo(dtype).tiny:
+        raise ValueError("value_and_grad: weights must not all be 0, got Σ w = 0.")
+    return w
 
 
 def normalized(w: Array, *, per_example: bool = False) -> Array:
     """dl = w / Σ w, over the batch or within each example; 0 where Σ w = 0."""
     axes = tuple(range(1, w.ndim)) if per_example else None
+    largest = w.max(axes, keepdims=True)
+    root = 1 / jnp.sqrt(jnp.where(largest == 0, 1, largest))
+    w = w * root * root  # at most 1: the sum cannot overflow, nor 1 / largest underflow
     total = w.sum(axes, keepdims=True)
     return jnp.where(total == 0, 0, w / jnp.where(total == 0, 1, total))
 

@@ -16,7 +16,8 @@ def accuracy(y: Array, target: Array) -> Array:
         ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values
             of the target are not checked.
     """
-    check_classes("accuracy", y, target, values=False)
+    binary = "write lambda y, t: (y[..., 0] > 0) == (t[..., 0] > 0)"
+    check_classes("accuracy", y, target, values=False, one_logit=binary)
     y, target = jnp.asarray(y), as_classes(target)
     label = target if are_labels(y, target) else target.argmax(-1)
     right = (y.argmax(-1).astype(label.dtype) == label).astype(jnp.result_type(float))

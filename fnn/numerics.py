@@ -12,6 +12,7 @@ from fnn.types import Array, PyTree
 
 def wide(dtype: Any) -> Any:
     """The dtype to compute in: `dtype` itself from 32 bits up, else float32."""
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 

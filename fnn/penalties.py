@@ -60,7 +60,7 @@ class Penalty(Data, abc.ABC):
     def value(self, params: PyTree) -> Array:
         """The penalty of all weights, a scalar of at least float32."""
         paths = jax.tree_util.tree_flatten_with_path(params)[0]
-        sums = [self.wide(self.f, p).sum() for path, p in paths if self.select(path)]
+        sums = [self.in_wide(self.f, p).sum() for path, p in paths if self.select(path)]
         return sum(sums[1:], start=sums[0]) if sums else jnp.zeros(())
 
     def gradient(self, params: PyTree) -> PyTree:
@@ -68,7 +68,7 @@ class Penalty(Data, abc.ABC):
 
         def leaf(path, p):
             chosen = self.select(path)
-            return self.wide(self.df, p).astype(p.dtype) if chosen else jnp.zeros_like(p)
+            return self.in_wide(self.df, p).astype(p.dtype) if chosen else jnp.zeros_like(p)
 
         return jax.tree_util.tree_map_with_path(leaf, params)
 
@@ -77,14 +77,14 @@ class Penalty(Data, abc.ABC):
 
         def leaf(path, p):
             chosen = self.select(path)
-            return self.wide(self.shrunk, p, step).astype(p.dtype) if chosen else p
+            return self.in_wide(self.shrunk, p, step).astype(p.dtype) if chosen else p
 
         return jax.tree_util.tree_map_with_path(leaf, params)
 
-    def wide(self, f: Callable[[Array, Array], Array], w: Array, step: Any = 1.0) -> Array:
+    def in_wide(self, f: Callable[[Array, Array], Array], w: Array, step: Any = 1.0) -> Array:
         """f(w, step · λ), in at least float32."""
         dtype = wide(w.dtype)
-        strength = jnp.asarray(self.strength).astype(dtype) * jnp.asarray(step).astype(dtype)
+        strength = self.numbers(dtype).strength * jnp.asarray(step).astype(dtype)
         return f(w.astype(dtype), strength)
 
 

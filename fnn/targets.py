@@ -62,12 +62,18 @@ def are_labels(y: Any, target: Any) -> bool:
 
 
 def check_classes(
-    owner: Any, y: Any, target: Any, ignore_label: int | None = None, *, values: bool = True
+    owner: Any,
+    y: Any,
+    target: Any,
+    ignore_label: int | None = None,
+    *,
+    values: bool = True,
+    one_logit: str = "use SigmoidBinaryCrossEntropy",
 ) -> None:
     """Raise unless target holds labels [B, ...] or probabilities [B, ..., C] for y."""
     check_prediction(owner, y, target)
     if y.ndim < 2 or y.shape[-1] < 2:
-        hint = "; use SigmoidBinaryCrossEntropy for one logit" if y.shape[-1:] == (1,) else ""
+        hint = f"; for one logit {one_logit}" if y.shape[-1:] == (1,) else ""
         raise ValueError(
             f"{owner}: y must have at least 2 classes in its last axis, shape [B, ..., C], "
             f"got {list(y.shape)}{hint}."

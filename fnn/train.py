@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import as_rows, averages, check_rows, count, metric_sums, minibatches, pair, taken
+from fnn.batches import (
+    as_rows,
+    averages,
+    check_rows,
+    count,
+    metric_sums,
+    minibatches,
+    named,
+    pair,
+    taken,
+)
 from fnn.driver import forward_and_fold
 from fnn.errors import check_key
 from fnn.evaluation import inference
@@ -66,7 +76,7 @@ def step(
     The arguments are those of `fit`; values out of range give NaN instead of an error.
     """
     batch, optimizer = as_rows(x, target, weights), as_optimizer("step", optimizer)
-    how = {"rule": rule, "metrics": tuple(metrics.items())}
+    how = {"rule": rule, "metrics": named(metrics)}
     return _jit_step(net, loss, optimizer, state, batch, penalty, **how)
 
 
@@ -76,11 +86,11 @@ def epoch(
 ) -> tuple[State, Row]:  # fmt: skip
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
-    The row averages over the epoch's predictions. The arguments are those of `fit`;
-    values out of range give NaN instead of an error.
+    The row averages over the epoch's predictions. Arguments and errors are those of `fit`.
     """
     rows, optimizer = as_rows(x, target, weights), as_optimizer("epoch", optimizer)
-    how = {"rule": rule, "metrics": tuple(metrics.items())}
+    check_rows(net, loss, params_of(state), state.key, rows)
+    how = {"rule": rule, "metrics": named(metrics)}
     how |= {"batch_size": count("batch_size", batch_size), "drop_last": bool(drop_last)}
     return _jit_epoch(net, loss, optimizer, state, rows, penalty, **how)
 
@@ -93,8 +103,10 @@ def evaluate(
     `batch_size` bounds the memory; the result does not depend on it. There is no penalty
     in this loss.
     """
-    how = {"metrics": tuple(metrics.items()), "batch_size": count("batch_size", batch_size)}
-    return _jit_evaluate(net, loss, params, as_rows(x, target, weights), **how)
+    how = {"metrics": named(metrics), "batch_size": count("batch_size", batch_size)}
+    (net, params), rows = inference(net, params), as_rows(x, target, weights)
+    check_rows(net, loss, params, None, rows)
+    return _jit_evaluate(net, loss, params, rows, **how)
 
 
 def fit(
@@ -135,24 +147,26 @@ def fit(
         validation: (x, target) to evaluate after every epoch, without penalty and with
             the evaluation network: history["validation_loss"] and so on.
         callback: called on the host after each epoch with the State and the row of
-            history; stops the training by returning True. Without one, fit does nothing
+            history; a true result stops the training. Without one, fit does nothing
             on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
 
     Raises:
-        ValueError: for shapes that do not fit, and labels, weights and numbers that are out
-            of range or not finite, where they are known: rows of weight 0 may be so.
+        ValueError: for shapes that do not fit, and, where they are known, labels and
+            weights out of range and numbers that are not finite, except in rows of weight 0.
         TypeError: for dtypes, keys and optimizers that are none.
     """
     optimizer, state = as_optimizer("fit", optimizer), params_or_state
     if not isinstance(state, State):
         state = start(optimizer, state, key)
+    elif key is not None:
+        raise ValueError("fit: a State has its own key; write state._replace(key=key).")
     rows, held_out = as_rows(*pair("data", data), weights), None
-    check_rows(net, loss, state, rows)
+    check_rows(net, loss, state.params, state.key, rows)
     if validation is not None:
         held_out = as_rows(*pair("validation", validation))
-        check_rows(net, loss, state, held_out, name="validation ")
-    how = {"rule": rule, "metrics": tuple(metrics.items()), "drop_last": bool(drop_last)}
+        check_rows(net, loss, state.params, state.key, held_out, name="validation ")
+    how = {"rule": rule, "metrics": named(metrics), "drop_last": bool(drop_last)}
     how |= {"batch_size": count("batch_size", batch_size)}
     n_epochs = count("epochs", epochs)
     run = (net, loss, optimizer, state, rows, penalty, held_out)
@@ -177,6 +191,7 @@ def _step(net, loss, optimizer, state, batch, penalty, *, rule, metrics):
 def _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics):
     """The next State, and Σ w m of the loss and every metric m."""
     x, target, weights = batch
+    check_state(optimizer, state)
     key = None
     if state.key is not None:
         key = jax.random.fold_in(jax.random.split(state.key)[0], state.step)
@@ -239,9 +254,27 @@ def _fit(net, loss, optimizer, state, rows, penalty, held_out, *, epochs, **how)
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-_STATIC = ("metrics", "batch_size", "rule", "drop_last", "epochs")
+def params_of(state: Any) -> PyTree:
+    """The params of a State; a TypeError for what is none."""
+    if not isinstance(state, State):
+        got = type(state).__name__
+        raise TypeError(f"state must be a State, got {got}; start(optimizer, params, key) is one.")
+    return state.params
+
+
+def check_state(optimizer: Any, state: Any) -> None:
+    """Raise unless the State was made for this optimizer."""
+    fresh = jax.eval_shape(optimizer.init, params_of(state))
+    if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer_state):
+        raise ValueError(
+            f"the State was not made for {type(optimizer).__name__}: its optimizer_state is "
+            f"{type(state.optimizer_state).__name__}; start(optimizer, state.params, key) is new."
+        )
+
+
+_RUN = ("metrics", "batch_size", "rule", "drop_last")
 _jit_step = jax.jit(_step, static_argnames=("metrics", "rule"))
-_jit_epoch = jax.jit(_epoch, static_argnames=_STATIC[:4])
-_jit_epoch_row = jax.jit(_epoch_row, static_argnames=_STATIC[:4])
-_jit_evaluate = jax.jit(_evaluate, static_argnames=_STATIC[:2])
-_jit_fit = jax.jit(_fit, static_argnames=_STATIC)
+_jit_epoch = jax.jit(_epoch, static_argnames=_RUN)
+_jit_epoch_row = jax.jit(_epoch_row, static_argnames=_RUN)
+_jit_evaluate = jax.jit(_evaluate, static_argnames=("metrics", "batch_size"))
+_jit_fit = jax.jit(_fit, static_argnames=(*_RUN, "epochs"))

@@ -115,7 +115,14 @@ class Data:
         return data
 
     def numbers(self, dtype: Any) -> Self:
-        """The same record with its leaves as arrays of `dtype`."""
+        """The same record with its leaves as arrays of `dtype`, one number each."""
+        for f in fields(self):
+            shape = jnp.shape(getattr(self, f.name)) if not f.metadata.get("static") else ()
+            if shape:
+                raise ValueError(
+                    f"{type(self).__name__}: {f.name} must be one number here, got shape "
+                    f"{list(shape)}; sweep several with jax.vmap."
+                )
         return jax.tree.map(lambda n: jnp.asarray(n).astype(dtype), self)
 
 

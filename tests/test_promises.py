@@ -159,9 +159,12 @@ CASES = {
         CE.forward, TypeError, "labels must be integers, got bool", (Y, jnp.array([True, False]))
     ),
     "L04 rows that sum to 2": Case(
-        lambda: CE.forward(Y, 2 * Y),
+        lambda: CE.forward(Y, jnp.ones((2, 3)).at[:, 0].set(0.0)),
         ValueError,
-        r"(must be in \[0, 1\], got 1.4)|(the sum of a target row must be 1, got 2.0 at index 0)",
+        r"the sum of a target row must be 1, got 2.0 at index 0 \(2 of 2 are wrong\)",
+    ),
+    "L04 rows beyond 1": Case(
+        lambda: CE.forward(Y, 2 * Y), ValueError, r"target must be in \[0, 1\], got 1.4"
     ),
     "L05 target 2": Case(
         lambda: BCE.forward(Y, Y.at[0, 1].set(2.0)),
@@ -181,7 +184,7 @@ CASES = {
     "L07 one class": Case(
         CE.forward,
         ValueError,
-        r"y must have at least 2 classes .* got \[2, 1\]; use SigmoidBinaryCrossEntropy",
+        r"y must have at least 2 classes .* got \[2, 1\]; for one logit use Sigmoid",
         (Y[:, :1], LABELS),
     ),
     "L08 weights": Case(
@@ -207,6 +210,69 @@ CASES = {
         r"y must be in \[0, 1\], got 2.* use SoftmaxCrossEntropy for logits",
     ),
     "B01 empty batch": Case(lambda x, t: run(x, t), ValueError, "empty batch", (X[:0], LABELS[:0])),
+    "B01 empty epoch": Case(
+        lambda: fnn.epoch(
+            NET, CE, fnn.SGD(1.0), fnn.start(fnn.SGD(1.0), PARAMS), X[:0], LABELS[:0], batch_size=2
+        ),
+        ValueError,
+        "empty batch: the data have no rows",
+    ),
+    "B01 empty evaluation": Case(
+        lambda: fnn.evaluate(NET, CE, PARAMS, X[:0], LABELS[:0]), ValueError, "empty batch"
+    ),
+    "B03 batch size": Case(
+        lambda: fnn.evaluate(NET, CE, PARAMS, X, LABELS, batch_size=2.5),
+        TypeError,
+        "batch_size must be an integer, got 2.5",
+    ),
+    "S08 weights of an evaluation": Case(
+        lambda w: fnn.evaluate(NET, CE, PARAMS, X, LABELS, weights=w),
+        ValueError,
+        r"weights must have as many rows as target, 2, got shape \[3\]",
+        (jnp.ones(3),),
+    ),
+    "S08 weights of the predictions": Case(
+        lambda w: fnn.evaluate(NET, CE, PARAMS, X[None], LABELS[None], weights=w),
+        ValueError,
+        r"weights must have shape \[1, 2\] or \[1\], got \[1, 1\]",
+        (jnp.ones((1, 1)),),
+    ),
+    "L01 label of an evaluation": Case(
+        lambda: fnn.evaluate(NET, CE, PARAMS, X, jnp.array([0, 4])),
+        ValueError,
+        r"target must hold labels in \[0, 4\), got 4 at index 1",
+    ),
+    "L10 weight on ignored rows only": Case(
+        lambda: run(
+            target=jnp.array([0, 3]),
+            loss=fnn.SoftmaxCrossEntropy(ignore_label=3),
+            weights=jnp.array([0.0, 1.0]),
+        ),
+        ValueError,
+        "weights must not all be 0",
+    ),
+    "H01 rate 0": Case(
+        lambda: fnn.SGD(0), ValueError, r"learning_rate must be in \(0, inf\), got 0"
+    ),
+    "H02 rates without vmap": Case(
+        lambda rates: fnn.SGD(rates).update({"b": jnp.ones(4)}, ()),
+        ValueError,
+        r"SGD: learning_rate must be one number here, got shape \[4\]; sweep several with jax.vmap",
+        (jnp.full(4, 0.1),),
+    ),
+    "H02 strengths without vmap": Case(
+        lambda strengths: run(penalty=fnn.L2(strengths)),
+        ValueError,
+        r"L2: strength must be one number here, got shape \[5\]",
+        (jnp.full(5, 0.1),),
+    ),
+    "H03 beta 1": Case(
+        lambda: fnn.Adam(b2=1.0), ValueError, r"Adam: b2 must be in \[0, 1\), got 1"
+    ),
+    "H04 eps -1": Case(lambda: fnn.RMSProp(eps=-1.0), ValueError, "RMSProp: eps must be in"),
+    "H09 warm-up": Case(
+        lambda: fnn.WarmupCosine(0.1, 150, 100), ValueError, "less than n_steps, got 150 and 100"
+    ),
     "H02 None": Case(lambda: fnn.Adam(None), TypeError, "learning_rate must be a number, got None"),
     "H05 rate 1": Case(
         lambda: fnn.Dropout(1.0), ValueError, r"Dropout: rate must be in \[0, 1\), got 1.0"
@@ -255,6 +321,45 @@ CASES = {
         lambda: fnn.Adam().update({"w": X}, fnn.Adam().init({"w": X[:1]})),
         ValueError,
         r"Adam: grads\['w'\] must have shape \[1, 3\] as in its state, got \[2, 3\]",
+    ),
+    "T02 State of another optimizer": Case(
+        lambda: fnn.step(NET, CE, fnn.AdaGrad(), fnn.start(fnn.RMSProp(), PARAMS), X, LABELS),
+        ValueError,
+        "the State was not made for AdaGrad: its optimizer_state is RMSPropState",
+    ),
+    "T02 params for a State": Case(
+        lambda: fnn.step(NET, CE, fnn.SGD(1.0), PARAMS, X, LABELS),
+        TypeError,
+        r"state must be a State, got tuple; start\(optimizer, params, key\) is one",
+    ),
+    "T02 a State and a key": Case(
+        lambda: fnn.fit(
+            NET,
+            CE,
+            fnn.SGD(1.0),
+            fnn.start(fnn.SGD(1.0), PARAMS),
+            (X, LABELS),
+            epochs=1,
+            batch_size=2,
+            key=jax.random.key(0),
+        ),
+        ValueError,
+        r"fit: a State has its own key; write state._replace\(key=key\)",
+    ),
+    "a class for a loss": Case(
+        lambda: run(loss=fnn.SquaredError),
+        TypeError,
+        r"value_and_grad: loss must be a Loss, got <class .*; build it: SquaredError\(\.\.\.\)",
+    ),
+    "a metric named loss": Case(
+        lambda: fnn.evaluate(NET, CE, PARAMS, X, LABELS, metrics={"loss": fnn.accuracy}),
+        ValueError,
+        "metric 'loss': that name is the history's own",
+    ),
+    "penalty with norms": Case(
+        lambda: run(penalty=fnn.L2(0.1), rule=fnn.example_norms),
+        ValueError,
+        "a penalty needs a rule whose result is like params",
     ),
     "penalty": Case(
         lambda: run(penalty=0.1), TypeError, "penalty must be L1, L2 or a tuple of such, got 0.1"
@@ -322,3 +427,20 @@ def test_labels_of_every_integer_dtype_mean_the_same(dtype, n_classes):
         expected = CE.value_and_backward(y, LABELS, jnp.ones(2))
         assert jnp.array_equal(out[0], expected[0])
         assert jnp.array_equal(out[1], expected[1])
+
+
+def test_labels_beyond_32_bits_do_not_wrap_in_single_precision():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="target has values beyond int32"):
+        run(np.ones((2, 3), "f4"), np.array([2**32 + 1, 0]))
+
+
+def test_numpy_arrays_in_double_precision_pass_without_a_warning_in_single():
+    x = np.ones((2, 3))
+    with jax.enable_x64(False):
+        for layer in (fnn.ReLU(), fnn.Softmax(), fnn.Dense(3, 3)):
+            params = layer.init(jax.random.key(0))
+            y, cache = layer.forward(params, x)
+            assert layer.backward(params, cache, y)[1].dtype == jnp.float32
+        losses, cache = MSE.forward(x, x)
+        assert losses.dtype == jnp.float32
+        assert MSE.backward(cache, losses).dtype == jnp.float32

@@ -75,7 +75,8 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
     def forward(self, params, x, *, key=None):
         """y = f(x)."""
         check_floating(self, "x", x)
-        y = self.f(jnp.asarray(x, wide(x.dtype))).astype(x.dtype)
+        x = jnp.asarray(x)
+        y = self.f(x.astype(wide(x.dtype))).astype(x.dtype)
         return y, ElementwiseCache(y if self.of_y else x)
 
     def backward(self, params, cache, dy):
@@ -287,7 +288,7 @@ class Mish(Elementwise):
         """t = tanh(softplus x) = n / (n + 2) and t′ = 2 n′ / (n + 2)², n = eˣ (eˣ + 2)."""
         e = jnp.exp(jnp.minimum(x, 30))  # t is 1 from there on
         n = e * (e + 2)
-        return n / (n + 2), 4 * e * (e + 1) / (n + 2) ** 2
+        return n / (n + 2), 4 * e * (e + 1) / (n + 2) / (n + 2)
 
 
 @dataclass(frozen=True)

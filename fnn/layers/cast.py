@@ -6,6 +6,9 @@ where c rounds floating-point arrays to `dtype`. Around a net with float32 param
 Cast(net, "bfloat16") is the usual mixed precision: float32 masters, bfloat16 compute;
 sums over the batch and losses stay at least float32.
 
+float16 has no room for the small gradients of a mean over thousands of examples, and
+nothing here scales the loss for it: take bfloat16.
+
 Source: Micikevicius et al. (2018), arXiv:1710.03740, section 3.1.
 """
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.errors import check_last_axis, check_params
+from fnn.errors import check_key, check_last_axis, check_params
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.numerics import wide
@@ -57,6 +57,7 @@ class Dense(Layer[DenseParams, DenseCache]):
 
     def init(self, key):
         """w from `w_init`, b = 0."""
+        check_key(self, key)
         return DenseParams(
             w=self.w_init(key, self.n_in, self.n_out),
             b=jnp.zeros(self.n_out),
@@ -66,6 +67,7 @@ class Dense(Layer[DenseParams, DenseCache]):
         """y = x w + b."""
         check_last_axis(self, "x", x, self.n_in)
         check_params(self, params, w=(self.n_in, self.n_out), b=(self.n_out,))
+        x = jnp.asarray(x)
         return x @ params.w + params.b, DenseCache(x)
 
     def backward(self, params, cache, dy):

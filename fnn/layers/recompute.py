@@ -8,7 +8,7 @@ through an optimization barrier, or XLA would merge the two forward passes and k
 cache after all. On CPU XLA drops the barrier, so there it saves memory inside `Repeat`
 only, whose backward is a loop of its own.
 
-Source: Chen, Xu, Zhang & Guestrin (2016), arXiv:1604.06174, section 3.
+Source: Chen, Xu, Zhang & Guestrin (2016), arXiv:1604.06174, section 4.
 """
 
 from dataclasses import dataclass

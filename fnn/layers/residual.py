@@ -28,4 +28,4 @@ class Residual(Wrapper[Any]):
         """dx = dy + dy ∂f/∂x."""
         with child(0):
             out, dx = rule(self.inner, params[0], cache, dy)
-        return (out,), dy + dx
+        return (out,), (dy + dx).astype(dx.dtype)

@@ -44,6 +44,7 @@ class Softmax(Layer[tuple[()], SoftmaxCache]):
     def forward(self, params, x, *, key=None):
         """y = exp(x − m) / Σ exp(x − m)."""
         check_batch(self, "x", x)
+        x = jnp.asarray(x)
         e = jnp.exp(shifted(x))
         y = (e / e.sum(-1, keepdims=True)).astype(x.dtype)
         return y, SoftmaxCache(y)
@@ -66,6 +67,7 @@ class LogSoftmax(Layer[tuple[()], SoftmaxCache]):
     def forward(self, params, x, *, key=None):
         """y = x − m − log Σ exp(x − m)."""
         check_batch(self, "x", x)
+        x = jnp.asarray(x)
         s = shifted(x)
         y = (s - jnp.log(jnp.exp(s).sum(-1, keepdims=True))).astype(x.dtype)
         return y, SoftmaxCache(y)
@@ -79,5 +81,5 @@ class LogSoftmax(Layer[tuple[()], SoftmaxCache]):
 
 def shifted(x: Array) -> Array:
     """x − max x of each row, in at least float32: exp of it cannot overflow."""
-    x = jnp.asarray(x, wide(x.dtype))
+    x = x.astype(wide(x.dtype))
     return x - x.max(-1, keepdims=True)

@@ -124,10 +124,10 @@ class CrossEntropy(Categorical):
     def forward(self, y, target):
         """−Σ_k t_k log y_k."""
         self.check(y, target)
-        target = as_classes(target)
+        y, target = jnp.asarray(y), as_classes(target)
         ignored = self.ignored(y, target)
         valid = (valid_classes(y, target) | ignored) & are_probabilities(y)
-        losses = -self.expected(target, jnp.log(jnp.asarray(y, wide(y.dtype))))
+        losses = -self.expected(target, jnp.log(y.astype(wide(y.dtype))))
         return self.finish(losses, valid, ignored), CrossEntropyCache(y, target, valid)
 
     def backward(self, cache, dl):
@@ -135,7 +135,7 @@ class CrossEntropy(Categorical):
         y, target, valid = cache
         dl = jnp.where(self.ignored(y, target), 0, dl)
         t = self.rows(target, y)
-        d = jnp.where(valid[..., None], -times(t, 1 / jnp.asarray(y, t.dtype)), jnp.nan)
+        d = jnp.where(valid[..., None], -times(t, 1 / y.astype(t.dtype)), jnp.nan)
         return spread(dl, d).astype(y.dtype)
 
 
@@ -159,10 +159,10 @@ class SoftmaxCrossEntropy(Categorical):
     def forward(self, y, target):
         """log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)."""
         self.check(y, target)
-        target = as_classes(target)
+        y, target = jnp.asarray(y), as_classes(target)
         ignored = self.ignored(y, target)
         valid = valid_classes(y, target) | ignored
-        z = jnp.asarray(y, wide(y.dtype))
+        z = y.astype(wide(y.dtype))
         m = z.max(-1, keepdims=True)
         log_sum = jnp.log(jnp.exp(z - m).sum(-1, keepdims=True))
         losses = log_sum[..., 0] - self.expected(target, z - m)
@@ -173,6 +173,6 @@ class SoftmaxCrossEntropy(Categorical):
         """dl (p − t)."""
         y, target, valid, m, log_sum = cache
         dl = jnp.where(self.ignored(y, target), 0, dl)
-        p = jnp.exp(jnp.asarray(y, m.dtype) - m - log_sum)
+        p = jnp.exp(y.astype(m.dtype) - m - log_sum)
         d = jnp.where(valid[..., None], p - self.rows(target, y), jnp.nan)
         return spread(dl, d).astype(y.dtype)

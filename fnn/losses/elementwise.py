@@ -48,13 +48,14 @@ class Elementwise(Loss[ElementwiseCache], abc.ABC):
     def entries(self, f: Callable[[Array, Array], Array], y: Array, target: Array) -> Array:
         """f(y, t) in the dtype of the losses, NaN where no loss is defined."""
         dtype = wide(y.dtype)
-        y, t = jnp.asarray(y, dtype), jnp.asarray(target).astype(dtype)
+        y, t = y.astype(dtype), target.astype(dtype)
         each, valid = f(y, t), self.valid(y, t)
         return each if valid is None else jnp.where(valid, each, jnp.nan)
 
     def forward(self, y, target):
         """Σ_j ℓ(y_j, t_j)."""
         self.check(y, target)
+        y, target = jnp.asarray(y), jnp.asarray(target)
         each = self.entries(self.f, y, target)
         losses = each if each.ndim == 1 else each.sum(-1)
         return losses, ElementwiseCache(y, target)

@@ -75,8 +75,8 @@ class StepDecay(Schedule):
         self.check("rate", "factor", steps=("every",))
 
     def at(self, s):
-        """η f^⌊s / every⌋."""
-        return self.rate * self.factor ** jnp.floor(s / self.every)
+        """η f^⌊s / every⌋, with ⌊(s + ½) / every⌋: s / every may round to below an integer."""
+        return self.rate * self.factor ** jnp.floor((s + 0.5) / self.every)
 
 
 @dataclass(frozen=True)

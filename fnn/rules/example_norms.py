@@ -24,7 +24,7 @@ from fnn.numerics import wide
 from fnn.types import Array, PyTree
 
 
-@rule
+@rule(per_example=True)
 def example_norms(layer, params, cache, dy):
     """Any layer: one backward per example, then its squared norm [B].
 
@@ -44,9 +44,6 @@ def example_norms(layer, params, cache, dy):
         norms += square_sum(g).astype(norms.dtype)
     _, dx = layer.backward(params, cache, dy)
     return norms, dx
-
-
-example_norms.per_example = True
 
 
 @example_norms.register(Dense)

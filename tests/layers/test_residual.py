@@ -11,6 +11,7 @@ from fnn.layers.dense import Dense
 from fnn.layers.residual import Residual
 from fnn.layers.scale import Scale
 from fnn.layers.serial import Serial
+from fnn.numerics import cast
 
 
 def test_contract():
@@ -53,3 +54,13 @@ def test_error_of_the_inner_layer_carries_its_path():
 def test_what_is_no_layer_is_rejected():
     with pytest.raises(TypeError, match=r"^Residual takes layers, got .*; build it: Tanh\("):
         Residual(Tanh)
+
+
+def test_dx_has_the_dtype_of_x_where_params_are_wider():
+    layer = Residual(Dense(3, 3))
+    params = cast(layer.init(jax.random.key(0)), "float32")
+    with jax.numpy_dtype_promotion("standard"):
+        y, cache = layer.forward(params, jnp.ones((2, 3), jnp.bfloat16))
+        grads, dx = layer.backward(params, cache, y)
+    assert dx.dtype == jnp.bfloat16
+    assert grads[0].w.dtype == jnp.float32

@@ -44,6 +44,15 @@ def test_rates_by_hand():
     assert fnn.WarmupCosine(1.0, 0, 12)(0) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("every", [41, 47, 55, 82, 94])
+def test_a_step_is_taken_on_time_under_jit_too(every):
+    with jax.enable_x64(False):
+        schedule = fnn.StepDecay(1.0, 0.5, every)
+        rates = jax.jit(lambda s: schedule(s))(jnp.arange(3 * every + 1))
+        expected = 0.5 ** (jnp.arange(3 * every + 1) // every).astype(jnp.float32)
+        chex.assert_trees_all_close(rates, expected, rtol=1e-6)
+
+
 def test_a_scheduled_optimizer_descends_like_optax():
     ours = fnn.Scheduled(fnn.Adam(), fnn.CosineDecay(0.1, 20))
     theirs = optax.adam(optax.cosine_decay_schedule(0.1, 20))
