@@ -176,3 +176,20 @@ def test_rows_in_another_order_give_the_same_loss():
     order = jnp.array([5, 3, 1, 0, 2, 4])
     ours = value_and_grad(NET, LOSS, PARAMS, X[order], TARGET[order])
     chex.assert_trees_all_close(ours, by_autodiff(PARAMS), rtol=1e-10)
+
+
+def test_labels_beyond_32_bits_do_not_wrap_in_single_precision():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="target has values beyond int32"):
+        fnn.value_and_grad(NET, LOSS, PARAMS, np.ones((2, 3), "f4"), np.array([2**32 + 1, 0]))
+
+
+def test_numpy_arrays_in_double_precision_pass_without_a_warning_in_single():
+    x = np.ones((2, 3))
+    with jax.enable_x64(False):
+        for layer in (fnn.ReLU(), fnn.Softmax(), fnn.Dense(3, 3)):
+            params = layer.init(jax.random.key(0))
+            y, cache = layer.forward(params, x)
+            assert layer.backward(params, cache, y)[1].dtype == jnp.float32
+        losses, cache = fnn.SquaredError().forward(x, x)
+        assert losses.dtype == jnp.float32
+        assert fnn.SquaredError().backward(cache, losses).dtype == jnp.float32
