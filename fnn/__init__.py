@@ -9,6 +9,11 @@ and gradients are pytrees of arrays; everything works under jit and vmap. The fi
 block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 """
 
+from fnn.checking.blocks import check as check
+from fnn.checking.functions import check_gradient as check_gradient
+from fnn.checking.functions import check_same as check_same
+from fnn.checking.functions import check_vjp as check_vjp
+from fnn.checking.report import Report as Report
 from fnn.driver import value_and_grad as value_and_grad
 from fnn.evaluation import inference as inference
 from fnn.initializers import glorot_normal as glorot_normal

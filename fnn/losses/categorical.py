@@ -23,6 +23,7 @@ import abc
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_number
@@ -163,7 +164,7 @@ class SoftmaxCrossEntropy(Categorical):
         ignored = self.ignored(y, target)
         valid = valid_classes(y, target) | ignored
         z = y.astype(wide(y.dtype))
-        m = z.max(-1, keepdims=True)
+        m = jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any m gives the same loss
         log_sum = jnp.log(jnp.exp(z - m).sum(-1, keepdims=True))
         losses = log_sum[..., 0] - self.expected(target, z - m)
         cache = SoftmaxCrossEntropyCache(y, target, valid, m, log_sum)

@@ -1,0 +1,1 @@
+"""The gradient checker: two oracles, generated cases, and a diagnosis of what is wrong."""

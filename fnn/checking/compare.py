@@ -1,0 +1,111 @@
+"""When two gradients are the same numbers: entry by entry, at each leaf's own scale.
+
+An entry is right if it differs from the reference by at most
+
+    10⁻⁹ |reference| + 10⁻¹¹ scale          scale = max |reference| over the leaf
+
+whatever the leaf's size: nothing is averaged, so one wrong entry among a million shows.
+Where the function computes in less than float64 inside, rounding decides instead: 16 units
+of that dtype at the scale of the leaf. A gradient computed from float32 or bfloat16 numbers
+may differ by 100 float32 units or 8 bfloat16 units of the leaf's norm, or by ten times what
+autodiff itself loses in that dtype.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checking.problem import Leaves
+from fnn.numerics import is_floating
+
+RELATIVE, ABSOLUTE = 1e-9, 1e-11
+EPS = float(np.finfo(np.float64).eps)
+ROUGH = {"float32": 100 * 2.0**-23, "bfloat16": 8 * 2.0**-8}  # of a leaf's norm
+
+
+class Gap(NamedTuple):
+    """How one leaf differs from its reference."""
+
+    wrong: np.ndarray  # booleans, in the leaf's shape
+    error: float  # largest difference, relative to the scale
+
+
+def gap(hand: Any, truth: Any, scale: float, eps: float = EPS) -> Gap:
+    """The entries of `hand` that are not those of `truth`."""
+    hand, truth = np.asarray(hand, np.float64), np.asarray(truth, np.float64)
+    if hand.size == 0:
+        return Gap(np.zeros(hand.shape, bool), 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.where(hand == truth, 0.0, abs(hand - truth))  # ∞ is ∞
+        allowed = RELATIVE * abs(truth) + ABSOLUTE * scale
+        allowed = np.maximum(allowed, 16 * eps * scale) if eps > EPS else allowed
+        wrong = ~(difference <= allowed) & np.isfinite(truth)
+    worst = difference[np.isfinite(truth)]
+    error = float(np.nan_to_num(worst, nan=np.inf).max(initial=0.0))
+    return Gap(wrong, error / scale if scale > 0 else error)
+
+
+def scale_of(truths: list[Any]) -> float:
+    """The largest finite entry of a leaf over several points."""
+    return max(float(np.where(np.isfinite(t), abs(t), 0).max(initial=0.0)) for t in truths)
+
+
+def norm_gap(hand: Any, truth: Any) -> float:
+    """The error of a whole leaf, relative to its norm; ∞ where only `hand` is not finite."""
+    hand, truth = np.asarray(hand, np.float64), np.asarray(truth, np.float64)
+    known = np.isfinite(truth)
+    size = np.linalg.norm(truth[known])
+    difference = np.linalg.norm(np.nan_to_num(hand[known] - truth[known], nan=np.inf))
+    return float(difference / size) if size > 0 else float(difference)
+
+
+def precision(program: Any, wrt: tuple[int, ...]) -> float:
+    """The largest rounding unit among what the traced program computes from inputs `wrt`."""
+    jaxpr = program.jaxpr
+    moved = [i in wrt for i in range(len(jaxpr.invars))]
+    return max(EPS, _precision(jaxpr, moved)[0])
+
+
+def _precision(jaxpr: Any, moved: list[bool]) -> tuple[float, list[bool]]:
+    """The rounding unit, and which results depend on the moved inputs."""
+    depends = {v for v, m in zip(jaxpr.invars, moved, strict=True) if m}
+    eps = EPS
+    for eqn in jaxpr.eqns:
+        used = [not hasattr(v, "val") and v in depends for v in eqn.invars]
+        if not any(used):
+            continue
+        depends.update(eqn.outvars)
+        for v in eqn.outvars:
+            dtype = getattr(v.aval, "dtype", None)
+            if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+                eps = max(eps, float(jnp.finfo(dtype).eps))
+        for inner in _inside(eqn):
+            n = len(inner.invars)
+            eps = max(eps, _precision(inner, used[-n:] if len(used) >= n else [True] * n)[0])
+    return eps, [not hasattr(v, "val") and v in depends for v in jaxpr.outvars]
+
+
+def _inside(eqn: Any) -> list[Any]:
+    """The programs inside an equation (of jit, scan, custom_jvp, ...)."""
+    found = []
+    for value in eqn.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns") and hasattr(part, "invars"):
+                found.append(part)
+    return found
+
+
+def cast_all(leaves: Leaves, dtype: Any) -> Leaves:
+    """The leaves with floating ones in dtype."""
+    return [a.astype(dtype) if is_floating(a) else a for a in leaves]
+
+
+def host(leaves: Leaves) -> list[np.ndarray]:
+    """The leaves as numpy arrays, floating ones in float64."""
+    return [
+        np.asarray(a).astype(np.float64) if is_floating(a) else np.asarray(a)
+        for a in jax.device_get(leaves)
+    ]

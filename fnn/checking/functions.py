@@ -1,0 +1,166 @@
+"""The checker for functions: of a gradient, of a vector-Jacobian product, of any two."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.checking.judge import judge
+from fnn.checking.problem import Problem, arrays_of, cotangents, from_vjp
+from fnn.checking.report import Report
+from fnn.types import Array, PyTree
+
+
+def check_gradient(
+    f: Callable[..., Array],
+    grad: Callable[..., PyTree],
+    *args: PyTree,
+    argnums: int | tuple[int, ...] = 0,
+    seed: int = 0,
+) -> Report:
+    """Check a hand-written gradient of a scalar function.
+
+    Args:
+        f: f(*args) → a scalar, plain JAX.
+        grad: grad(*args) → the gradient as jax.grad(f, argnums) gives it: like args[argnums],
+            or a tuple of such for a tuple of argnums.
+        args: where to check, pytrees of arrays; other points are made from it.
+        argnums: the arguments that are differentiated.
+        seed: of the generated cases.
+
+    Raises:
+        ValueError: for a gradient of another tree or other shapes, an f that is not scalar,
+            not finite or not deterministic.
+        TypeError: for inputs without a derivative, an f that JAX cannot trace.
+    """
+    who = f"check_gradient of {name_of(f)}"
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    parts = tuple(args[i] for i in chosen)
+
+    def with_parts(parts):
+        full = list(args)
+        for i, part in zip(chosen, parts, strict=True):
+            full[i] = part
+        return full
+
+    def scalar(*parts):
+        y = f(*with_parts(parts))
+        if jnp.shape(y) != ():
+            raise ValueError(
+                f"{who}: f must return one number, got shape {list(jnp.shape(y))}; "
+                "check_vjp takes functions of any shape."
+            )
+        return y
+
+    def backward(*parts_and_dy):
+        *parts, dy = parts_and_dy
+        g = grad(*with_parts(parts))
+        g = (g,) if isinstance(argnums, int) else g
+        return jax.tree.map(lambda a: a * jnp.asarray(dy).astype(jnp.asarray(a).dtype), g)
+
+    with jax.enable_x64(True):
+        names = names_of(f, args)
+        problem = from_vjp(
+            who, scalar, backward, parts, tuple(names[i] for i in chosen), one_dy=True
+        )
+        return judge(problem, seed)
+
+
+def check_vjp(
+    f: Callable[..., PyTree], backward: Callable[..., PyTree], *args: PyTree, seed: int = 0
+) -> Report:
+    """Check a hand-written backward of a function of any shape.
+
+    Args:
+        f: f(*args) → y, plain JAX; args and y are pytrees of arrays.
+        backward: backward(*args, dy) → one cotangent for each argument, as a tuple (alone,
+            if there is one argument). That of an integer array may be None.
+        args: where to check; other points are made from it.
+        seed: of the generated cases.
+
+    Raises:
+        ValueError: for cotangents of another tree or other shapes, an f that is not finite
+            or not deterministic.
+        TypeError: for inputs without a derivative, an f that JAX cannot trace.
+    """
+    with jax.enable_x64(True):
+        who, names = f"check_vjp of {name_of(f)}", names_of(f, args)
+        problem = from_vjp(who, f, backward, args, names, mixes_examples=True)
+        return judge(replace(problem, batched=batch_of(problem)), seed)
+
+
+def check_same(
+    f: Callable[..., PyTree], reference: Callable[..., PyTree], *args: PyTree, seed: int = 0
+) -> Report:
+    """Check a function against another one that is known to be right.
+
+    For formulas that are no derivatives: an optimizer's update, a forward pass. The cases,
+    the tolerances and the diagnosis are those of `check_vjp`.
+
+    Args:
+        f: f(*args) → a pytree of arrays.
+        reference: the same by other means.
+        args: where to compare; other points are made from it.
+        seed: of the generated cases.
+
+    Raises:
+        ValueError: where the results differ in tree or shape.
+        TypeError: for a function that JAX cannot trace.
+    """
+    who = f"check_same of {name_of(f)}"
+    with jax.enable_x64(True):
+        leaves, _, tree = arrays_of(who, args, names_of(f, args))
+        return judge(comparison(who, f, reference, leaves, tree), seed)
+
+
+def batch_of(problem: Problem) -> tuple[int, ...]:
+    """The leaves whose first axis is the batch, so far as shapes tell; () if there is none."""
+    forward, leaves = problem.forward, problem.leaves
+    y = jax.eval_shape(forward, leaves)
+    n = y[0].shape[0] if y and y[0].ndim else 0
+    rows = tuple(i for i, a in enumerate(leaves) if a.ndim > 1 and a.shape[0] == n)
+    if n < 2 or not rows or any(a.shape[:1] != (n,) for a in y):
+        return ()
+    try:
+        one = jax.eval_shape(forward, [a[:1] if i in rows else a for i, a in enumerate(leaves)])
+    except Exception:  # then these leaves do not share a batch
+        return ()
+    same = all(a.shape == (1, *b.shape[1:]) for a, b in zip(one, y, strict=True))
+    return rows if same else ()
+
+
+def comparison(who: str, f: Any, reference: Any, leaves: list[Array], tree: Any) -> Problem:
+    """The problem of two functions of the same leaves."""
+    want = jax.eval_shape(reference, *tree.unflatten(leaves))
+    paths = jax.tree_util.tree_flatten_with_path((want,))[0]
+    names = [f"result{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
+
+    def ours(leaves, dy):
+        return cotangents(who, (f(*tree.unflatten(leaves)),), (want,), ("result",), names)
+
+    def theirs(leaves, dy):
+        return [jnp.asarray(a) for a in jax.tree.leaves(reference(*tree.unflatten(leaves)))]
+
+    wrt = tuple(i for i, a in enumerate(leaves) if jnp.issubdtype(a.dtype, jnp.floating))
+    return Problem(who, leaves, wrt, tuple(names), lambda leaves: [], ours, theirs, compares=True)
+
+
+def name_of(f: Any) -> str:
+    """The name of a function."""
+    return getattr(f, "__name__", None) or type(f).__name__
+
+
+def names_of(f: Any, args: tuple[Any, ...]) -> tuple[str, ...]:
+    """The names of f's arguments, args[i] where it has none."""
+    numbered = tuple(f"args[{i}]" for i in range(len(args)))
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return numbered
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return tuple(positional[: len(args)]) if len(positional) >= len(args) else numbered

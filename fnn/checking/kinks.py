@@ -1,0 +1,90 @@
+"""Where autodiff is not the last word: kinks, and forwards it cannot be trusted with.
+
+At a kink a derivative may be anything between the slopes from the left and from the right.
+Entries on which the hand-written gradient and autodiff disagree are therefore asked for:
+the function itself is moved along that one entry. And where the order test contradicts
+autodiff (a custom_vjp or a callback inside the forward), central differences along every
+entry become the reference.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checking.facts import Facts, dot
+from fnn.checking.problem import Problem
+from fnn.checking.taylor import STEPS, differences, sides
+
+ASKED = 24  # entries of a leaf that are moved, at most
+MANY = 4096  # entries of a leaf up to which all of them are moved
+NUMERIC = 1e-6  # what differences along entries can tell, relative to the leaf's scale
+
+
+class Answer(NamedTuple):
+    """What the function itself says."""
+
+    wrong: np.ndarray  # the entries that are wrong after all
+    kink: bool  # whether entries are excused because the function has a kink there
+
+
+def real_errors(problem: Problem, facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
+    """Of the `wrong` entries of gradient j, those that the function itself contradicts.
+
+    A single layer or loss is asked entry by entry: at a kink a value between both slopes is
+    right. In a net the slopes of many kinks mix; there a kink along a random direction
+    leaves nothing to judge, and without one the slope decides.
+    """
+    if problem.compares or not wrong.any():
+        return Answer(wrong, False)
+    if problem.single:
+        return entry_by_entry(facts, case, j, wrong)
+    result = facts.results[case]
+    v, values = facts.programs.directions(facts.points[case], 2)
+    right, left, error = sides(values[j], facts.eps)
+    slack = 10 * error + NUMERIC * (abs(left) + abs(right))
+    if abs(right - left) > 100 * slack:
+        return Answer(np.zeros_like(wrong), True)
+    ours, theirs = (abs(dot(g, v[j]) - right) for g in (result.hand[j], result.truth[j]))
+    excused = ours <= slack and not theirs <= slack
+    return Answer(np.zeros_like(wrong) if excused else wrong, False)
+
+
+def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
+    """The function moved along single wrong entries: which of them are wrong indeed."""
+    hand, truth = facts.results[case].hand[j].ravel(), facts.results[case].truth[j].ravel()
+    flat = np.flatnonzero(wrong)
+    asked = flat[np.linspace(0, len(flat) - 1, min(ASKED, len(flat))).astype(int)]
+    excused, kink = [], False
+    for index, value in zip(asked, moved(facts, case, j, asked), strict=True):
+        right, left, error = sides(value, facts.eps)
+        low, high = min(left, right), max(left, right)
+        slack = 10 * error + NUMERIC * (abs(low) + abs(high))
+        ours, theirs = (low - slack <= g[index] <= high + slack for g in (hand, truth))
+        here = high - low > 100 * slack
+        excused.append(ours and (here or not theirs))
+        kink = kink or bool(ours and here)
+    rest = wrong.copy()
+    rest.ravel()[asked[np.array(excused)]] = False
+    return Answer(np.zeros_like(wrong) if all(excused) else rest, kink)
+
+
+def by_differences(problem: Problem, facts: Facts, case: str, j: int) -> np.ndarray | None:
+    """Gradient j by central differences along every entry; None if there are too many."""
+    leaf = facts.points[case].leaves[problem.wrt[j]]
+    if leaf.size > MANY:
+        return None
+    n = len(STEPS)
+    slopes = []
+    for value in moved(facts, case, j, np.arange(leaf.size)):
+        noise = 8 * facts.eps * (value[:, 1].max() + 1e-300)
+        slopes.append(differences(value[1 : 1 + n, 0], value[1 + n :, 0], noise)[0])
+    return np.array(slopes).reshape(leaf.shape)
+
+
+def moved(facts: Facts, case: str, j: int, entries: np.ndarray) -> np.ndarray:
+    """φ along single entries of leaf j, [len(entries), 1 + 2 T, 2]."""
+    padded = np.resize(entries, ASKED) if len(entries) < ASKED else entries  # one program for all
+    point = facts.points[case]
+    values = facts.programs.entries(j)(point.leaves, point.dy, jnp.asarray(padded))
+    return np.asarray(values)[: len(entries)]

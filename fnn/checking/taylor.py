@@ -1,0 +1,137 @@
+"""The second oracle: what a gradient predicts, against what the function does.
+
+Along a direction v, with φ(t) = Σ dy f(θ + t v) and a gradient g, the remainder
+
+    R(t) = |φ(t) − φ(0) − t g·v|
+
+falls like t² if g·v is the derivative and like t if it is not. No step has to be chosen:
+t runs over powers of 2 from ⅛ down, and the order is read off, as log R(t) over log t,
+where R is smallest and still above the rounding of φ. A function that is linear along v
+has no remainder at all.
+
+The derivative itself is estimated by central differences, (φ(t) − φ(−t)) / 2t, at the t at
+which two of them in a row agree best; the same along single coordinates gives a gradient
+that knows nothing of JAX's derivatives. At a kink the differences from the right and from
+the left do not meet, and everything between them is a subgradient.
+
+A random direction misses an error e of a leaf only if e·v = 0 almost exactly: with entries
+of size ½ to 1½ and random signs, an error as large as 10⁻⁴ of the gradient's norm is missed
+with a probability below 10⁻³ by one direction, 10⁻⁶ by the two that are used.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checking.problem import Leaves, Problem
+from fnn.numerics import cast
+from fnn.types import Array
+
+OCTAVES = 3  # between two steps
+STEPS = 2.0 ** -np.arange(3, 34, OCTAVES)
+SHIFTS = np.concatenate([[0.0], STEPS, -STEPS])
+
+
+class Order(NamedTuple):
+    """What the remainder says of one direction."""
+
+    order: float  # 2 if the gradient is right, 1 if it is wrong; inf where nothing remains
+    slope: float  # of f along the direction, by differences
+    error: float  # of that slope
+    predicted: float  # g·v
+
+    @property
+    def right(self) -> bool:
+        """Whether the gradient is the derivative along this direction, as far as one can see."""
+        close = abs(self.slope - self.predicted) <= 10 * self.error
+        return close or (self.order > 1.5 and not self.far)
+
+    @property
+    def far(self) -> bool:
+        """Whether slope and prediction differ by more than a thousandth."""
+        return abs(self.slope - self.predicted) > 1e-3 * abs(self.slope) + 100 * self.error
+
+
+def profile(problem: Problem) -> Callable[[Leaves, Leaves, Leaves, Array], Array]:
+    """(leaves, dy, v, masks) → φ along v with only the leaves of each mask moved.
+
+    φ at 0, at all t and at all −t, with the sum of the sizes of its terms: [M, 1 + 2 T, 2].
+    """
+
+    def run(leaves, dy, v, masks):
+        def along(mask):
+            def phi(t):
+                moved = list(leaves)
+                for i, direction, m in zip(problem.wrt, v, mask, strict=True):
+                    moved[i] = leaves[i] + t * m * direction
+                return weighed(problem, moved, dy)
+
+            return jax.lax.map(phi, jnp.asarray(SHIFTS))
+
+        return jax.lax.map(along, masks)
+
+    return run
+
+
+def coordinates(problem: Problem, leaf: int) -> Callable[[Leaves, Leaves, Array], Array]:
+    """(leaves, dy, indices) → φ along single entries of one leaf: [M, 1 + 2 T, 2]."""
+
+    def run(leaves, dy, indices):
+        a = leaves[leaf]
+
+        def along(index):
+            def phi(t):
+                moved = list(leaves)
+                moved[leaf] = a.ravel().at[index].add(t).reshape(a.shape)
+                return weighed(problem, moved, dy)
+
+            return jax.lax.map(phi, jnp.asarray(SHIFTS))
+
+        return jax.lax.map(along, indices)
+
+    return run
+
+
+def weighed(problem: Problem, leaves: Leaves, dy: Leaves) -> Array:
+    """φ = Σ dy f, and Σ |dy f|."""
+    y = cast(problem.forward(leaves), "float64")
+    terms = [d * a for d, a in zip(cast(dy, "float64"), y, strict=True)]
+    zero = jnp.zeros(())
+    return jnp.stack(
+        [sum((a.sum() for a in terms), zero), sum((abs(a).sum() for a in terms), zero)]
+    )
+
+
+def order(values: np.ndarray, predicted: float, eps: float) -> Order:
+    """The order of the remainder; values [1 + 2 T, 2] are φ and its size along one direction."""
+    zero, ahead, behind = values[0, 0], values[1 : 1 + len(STEPS), 0], values[1 + len(STEPS) :, 0]
+    noise = 8 * eps * (values[:, 1].max() + 1e-300)
+    remainder = abs(ahead - zero - STEPS * predicted)
+    slope, error = differences(ahead, behind, noise)
+    seen = np.flatnonzero(remainder > 8 * noise)
+    if len(seen) < 2 or not np.isfinite(remainder).all():
+        return Order(np.inf, slope, error, predicted)
+    a, b = seen[-2], seen[-1]
+    fall = np.log2(remainder[a] / remainder[b]) / (OCTAVES * (b - a))
+    return Order(float(fall), slope, error, predicted)
+
+
+def differences(ahead: np.ndarray, behind: np.ndarray, noise: float) -> tuple[float, float]:
+    """The derivative by central differences, and its error, at the best step."""
+    slopes = (ahead - behind) / (2 * STEPS)
+    errors = abs(np.diff(slopes)) + noise / STEPS[1:]
+    best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
+    return float(slopes[best + 1]), float(errors[best])
+
+
+def sides(values: np.ndarray, eps: float) -> tuple[float, float, float]:
+    """The slopes from the right and from the left, and their error, near the point."""
+    zero, ahead, behind = values[0, 0], values[1 : 1 + len(STEPS), 0], values[1 + len(STEPS) :, 0]
+    noise = 8 * eps * (values[:, 1].max() + 1e-300)
+    right, left = (ahead - zero) / STEPS, (zero - behind) / STEPS
+    errors = abs(np.diff(right)) + abs(np.diff(left)) + noise / STEPS[1:]
+    best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
+    return float(right[best + 1]), float(left[best + 1]), float(errors[best])
