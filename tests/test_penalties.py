@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_differences_of, noise
+from contract import noise
 
+import fnn
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
@@ -26,7 +27,7 @@ def test_gradient_is_the_derivative_of_value(penalty):
     grads = penalty.gradient(params)
     chex.assert_trees_all_close(grads, jax.jit(jax.grad(penalty.value))(params), rtol=1e-12)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
-    check_differences_of(penalty.value, params, grads)
+    fnn.check_gradient(penalty.value, penalty.gradient, params).raise_if_wrong()
 
 
 def test_value_and_gradient_by_hand():

@@ -81,13 +81,13 @@ def _precision(jaxpr: Any, moved: list[bool]) -> tuple[float, list[bool]]:
             dtype = getattr(v.aval, "dtype", None)
             if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
                 eps = max(eps, float(jnp.finfo(dtype).eps))
-        for inner in _inside(eqn):
+        for inner in inside(eqn):
             n = len(inner.invars)
             eps = max(eps, _precision(inner, used[-n:] if len(used) >= n else [True] * n)[0])
     return eps, [not hasattr(v, "val") and v in depends for v in jaxpr.outvars]
 
 
-def _inside(eqn: Any) -> list[Any]:
+def inside(eqn: Any) -> list[Any]:
     """The programs inside an equation (of jit, scan, custom_jvp, ...)."""
     found = []
     for value in eqn.params.values():

@@ -5,6 +5,7 @@ along every entry are, up to some thousand entries, and beyond that the order te
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,15 +26,22 @@ class Wrong:
     truths: dict[str, np.ndarray]  # the reference
     masks: dict[str, np.ndarray]  # the wrong entries
     fits: float  # how exactly an explanation must fit
+    by_autodiff: bool = True  # whether the reference is autodiff
 
     def entries(self, case: str) -> np.ndarray:
         """The wrong entries of a case."""
         return self.masks.get(case, np.zeros(np.shape(self.truths[case]), bool))
 
 
-def wrong_leaves(problem: Problem, facts: Facts) -> tuple[dict[int, Wrong], list[str]]:
-    """The wrong gradients by position, and notes."""
-    wrong: dict[int, Wrong] = {}
+class Examined(NamedTuple):
+    """What is known of one gradient."""
+
+    error: float  # as given, relative to the leaf's scale
+    wrong: Wrong | None
+
+
+def examined(problem: Problem, facts: Facts) -> tuple[list[Examined], list[str]]:
+    """Every gradient, and notes."""
     left_out = ", ".join(outside(facts))
     notes = [f"outside of the domain, left out: {left_out}"] if left_out else []
     if not problem.is_block:
@@ -42,15 +50,15 @@ def wrong_leaves(problem: Problem, facts: Facts) -> tuple[dict[int, Wrong], list
     notes += equal_sizes(problem, facts)
     if facts.eps > EPS:
         notes.append(f"it computes with {digits(facts.eps)} digits inside; more cannot be told")
+    doubted = [problem.names[j] for j in range(len(problem.names)) if not trusted(facts, j)]
+    if doubted:
+        names = ", ".join(doubted)
+        notes.append(f"autodiff of the forward is not its derivative ({names}): differences decide")
     kinks: set[str] = set()
-    for j, name in enumerate(problem.names):
-        found, remarks = examined(problem, facts, j, kinks)
-        notes += [f"{name}: {remark}" for remark in remarks]
-        if found is not None:
-            wrong[j] = found
+    every = [examined_leaf(problem, facts, j, kinks) for j in range(len(problem.names))]
     if kinks:
         notes.append(f"kinks ({', '.join(sorted(kinks))}): any subgradient is right there")
-    return wrong, notes
+    return every, notes
 
 
 def outside(facts: Facts) -> list[str]:
@@ -80,51 +88,47 @@ def digits(eps: float) -> int:
     return int(-np.log10(eps))
 
 
-def examined(
-    problem: Problem, facts: Facts, j: int, kinks: set[str]
-) -> tuple[Wrong | None, list[str]]:
+def examined_leaf(problem: Problem, facts: Facts, j: int, kinks: set[str]) -> Examined:
     """Gradient j at every point; `kinks` gathers the cases that have some."""
     cases = [c for c in (*SMOOTH, *SPECIAL) if c not in outside(facts)]
-    truths = {c: facts.results[c].truth[j] for c in cases}
-    eps, remarks = facts.eps, []
-    if facts.orders and not facts.orders[j][1].right:
-        cases, numeric = by_values(problem, facts, j, [c for c in cases if c in SMOOTH[:2]])
-        remarks.append("autodiff of the forward is not its derivative; differences are used")
-        if not numeric:
-            return by_order(facts, j, truths), remarks
-        truths, eps = numeric, NUMERIC / 16
+    truths, eps, sure = {c: facts.results[c].truth[j] for c in cases}, facts.eps, trusted(facts, j)
+    if not sure:
+        cases = [c for c in cases if c in SMOOTH[:2]]
+        found = {c: by_differences(problem, facts, c, j) for c in cases}
+        truths, eps = {c: g for c, g in found.items() if g is not None}, NUMERIC / 16
+        if not truths:
+            return by_order(facts, j)
     scale = scale_of([truths[c] for c in cases if c in SMOOTH])
-    masks, worst = {}, {}
+    masks, errors = {}, {}
     for case in cases:
-        hand = facts.results[case].hand[j]
         size = scale if case in SMOOTH else max(scale, scale_of([truths[case]]))
-        found = gap(hand, truths[case], size, eps)
-        answer = real_errors(problem, facts, case, j, found.wrong)
+        gaps = gap(facts.results[case].hand[j], truths[case], size, eps)
+        answer = real_errors(problem, facts, case, j, gaps.wrong)
+        errors[case] = gaps.error
         if answer.kink:
             kinks.add(case)
         if answer.wrong.any():
-            masks[case], worst[case] = answer.wrong, found.error
+            masks[case] = answer.wrong
     if not masks:
-        return None, remarks
+        return Examined(errors["as given"], None)
     first = next(iter(masks))
-    fits = 1e-4 if eps > facts.eps else 1e-6
-    return Wrong(first, worst[first], tuple(cases), truths, masks, fits), remarks
+    fits = 1e-6 if sure else 1e-4
+    wrong = Wrong(first, errors[first], tuple(cases), truths, masks, fits, sure)
+    return Examined(errors["as given"], wrong)
 
 
-def by_values(
-    problem: Problem, facts: Facts, j: int, cases: list[str]
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Central differences at these cases; nothing if the leaf is too large."""
-    found = {c: by_differences(problem, facts, c, j) for c in cases}
-    return cases, {c: g for c, g in found.items() if g is not None}
+def trusted(facts: Facts, j: int) -> bool:
+    """Whether the order test agrees with autodiff about gradient j."""
+    return not facts.orders or facts.orders[j][1].right
 
 
-def by_order(facts: Facts, j: int, truths: dict[str, np.ndarray]) -> Wrong | None:
+def by_order(facts: Facts, j: int) -> Examined:
     """The order test's own verdict on a leaf that is too large for differences."""
-    order = facts.orders[j][0]
-    if order.right:
-        return None
+    order, hand = facts.orders[j][0], facts.results["as given"].hand[j]
     error = abs(order.slope - order.predicted) / (abs(order.slope) or 1.0)
-    hand = facts.results["as given"].hand[j]
+    if order.right:
+        return Examined(error, None)
     everything = np.ones(np.shape(hand), bool)
-    return Wrong("as given", error, ("as given",), truths, {"as given": everything}, 1e-4)
+    return Examined(
+        error, Wrong("as given", error, ("as given",), {}, {"as given": everything}, 1e-4, False)
+    )

@@ -162,7 +162,7 @@ def shaped(s: Suspect) -> Explanation | None:
     t, h = s.truth, s.hand
     forms = {"its absolute value": abs(t), "its sign": np.sign(t), "its square": t * t}
     for text, form in forms.items():
-        if _factor(h, form, s.fits) is not None and h.size > 1:
+        if h[0].size > 1 and _factor(h, form, s.fits) is not None:
             return Explanation("another function", f"it is {text}")
     for dtype in (np.float32, np.float16):
         if np.array_equal(h.astype(dtype).astype(np.float64), h) and _small(h - t, t, 1e-2):

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.compare import EPS, gap, scale_of
-from fnn.checking.detect import Wrong, wrong_leaves
+from fnn.checking.detect import Wrong, examined
+from fnn.checking.double import double_in_callbacks
 from fnn.checking.explain import FITS, Explanation, Suspect, explain
 from fnn.checking.facts import Facts, compiled, measure
 from fnn.checking.look import BackwardError, agrees
 from fnn.checking.points import SMOOTH
+from fnn.checking.probe import probed
 from fnn.checking.problem import Problem
 from fnn.checking.report import Finding, Leaf, Report
 from fnn.checking.structure import explain_structure
@@ -25,43 +27,43 @@ FEW = 2**20  # entries of all examples' gradients that may be formed to explain 
 
 def judge(problem: Problem, seed: int = 0) -> Report:
     """Measure a problem and say what is wrong. Runs inside jax.enable_x64(True)."""
-    try:
-        facts = measure(problem, seed)
-    except BackwardError as failure:
-        if not right_when_square(problem):
-            raise failure.plain() from None
-        text = f"it fails here ({failure}), and is right where all sizes are equal"
-        finding = Finding("backward", "sizes", text, "as given", np.inf)
-        return Report(problem.who, (), (finding,), ("as given",), ())
-    wrong, notes = wrong_leaves(problem, facts)
+    with double_in_callbacks(jax.make_jaxpr(problem.forward)(problem.leaves)):
+        try:
+            return verdict(problem, measure(problem, seed))
+        except BackwardError as failure:
+            if not right_when_square(problem):
+                raise failure.plain() from None
+            text = f"it fails here ({failure}), and is right where all sizes are equal"
+            finding = Finding("backward", "sizes", text, "as given", np.inf)
+            return Report(problem.who, (), (finding,), ("as given",), ())
+
+
+def verdict(problem: Problem, facts: Facts) -> Report:
+    """What the facts say."""
+    every, notes = examined(problem, facts)
+    wrong = {j: e.wrong for j, e in enumerate(every) if e.wrong is not None}
     told = explanations(problem, facts, wrong)
-    findings = [
-        Finding(problem.names[j], *told[j], w.case, w.error) for j, w in sorted(wrong.items())
-    ]
+    findings = [Finding(problem.names[j], *told[j], w.case, w.error) for j, w in wrong.items()]
     findings += ways_that_differ(problem, facts, set(wrong))
     leaves = [
-        Leaf(name, np.shape(hand), error_of(facts, j))
-        for j, (name, hand) in enumerate(zip(problem.names, facts.look.gradient, strict=True))
+        Leaf(name, np.shape(hand), e.error)
+        for name, hand, e in zip(problem.names, facts.look.gradient, every, strict=True)
     ]
     cases = tuple(dict.fromkeys((*facts.results, *facts.ways)))
     return Report(problem.who, tuple(leaves), tuple(findings), cases, tuple(notes))
-
-
-def error_of(facts: Facts, j: int) -> float:
-    """The error of gradient j as given, relative to its scale."""
-    result = facts.results["as given"]
-    scale = scale_of([facts.results[case].truth[j] for case in SMOOTH])
-    return gap(result.hand[j], result.truth[j], scale).error
 
 
 def explanations(problem: Problem, facts: Facts, wrong: dict[int, Wrong]) -> dict[int, Explanation]:
     """One for every wrong gradient."""
     told: dict[int, Explanation] = {}
     for j, w in wrong.items():
+        if not w.truths:
+            told[j] = probed(facts, problem.names[j], j)
+            continue
         found = explain(suspect(problem, facts, j, w))
         if found is not None:
             told[j] = found
-    rest = {j for j, w in wrong.items() if j not in told and w.case in SMOOTH}
+    rest = {j for j, w in wrong.items() if j not in told and w.case in SMOOTH and w.by_autodiff}
     if rest and not problem.compares:
         pair = facts.points["as given"], facts.points["nearby 1"]
         first, second = (facts.results[p.case].hand for p in pair)
@@ -97,7 +99,7 @@ def suspect(problem: Problem, facts: Facts, j: int, w: Wrong) -> Suspect:
         wrong=np.stack([w.entries(c) for c in cases]),
         sizes=sizes_of(problem, facts, j),
         others=others,
-        by_example=lambda: by_example(problem, facts, j, cases),
+        by_example=lambda: by_example(problem, facts, j, cases) if w.by_autodiff else None,
         fits=max(1e-6, 100 * facts.eps) if facts.eps > EPS else w.fits,
     )
 

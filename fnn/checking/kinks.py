@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.checking.facts import Facts, dot
 from fnn.checking.problem import Problem
-from fnn.checking.taylor import STEPS, differences, sides
+from fnn.checking.taylor import sides, slope_of
 
 ASKED = 24  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
@@ -74,11 +74,8 @@ def by_differences(problem: Problem, facts: Facts, case: str, j: int) -> np.ndar
     leaf = facts.points[case].leaves[problem.wrt[j]]
     if leaf.size > MANY:
         return None
-    n = len(STEPS)
-    slopes = []
-    for value in moved(facts, case, j, np.arange(leaf.size)):
-        noise = 8 * facts.eps * (value[:, 1].max() + 1e-300)
-        slopes.append(differences(value[1 : 1 + n, 0], value[1 + n :, 0], noise)[0])
+    values = moved(facts, case, j, np.arange(leaf.size))
+    slopes = [slope_of(value, facts.eps)[0] for value in values]
     return np.array(slopes).reshape(leaf.shape)
 
 

@@ -84,7 +84,7 @@ def _not_finite(problem: Problem, i: int, y: np.ndarray) -> str:
         message = error.get()
     except Exception:  # checkify cannot follow everything; the sentence stands without it
         message = None
-    origin = f": {message.splitlines()[0]}" if message else ""
+    origin = f": {message.splitlines()[0].rstrip('.')}" if message else ""
     sizes = ", ".join(
         f"{name} in [{float(jnp.min(a)):.3g}, {float(jnp.max(a)):.3g}]"
         for name, a in zip(problem.names, (problem.leaves[i] for i in problem.wrt), strict=False)

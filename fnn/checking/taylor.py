@@ -46,6 +46,8 @@ class Order(NamedTuple):
     @property
     def right(self) -> bool:
         """Whether the gradient is the derivative along this direction, as far as one can see."""
+        if not np.isfinite(self.predicted):
+            return False
         close = abs(self.slope - self.predicted) <= 10 * self.error
         return close or (self.order > 1.5 and not self.far)
 
@@ -107,10 +109,10 @@ def weighed(problem: Problem, leaves: Leaves, dy: Leaves) -> Array:
 
 def order(values: np.ndarray, predicted: float, eps: float) -> Order:
     """The order of the remainder; values [1 + 2 T, 2] are φ and its size along one direction."""
-    zero, ahead, behind = values[0, 0], values[1 : 1 + len(STEPS), 0], values[1 + len(STEPS) :, 0]
-    noise = 8 * eps * (values[:, 1].max() + 1e-300)
+    zero, ahead = values[0, 0], values[1 : 1 + len(STEPS), 0]
+    noise = noise_of(values, eps)
     remainder = abs(ahead - zero - STEPS * predicted)
-    slope, error = differences(ahead, behind, noise)
+    slope, error = slope_of(values, eps)
     seen = np.flatnonzero(remainder > 8 * noise)
     if len(seen) < 2 or not np.isfinite(remainder).all():
         return Order(np.inf, slope, error, predicted)
@@ -119,10 +121,16 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
     return Order(float(fall), slope, error, predicted)
 
 
-def differences(ahead: np.ndarray, behind: np.ndarray, noise: float) -> tuple[float, float]:
+def noise_of(values: np.ndarray, eps: float) -> float:
+    """The rounding of φ."""
+    return float(8 * eps * (values[:, 1].max() + 1e-300))
+
+
+def slope_of(values: np.ndarray, eps: float) -> tuple[float, float]:
     """The derivative by central differences, and its error, at the best step."""
+    ahead, behind = values[1 : 1 + len(STEPS), 0], values[1 + len(STEPS) :, 0]
     slopes = (ahead - behind) / (2 * STEPS)
-    errors = abs(np.diff(slopes)) + noise / STEPS[1:]
+    errors = abs(np.diff(slopes)) + noise_of(values, eps) / STEPS[1:]
     best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
     return float(slopes[best + 1]), float(errors[best])
 
@@ -130,8 +138,7 @@ def differences(ahead: np.ndarray, behind: np.ndarray, noise: float) -> tuple[fl
 def sides(values: np.ndarray, eps: float) -> tuple[float, float, float]:
     """The slopes from the right and from the left, and their error, near the point."""
     zero, ahead, behind = values[0, 0], values[1 : 1 + len(STEPS), 0], values[1 + len(STEPS) :, 0]
-    noise = 8 * eps * (values[:, 1].max() + 1e-300)
     right, left = (ahead - zero) / STEPS, (zero - behind) / STEPS
-    errors = abs(np.diff(right)) + abs(np.diff(left)) + noise / STEPS[1:]
+    errors = abs(np.diff(right)) + abs(np.diff(left)) + noise_of(values, eps) / STEPS[1:]
     best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
     return float(right[best + 1]), float(left[best + 1]), float(errors[best])

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from fnn.checking.compare import EPS, ROUGH, cast_all, gap, host, norm_gap, scale_of
+from fnn.checking.detect import trusted
 from fnn.checking.facts import Facts, compiled
 from fnn.checking.points import SMOOTH
 from fnn.checking.problem import Problem
@@ -52,12 +53,13 @@ def differing(problem: Problem, facts: Facts, j: int) -> list[tuple[str, str, st
         for k, case in enumerate(SMOOTH[:2]):
             got, want = facts.ways["vmap"][j][k], facts.results[case].hand[j]
             compare("vmap", "vmap and one by one differ", "vmap", got, want, scale)
-    if "one example" in facts.ways:
+    sure = trusted(facts, j)
+    if "one example" in facts.ways and sure:
         _, hand, truth = facts.ways["one example"]
         text = "right for several examples, wrong for one alone"
         size = max(scale, scale_of([truth[j]]))
         compare("batch", text, "one example", hand[j], truth[j], size)
-    if "another axis" in facts.ways:
+    if "another axis" in facts.ways and sure:
         hand, truth = facts.ways["another axis"]
         text = "wrong with an axis between the batch and the others"
         compare("axis", text, "another axis", hand[j], truth[j], scale_of([truth[j]]))

@@ -19,12 +19,12 @@ BLOCK = Residual(Serial(Dense(3, 4), Tanh(), Dense(4, 3)))
 
 
 def test_contract():
-    check_layer(Repeat(2, BLOCK), noise(5, 3), dtypes=("float32",))
+    check_layer(Repeat(2, BLOCK), noise(5, 3))
 
 
 def test_contract_with_a_key():
     block = Serial(Dense(3, 3), Dropout(0.4))
-    check_layer(Repeat(2, block), noise(2, 3), key=KEY, dtypes=())
+    check_layer(Repeat(2, block), noise(2, 3), key=KEY)
 
 
 def test_forward_and_backward_by_hand():

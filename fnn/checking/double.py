@@ -1,0 +1,37 @@
+"""Double precision for the time of a check, whatever the caller's flag is.
+
+`jax.enable_x64` holds for the calling thread. A callback inside a forward runs on another
+one, which sees the flag of the process: only for such a forward that flag is set too, and
+set back afterwards.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+from fnn.checking.compare import inside
+
+
+@contextlib.contextmanager
+def double_in_callbacks(program: Any) -> Iterator[None]:
+    """Double precision on all threads, if the traced program calls back."""
+    if not calls_back(program.jaxpr):
+        yield
+        return
+    with ThreadPoolExecutor(1) as other:
+        before = other.submit(jax.config.read, "jax_enable_x64").result()
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def calls_back(jaxpr: Any) -> bool:
+    """Whether a program contains a callback."""
+    return any(
+        "callback" in eqn.primitive.name or any(map(calls_back, inside(eqn))) for eqn in jaxpr.eqns
+    )
