@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.compare import EPS
@@ -164,9 +165,11 @@ def shaped(s: Suspect) -> Explanation | None:
     for text, form in forms.items():
         if h[0].size > 1 and _factor(h, form, s.fits) is not None:
             return Explanation("another function", f"it is {text}")
-    for dtype in (np.float32, np.float16):
-        if np.array_equal(h.astype(dtype).astype(np.float64), h) and _small(h - t, t, 1e-2):
-            return Explanation("low precision", f"its entries are {np.dtype(dtype)} numbers")
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
+        with np.errstate(over="ignore"):
+            same = np.array_equal(h.astype(dtype).astype(np.float64), h)
+        if same and _small(h - t, t, 2e-2):
+            return Explanation("low precision", f"its entries are {jnp.dtype(dtype)} numbers")
     off = np.linalg.norm(h - t) / (np.linalg.norm(t) or 1)
     if EPS < off < 1e-5:
         return Explanation("low precision", f"it has {int(-np.log10(off))} right digits of 16")

@@ -64,16 +64,14 @@ def profile(problem: Problem) -> Callable[[Leaves, Leaves, Leaves, Array], Array
     """
 
     def run(leaves, dy, v, masks):
-        def along(mask):
-            def phi(t):
-                moved = list(leaves)
-                for i, direction, m in zip(problem.wrt, v, mask, strict=True):
-                    moved[i] = leaves[i] + t * m * direction
-                return weighed(problem, moved, dy)
+        def phi(step):
+            mask, t = step
+            moved = list(leaves)
+            for i, direction, m in zip(problem.wrt, v, mask, strict=True):
+                moved[i] = leaves[i] + t * m * direction
+            return weighed(problem, moved, dy)
 
-            return jax.lax.map(phi, jnp.asarray(SHIFTS))
-
-        return jax.lax.map(along, masks)
+        return every_step(phi, masks)
 
     return run
 
@@ -84,17 +82,22 @@ def coordinates(problem: Problem, leaf: int) -> Callable[[Leaves, Leaves, Array]
     def run(leaves, dy, indices):
         a = leaves[leaf]
 
-        def along(index):
-            def phi(t):
-                moved = list(leaves)
-                moved[leaf] = a.ravel().at[index].add(t).reshape(a.shape)
-                return weighed(problem, moved, dy)
+        def phi(step):
+            index, t = step
+            moved = list(leaves)
+            moved[leaf] = a.ravel().at[index].add(t).reshape(a.shape)
+            return weighed(problem, moved, dy)
 
-            return jax.lax.map(phi, jnp.asarray(SHIFTS))
-
-        return jax.lax.map(along, indices)
+        return every_step(phi, indices)
 
     return run
+
+
+def every_step(phi: Callable[[tuple[Array, Array]], Array], ways: Array) -> Array:
+    """φ of each way at every step, one after the other: [M, 1 + 2 T, 2]."""
+    n = len(SHIFTS)
+    steps = jnp.repeat(ways, n, 0), jnp.tile(jnp.asarray(SHIFTS), len(ways))
+    return jax.lax.map(phi, steps).reshape(len(ways), n, 2)
 
 
 def weighed(problem: Problem, leaves: Leaves, dy: Leaves) -> Array:
