@@ -76,14 +76,12 @@ def units_of(f, *args):
     return graph, values, units(graph, values)
 
 
-@pytest.mark.parametrize(
-    "f", [jax.nn.gelu, jax.nn.silu, jnp.tanh, jax.nn.relu, jax.nn.softplus, jax.nn.elu]
-)
+@pytest.mark.parametrize("f", [jax.nn.gelu, jax.nn.silu, jnp.tanh, jax.nn.relu])
 def test_an_activation_of_many_operations_is_one_unit_with_its_derivative(f):
     graph, values, found = units_of(lambda x: f(x), X)
     assert len(found) == 1
     assert found[0].u == graph.inputs[0]
-    right = jax.vmap(jax.grad(lambda a: f(a)))(X.ravel()).reshape(X.shape)
+    right = jax.jvp(f, (X,), (jnp.ones_like(X),))[1]
     np.testing.assert_allclose(derivative(graph, found[0], values, X), right, rtol=1e-12)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fnn.checking.compare import EPS
 from fnn.checking.problem import Problem
-from fnn.checking.taylor import SHIFTS, STEPS, coordinates, differences, order, profile, sides
+from fnn.checking.taylor import SHIFTS, coordinates, order, profile, sides, slope_of
 
 
 def along(phi):
@@ -40,6 +40,10 @@ def test_a_linear_function_has_no_remainder_and_a_wrong_gradient_of_it_is_seen()
     assert not order(values, 3.01, EPS).right
 
 
+def test_a_gradient_that_is_no_number_is_not_right():
+    assert not order(CURVED, np.nan, EPS).right
+
+
 def test_a_vanishing_function_has_the_gradient_zero_and_no_other():
     values = along(lambda t: 0.0)
     assert order(values, 0.0, EPS).right
@@ -47,8 +51,7 @@ def test_a_vanishing_function_has_the_gradient_zero_and_no_other():
 
 
 def test_central_differences_are_exact_to_eight_digits():
-    n = len(STEPS)
-    slope, error = differences(CURVED[1 : n + 1, 0], CURVED[n + 1 :, 0], 8 * EPS * 2.5)
+    slope, error = slope_of(CURVED, EPS)
     assert slope == pytest.approx(SLOPE, rel=1e-8)
     assert error < 1e-8
 
