@@ -43,6 +43,7 @@ FLOORS = {  # a module imports from lower floors only, the longest prefix decide
     "checking.facts": 5.4,
     "checking.kinks": 5.5,
     "checking.graph": 5.4,
+    "checking.parts": 5.5,
     "checking.structure": 5.5,
     "checking.detect": 5.6,
     "checking.probe": 5.6,

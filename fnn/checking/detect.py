@@ -91,6 +91,8 @@ def digits(eps: float) -> int:
 def examined_leaf(problem: Problem, facts: Facts, j: int, kinks: set[str]) -> Examined:
     """Gradient j at every point; `kinks` gathers the cases that have some."""
     cases = [c for c in (*SMOOTH, *SPECIAL) if c not in outside(facts)]
+    if facts.eps > EPS:  # far out rounding is larger than what is left of a derivative
+        cases = [c for c in cases if c != "far"]
     truths, eps, sure = {c: facts.results[c].truth[j] for c in cases}, facts.eps, trusted(facts, j)
     if not sure:
         cases = [c for c in cases if c in SMOOTH[:2]]

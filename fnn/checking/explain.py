@@ -16,6 +16,7 @@ import numpy as np
 from fnn.checking.compare import EPS
 
 FITS = 1e-6  # of the norm
+BATCH = "the number of examples"
 
 
 class Suspect(NamedTuple):
@@ -73,12 +74,12 @@ def nothing(s: Suspect) -> Explanation | None:
 
 def multiple(s: Suspect) -> Explanation | None:
     """A constant times the gradient."""
-    c = _factor(s.hand, s.truth, s.fits)
+    c = factor(s.hand, s.truth, s.fits)
     if c is None:
         return None
     if abs(c + 1) < s.fits:
         return Explanation("sign", "it is −1 × the gradient")
-    name = _named(c, s.sizes)
+    name = named(c, s.sizes)
     kind = "averaged" if _is_mean(name) else "factor"
     return Explanation(kind, f"it is {name} × the gradient")
 
@@ -107,9 +108,9 @@ def place(s: Suspect) -> Explanation | None:
 def arranged(s: Suspect) -> Explanation | None:
     """The right numbers in the wrong places, perhaps times a constant."""
     for kind, text, moved in _arrangements(s.truth):
-        c = _factor(s.hand, moved, s.fits)
+        c = factor(s.hand, moved, s.fits)
         if c is not None:
-            times = "" if abs(c - 1) < s.fits else f", times {_named(c, s.sizes)}"
+            times = "" if abs(c - 1) < s.fits else f", times {named(c, s.sizes)}"
             return Explanation(kind, f"{text}{times}")
     return None
 
@@ -118,9 +119,9 @@ def swapped(s: Suspect) -> Explanation | None:
     """The gradient of another leaf."""
     for name, other in s.others.items():
         if other.shape == s.hand.shape and np.any(other):
-            c = _factor(s.hand, other, s.fits)
+            c = factor(s.hand, other, s.fits)
             if c is not None:
-                times = "" if abs(c - 1) < s.fits else f"{_named(c, s.sizes)} × "
+                times = "" if abs(c - 1) < s.fits else f"{named(c, s.sizes)} × "
                 return Explanation("swapped", f"it is {times}the gradient of {name}")
     return None
 
@@ -128,29 +129,37 @@ def swapped(s: Suspect) -> Explanation | None:
 def examples(s: Suspect) -> Explanation | None:
     """Only some examples count, or they count differently."""
     parts = s.by_example()
-    if parts is None:
+    if parts is None or not np.isfinite(parts).all():
         return None
-    parts = parts.reshape(len(parts), -1).T
-    hand = s.hand.ravel()
-    if len(hand) < len(parts.T) or not np.isfinite(parts).all():
+    n, parts, hand = len(parts), parts.reshape(len(parts), -1), s.hand.ravel()
+    for counted in _subsets(n):
+        if _small(hand - parts[counted].sum(0), hand, s.fits):
+            which = ", ".join(map(str, counted[:4])) + (" ..." if len(counted) > 4 else "")
+            some = f"only example {which}" if len(counted) == 1 else f"only examples {which}"
+            return Explanation("not summed", f"{some} of {n} count")
+    if len(hand) < 2 * n or np.linalg.matrix_rank(parts) < 2:
+        return None  # with so few numbers some weights always fit
+    weights, *_ = np.linalg.lstsq(parts.T, hand, rcond=None)
+    if not _small(hand - weights @ parts, hand, s.fits):
         return None
-    weights, *_ = np.linalg.lstsq(parts, hand, rcond=None)
-    if not _small(hand - parts @ weights, hand, s.fits) or np.linalg.matrix_rank(parts) < 2:
-        return None
-    weights = np.where(abs(weights) < 1e-6, 0, weights)
-    counted = np.flatnonzero(weights)
-    if set(np.round(weights, 6)) <= {0.0, 1.0}:
-        which = ", ".join(map(str, counted[:4])) + (" ..." if len(counted) > 4 else "")
-        some = f"only example {which}" if len(counted) == 1 else f"only examples {which}"
-        return Explanation("not summed", f"{some} of {len(weights)} count")
-    shown = ", ".join(f"{w:.3g}" for w in weights[:4]) + (" ..." if len(weights) > 4 else "")
+    shown = ", ".join(f"{w:.3g}" for w in weights[:4]) + (" ..." if n > 4 else "")
     return Explanation("not summed", f"the examples count {shown} times instead of once")
+
+
+def _subsets(n: int) -> Iterator[list[int]]:
+    """Plain choices of examples: one, all but one, the first or last few, every second."""
+    yield from ([i] for i in range(n))
+    yield from ([j for j in range(n) if j != i] for i in range(n))
+    for k in range(2, n - 1):
+        yield list(range(k))
+        yield list(range(n - k, n))
+    yield from (list(range(i, n, 2)) for i in (0, 1))
 
 
 def added(s: Suspect) -> Explanation | None:
     """The gradient plus a multiple of the parameter, or plus a constant."""
     rest = s.hand - s.truth
-    c = _factor(rest, s.value, s.fits) if np.any(s.value) else None
+    c = factor(rest, s.value, s.fits) if np.any(s.value) else None
     if c is not None and s.hand.size > 1:
         return Explanation("penalty", f"it is the gradient + {c:.4g} × {s.name}, as of a penalty")
     if s.hand.size > 2 and _small(rest - rest.mean(), rest, s.fits):
@@ -163,7 +172,7 @@ def shaped(s: Suspect) -> Explanation | None:
     t, h = s.truth, s.hand
     forms = {"its absolute value": abs(t), "its sign": np.sign(t), "its square": t * t}
     for text, form in forms.items():
-        if h[0].size > 1 and _factor(h, form, s.fits) is not None:
+        if h[0].size > 1 and (t < 0).any() and factor(h, form, s.fits) is not None:
             return Explanation("another function", f"it is {text}")
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
         with np.errstate(over="ignore"):
@@ -178,7 +187,7 @@ def shaped(s: Suspect) -> Explanation | None:
     return None
 
 
-def _factor(a: np.ndarray, b: np.ndarray, fits: float) -> float | None:
+def factor(a: np.ndarray, b: np.ndarray, fits: float) -> float | None:
     """c with a = c b, if there is one that is not 0."""
     square = (b * b).sum()
     if not square > 0 or not np.isfinite(a).all():
@@ -192,9 +201,11 @@ def _small(rest: np.ndarray, whole: np.ndarray, fits: float) -> bool:
     return bool(np.linalg.norm(rest) <= fits * np.linalg.norm(whole))
 
 
-def _named(c: float, sizes: dict[str, int]) -> str:
+def named(c: float, sizes: dict[str, int]) -> str:
     """c by its name: 2, 1/2, N, 1/N, √n ..., else in digits."""
     sign, size = ("−" if c < 0 else ""), abs(c)
+    if 1 in (round(size * n, 6) for name, n in sizes.items() if name == BATCH and n > 1):
+        return f"{sign}1/{sizes[BATCH]} ({sizes[BATCH]} is {BATCH})"
     plain = {2: "2", 0.5: "1/2", 1: "1"}
     for value, name in plain.items():
         if abs(size / value - 1) < 1e-6:
@@ -222,7 +233,13 @@ def _also(c: float, sizes: dict[str, int]) -> str:
 
 def _is_mean(name: str) -> bool:
     """Whether a factor is one over a number of terms: a mean where a sum belongs."""
-    return name.startswith("1/") and " is " in name and "√" not in name and "²" not in name
+    return (
+        name.startswith("1/")
+        and " is " in name
+        and " also " not in name
+        and "√" not in name
+        and "²" not in name
+    )
 
 
 def _arrangements(truth: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -255,9 +272,9 @@ def _part(s: Suspect, i: tuple[Any, ...]) -> str:
     hand, truth = s.hand[i], s.truth[i]
     if not np.any(hand):
         return "it is 0"
-    c = _factor(hand, truth, s.fits)
+    c = factor(hand, truth, s.fits)
     if c is not None:
-        return "its sign is wrong" if abs(c + 1) < s.fits else f"it is {_named(c, s.sizes)} × right"
+        return "its sign is wrong" if abs(c + 1) < s.fits else f"it is {named(c, s.sizes)} × right"
     got, want = hand[0].ravel()[0], truth[0].ravel()[0]
     return f"{got:.4g} where {want:.4g} is right"
 

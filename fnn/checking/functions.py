@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.checking.judge import judge
-from fnn.checking.problem import Problem, arrays_of, cotangents, from_vjp
+from fnn.checking.problem import Problem, arrays_of, from_vjp, like
 from fnn.checking.report import Report
 from fnn.types import Array, PyTree
 
@@ -139,7 +139,8 @@ def comparison(who: str, f: Any, reference: Any, leaves: list[Array], tree: Any)
     names = [f"result{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
 
     def ours(leaves, dy):
-        return cotangents(who, (f(*tree.unflatten(leaves)),), (want,), ("result",), names)
+        got = f(*tree.unflatten(leaves))
+        return like(who, "", (got,), (want,), ("result",), names)
 
     def theirs(leaves, dy):
         return [jnp.asarray(a) for a in jax.tree.leaves(reference(*tree.unflatten(leaves)))]

@@ -12,17 +12,16 @@ import numpy as np
 from fnn.checking.compare import EPS, gap, scale_of
 from fnn.checking.detect import Wrong, examined
 from fnn.checking.double import double_in_callbacks
-from fnn.checking.explain import FITS, Explanation, Suspect, explain
+from fnn.checking.explain import BATCH, FITS, Explanation, Suspect, explain
 from fnn.checking.facts import Facts, compiled, measure
 from fnn.checking.look import BackwardError, agrees
+from fnn.checking.parts import by_example, of_dy
 from fnn.checking.points import SMOOTH
 from fnn.checking.probe import probed
 from fnn.checking.problem import Problem
 from fnn.checking.report import Finding, Leaf, Report
 from fnn.checking.structure import explain_structure
 from fnn.checking.ways import ways_that_differ
-
-FEW = 2**20  # entries of all examples' gradients that may be formed to explain one
 
 
 def judge(problem: Problem, seed: int = 0) -> Report:
@@ -61,16 +60,33 @@ def explanations(problem: Problem, facts: Facts, wrong: dict[int, Wrong]) -> dic
             told[j] = probed(facts, problem.names[j], j)
             continue
         found = explain(suspect(problem, facts, j, w))
+        alone = w.case in SMOOTH and right_alone(facts, j)
+        if found is None and w.by_autodiff and w.case in SMOOTH and not alone:
+            found = of_dy(problem, facts, j)
         if found is not None:
             told[j] = found
-    rest = {j for j, w in wrong.items() if j not in told and w.case in SMOOTH and w.by_autodiff}
+    rest = {
+        j
+        for j, w in wrong.items()
+        if w.case in SMOOTH and w.by_autodiff and (j not in told or may_be_more(facts, j, told[j]))
+    }
     if rest and not problem.compares:
         pair = facts.points["as given"], facts.points["nearby 1"]
         first, second = (facts.results[p.case].hand for p in pair)
-        hands = {j: (first[j], second[j]) for j in rest}
-        off = min(relative(wrong[j].truths["as given"], hands[j][0]) for j in rest)
-        told |= explain_structure(problem, pair, hands, min(FITS, 0.05 * off))
-    return {j: told.get(j) or last_resort(problem, facts, j, w) for j, w in wrong.items()}
+        hands = {j: first[j] for j in rest}, {j: second[j] for j in rest}
+        off = min(relative(wrong[j].truths["as given"], first[j]) for j in rest)
+        sizes = sizes_of(problem, facts, min(rest))
+        told |= explain_structure(problem, pair, hands, sizes, min(FITS, 0.05 * off))
+    every = {j: told.get(j) or last_resort(problem, facts, j, w) for j, w in wrong.items()}
+    if not problem.compares:
+        return every
+    return {j: e._replace(text=e.text.replace("gradient", "reference")) for j, e in every.items()}
+
+
+def may_be_more(facts: Facts, j: int, found: Explanation) -> bool:
+    """Whether one wrong entry, in a gradient of few, may have a deeper reason."""
+    size = facts.results["as given"].hand[j].size
+    return found.kind in ("one entry", "one slice") and size <= 16
 
 
 def relative(truth: np.ndarray, hand: np.ndarray) -> float:
@@ -95,7 +111,9 @@ def suspect(problem: Problem, facts: Facts, j: int, w: Wrong) -> Suspect:
         name=problem.names[j],
         hand=hand,
         truth=np.stack([w.truths[c] for c in cases]),
-        value=np.stack(value) if value and value[0].shape == hand.shape[1:] else 0 * hand,
+        value=np.stack(value)
+        if value and value[0].shape == hand.shape[1:] and not problem.compares
+        else 0 * hand,
         wrong=np.stack([w.entries(c) for c in cases]),
         sizes=sizes_of(problem, facts, j),
         others=others,
@@ -107,40 +125,27 @@ def suspect(problem: Problem, facts: Facts, j: int, w: Wrong) -> Suspect:
 def sizes_of(problem: Problem, facts: Facts, j: int) -> dict[str, int]:
     """The sizes that a wrong factor may be named after."""
     sizes: dict[str, int] = {}
+    batched = set(problem.batched)
     ys, leaf = facts.results["as given"].y, np.shape(facts.results["as given"].hand[j])
     for y in ys[:1]:
-        first = "the number of examples" if problem.batched else "the first axis of y"
-        sizes |= {first: y.shape[0]} if y.ndim else {}
+        if not problem.batched and y.ndim:
+            sizes["the first axis of y"] = y.shape[0]
+        elif problem.batched and right_alone(facts, j):  # else it is no factor of the batch
+            sizes[BATCH] = y.shape[0]
         sizes |= {"the last axis of y": y.shape[-1]} if y.ndim > 1 else {}
     named = f"the {{}} axis of {problem.names[j]}"
-    sizes |= {named.format(("first", "second", "third")[i]): n for i, n in enumerate(leaf[:3])}
+    sizes |= {
+        named.format(("first", "second", "third")[k]): n
+        for k, n in enumerate(leaf[:3])
+        if k or j >= len(problem.wrt) or problem.wrt[j] not in batched
+    }
     for name, i in zip(problem.names, problem.wrt, strict=False):
         shape = facts.points["as given"].leaves[i].shape
-        sizes |= {f"axis {k} of {name}": n for k, n in enumerate(shape)}
+        sizes |= {f"axis {k} of {name}": n for k, n in enumerate(shape) if k or i not in batched}
     for y in ys[:1]:
-        sizes |= {f"axis {k} of y": n for k, n in enumerate(y.shape)} | {"the size of y": y.size}
+        axes = {f"axis {k} of y": n for k, n in enumerate(y.shape) if k or not batched}
+        sizes |= axes | {"the size of y": y.size}
     return sizes | {f"the size of {problem.names[j]}": int(np.prod(leaf))}
-
-
-def by_example(problem: Problem, facts: Facts, j: int, cases: list[str]) -> np.ndarray | None:
-    """Gradient j from each row of dy alone, [B, K, ...]."""
-    dy = facts.points[cases[0]].dy
-    n = dy[0].shape[0] if dy and dy[0].ndim else 0
-    size = np.size(facts.results[cases[0]].truth[j])
-    same = all(d.ndim and d.shape[0] == n for d in dy)
-    if not 2 <= n <= 64 or not same or n * size > FEW:
-        return None
-
-    def parts(leaves, dy):
-        def part(mask):
-            one = [d * mask.reshape((n,) + (1,) * (d.ndim - 1)) for d in dy]
-            return problem.reference(leaves, one)[j]
-
-        return jax.vmap(part)(jnp.eye(n))
-
-    run = compiled(problem, parts)
-    made = [np.stack(run(facts.points[c].leaves, facts.points[c].dy)) for c in cases]
-    return np.stack(made, 1)
 
 
 def last_resort(problem: Problem, facts: Facts, j: int, w: Wrong) -> Explanation:

@@ -16,7 +16,7 @@ from fnn.checking.facts import Facts, dot
 from fnn.checking.problem import Problem
 from fnn.checking.taylor import sides, slope_of
 
-ASKED = 24  # entries of a leaf that are moved, at most
+ASKED = 8  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
 NUMERIC = 1e-6  # what differences along entries can tell, relative to the leaf's scale
 
@@ -37,7 +37,7 @@ def real_errors(problem: Problem, facts: Facts, case: str, j: int, wrong: np.nda
     """
     if problem.compares or not wrong.any():
         return Answer(wrong, False)
-    if problem.single:
+    if problem.single and wrong.size <= MANY:
         return entry_by_entry(facts, case, j, wrong)
     result = facts.results[case]
     v, values = facts.programs.directions(facts.points[case], 2)

@@ -43,23 +43,24 @@ def look(problem: Problem, dy: Leaves) -> Look:
     except (TypeError, ValueError) as error:
         if str(error).startswith(problem.who):
             raise
-        raise BackwardError(problem.who, error) from error
+        raise BackwardError(problem, error) from error
     return Look(y, host(gradient))
 
 
 class BackwardError(Exception):
     """A backward that raises; a person's own error in it."""
 
-    def __init__(self, who: str, error: Exception):
+    def __init__(self, problem: Problem, error: Exception):
         """The person's error."""
         first = (str(error).strip().splitlines() or [""])[0]
         super().__init__(f"{type(error).__name__}: {first}")
-        self.who, self.error = who, error
+        self.who, self.error = problem.who, error
+        self.what = "the function" if problem.compares else "backward"
 
     def plain(self) -> Exception:
         """The error to raise: of the same type, naming who."""
         kind = TypeError if isinstance(self.error, TypeError) else ValueError
-        return kind(f"{self.who}: backward fails with {self}")
+        return kind(f"{self.who}: {self.what} fails with {self}")
 
 
 def agrees(problem: Problem) -> bool:

@@ -2,7 +2,7 @@
 
     as given    what the caller gave
     nearby 1/2  other values in the same range: every bias is non-zero, no symmetry is left
-    far         inputs × 100                       near zero   inputs × 10⁻⁴
+    far         inputs and dy × 100                near zero   inputs and dy × 10⁻⁴
     zeros       inputs 0                           ties        inputs rounded to halves
     float32     all values rounded to float32      bfloat16    rounded to bfloat16
 
@@ -22,6 +22,7 @@ from fnn.types import Array
 SMOOTH = ("as given", "nearby 1", "nearby 2")  # where a mistake is measured and explained
 SPECIAL = ("far", "near zero", "zeros", "ties")
 ROUGH = ("float32", "bfloat16")
+DY_SCALE = {"far": 100.0, "near zero": 1e-4}
 
 
 class Point(NamedTuple):
@@ -55,6 +56,7 @@ def points(problem: Problem, y: Leaves, rng: np.random.Generator) -> list[Point]
     for case, leaves in cases.items():
         dy = [jnp.ones(a.shape) if problem.one_dy else signed(a.shape, rng) for a in y]
         dy = [rounded(d, case) if case in ROUGH else d for d in dy]
+        dy = [d if problem.one_dy else DY_SCALE.get(case, 1.0) * d for d in dy]
         dy = [d.astype(a.dtype) for d, a in zip(dy, y, strict=True)]
         made.append(Point(case, leaves, dy))
     return made

@@ -142,26 +142,35 @@ def cotangents(
             f"{who}: backward must return one cotangent for each of {', '.join(names)}, "
             f"got {got}; return a tuple of {len(args)}."
         )
+    return like(who, "the gradient for ", tuple(result), args, names, wanted)
+
+
+def like(
+    who: str, what: str, result: PyTree, args: PyTree, names: tuple[str, ...], wanted: list[str]
+) -> Leaves:
+    """The arrays of `result` that are `wanted`, if they have the names and shapes of `args`."""
     got = dict(_flatten(tuple(result), names)[0])
     want = dict(_flatten(args, names)[0])
     for name in wanted:
         if name not in got:
-            raise ValueError(f"{who}: backward returns no gradient for {name}.")
+            raise ValueError(f"{who}: {what}{name} is missing.")
         shape, right = np.shape(got[name]), np.shape(want[name])
         if shape != right:
             raise ValueError(
-                f"{who}: the gradient for {name} must have shape {list(right)}, "
+                f"{who}: {what}{name} must have shape {list(right)}, "
                 f"got {list(shape)}{_remedy(shape, right)}."
             )
     for name in got:
         if name not in want:
-            raise ValueError(f"{who}: backward returns a gradient for {name}, which is no input.")
+            raise ValueError(f"{who}: {what}{name} is unexpected; there is none to compare with.")
     return [jnp.asarray(got[name]) for name in wanted]
 
 
 def _remedy(shape: tuple[int, ...], right: tuple[int, ...]) -> str:
     """What turns an array of `shape` into one of the `right` shape, if it is plain."""
     extra = len(shape) - len(right)
+    if extra == 1 and shape[:-1] == right:
+        return f"; sum it over axis {len(right)}"
     if extra > 0 and shape[extra:] == right:
         axes = "axis 0" if extra == 1 else f"axes {', '.join(map(str, range(extra)))}"
         return f"; sum it over {axes}, the examples"

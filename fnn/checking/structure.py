@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.compare import host
-from fnn.checking.explain import FITS, Explanation
+from fnn.checking.explain import FITS, Explanation, factor, named
 from fnn.checking.graph import (
     Change,
     Graph,
@@ -29,6 +29,7 @@ from fnn.checking.graph import (
     scaled,
     traced,
     units,
+    without_inert,
 )
 from fnn.checking.points import Point
 from fnn.checking.problem import Problem
@@ -45,49 +46,65 @@ LIMIT = 300  # operations: a longer program is not searched
 FACTORS = {-1.0: "its sign is turned", 2.0: "it counts twice", 0.5: "it counts half"}
 
 
+Made = dict[int, np.ndarray]  # gradients by position in wrt
+
+
 def explain_structure(
     problem: Problem,
     pair: tuple[Point, Point],
-    hands: dict[int, tuple[np.ndarray, np.ndarray]],
+    hands: tuple[Made, Made],
+    sizes: dict[str, int],
     fits: float = FITS,
 ) -> dict[int, Explanation]:
-    """An explanation for those wrong gradients, by position in wrt, that a mistake explains.
+    """An explanation for those wrong gradients, `hands` at both points, that a mistake explains.
 
-    `hands` are their hand-written gradients at the two points.
+    One that fits up to a constant is taken if no mistake fits as it is.
     """
     graph = traced(problem, pair[0].leaves)
     if len(graph.nodes) > LIMIT:
         return {}
-    first, second = ({i: h[k] for i, h in hands.items()} for k in (0, 1))
+    graph = without_inert(problem, graph, pair[0].leaves, pair[0].dy)
     found: dict[int, Explanation] = {}
+    nearly: dict[int, Explanation] = {}
     again: list[tuple[Explanation, Change]] = []
     for k, (explanation, change) in enumerate(alterations(problem, graph, pair[0])):
-        left = {i: h for i, h in first.items() if i not in found}
-        fit = matches(problem, graph, pair[0], change, left, fits)
-        if fit:
+        left = {i: h for i, h in hands[0].items() if i not in found}
+        factors = fitting(problem, graph, pair[0], change, left, fits)
+        factors = {i: c for i, c in factors.items() if is_one(c) or i not in nearly}
+        if factors:
             again = again or list(alterations(problem, graph, pair[1]))
-            sure = matches(problem, graph, pair[1], again[k][1], {i: second[i] for i in fit}, fits)
-            found.update(dict.fromkeys(sure, explanation))
-        if len(found) == len(hands):
+            rest = {i: hands[1][i] for i in factors}
+            second = fitting(problem, graph, pair[1], again[k][1], rest, fits)
+            for i, c in factors.items():
+                if i in second and abs(second[i] / c - 1) < 1e-6:
+                    chosen = found if is_one(c) else nearly
+                    chosen[i] = explanation if is_one(c) else scaled_by(explanation, c, sizes)
+        if len(found) == len(hands[0]):
             break
-    return found
+    return nearly | found
 
 
-def matches(
-    problem: Problem,
-    graph: Graph,
-    point: Point,
-    change: Change,
-    hands: dict[int, np.ndarray],
-    fits: float,
-) -> list[int]:
-    """Which of these gradients are the one that this mistake makes."""
+def is_one(c: float) -> bool:
+    """Whether a factor is 1."""
+    return abs(c - 1) < 1e-6
+
+
+def scaled_by(explanation: Explanation, c: float, sizes: dict[str, int]) -> Explanation:
+    """The same mistake, and a wrong constant."""
+    return explanation._replace(text=f"{explanation.text}, and it is {named(c, sizes)} × that")
+
+
+def fitting(
+    problem: Problem, graph: Graph, point: Point, change: Change, hands: Made, fits: float
+) -> dict[int, float]:
+    """c for those gradients that are c times the one that this mistake makes."""
     made = host(gradient(problem, graph, point.leaves, point.dy, change))
-    return [
-        i
-        for i, h in hands.items()
-        if np.any(h) and np.linalg.norm(made[i] - h) <= fits * np.linalg.norm(h)
-    ]
+    found = {}
+    for i, h in hands.items():
+        c = factor(h, made[i], fits)
+        if c is not None and (is_one(c) or h.size > 2):
+            found[i] = c
+    return found
 
 
 def alterations(
@@ -99,6 +116,7 @@ def alterations(
     yield from of_paths(graph, 0.0)
     yield from of_units(graph, found, values)
     yield from of_products(problem, graph, found, values)
+    yield from of_factors(graph, values)
     for c in FACTORS:
         yield from of_paths(graph, c)
 
@@ -150,28 +168,46 @@ def of_products(
     """Matrix products that go back through another matrix, or meet another activation."""
     inputs = set(problem.inputs)
     weights = {graph.inputs[i]: n for i, n in zip(problem.wrt, problem.names, strict=True)}
-    named = {id_: name for id_, name in weights.items() if is_floating(values[id_])}
+    others = {id_: name for id_, name in weights.items() if is_floating(values[id_])}
     for unit in found:
-        named |= {unit.u: "the values before an activation", unit.y: "an activation's result"}
+        others |= {unit.u: "the values before an activation", unit.y: "an activation's result"}
     are_inputs = {graph.inputs[i] for i in inputs}
-    for i, node in enumerate(graph.nodes):
-        if node.eqn.primitive.name != "dot_general":
+    for i, operand in two_operands(graph, "dot_general"):
+        node = graph.nodes[i]
+        other = node.ins[1 - operand]
+        if not isinstance(other, int):
             continue
-        for operand in (0, 1):
-            other = node.ins[1 - operand]
-            if not isinstance(other, int) or node.ins[operand] not in graph.moved:
-                continue
-            for id_, name in named.items():
-                is_weight = id_ in weights and id_ not in are_inputs
-                kind = "other weight" if is_weight else "other activation"
-                for partner, how in forms(values[id_], name):
-                    if partner.shape != values[other].shape or (how == name and id_ == other):
-                        continue
-                    text = f"{place(graph, i)} goes back with {how}"
-                    yield (
-                        Explanation(kind, text),
-                        Change(i, result=instead(node.eqn, operand, partner)),
-                    )
+        for id_, name in others.items():
+            is_weight = id_ in weights and id_ not in are_inputs
+            kind = "other weight" if is_weight else "other activation"
+            for partner, how in forms(values[id_], name):
+                if partner.shape != values[other].shape or (how == name and id_ == other):
+                    continue
+                text = f"{place(graph, i)} goes back with {how}"
+                yield (
+                    Explanation(kind, text),
+                    Change(i, result=instead(node.eqn, operand, partner)),
+                )
+
+
+def of_factors(graph: Graph, values: Values) -> Iterator[tuple[Explanation, Change]]:
+    """Products entry by entry that go back without the other factor."""
+    for i, operand in two_operands(graph, "mul"):
+        node = graph.nodes[i]
+        other, y = node.ins[1 - operand], values[node.outs[0]]
+        one = jnp.ones_like(values[other] if isinstance(other, int) else y)
+        text = f"of the product {place(graph, i)} one factor is missing"
+        change = Change(i, result=instead(node.eqn, operand, one))
+        yield Explanation("missing factor", text), change
+
+
+def two_operands(graph: Graph, primitive: str) -> Iterator[tuple[int, int]]:
+    """The operations of this kind, and each of their operands that has a derivative."""
+    for i, node in enumerate(graph.nodes):
+        if node.eqn.primitive.name == primitive:
+            for operand, r in enumerate(node.ins):
+                if isinstance(r, int) and r in graph.moved:
+                    yield i, operand
 
 
 def forms(a: Any, name: str) -> Iterator[tuple[Any, str]]:

@@ -49,6 +49,9 @@ def differing(problem: Problem, facts: Facts, j: int) -> list[tuple[str, str, st
             out.append((kind, f"{text}: {shown(got, want, found.wrong)}", case, found.error))
 
     compare("jit", "eager and jit differ", "jit", facts.look.gradient[j], given.hand[j], scale)
+    if "1000 dy" in facts.ways:
+        text = "1000 dy does not make 1000 times the gradient"
+        compare("dy", text, "1000 dy", facts.ways["1000 dy"][j] / 1000, given.hand[j], scale)
     if "vmap" in facts.ways:
         for k, case in enumerate(SMOOTH[:2]):
             got, want = facts.ways["vmap"][j][k], facts.results[case].hand[j]

@@ -166,10 +166,9 @@ def test_a_constant_that_is_added():
     assert told(lambda t: t + 0.25) == ("penalty", "it is the gradient + 0.25 everywhere")
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_an_entry_that_is_no_number(bad):
-    found = told(lambda t: changed(t, (2, 3), lambda a: bad))
-    assert found == ("nan", f"{bad} at [2, 3], 1 of 15 entries")
+def test_an_entry_that_is_no_number():
+    found = told(lambda t: changed(t, (2, 3), lambda a: np.nan))
+    assert found == ("nan", "nan at [2, 3], 1 of 15 entries")
 
 
 def test_a_nan_of_the_reference_is_no_nan_of_ours():

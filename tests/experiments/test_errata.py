@@ -99,3 +99,12 @@ def test_roundings_stand_in_the_strip_and_mistakes_right_of_it():
     places = [report.position(e) for e in (0.0, 1e-16, 1e-13, 0.01, 1.0, 100.0, math.nan)]
     assert places == sorted(places)
     assert places[2] < 1.6 < places[3]
+
+
+def test_what_has_no_number_is_drawn_and_told_too(tmp_path, capsys):
+    argv = ["--only", "S4-05", "--out", str(tmp_path / "run")]
+    assert cli.run(errata.main, errata.Config, argv) == 0
+    assert (tmp_path / "run" / "errata.png").is_file()
+    out = capsys.readouterr().out
+    assert "nothing to compute" in out
+    assert "0 of 1 entries can be computed" in out

@@ -66,7 +66,7 @@ SLIPS = [
     (1, "return jnp.exp(-x) / (1 + jnp.exp(-x))", "whatever dy is"),
     (1, "return -dy * forward(x) * (1 - forward(x))", "a minus"),
     (2, "return dy * (1 - jnp.tanh(y) ** 2)", "another tanh"),
-    (3, "return dy**2 * x", "Twice the dy"),
+    (3, "return dy**2 * x", "twice the dy"),
     (4, "return dy * jnp.exp(x) / (1 + jnp.exp(x))", "Divide both by eˣ"),
     (5, "return dl * (y - target)", "2 and the 1/N are missing"),
     (6, "return dy.T @ x", "transposed"),

@@ -1,0 +1,276 @@
+"""Mistakes in the formula of one block: a term dropped, a derivative forgotten or taken twice.
+
+Each is a backward of its own, backward(block, params, cache, dy) → (grads, dx) for a layer,
+backward(block, cache, dl) → dy for a loss. `slips(block)` lists those of a block.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+
+
+@dataclass(frozen=True)
+class Slip:
+    """One mistake in one formula."""
+
+    row: str  # the row of the table
+    what: str  # what exactly
+    kinds: tuple[str, ...]  # the right diagnoses
+    backward: Callable[..., Any]
+    says: str = ""  # a pattern that the text must match
+
+
+def slip(row: str, what: str, kinds: str, backward: Callable[..., Any], says: str = "") -> Slip:
+    """A Slip with its kinds as words in a string, "a|b"."""
+    return Slip(row, what, tuple(kinds.split("|")), backward, says)
+
+
+DROPPED, WRONG_SIGN = "a term dropped", "a term with the wrong sign"
+TWICE, FORGOTTEN, ELSEWHERE = (
+    "the derivative twice",
+    "the derivative forgotten",
+    "the derivative at another point",
+)
+
+
+def slips(block: Any) -> list[Slip]:
+    """All for this block; some leave the numbers as they are, which is found out later."""
+    found = [s for kind, several in SLIPS.items() if isinstance(block, kind) for s in several]
+    if isinstance(block, fnn.Dense) and block.n_in == block.n_out > 1:
+        found.append(slip("untransposed w", "dx = dy w", "transposed|other weight", untransposed))
+    if isinstance(block, fnn.Layer) and type(block) in WITHOUT_PARAMS:
+        found += with_derivative(block)
+    if getattr(block, "label_smoothing", 0):
+        found.append(slip(DROPPED, "smoothing forgotten", "missing term|wrong term", unsmoothed))
+    if getattr(block, "ignore_label", None) is not None:
+        kinds = "missing derivative|one slice|another function|missing term"
+        found.append(slip(DROPPED, "ignored rows counted", kinds, everything_counted))
+    return found
+
+
+def with_derivative(block: Any) -> list[Slip]:
+    """What can happen to the derivative of a layer without parameters."""
+    constant = "|factor" if isinstance(block, fnn.Scale | fnn.Dropout) else ""
+    linear = "|missing term" if isinstance(block, fnn.LogSoftmax) else ""
+    return [
+        slip(TWICE, "f′ twice", f"extra derivative{constant}", twice),
+        slip(FORGOTTEN, "dx = dy", f"missing derivative{constant}{linear}", forgotten),
+        slip(ELSEWHERE, "f′ at y", "other activation|another function", elsewhere),
+    ]
+
+
+def twice(block, params, cache, dy):
+    """dx = dy f′ f′."""
+    return block.backward(params, cache, block.backward(params, cache, dy)[1])
+
+
+def forgotten(block, params, cache, dy):
+    """dx = dy."""
+    return (), dy
+
+
+def elsewhere(block, params, cache, dy):
+    """f′ at y where it belongs at x, for those whose cache is not x."""
+    at = getattr(cache, "a", getattr(cache, "y", None))
+    if at is None:
+        return block.backward(params, cache, dy)
+    if not getattr(block, "of_y", True):
+        at = block.forward(params, at)[0]
+    return block.backward(params, block.forward(params, at)[1], dy)
+
+
+def times(df: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """dx = dy df(layer, a) for an elementwise layer."""
+    return lambda layer, params, cache, dy: ((), dy * df(layer, cache.a).astype(dy.dtype))
+
+
+def entrywise(df: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """dy = dl df(loss, y, t) for a loss that compares entry by entry."""
+
+    def backward(loss, cache, dl):
+        y, t = (a.astype(dl.dtype) for a in cache)
+        return (dl[..., None] * df(loss, y, t)).astype(cache.y.dtype)
+
+    return backward
+
+
+def rowwise(dy: Callable[..., Any]) -> Callable[..., Any]:
+    """dy = dl d(y, t) for a loss of classes, t the rows of probabilities."""
+
+    def backward(loss, cache, dl):
+        y = cache.y.astype(dl.dtype)
+        return (dl[..., None] * dy(y, loss.rows(cache.target, cache.y))).astype(cache.y.dtype)
+
+    return backward
+
+
+def softmax(sign: float) -> Callable[..., Any]:
+    """dx = y (dy + sign Σ dy y)."""
+
+    def backward(layer, params, cache, dy):
+        y = cache.y
+        return (), y * (dy + sign * (dy * y).sum(-1, keepdims=True))
+
+    return backward
+
+
+def log_softmax(sign: float, f: Callable[[Any], Any]) -> Callable[..., Any]:
+    """dx = dy + sign f(y) Σ dy."""
+    return lambda layer, params, cache, dy: (
+        (), dy + sign * f(cache.y) * dy.sum(-1, keepdims=True)
+    )  # fmt: skip
+
+
+def unsmoothed(loss, cache, dl):
+    """The gradient of the same loss without smoothing."""
+    plain = type(loss)(ignore_label=loss.ignore_label)
+    return plain.backward(cache, dl)
+
+
+def everything_counted(loss, cache, dl):
+    """Ignored rows get the gradient of label 0."""
+    target = jnp.where(cache.target == loss.ignore_label, 0, cache.target)
+    plain = type(loss)(label_smoothing=loss.label_smoothing)
+    return plain.backward(cache._replace(target=target), dl)
+
+
+def residual(around: float, inside: float) -> Callable[..., Any]:
+    """dx = around dy + inside dy ∂f/∂x."""
+
+    def backward(layer, params, cache, dy):
+        grads, dx = layer.inner.backward(params[0], cache, dy)
+        return (grads,), around * dy + inside * dx
+
+    return backward
+
+
+def neighbours(params, cache):
+    """Repeat with the parameters of the copy before."""
+    return jax.tree.map(lambda p: jnp.roll(p, 1, 0), params), cache
+
+
+def other_caches(params, cache):
+    """Repeat with the caches of the copy before."""
+    return params, jax.tree.map(lambda c: jnp.roll(c, 1, 0), cache)
+
+
+def repeat(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Repeat's backward with other params or caches."""
+    return lambda layer, params, cache, dy: layer.backward(*change(params, cache), dy)
+
+
+def recomputed_at_y(layer, params, cache, dy):
+    """Recompute from y instead of x."""
+    y, _ = layer.inner.forward(params[0], cache.x)
+    return layer.backward(params, cache._replace(x=y), dy)
+
+
+def untransposed(layer, params, cache, dy):
+    """dx = dy w, which a square w allows."""
+    return layer.backward(params, cache, dy)[0], dy @ params.w
+
+
+TARGET = "missing term|another function"
+SLIPS: dict[type, list[Slip]] = {
+    fnn.GELU: [
+        slip(DROPPED, "x Φ′ dropped", "missing term", times(lambda f, x: f.parts(x)[0])),
+        slip(WRONG_SIGN, "− x Φ′", "wrong term",
+             times(lambda f, x: f.parts(x)[0] - x * f.parts(x)[1])),
+        slip(DROPPED, "Φ dropped", "missing term", times(lambda f, x: x * f.parts(x)[1])),
+    ],
+    fnn.SiLU: [
+        slip(DROPPED, "x σ′ dropped", "missing term", times(lambda f, x: jax.nn.sigmoid(x))),
+        slip(WRONG_SIGN, "− x σ′", "wrong term",
+             times(lambda f, x: jax.nn.sigmoid(x) * (1 - x * jax.nn.sigmoid(-x)))),
+    ],
+    fnn.Mish: [
+        slip(DROPPED, "x t′ dropped", "missing term", times(lambda f, x: f.parts(x)[0])),
+        slip(WRONG_SIGN, "− x t′", "wrong term",
+             times(lambda f, x: f.parts(x)[0] - x * f.parts(x)[1])),
+    ],
+    fnn.Softmax: [
+        slip(DROPPED, "Σ dropped", "missing term", softmax(0)),
+        slip(WRONG_SIGN, "+ Σ", "wrong term", softmax(1)),
+    ],
+    fnn.LogSoftmax: [
+        slip(WRONG_SIGN, "+ Σ", "wrong term", log_softmax(1, jnp.exp)),
+        slip(FORGOTTEN, "y for exp y", "another function|wrong term|missing derivative",
+             log_softmax(-1, lambda y: y)),
+    ],
+    fnn.Dropout: [
+        slip(FORGOTTEN, "scale forgotten", "factor",
+             lambda f, p, c, dy: ((), jnp.where(c.kept, dy, 0))),
+        slip(FORGOTTEN, "mask forgotten", "missing derivative|another function",
+             lambda f, p, c, dy: ((), dy / (1 - f.rate))),
+    ],
+    fnn.Residual: [
+        slip(DROPPED, "dy dropped", "missing term", residual(0, 1)),
+        slip(DROPPED, "dy ∂f dropped", "missing term|missing derivative", residual(1, 0)),
+        slip(WRONG_SIGN, "− dy", "wrong term", residual(-1, 1)),
+        slip(WRONG_SIGN, "2 dy", "wrong term", residual(2, 1)),
+    ],
+    fnn.Repeat: [
+        slip("another layer's weight", "of the copy before", "other weight", repeat(neighbours)),
+        slip("another layer's activation", "of the copy before", "other activation",
+             repeat(other_caches)),
+    ],
+    fnn.Recompute: [
+        slip(ELSEWHERE, "f again at y", "other activation|another function", recomputed_at_y)
+    ],
+    fnn.SquaredError: [
+        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: 2 * f.scale * y)),
+        slip(WRONG_SIGN, "y + t", "wrong term|another function",
+             entrywise(lambda f, y, t: 2 * f.scale * (y + t))),
+    ],
+    fnn.AbsoluteError: [
+        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: jnp.sign(y))),
+        slip(FORGOTTEN, "r for sign r", "another function|extra derivative",
+             entrywise(lambda f, y, t: y - t)),
+    ],
+    fnn.Huber: [
+        slip(FORGOTTEN, "r unclipped", "missing derivative|another function|missing term",
+             entrywise(lambda f, y, t: y - t)),
+        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: f.df(y, 0))),
+    ],
+    fnn.Hinge: [
+        slip(FORGOTTEN, "the condition forgotten", "missing derivative|another function",
+             entrywise(lambda f, y, t: -t)),
+        slip(FORGOTTEN, "t forgotten", "another function|missing derivative",
+             entrywise(lambda f, y, t: jnp.where(t * y < 1, -1.0, 0.0))),
+    ],
+    fnn.BinaryCrossEntropy: [
+        slip(DROPPED, "the second half dropped", "missing term",
+             entrywise(lambda f, y, t: -t / y)),
+        slip(DROPPED, "the first half dropped", "missing term",
+             entrywise(lambda f, y, t: (1 - t) / (1 - y))),
+        slip(WRONG_SIGN, "− (1 − t)/(1 − y)", "wrong term",
+             entrywise(lambda f, y, t: -t / y - (1 - t) / (1 - y))),
+    ],
+    fnn.SigmoidBinaryCrossEntropy: [
+        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: jax.nn.sigmoid(y))),
+        slip(TWICE, "(σ − t) σ′", "extra derivative|another function", entrywise(
+            lambda f, y, t: (jax.nn.sigmoid(y) - t) * jax.nn.sigmoid(y) * jax.nn.sigmoid(-y))),
+    ],
+    fnn.CrossEntropy: [
+        slip(FORGOTTEN, "1/y forgotten", "missing derivative|another function",
+             rowwise(lambda y, t: -t))
+    ],
+    fnn.SoftmaxCrossEntropy: [
+        slip(DROPPED, "t forgotten", "missing term", rowwise(lambda y, t: jax.nn.softmax(y))),
+        slip(DROPPED, "p forgotten", "missing term", rowwise(lambda y, t: -t)),
+        slip(WRONG_SIGN, "p + t", "wrong term", rowwise(lambda y, t: jax.nn.softmax(y) + t)),
+        slip(TWICE, "(p − t) p (1 − p)", "extra derivative|another function", rowwise(
+            lambda y, t: (jax.nn.softmax(y) - t) * jax.nn.softmax(y) * (1 - jax.nn.softmax(y)))),
+    ],
+}  # fmt: skip
+
+WITHOUT_PARAMS = (
+    fnn.Identity, fnn.Sigmoid, fnn.Tanh, fnn.ReLU, fnn.LeakyReLU, fnn.ELU, fnn.SELU,
+    fnn.Softplus, fnn.Softsign, fnn.GELU, fnn.SiLU, fnn.Mish, fnn.HardTanh, fnn.Softmax,
+    fnn.LogSoftmax, fnn.Scale, fnn.Dropout,
+)  # fmt: skip

@@ -1,0 +1,258 @@
+"""What is mutated: every layer, loss and penalty of the library, from 4 to 2^18 parameters.
+
+A block without parameters is counted by the entries of x. Inputs keep away from kinks,
+where finite differences, which the peers take, have no derivative to compare with.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+
+LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
+SHAPES = ((2, 2), (3, 2, 4, 4), (32, 32), (64, 256), (256, 1024))  # of x or y without parameters
+DENSE = ((1, 2), (5, 4), (32, 32), (129, 127), (511, 512))  # n_in, n_out
+ROWS = ((3,), (7, 3), (8,), (16,), (16,))  # the axes of x in front of n_in
+MARGIN = 0.02  # how far inputs stay from a kink
+
+
+class Subject(NamedTuple):
+    """One block at every size."""
+
+    name: str
+    family: str  # activation, layer, net, loss, penalty
+    build: Callable[[int], Any]  # level → block
+    draw: Callable[[int, np.random.Generator], tuple[Any, Any]]  # → x, target
+    levels: tuple[int, ...] = (0, 1, 2, 3, 4)
+    key: bool = False  # whether forward needs one
+
+
+class Point(NamedTuple):
+    """A block with what it is applied to."""
+
+    block: Any
+    params: Any
+    x: Any
+    target: Any
+    key: Any
+
+
+def point(subject: Subject, level: int, dtype: str = "float64", seed: int = 0) -> Point:
+    """The block at this size with parameters and inputs in `dtype`."""
+    rng, block = np.random.default_rng([seed, level]), subject.build(level)
+    x, target = subject.draw(level, rng)
+    params = plus(block.init(jax.random.key(seed)), rng) if isinstance(block, fnn.Layer) else None
+    if subject.family == "penalty":
+        params = {"w": x, "b": noise(rng, 3)}
+    params, x, target = jax.tree.map(lambda a: as_dtype(a, dtype), (params, x, target))
+    return Point(block, params, x, target, jax.random.key(seed) if subject.key else None)
+
+
+def as_dtype(a: Any, dtype: str) -> Any:
+    """Floating-point arrays in `dtype`, labels as they are."""
+    a = jnp.asarray(a)
+    return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
+def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal numbers."""
+    return rng.standard_normal(shape)
+
+
+def plus(params: Any, rng: np.random.Generator) -> Any:
+    """The parameters and some noise, so that no bias is 0, at a scale that nets can bear."""
+
+    def leaf(p):
+        fan_in = p.shape[-2] if p.ndim > 1 else 1
+        return p + 0.3 / fan_in**0.5 * noise(rng, *p.shape)
+
+    return jax.tree.map(leaf, params)
+
+
+def away(a: np.ndarray, *kinks: float) -> np.ndarray:
+    """The numbers, those near a kink moved to its margin."""
+    for kink in kinks:
+        close = abs(a - kink) < MARGIN
+        a = np.where(close, kink + np.where(a < kink, -MARGIN, MARGIN), a)
+    return a
+
+
+def values(*kinks: float) -> Callable[[int, np.random.Generator], tuple[Any, Any]]:
+    """Inputs of an activation."""
+    return lambda level, rng: (away(1.3 * noise(rng, *SHAPES[level]), *kinks), None)
+
+
+def dense_inputs(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Inputs of a Dense layer."""
+    return noise(rng, *ROWS[level], DENSE[level][0]), None
+
+
+def layer(name: str, block: Any, *kinks: float, key: bool = False) -> Subject:
+    """A layer without parameters."""
+    family = "layer" if key or isinstance(block, fnn.Scale) else "activation"
+    return Subject(name, family, lambda level: block, values(*kinks), key=key)
+
+
+LAYERS = (
+    layer("Identity", fnn.Identity()),
+    layer("Sigmoid", fnn.Sigmoid()),
+    layer("Tanh", fnn.Tanh()),
+    layer("ReLU", fnn.ReLU(), 0),
+    layer("LeakyReLU", fnn.LeakyReLU(0.1), 0),
+    layer("ELU", fnn.ELU(0.7), 0),
+    layer("SELU", fnn.SELU(), 0),
+    layer("Softplus", fnn.Softplus()),
+    layer("Softsign", fnn.Softsign()),
+    layer("GELU", fnn.GELU()),
+    layer("GELU, exact", fnn.GELU(approximate=False)),
+    layer("SiLU", fnn.SiLU()),
+    layer("Mish", fnn.Mish()),
+    layer("HardTanh", fnn.HardTanh(), -1, 1),
+    layer("Softmax", fnn.Softmax()),
+    layer("LogSoftmax", fnn.LogSoftmax()),
+    layer("Scale", fnn.Scale(0.3)),
+    layer("Dropout", fnn.Dropout(0.4), key=True),
+    layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
+    Subject("Dense", "layer", lambda level: fnn.Dense(*DENSE[level]), dense_inputs),
+)
+
+# Nets of n_in → n → n → n_out; blocks of n → n.
+WIDTHS = {"net": (1, 4, 20, 90, 360), "block": (1, 4, 22, 90, 361), "repeat": (1, 4, 18, 73, 295)}
+
+
+def serial(level: int) -> Any:
+    """Activations of the same shapes, weights of the same shapes."""
+    n = WIDTHS["net"][level]
+    if level == 0:
+        return fnn.Serial(fnn.Dense(1, 1), fnn.Tanh(), fnn.Dense(1, 1))
+    return fnn.Serial(
+        fnn.Dense(3, n), fnn.Tanh(), fnn.Dense(n, n), fnn.Sigmoid(),
+        fnn.Dense(n, n), fnn.Sigmoid(), fnn.Dense(n, 2),
+    )  # fmt: skip
+
+
+def mlp(activation: Any) -> Callable[[int], Any]:
+    """fnn.mlp."""
+
+    def build(level):
+        n = WIDTHS["net"][level]
+        return fnn.mlp([3, n, n, n, 2] if level else [1, 1, 1], activation)
+
+    return build
+
+
+def block(level: int) -> Any:
+    """A block that keeps the width."""
+    n = WIDTHS["block"][level]
+    return fnn.Serial(fnn.Dense(n, n), fnn.Tanh(), fnn.Dense(n, n))
+
+
+def inputs(width: str) -> Callable[[int, np.random.Generator], tuple[Any, Any]]:
+    """Inputs of a net."""
+
+    def draw(level, rng):
+        n = WIDTHS[width][level] if width != "net" else (3 if level else 1)
+        return noise(rng, 6, n), None
+
+    return draw
+
+
+def repeat(level: int) -> Any:
+    """Copies of Dense and Tanh."""
+    n = WIDTHS["repeat"][level]
+    return fnn.Repeat(3 if level else 2, fnn.Serial(fnn.Dense(n, n), fnn.Tanh()))
+
+
+NETS = (
+    Subject("Serial", "net", serial, inputs("net")),
+    Subject("mlp, GELU", "net", mlp(fnn.GELU()), inputs("net")),
+    Subject("mlp, ELU", "net", mlp(fnn.ELU()), inputs("net")),
+    Subject("Repeat", "net", repeat, inputs("repeat")),
+    Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
+    Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
+    Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
+)
+
+
+def softmaxed(a: np.ndarray) -> np.ndarray:
+    """Rows of probabilities."""
+    e = np.exp(a - a.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def residuals(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """y and t whose differences keep away from 0 and ±1."""
+    t = noise(rng, *SHAPES[level])
+    y = t + away(noise(rng, *SHAPES[level]), 0, -1, 1)
+    return away(y, 0), t
+
+
+def margins(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Targets ±1, and t y away from 1."""
+    t = np.sign(noise(rng, *SHAPES[level]))
+    return t * away(1.2 * noise(rng, *SHAPES[level]), 1), t
+
+
+def chances(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Probabilities away from 0 and 1, and targets in [0, 1]."""
+    return rng.uniform(0.05, 0.95, SHAPES[level]), rng.uniform(0.1, 0.9, SHAPES[level])
+
+
+def logits(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logits and targets in [0, 1]."""
+    return away(noise(rng, *SHAPES[level]), 0), rng.uniform(0.1, 0.9, SHAPES[level])
+
+
+def classes(prepare: Callable[[np.ndarray], np.ndarray], kind: str) -> Any:
+    """y and labels, rows of probabilities, or labels some of which are −1."""
+
+    def draw(level, rng):
+        shape = SHAPES[level]
+        y, labels = prepare(noise(rng, *shape)), rng.integers(0, shape[-1], shape[:-1])
+        if kind == "rows":
+            return y, softmaxed(noise(rng, *shape))
+        return y, np.where(np.arange(shape[-2]) == 0, -1, labels) if kind == "ignored" else labels
+
+    return draw
+
+
+def loss(name: str, block: Any, draw: Any) -> Subject:
+    """A loss."""
+    return Subject(name, "loss", lambda level: block, draw)
+
+
+LOSSES = (
+    loss("SquaredError", fnn.SquaredError(), residuals),
+    loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
+    loss("AbsoluteError", fnn.AbsoluteError(), residuals),
+    loss("Huber", fnn.Huber(), residuals),
+    loss("Hinge", fnn.Hinge(), margins),
+    loss("BinaryCrossEntropy", fnn.BinaryCrossEntropy(), chances),
+    loss("SigmoidBinaryCrossEntropy", fnn.SigmoidBinaryCrossEntropy(), logits),
+    loss("CrossEntropy, labels", fnn.CrossEntropy(), classes(softmaxed, "labels")),
+    loss("CrossEntropy, rows", fnn.CrossEntropy(), classes(softmaxed, "rows")),
+    loss("CrossEntropy, smoothed", fnn.CrossEntropy(0.1), classes(softmaxed, "labels")),
+    loss("SoftmaxCrossEntropy, labels", fnn.SoftmaxCrossEntropy(), classes(np.array, "labels")),
+    loss("SoftmaxCrossEntropy, rows", fnn.SoftmaxCrossEntropy(), classes(np.array, "rows")),
+    loss("SoftmaxCrossEntropy, smoothed", fnn.SoftmaxCrossEntropy(0.1),
+         classes(np.array, "labels")),
+    loss("SoftmaxCrossEntropy, ignored", fnn.SoftmaxCrossEntropy(ignore_label=-1),
+         classes(np.array, "ignored")),
+)  # fmt: skip
+
+
+def weights(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Weights away from 0."""
+    return away(noise(rng, *SHAPES[level]), 0), None
+
+
+PENALTIES = (
+    Subject("L1", "penalty", lambda level: fnn.L1(0.3), weights),
+    Subject("L2", "penalty", lambda level: fnn.L2(0.3), weights),
+)
+
+SUBJECTS = {s.name: s for s in (*LAYERS, *NETS, *LOSSES, *PENALTIES)}

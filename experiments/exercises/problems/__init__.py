@@ -1,0 +1,1 @@
+"""One exercise per file: question, forward, solution, and the usual mistakes."""

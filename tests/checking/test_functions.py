@@ -1,0 +1,182 @@
+"""Tests of fnn.checking.functions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import fnn
+from fnn.checking.functions import name_of, names_of
+
+X, W = jnp.linspace(-1, 1, 6).reshape(3, 2), jnp.linspace(0.2, 0.9, 8).reshape(2, 4)
+T = jnp.array([0, 3, 1])
+
+
+class Params(NamedTuple):
+    w: jax.Array
+    b: jax.Array
+
+
+def loss(p, x, t):
+    """Flax-like parameters, NamedTuples inside, integer labels."""
+    z = x @ p["params"]["out"].w + p["params"]["out"].b
+    return -jax.nn.log_softmax(z)[jnp.arange(len(t)), t].mean()
+
+
+def loss_grad(p, x, t):
+    z = x @ p["params"]["out"].w + p["params"]["out"].b
+    dz = (jax.nn.softmax(z) - jax.nn.one_hot(t, 4)) / len(t)
+    return {"params": {"out": Params(x.T @ dz, dz.sum(0))}}
+
+
+TREE = {"params": {"out": Params(W, jnp.ones(4))}}
+
+
+def test_a_gradient_of_nested_parameters_with_labels():
+    report = fnn.check_gradient(loss, loss_grad, TREE, X, T)
+    assert report, report
+    names = [leaf.name for leaf in report.leaves]
+    assert names == ["p['params']['out'].w", "p['params']['out'].b"]
+
+
+def test_a_wrong_leaf_of_nested_parameters_is_named():
+    def wrong(p, x, t):
+        return jax.tree.map(lambda a: a * (1 if a.ndim == 1 else len(t)), loss_grad(p, x, t))
+
+    (finding,) = fnn.check_gradient(loss, wrong, TREE, X, T).findings
+    assert finding.leaf == "p['params']['out'].w"
+    assert finding.kind == "factor"
+    assert "3" in finding.text
+
+
+def product(x, w):
+    return jnp.sin(x @ w).sum()
+
+
+def dw(x, w):
+    return x.T @ jnp.cos(x @ w)
+
+
+def dx(x, w):
+    return jnp.cos(x @ w) @ w.T
+
+
+@pytest.mark.parametrize(
+    ("argnums", "grad", "names"),
+    [
+        (1, dw, ["w"]),
+        ((1,), lambda x, w: (dw(x, w),), ["w"]),
+        ((1, 0), lambda x, w: (dw(x, w), dx(x, w)), ["w", "x"]),
+    ],
+)
+def test_argnums_are_those_of_jax_grad(argnums, grad, names):
+    report = fnn.check_gradient(product, grad, X, W, argnums=argnums)
+    assert report, report
+    assert [leaf.name for leaf in report.leaves] == names
+    mirror = jax.grad(product, argnums)(X, W)
+    assert jax.tree.structure(mirror) == jax.tree.structure(grad(X, W))
+
+
+def test_a_function_that_is_not_scalar_is_refused():
+    with pytest.raises(
+        ValueError, match=r"check_gradient of sin: .* got shape \[3, 2\]; check_vjp"
+    ):
+        fnn.check_gradient(jnp.sin, jnp.cos, X)
+
+
+def test_a_vjp_of_trees_with_an_integer_argument():
+    def f(table, i):
+        return {"rows": table[i], "sum": table.sum()}
+
+    def backward(table, i, dy):
+        return jnp.zeros_like(table).at[i].add(dy["rows"]) + dy["sum"], None
+
+    assert fnn.check_vjp(f, backward, X, jnp.array([2, 0, 2]))
+
+    def set_instead(table, i, dy):
+        return jnp.zeros_like(table).at[i].set(dy["rows"]) + dy["sum"], None
+
+    report = fnn.check_vjp(f, set_instead, X, jnp.array([2, 0, 2]))
+    assert [f.leaf for f in report.findings] == ["table"]
+
+
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: (a,)], ids=["bare", "tuple"])
+def test_one_argument_needs_no_tuple(wrap):
+    assert fnn.check_vjp(jnp.sin, lambda x, dy: wrap(jnp.cos(x) * dy), X)
+
+
+@pytest.mark.parametrize(
+    ("backward", "message"),
+    [
+        (lambda a, b, dy: (dy @ b.T, dy.T @ a), r"the gradient for b must .*; transpose it\."),
+        (lambda a, b, dy: (dy @ b.T,), "one cotangent for each of a, b, got 1"),
+        (lambda a, b, dy: (dy @ b.T, None), "the gradient for b is missing"),
+        (lambda a, b, dy: (dy @ b, a.T @ dy), "backward fails with TypeError: dot_general"),
+    ],
+)
+def test_a_backward_that_does_not_fit_raises_and_names_who(backward, message):
+    with pytest.raises((ValueError, TypeError), match=f"^check_vjp of matmul: .*{message}"):
+        fnn.check_vjp(jnp.matmul, backward, X, W)
+
+
+def test_a_backward_to_be_written_passes_its_error_through():
+    def todo(x, dy):
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        fnn.check_vjp(jnp.sin, todo, X)
+
+
+def test_the_callers_precision_is_used_by_nobody_and_left_alone():
+    with jax.enable_x64(False):
+        x = jnp.linspace(0.1, 1.0, 6)
+        assert x.dtype == "float32"
+        assert fnn.check_vjp(jnp.sin, lambda x, dy: jnp.cos(x) * dy, x)
+        assert jnp.ones(1).dtype == "float32"
+        with pytest.raises(ValueError, match="nan"):
+            fnn.check_vjp(jnp.log, lambda x, dy: dy / x, -x)
+        assert jnp.ones(1).dtype == "float32"
+    assert jnp.ones(1).dtype == "float64"
+
+
+def step(p, g):
+    return {"p": p - 0.1 * g, "m": 0.9 * g}
+
+
+@pytest.mark.parametrize(
+    ("f", "kinds"),
+    [
+        (step, {}),
+        (lambda p, g: step(p, -g), {"result['p']": None, "result['m']": "sign"}),
+        (lambda p, g: {**step(p, g), "m": 1.8 * g}, {"result['m']": "factor"}),
+    ],
+)
+def test_two_functions_are_the_same_or_differ_by_name(f, kinds):
+    report = fnn.check_same(f, step, W, W**2)
+    assert bool(report) == (not kinds)
+    assert {f.leaf for f in report.findings} == set(kinds)
+    told = {f.leaf: f.kind for f in report.findings}
+    assert all(kind is None or told[leaf] == kind for leaf, kind in kinds.items())
+
+
+def test_more_results_than_arguments_and_integer_arguments_are_compared():
+    def f(i):
+        return {"a": i * 2.0, "b": i - 1.0, "c": i.sum()}
+
+    assert fnn.check_same(f, f, jnp.arange(3).astype("float64"))
+
+
+def test_results_of_other_shapes_are_refused():
+    with pytest.raises(
+        ValueError, match=r"check_same of <lambda>: .*result must have shape \[3, 2\]"
+    ):
+        fnn.check_same(lambda x: x.T, lambda x: x, X)
+
+
+def test_functions_and_arguments_have_names():
+    assert name_of(product) == "product"
+    assert name_of(fnn.Dense(2, 3)) == "Dense"
+    assert names_of(product, (X, W)) == ("x", "w")
+    assert names_of(lambda *args: None, (X, W)) == ("args[0]", "args[1]")
+    assert names_of(print, (X,)) == ("args[0]",)
