@@ -75,7 +75,7 @@ def answer(job: Job, *, peers: bool = True) -> Result:
         if not names:
             return result
     result["verdicts"]["fnn.check"] = verdict(wrong, result, lambda: ask_fnn(at, block))
-    if peers:
+    if peers and job["peers"]:
         from benchmarks.mutations.peers import asked
 
         result["verdicts"] |= asked(flat(at, block), is_loss=not isinstance(at.block, fnn.Layer))

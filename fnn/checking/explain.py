@@ -31,6 +31,7 @@ class Suspect(NamedTuple):
     others: dict[str, np.ndarray]  # the true gradients of other leaves
     by_example: Callable[[], np.ndarray | None]  # from each row of dy alone, [B, K, ...]
     fits: float = FITS
+    alone: bool = False  # whether it is right for a single example
 
 
 class Explanation(NamedTuple):
@@ -48,7 +49,7 @@ def explain(s: Suspect) -> Explanation | None:
     off = np.linalg.norm(s.hand - s.truth) / (np.linalg.norm(s.hand) or 1)
     if np.isfinite(off):
         s = s._replace(fits=min(s.fits, 0.05 * float(off)))
-    for find in (bad_number, nothing, multiple, place, arranged, swapped, examples, added, shaped):
+    for find in (bad_number, nothing, multiple, arranged, place, swapped, examples, added, shaped):
         found = find(s)
         if found is not None:
             return found
@@ -137,7 +138,7 @@ def examples(s: Suspect) -> Explanation | None:
             which = ", ".join(map(str, counted[:4])) + (" ..." if len(counted) > 4 else "")
             some = f"only example {which}" if len(counted) == 1 else f"only examples {which}"
             return Explanation("not summed", f"{some} of {n} count")
-    if len(hand) < 2 * n or np.linalg.matrix_rank(parts) < 2:
+    if s.alone or len(hand) < 2 * n or np.linalg.matrix_rank(parts) < 2:
         return None  # with so few numbers some weights always fit
     weights, *_ = np.linalg.lstsq(parts.T, hand, rcond=None)
     if not _small(hand - weights @ parts, hand, s.fits):

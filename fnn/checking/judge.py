@@ -60,27 +60,37 @@ def explanations(problem: Problem, facts: Facts, wrong: dict[int, Wrong]) -> dic
             told[j] = probed(facts, problem.names[j], j)
             continue
         found = explain(suspect(problem, facts, j, w))
-        alone = w.case in SMOOTH and right_alone(facts, j)
-        if found is None and w.by_autodiff and w.case in SMOOTH and not alone:
+        if found is None and w.by_autodiff and w.case in SMOOTH and not right_alone(facts, j):
             found = of_dy(problem, facts, j)
         if found is not None:
             told[j] = found
-    rest = {
-        j
-        for j, w in wrong.items()
-        if w.case in SMOOTH and w.by_autodiff and (j not in told or may_be_more(facts, j, told[j]))
-    }
-    if rest and not problem.compares:
-        pair = facts.points["as given"], facts.points["nearby 1"]
-        first, second = (facts.results[p.case].hand for p in pair)
-        hands = {j: first[j] for j in rest}, {j: second[j] for j in rest}
-        off = min(relative(wrong[j].truths["as given"], first[j]) for j in rest)
-        sizes = sizes_of(problem, facts, min(rest))
-        told |= explain_structure(problem, pair, hands, sizes, min(FITS, 0.05 * off))
+    for case in dict.fromkeys(w.case for w in wrong.values()):
+        rest = [
+            j
+            for j, w in wrong.items()
+            if (w.case, w.by_autodiff) == (case, True)
+            and (j not in told or may_be_more(facts, j, told[j]))
+        ]
+        if rest and not problem.compares:
+            told |= by_structure(problem, facts, wrong, rest, case)
     every = {j: told.get(j) or last_resort(problem, facts, j, w) for j, w in wrong.items()}
     if not problem.compares:
         return every
     return {j: e._replace(text=e.text.replace("gradient", "reference")) for j, e in every.items()}
+
+
+def by_structure(
+    problem: Problem, facts: Facts, wrong: dict[int, Wrong], rest: list[int], case: str
+) -> dict[int, Explanation]:
+    """Mistakes in the chain rule that make these gradients, at one case and at another."""
+    other = case if case not in SMOOTH else next(c for c in SMOOTH if c != case)
+    first, second = (facts.results[c].hand for c in (case, other))
+    hands = {j: first[j] for j in rest}, {j: second[j] for j in rest}
+    off = min(relative(wrong[j].truths[case], first[j]) for j in rest)
+    pair = facts.points[case], facts.points[other]
+    return explain_structure(
+        problem, pair, hands, sizes_of(problem, facts, rest[0]), min(FITS, 0.05 * off)
+    )
 
 
 def may_be_more(facts: Facts, j: int, found: Explanation) -> bool:
@@ -117,6 +127,7 @@ def suspect(problem: Problem, facts: Facts, j: int, w: Wrong) -> Suspect:
         wrong=np.stack([w.entries(c) for c in cases]),
         sizes=sizes_of(problem, facts, j),
         others=others,
+        alone=w.case in SMOOTH and right_alone(facts, j),
         by_example=lambda: by_example(problem, facts, j, cases) if w.by_autodiff else None,
         fits=max(1e-6, 100 * facts.eps) if facts.eps > EPS else w.fits,
     )

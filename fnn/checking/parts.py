@@ -20,21 +20,25 @@ def of_dy(problem: Problem, facts: Facts, j: int) -> Explanation | None:
     """The first explanation of gradient j that lies in its use of dy."""
     if problem.compares or problem.one_dy:
         return None
-    return nonlinear(problem, facts, j) or outputs(problem, facts, j) or diagonal(problem, facts, j)
+    for find in (nonlinear, outputs, twice, diagonal):
+        found = find(problem, facts, j)
+        if found is not None:
+            return found
+    return None
 
 
 def nonlinear(problem: Problem, facts: Facts, j: int) -> Explanation | None:
     """Twice dy does not make twice the gradient."""
     point, hand = facts.points["as given"], facts.results["as given"].hand[j]
     run = facts.programs.at_points
-    twice = np.asarray(run(point.leaves, [2 * d for d in point.dy])[1][j])
-    if _close(twice, 2 * hand):
+    double = np.asarray(run(point.leaves, [2 * d for d in point.dy])[1][j])
+    if _close(double, 2 * hand):
         return None
-    if _close(twice, hand):
+    if _close(double, hand):
         return Explanation("dy", "it does not depend on dy")
-    i = np.unravel_index(int(np.argmax(abs(twice - 2 * hand))), hand.shape)
+    i = np.unravel_index(int(np.argmax(abs(double - 2 * hand))), hand.shape)
     where = [int(k) for k in i]
-    text = f"it is not linear in dy: {hand[i]:.4g} for dy and {twice[i]:.4g} for 2 dy at {where}"
+    text = f"it is not linear in dy: {hand[i]:.4g} for dy and {double[i]:.4g} for 2 dy at {where}"
     return Explanation("dy", text)
 
 
@@ -46,6 +50,17 @@ def outputs(problem: Problem, facts: Facts, j: int) -> Explanation | None:
         without = facts.programs.at_points(point.leaves, rest)[2][j]
         if _close(hand, without):
             return Explanation("missing term", f"what comes back from output {k} is missing")
+    return None
+
+
+def twice(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+    """The whole derivative has been applied to its own result."""
+    point, result = facts.points["as given"], facts.results["as given"]
+    if [d.shape for d in point.dy] != [result.truth[j].shape]:
+        return None
+    once = [jnp.asarray(result.truth[j]).astype(point.dy[0].dtype)]
+    if _close(result.hand[j], facts.programs.at_points(point.leaves, once)[2][j]):
+        return Explanation("extra derivative", "the derivative of the whole is in twice")
     return None
 
 

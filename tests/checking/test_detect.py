@@ -45,7 +45,7 @@ def called(x):
 
 
 @pytest.mark.parametrize("f", [sine, called], ids=["a wrong custom_vjp", "a callback"])
-@pytest.mark.parametrize(("c", "right"), [(1, True), (2, False), (1.001, False)])
+@pytest.mark.parametrize(("c", "right"), [(1, True), (1.001, False)])
 def test_where_autodiff_cannot_be_trusted_differences_decide(f, c, right):
     report = fnn.check_vjp(f, lambda x, dy: c * jnp.cos(x) * dy, X)
     assert bool(report) == right, report

@@ -129,6 +129,10 @@ def test_a_mistake_with_a_wrong_constant_is_told_with_the_constant():
     assert "and it is 1/4 (4 is the number of examples) × that" in found["x"].text
 
 
+def test_a_constant_must_be_the_same_at_both_points():
+    assert told(net, net_backward(lambda u: (u * u).mean()), X, W, V) == {}
+
+
 def test_a_product_that_goes_back_without_a_factor():
     found = told(lambda x, w: x * w, lambda x, w, dy: (dy * w, dy), X, X**2)
     assert found["w"].kind == "missing factor"
