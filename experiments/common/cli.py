@@ -60,7 +60,7 @@ class Flag:
     """What a field's annotation says about its flag."""
 
     name: str  # as it is typed: --learning-rate
-    kind: Any  # int, float, Path, or a Literal of choices
+    kind: Any  # int, float, bool (given or not), Path, or a Literal of choices
     many: bool  # whether it takes several values
     optional: bool  # whether None is a value
     bounds: Bounds | None
@@ -124,7 +124,10 @@ def check_arguments(flags: dict[str, Flag], argv: Sequence[str]) -> None:
             hint = nearest(name, flags)
             raise UserError(f"unknown {what} {name}.{hint} --help lists the flags.")
         flag = flags[name]
-        if not flag.many and len(values) != 1:
+        if flag.kind is bool:
+            if values:
+                raise UserError(f"{name} takes no value, got {values[0]}.")
+        elif not flag.many and len(values) != 1:
             raise UserError(f"{name} takes one value, got {len(values)}.")
         for value in values:
             if not (flag.optional and value == "None"):

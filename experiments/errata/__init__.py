@@ -39,7 +39,8 @@ QUICK = ("E-S0-02", "E-S1-03", "E-S2-11", "E-S3-16", "E-S4-13")
 class Config:
     """Judge the printed formulas of the source texts, and their corrections."""
 
-    only: tuple[str, ...] = ()  # ids or how they begin, E-S2 or S3-1; quick: one of each text
+    only: tuple[str, ...] = ()  # ids or how they begin, E-S2 or S3-1
+    quick: bool = False  # one entry of every text
     out: Path | None = None  # a new folder; None: runs/errata-<time>
 
 
@@ -72,12 +73,11 @@ def chosen(config: Config) -> list[Erratum]:
     wanted = config.only or ("",)
     for name in wanted:
         if not any(matches(erratum, name) for erratum in ERRATA):
-            raise UserError(f"--only {name}: no such entry; E-S0-01 to E-S4-17, or quick.")
-    return [e for e in ERRATA if any(matches(e, name) for name in wanted)]
+            raise UserError(f"--only {name}: no such entry; E-S0-01 to E-S4-17.")
+    found = [e for e in ERRATA if any(matches(e, name) for name in wanted)]
+    return [e for e in found if e.id in QUICK or not config.quick]
 
 
 def matches(erratum: Erratum, name: str) -> bool:
     """Whether a name, with or without its E-, is how the id begins."""
-    if name == "quick":
-        return erratum.id in QUICK
     return erratum.id.startswith((name, f"E-{name}"))

@@ -44,6 +44,7 @@ def check(
             return loss_report(block, x, target, seed)
         if not isinstance(block, Layer):
             remedy = f"; build it: {block.__name__}(...)" if isinstance(block, type) else ""
+            remedy = remedy or "; check_vjp and check_gradient take functions"
             raise TypeError(f"check takes a layer or a loss, got {block!r:.60}{remedy}.")
         if params is None:
             params = block.init(jax.random.key(seed))

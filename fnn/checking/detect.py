@@ -62,12 +62,10 @@ def examined(problem: Problem, facts: Facts) -> tuple[list[Examined], list[str]]
 
 
 def outside(facts: Facts) -> list[str]:
-    """The cases at which the forward itself is not finite."""
-    return [
-        case
-        for case in (*SMOOTH, *SPECIAL)
-        if not all(np.isfinite(y).all() for y in facts.results[case].y)
-    ]
+    """The cases at which the forward itself, or what it is compared with, is not finite."""
+    found = {case: facts.results[case] for case in (*SMOOTH, *SPECIAL)}
+    values = {case: r.y or r.truth for case, r in found.items()}
+    return [c for c, several in values.items() if not all(np.isfinite(a).all() for a in several)]
 
 
 def equal_sizes(problem: Problem, facts: Facts) -> list[str]:
@@ -124,8 +122,8 @@ def examined_leaf(problem: Problem, facts: Facts, j: int, kinks: set[str]) -> Ex
 
 
 def surely_wrong(facts: Facts, j: int) -> bool:
-    """Whether both oracles refuse gradient j: then a kink is no excuse."""
-    return bool(facts.orders) and not facts.orders[j][0].right and trusted(facts, j)
+    """Whether gradient j is wrong where the function is smooth: then a kink is no excuse."""
+    return bool(facts.orders) and not facts.orders[j][0].right and facts.orders[j][1].order > 1.5
 
 
 def trusted(facts: Facts, j: int) -> bool:

@@ -46,7 +46,8 @@ def explain(s: Suspect) -> Explanation | None:
 
     What fits must leave little of the error too, not only little of the gradient.
     """
-    off = np.linalg.norm(s.hand - s.truth) / (np.linalg.norm(s.hand) or 1)
+    with np.errstate(invalid="ignore"):
+        off = np.linalg.norm(s.hand - s.truth) / (np.linalg.norm(s.hand) or 1)
     if np.isfinite(off):
         s = s._replace(fits=min(s.fits, 0.05 * float(off)))
     for find in (bad_number, nothing, multiple, arranged, place, swapped, examples, added, shaped):

@@ -144,7 +144,7 @@ def other_ways(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The other ways to the same numbers, and the messages of those that fail."""
     errors: dict[str, str] = {}
-    plans: dict[str, Callable[..., Any]] = {"vmap": vmapped}
+    plans: dict[str, Callable[..., Any]] = {"vmap": vmapped} if problem.wrt else {}
     if problem.widens:
         plans["another axis"] = functools.partial(widened, rng=rng)
     for dtype in ROUGH:

@@ -7,9 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.checking.judge import judge
-from fnn.checking.problem import Problem, arrays_of, from_vjp, like
+from fnn.checking.problem import Problem, arrays_of, from_vjp, like, traced
 from fnn.checking.report import Report
 from fnn.types import Array, PyTree
 
@@ -134,7 +135,13 @@ def batch_of(problem: Problem) -> tuple[int, ...]:
 
 def comparison(who: str, f: Any, reference: Any, leaves: list[Array], tree: Any) -> Problem:
     """The problem of two functions of the same leaves."""
-    want = jax.eval_shape(reference, *tree.unflatten(leaves))
+    args = tree.unflatten(leaves)
+    want = traced(who, reference, args)
+    traced(who, f, args)
+    for path, a in jax.tree_util.tree_flatten_with_path(reference(*args))[0]:
+        if not np.isfinite(np.asarray(a)).all():
+            name = f"result{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{who}: the reference is not finite, in {name}; take other inputs.")
     paths = jax.tree_util.tree_flatten_with_path((want,))[0]
     names = [f"result{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
 

@@ -134,7 +134,8 @@ def cotangents(
     who: str, result: PyTree, args: tuple[PyTree, ...], names: tuple[str, ...], wanted: list[str]
 ) -> Leaves:
     """The arrays of a cotangent, in the order of `wanted`; an error names what does not fit."""
-    if len(args) == 1 and jax.tree.structure(result) == jax.tree.structure(args[0]):
+    same = jax.tree.structure(result) == jax.tree.structure(args[0])
+    if len(args) == 1 and (same or not (type(result) in (tuple, list) and len(result) == 1)):
         result = (result,)
     if not isinstance(result, tuple | list) or len(result) != len(args):
         got = f"{len(result)}" if isinstance(result, tuple | list) else type(result).__name__

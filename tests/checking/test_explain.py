@@ -166,9 +166,10 @@ def test_a_constant_that_is_added():
     assert told(lambda t: t + 0.25) == ("penalty", "it is the gradient + 0.25 everywhere")
 
 
-def test_an_entry_that_is_no_number():
-    found = told(lambda t: changed(t, (2, 3), lambda a: np.nan))
-    assert found == ("nan", "nan at [2, 3], 1 of 15 entries")
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_entry_that_is_no_number(number):
+    found = told(lambda t: changed(t, (2, 3), lambda a: number))
+    assert found == ("nan", f"{number} at [2, 3], 1 of 15 entries")
 
 
 def test_a_nan_of_the_reference_is_no_nan_of_ours():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fnn
 from fnn.checking.blocks import layer_problem
 from fnn.checking.detect import examined
 from fnn.checking.facts import measure
@@ -59,3 +60,8 @@ def test_at_the_kink_of_relu_no_other_slope_is_right():
 def test_where_autodiff_is_wrong_at_a_smooth_point_the_function_decides():
     assert judged(AtZero(1.0, smooth=True))[0] is None
     assert judged(AtZero(0.5, smooth=True))[0].case == "as given"
+
+
+@pytest.mark.parametrize("c", [0.0, 0.5, 1.0])
+def test_a_kink_is_no_fault_in_any_way_to_the_numbers(c):
+    assert fnn.check(AtZero(c), X)

@@ -65,6 +65,12 @@ def test_a_wrong_derivative_of_an_activation_explains_both_gradients_behind_it(d
     assert set(found) == {"x", "w"}
     assert {f.kind for f in found.values()} == {kind}
     assert all(text in f.text for f in found.values())
+    assert all("test_structure.py:" in f.text for f in found.values())
+
+
+def test_a_wrong_factor_inside_of_a_longer_chain_is_a_wrong_term():
+    found = told(lambda x: x**2 + jnp.sin(x), lambda x, dy: dy * (4 * x + jnp.cos(x)), X)
+    assert found["x"].kind == "wrong term"
 
 
 def test_a_product_that_goes_back_through_the_transposed_weight():

@@ -17,12 +17,14 @@ class Config:
     learning_rate: Annotated[float | None, Bounds(0, open_low=True)] = None  # η
     dropout: Annotated[float, Bounds(0, 1)] = 0.0  # rate
     out: Path | None = None  # folder
+    quick: bool = False  # less of it
 
 
 def test_flags_become_the_fields_of_the_dataclass():
     argv = ["--hidden", "5", "6", "--optimizer=sgd", "--learning_rate", "1e-2", "--out", "a"]
     assert cli.parse(Config, argv) == Config((5, 6), "sgd", 0.01, 0.0, Path("a"))
     assert cli.parse(Config, ["--hidden", "--learning-rate", "None"]) == Config(())
+    assert cli.parse(Config, ["--quick"]) == Config(quick=True)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,7 @@ def test_flags_become_the_fields_of_the_dataclass():
         ("--learning-rate inf", "--learning-rate must be greater than 0, got inf."),
         ("--dropout 1", "--dropout must be at least 0 and less than 1, got 1.0."),
         ("--dropout", "--dropout takes one value, got 0."),
+        ("--quick yes", "--quick takes no value, got yes."),
         ("stray", "unknown argument stray."),
     ],
 )

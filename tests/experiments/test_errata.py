@@ -59,7 +59,7 @@ def test_the_printed_formula_is_off_and_the_corrected_one_is_not(name):
 
 def test_the_command_judges_one_entry_of_every_text(tmp_path, capsys):
     path = tmp_path / "run"
-    argv = ["--only", "quick", "--out", str(path)]
+    argv = ["--quick", "--out", str(path)]
     assert cli.run(errata.main, errata.Config, argv) == 0
     assert {p.name for p in path.iterdir()} == {"config.json", "summary.json", "errata.png"}
     summary = json.loads((path / "summary.json").read_text())
