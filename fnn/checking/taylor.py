@@ -14,9 +14,10 @@ which two of them in a row agree best; the same along single coordinates gives a
 that knows nothing of JAX's derivatives. At a kink the differences from the right and from
 the left do not meet, and everything between them is a subgradient.
 
-A random direction misses an error e of a leaf only if e·v = 0 almost exactly: with entries
-of size ½ to 1½ and random signs, an error as large as 10⁻⁴ of the gradient's norm is missed
-with a probability below 10⁻³ by one direction, 10⁻⁶ by the two that are used.
+A random direction misses an error e of a leaf only if e·v is almost 0. Entries of v have a
+size of ½ to 1½ and random signs, so a single wrong entry always counts. Measured with random
+errors in leaves of 10³ to 2¹⁸ entries: one direction misses none of 860 errors of 10⁻³ of the
+gradient's norm, 1.5 % of those of 10⁻⁴, 10 % of those of 10⁻⁵. Two directions are used.
 """
 
 from collections.abc import Callable
