@@ -22,6 +22,8 @@ class Options:
     """A few mutants of every kind at the smallest size."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so, such as Dense or Adam."""
+    every: int = 1
+    """Every n-th job only: 2 for one half of them, a mixed one."""
     out: Path = Path("runs/mutations")
     """The folder for tables.md, results.json and kills.png."""
     workers: int = 2
@@ -38,12 +40,16 @@ def main(options: Options) -> list[Result]:
     def say(text: str) -> None:
         print(f"{time.perf_counter() - start:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-    jobs = jobs_of(options.only, quick=options.quick)
+    def save(results: list[Result]) -> None:
+        text = json.dumps(results, ensure_ascii=False)
+        (options.out / "results.json").write_text(text + "\n")
+
+    jobs = jobs_of(options.only, quick=options.quick, every=options.every)
     say(f"{len(jobs)} jobs")
-    results = everything(jobs, options.workers, say, peers=options.peers)
+    results = everything(jobs, options.workers, say, peers=options.peers, save=save)
     text = tables(results)
     (options.out / "tables.md").write_text(text + "\n")
-    (options.out / "results.json").write_text(json.dumps(results, ensure_ascii=False) + "\n")
+    save(results)
     draw(options.out / "kills.png", results)
     print(text)
     say(f"written to {options.out}: tables.md, results.json, kills.png")

@@ -18,24 +18,29 @@ from benchmarks.mutations.subjects import SUBJECTS
 from benchmarks.mutations.work import Job, Result, answer, chosen
 
 ROOT = Path(__file__).parent.parent.parent
-FLAGS = "--xla_backend_optimization_level=0"  # much is compiled, little computed
 DTYPES = ("float64", "float32", "bfloat16")
 PEERS_EVERY = 4  # the peers are asked about every fourth mutant, and small unmutated blocks
 CHUNK = 8  # jobs of one subject that a worker takes at once: they share what is compiled
 GRADCHECK = "torch.autograd.gradcheck"
 
 
-def jobs_of(only: tuple[str, ...], *, quick: bool) -> list[Job]:
-    """Every mutant and every unmutated block, without ids for those that `only` leaves out."""
+def jobs_of(only: tuple[str, ...], *, quick: bool, every: int = 1) -> list[Job]:
+    """Every mutant and unmutated block, or every n-th, in an order that mixes the blocks."""
     mutants = [mutant_job(case) for case in plan(only, quick=quick)]
     jobs = mutants + rule_jobs(only, quick=quick) + clean_jobs(only, quick=quick)
-    return [{"id": i, "peers": quick or for_peers(job), **job} for i, job in enumerate(jobs)]
+    kept = sorted(jobs, key=mixed)[::every]
+    return [{"id": i, "peers": quick or for_peers(job), **job} for i, job in enumerate(kept)]
+
+
+def mixed(job: Job) -> int:
+    """A number that has nothing to do with the job, and is always the same."""
+    return zlib.crc32(json.dumps(job, sort_keys=True).encode())
 
 
 def for_peers(job: Job) -> bool:
     """Whether the peers are asked too: they take most of the time."""
     if job["about"] == "mutant":
-        return zlib.crc32(f"{job['subject']} {job['index']}".encode()) % PEERS_EVERY == 0
+        return mixed(job) // 7 % PEERS_EVERY == 0
     return job["about"] == "clean" and job["level"] <= 1
 
 
@@ -77,7 +82,6 @@ def clean_jobs(only: tuple[str, ...], *, quick: bool) -> list[Job]:
 
 def prepare() -> None:
     """Set up a worker before JAX starts."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -123,7 +127,7 @@ def gradchecked(jobs: list[Job], say: Callable[[str], None]) -> dict[int, dict[s
     found: dict[int, dict[str, Any]] = {}
     for share in shares(asked, 400):
         command = [python, "-m", "benchmarks.mutations.pytorch"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": FLAGS}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         run = subprocess.run(
             command, input=json.dumps(share), capture_output=True, text=True,
             cwd=ROOT, env=environment, check=False,
@@ -141,14 +145,23 @@ def shares(jobs: list[Job], n: int) -> list[list[Job]]:
 
 
 def everything(
-    jobs: list[Job], workers: int, say: Callable[[str], None], *, peers: bool = True
+    jobs: list[Job],
+    workers: int,
+    say: Callable[[str], None],
+    *,
+    peers: bool = True,
+    save: Callable[[list[Result]], None] = lambda results: None,
 ) -> list[Result]:
-    """All verdicts on all jobs, in the order of their ids; gradcheck comes last."""
+    """All verdicts on all jobs, in the order of their ids; gradcheck comes last.
+
+    What there is so far goes to `save` from time to time.
+    """
     results: dict[int, Result] = {}
     for result in judged(jobs, workers, peers=peers):
         results[result["id"]] = result
         if len(results) % 50 == 0:
             say(f"{len(results)} of {len(jobs)}")
+            save(list(results.values()))
     alive = [job for job in jobs if not results[job["id"]].get("equivalent")]
     if peers:
         verdicts = both_at_once(alive, max(1, workers), say)
