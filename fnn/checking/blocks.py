@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.checking.double import double
 from fnn.checking.judge import judge
 from fnn.checking.problem import Problem, from_vjp
 from fnn.checking.report import Report
@@ -39,7 +40,7 @@ def check(
             finite or not deterministic.
         TypeError: for what is neither layer nor loss, for inputs without a derivative.
     """
-    with jax.enable_x64(True):
+    with double():
         if isinstance(block, Loss):
             return loss_report(block, x, target, seed)
         if not isinstance(block, Layer):
@@ -71,7 +72,7 @@ def layer_problem(layer: Layer[Any, Any], params: PyTree, x: PyTree, key: Any) -
 
     n = len(jax.tree.leaves(params))
     inputs = tuple(range(n, n + len(jax.tree.leaves(x))))
-    widens = len(inputs) == 1 and jnp.ndim(jax.tree.leaves(x)[0]) == 2
+    plain = len(inputs) == 1 and jnp.ndim(jax.tree.leaves(x)[0]) == 2
     return from_vjp(
         repr(layer),
         f,
@@ -81,7 +82,7 @@ def layer_problem(layer: Layer[Any, Any], params: PyTree, x: PyTree, key: Any) -
         batched=inputs if key is None else (),  # a random draw depends on the shape
         inputs=inputs,
         mixes_examples=mixes(layer),
-        widens=widens,
+        widens=plain and not mixes(layer),
         single=not isinstance(layer, Composite),
         square=lambda: square_layer(layer, x, key),
     )

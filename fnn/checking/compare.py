@@ -5,6 +5,9 @@ An entry is right if it differs from the reference by at most
     10⁻⁹ |reference| + 10⁻¹¹ scale          scale = max |reference| over the leaf
 
 whatever the leaf's size: nothing is averaged, so one wrong entry among a million shows.
+An entry that is off by more may still be right: a gradient that is 0 in mathematics, such as
+that of a bias before a softmax, is nothing but rounding. Then the reference is asked again
+with every number moved by its own rounding, and 32 times what that changes is allowed.
 Where the function computes in less than float64 inside, rounding decides instead: 16 units
 of that dtype at the scale of the leaf. A gradient computed from float32 or bfloat16 numbers
 may differ by 100 float32 units or 8 bfloat16 units of the leaf's norm, or by ten times what
@@ -22,7 +25,7 @@ from fnn.numerics import is_floating
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-11
 EPS = float(np.finfo(np.float64).eps)
-ROUGH = {"float32": 100 * 2.0**-23, "bfloat16": 8 * 2.0**-8}  # of a leaf's norm
+NORM = {"float32": 100 * 2.0**-23, "bfloat16": 8 * 2.0**-8}  # of a leaf's norm
 
 
 class Gap(NamedTuple):
@@ -32,8 +35,8 @@ class Gap(NamedTuple):
     error: float  # largest difference, relative to the scale
 
 
-def gap(hand: Any, truth: Any, scale: float, eps: float = EPS) -> Gap:
-    """The entries of `hand` that are not those of `truth`."""
+def gap(hand: Any, truth: Any, scale: float, eps: float = EPS, noise: Any = 0.0) -> Gap:
+    """The entries of `hand` that are not those of `truth`, beyond 32 times its `noise`."""
     hand, truth = np.asarray(hand, np.float64), np.asarray(truth, np.float64)
     if hand.size == 0:
         return Gap(np.zeros(hand.shape, bool), 0.0)
@@ -41,6 +44,7 @@ def gap(hand: Any, truth: Any, scale: float, eps: float = EPS) -> Gap:
         difference = np.where(hand == truth, 0.0, abs(hand - truth))  # ∞ is ∞
         allowed = RELATIVE * abs(truth) + ABSOLUTE * scale
         allowed = np.maximum(allowed, 16 * eps * scale) if eps > EPS else allowed
+        allowed = allowed + 32 * noise
         wrong = ~(difference <= allowed) & np.isfinite(truth)
     worst = difference[np.isfinite(truth)]
     error = float(np.nan_to_num(worst, nan=np.inf).max(initial=0.0))
@@ -85,6 +89,14 @@ def _precision(jaxpr: Any, moved: list[bool]) -> tuple[float, list[bool]]:
             n = len(inner.invars)
             eps = max(eps, _precision(inner, used[-n:] if len(used) >= n else [True] * n)[0])
     return eps, [not hasattr(v, "val") and v in depends for v in jaxpr.outvars]
+
+
+def uses(jaxpr: Any, primitive: str) -> bool:
+    """Whether a program contains an operation whose name contains `primitive`."""
+    return any(
+        primitive in eqn.primitive.name or any(uses(part, primitive) for part in inside(eqn))
+        for eqn in jaxpr.eqns
+    )
 
 
 def inside(eqn: Any) -> list[Any]:

@@ -12,13 +12,20 @@ from typing import Any
 
 import jax
 
-from fnn.checking.compare import inside
+from fnn.checking.compare import uses
+
+
+@contextlib.contextmanager
+def double() -> Iterator[None]:
+    """Double precision on this thread; no alarm for NaN, which some points have on purpose."""
+    with jax.enable_x64(True), jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 @contextlib.contextmanager
 def double_in_callbacks(program: Any) -> Iterator[None]:
     """Double precision on all threads, if the traced program calls back."""
-    if not calls_back(program.jaxpr):
+    if not uses(program.jaxpr, "callback"):
         yield
         return
     with ThreadPoolExecutor(1) as other:
@@ -28,10 +35,3 @@ def double_in_callbacks(program: Any) -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_enable_x64", before)
-
-
-def calls_back(jaxpr: Any) -> bool:
-    """Whether a program contains a callback."""
-    return any(
-        "callback" in eqn.primitive.name or any(map(calls_back, inside(eqn))) for eqn in jaxpr.eqns
-    )

@@ -208,6 +208,8 @@ def named(c: float, sizes: dict[str, int]) -> str:
     sign, size = ("−" if c < 0 else ""), abs(c)
     if 1 in (round(size * n, 6) for name, n in sizes.items() if name == BATCH and n > 1):
         return f"{sign}1/{sizes[BATCH]} ({sizes[BATCH]} is {BATCH})"
+    if 1e-9 < abs(size - 1) < 1e-5:
+        return f"{sign}(1 {'−' if size < 1 else '+'} {abs(size - 1):.0e})"
     plain = {2: "2", 0.5: "1/2", 1: "1"}
     for value, name in plain.items():
         if abs(size / value - 1) < 1e-6:
@@ -220,7 +222,8 @@ def named(c: float, sizes: dict[str, int]) -> str:
         for value, form in forms.items():
             if abs(size / value - 1) < 1e-6:
                 return f"{sign}{form.format(n)} ({n} is {name})"
-    return f"{c:.6g}"
+    whole = round(1 / size)
+    return f"{sign}1/{whole}" if whole > 1 and abs(size * whole - 1) < 1e-6 else f"{c:.6g}"
 
 
 def _also(c: float, sizes: dict[str, int]) -> str:

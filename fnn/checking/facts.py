@@ -8,6 +8,7 @@ Compiling costs more than computing here. A way that fails to run is a fact too:
 message stands in `errors`, the others go on.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checking.compare import cast_all, host, precision
+from fnn.checking.compare import cast_all, host, precision, uses
 from fnn.checking.look import Look, look
 from fnn.checking.points import ROUGH, Point, points, signed
-from fnn.checking.problem import Leaves, Problem
+from fnn.checking.problem import Leaves, Problem, traced
 from fnn.checking.taylor import Order, coordinates, order, profile
+from fnn.numerics import is_floating
 from fnn.types import Array
 
 SMALL = 2**16  # entries up to which compiling costs more than computing
@@ -52,6 +54,22 @@ class Programs:
             self._entries[j] = compiled(self.problem, program)
         return self._entries[j]
 
+    def noise(self, point: Point, truth: np.ndarray, j: int, eps: float) -> np.ndarray:
+        """How far reference j moves when every number is moved by its own rounding."""
+        rng, moves = np.random.default_rng(1), []
+
+        def moved(a):
+            if not is_floating(a):
+                return a
+            wide = a.astype(jnp.float64)
+            return (wide * (1 + eps * signed(a.shape, rng))).astype(a.dtype)
+
+        for _ in range(3):
+            near = self.at_points([*map(moved, point.leaves)], [*map(moved, point.dy)])
+            moves.append(abs(host(near[2])[j] - truth))
+        largest = np.nan_to_num(np.max(moves, 0))
+        return np.maximum(largest, np.median(largest)) if largest.size else largest
+
     def directions(
         self, point: Point, seed: int, inside: dict[int, np.ndarray] | None = None
     ) -> tuple[Leaves, np.ndarray]:
@@ -74,10 +92,11 @@ class Facts(NamedTuple):
     points: dict[str, Point]
     look: Look
     results: dict[str, Result]  # of every point
-    ways: dict[str, Any]  # vmap, rows, axis, float32, bfloat16: see `ways`
+    ways: dict[str, Any]  # vmap, one example, another axis, float32, bfloat16, 1000 dy
     errors: dict[str, str]  # of the ways that did not run
     orders: list[tuple[Order, Order]]  # of each leaf: of the hand-written and the reference
     eps: float  # the rounding unit of what is computed inside
+    stops: bool  # whether there is a stop_gradient inside
 
 
 def measure(problem: Problem, seed: int) -> Facts:
@@ -87,6 +106,7 @@ def measure(problem: Problem, seed: int) -> Facts:
     chosen = points(problem, shapes, rng)
     given = chosen[0]
     seen = look(problem, given.dy)
+    traced(problem.who, problem.backward, (problem.leaves, given.dy), "backward")
     problem = with_reference(problem, given)
     eps = rounding(problem, given)
     programs = Programs(problem)
@@ -100,8 +120,22 @@ def measure(problem: Problem, seed: int) -> Facts:
             ways["one example"] = rows(programs, given)
         except Exception as error:  # whatever a person's function raises is the finding
             errors["one example"] = _first_line(error)
-    orders = [] if problem.compares else order_test(programs, given, results["as given"], eps)
-    return Facts(programs, by_case, seen, results, ways, errors, orders, eps)
+    orders = [] if problem.compares else order_test(programs, *smooth(by_case, results), eps)
+    stops = not problem.compares and stops_gradient(problem, given)
+    return Facts(programs, by_case, seen, results, ways, errors, orders, eps, stops)
+
+
+def smooth(points: dict[str, Point], results: dict[str, Result]) -> tuple[Point, Result]:
+    """A point away from the zeros and ties that were given, if the function exists there."""
+    inside = all(np.isfinite(y).all() for y in results["nearby 1"].y)
+    case = "nearby 1" if inside else "as given"
+    return points[case], results[case]
+
+
+def stops_gradient(problem: Problem, given: Point) -> bool:
+    """Whether the forward cuts derivatives on purpose."""
+    program = jax.make_jaxpr(problem.forward)(given.leaves)
+    return uses(program.jaxpr, "stop_gradient")
 
 
 def with_reference(problem: Problem, given: Point) -> Problem:
@@ -150,26 +184,40 @@ def other_ways(
     for dtype in ROUGH:
         plans[dtype] = functools.partial(rough, dtype=dtype)
 
-    def run(data):
+    def run(chosen, data):
         made = {}
-        for name, plan in plans.items():
+        for name in chosen:
             try:
-                made[name] = plan(problem, data)
+                made[name] = plans[name](problem, data)
             except Exception as error:  # whatever a person's function raises is the finding
                 errors[name] = _first_line(error)
         return {name: value for name, value in made.items() if value is not None}
 
-    data = {p.case: (p.leaves, p.dy) for p in by_case.values()}
-    return jax.device_get(compiled(problem, run)(data)), errors
+    def together(chosen):
+        data = {p.case: (p.leaves, p.dy) for p in by_case.values()}
+        return jax.device_get(compiled(problem, functools.partial(run, chosen))(data))
+
+    try:
+        return together(tuple(plans)), errors
+    except Exception:  # an operation that does not compile, such as a bfloat16 inverse
+        ways: dict[str, Any] = {}
+        for name in plans:
+            with contextlib.suppress(Exception):
+                ways |= together((name,))
+        return ways, errors
 
 
 Data = dict[str, tuple[Leaves, Leaves]]  # case → leaves and dy
 
 
-def vmapped(problem: Problem, data: Data) -> Leaves:
+def vmapped(problem: Problem, data: Data) -> Leaves | None:
     """The hand-written gradients of two points at once, [2, ...] each."""
     pair = data["as given"], data["nearby 1"]
     values = [jnp.stack([leaves[i] for leaves, _ in pair]) for i in problem.wrt]
+    try:
+        jax.eval_shape(jax.vmap(lambda v: problem.forward(problem.at(v))), values)
+    except Exception:  # a forward without vmap, such as a plain callback, needs no backward with
+        return None
     dy = [jnp.stack(both) for both in zip(*(d for _, d in pair), strict=True)]
     return jax.vmap(lambda v, d: problem.backward(problem.at(v), d))(values, dy)
 
@@ -241,7 +289,7 @@ def dot(a: Any, b: Any) -> float:
 
 def _size(a: Any) -> float:
     """The root mean square of a, or 1."""
-    return float(np.sqrt(np.mean(np.asarray(a) ** 2))) or 1.0
+    return float(np.sqrt(np.mean(np.asarray(a) ** 2))) or 1.0 if np.size(a) else 1.0
 
 
 def _first_line(error: Exception) -> str:

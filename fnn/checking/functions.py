@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.checking.double import double
 from fnn.checking.judge import judge
 from fnn.checking.problem import Problem, arrays_of, from_vjp, like, traced
 from fnn.checking.report import Report
@@ -62,7 +63,7 @@ def check_gradient(
         g = (g,) if isinstance(argnums, int) else g
         return jax.tree.map(lambda a: a * jnp.asarray(dy).astype(jnp.asarray(a).dtype), g)
 
-    with jax.enable_x64(True):
+    with double():
         names = names_of(f, args)
         problem = from_vjp(
             who, scalar, backward, parts, tuple(names[i] for i in chosen), one_dy=True
@@ -87,7 +88,7 @@ def check_vjp(
             or not deterministic.
         TypeError: for inputs without a derivative, an f that JAX cannot trace.
     """
-    with jax.enable_x64(True):
+    with double():
         who, names = f"check_vjp of {name_of(f)}", names_of(f, args)
         problem = from_vjp(who, f, backward, args, names, mixes_examples=True)
         return judge(replace(problem, batched=batch_of(problem)), seed)
@@ -112,7 +113,7 @@ def check_same(
         TypeError: for a function that JAX cannot trace.
     """
     who = f"check_same of {name_of(f)}"
-    with jax.enable_x64(True):
+    with double():
         leaves, _, tree = arrays_of(who, args, names_of(f, args))
         return judge(comparison(who, f, reference, leaves, tree), seed)
 

@@ -45,7 +45,7 @@ def verdict(problem: Problem, facts: Facts) -> Report:
     findings = [Finding(problem.names[j], *told[j], w.case, w.error) for j, w in wrong.items()]
     findings += ways_that_differ(problem, facts, set(wrong))
     leaves = [
-        Leaf(name, np.shape(hand), e.error)
+        Leaf(name, np.shape(hand), e.wrong.error if e.wrong else e.error)
         for name, hand, e in zip(problem.names, facts.look.gradient, every, strict=True)
     ]
     cases = tuple(dict.fromkeys((*facts.results, *facts.ways)))
@@ -61,7 +61,7 @@ def explanations(problem: Problem, facts: Facts, wrong: dict[int, Wrong]) -> dic
             continue
         found = explain(suspect(problem, facts, j, w))
         if found is None and w.by_autodiff and w.case in SMOOTH and not right_alone(facts, j):
-            found = of_dy(problem, facts, j)
+            found = of_dy(problem, facts, j, w.case)
         if found is not None:
             told[j] = found
     for case in dict.fromkeys(w.case for w in wrong.values()):

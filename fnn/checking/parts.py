@@ -8,31 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checking.explain import Explanation
+from fnn.checking.explain import FITS, Explanation
 from fnn.checking.facts import Facts, compiled
 from fnn.checking.problem import Problem
 
 FEW = 2**20  # entries of all parts' gradients that may be formed to explain one
-FITS = 1e-6
 
 
-def of_dy(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+def of_dy(problem: Problem, facts: Facts, j: int, case: str) -> Explanation | None:
     """The first explanation of gradient j that lies in its use of dy."""
     if problem.compares or problem.one_dy:
         return None
     for find in (nonlinear, outputs, twice, diagonal):
-        found = find(problem, facts, j)
+        found = find(problem, facts, j, case)
         if found is not None:
             return found
     return None
 
 
-def nonlinear(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+def nonlinear(problem: Problem, facts: Facts, j: int, case: str) -> Explanation | None:
     """Twice dy does not make twice the gradient."""
-    point, hand = facts.points["as given"], facts.results["as given"].hand[j]
+    point, hand = facts.points[case], facts.results[case].hand[j]
     run = facts.programs.at_points
     double = np.asarray(run(point.leaves, [2 * d for d in point.dy])[1][j])
-    if _close(double, 2 * hand):
+    if not np.any(hand) or _close(double, 2 * hand):
         return None
     if _close(double, hand):
         return Explanation("dy", "it does not depend on dy")
@@ -42,9 +41,9 @@ def nonlinear(problem: Problem, facts: Facts, j: int) -> Explanation | None:
     return Explanation("dy", text)
 
 
-def outputs(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+def outputs(problem: Problem, facts: Facts, j: int, case: str) -> Explanation | None:
     """One of several outputs has been forgotten."""
-    point, hand = facts.points["as given"], facts.results["as given"].hand[j]
+    point, hand = facts.points[case], facts.results[case].hand[j]
     for k in range(len(point.dy) if len(point.dy) > 1 else 0):
         rest = [0 * d if i == k else d for i, d in enumerate(point.dy)]
         without = facts.programs.at_points(point.leaves, rest)[2][j]
@@ -53,9 +52,9 @@ def outputs(problem: Problem, facts: Facts, j: int) -> Explanation | None:
     return None
 
 
-def twice(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+def twice(problem: Problem, facts: Facts, j: int, case: str) -> Explanation | None:
     """The whole derivative has been applied to its own result."""
-    point, result = facts.points["as given"], facts.results["as given"]
+    point, result = facts.points[case], facts.results[case]
     if [d.shape for d in point.dy] != [result.truth[j].shape]:
         return None
     once = [jnp.asarray(result.truth[j]).astype(point.dy[0].dtype)]
@@ -64,9 +63,9 @@ def twice(problem: Problem, facts: Facts, j: int) -> Explanation | None:
     return None
 
 
-def diagonal(problem: Problem, facts: Facts, j: int) -> Explanation | None:
+def diagonal(problem: Problem, facts: Facts, j: int, case: str) -> Explanation | None:
     """Each entry of dy counts for its own entry of x only, in a function that mixes them."""
-    point, hand = facts.points["as given"], facts.results["as given"].hand[j]
+    point, hand = facts.points[case], facts.results[case].hand[j]
     dy = point.dy[0]
     if len(point.dy) > 1 or dy.shape != hand.shape or not dy.ndim or hand.size**2 > FEW:
         return None

@@ -3,7 +3,8 @@
     as given    what the caller gave
     nearby 1/2  other values in the same range: every bias is non-zero, no symmetry is left
     far         inputs and dy × 100                near zero   inputs and dy × 10⁻⁴
-    zeros       inputs 0                           ties        inputs rounded to halves
+    mirrored    inputs × −1                        zeros       inputs 0
+    ties        inputs rounded to halves
     float32     all values rounded to float32      bfloat16    rounded to bfloat16
 
 All are float64. dy has entries of size ½ to 1½ and a random sign, so that every output
@@ -20,7 +21,7 @@ from fnn.numerics import is_floating
 from fnn.types import Array
 
 SMOOTH = ("as given", "nearby 1", "nearby 2")  # where a mistake is measured and explained
-SPECIAL = ("far", "near zero", "zeros", "ties")
+SPECIAL = ("far", "near zero", "mirrored", "zeros", "ties")
 ROUGH = ("float32", "bfloat16")
 DY_SCALE = {"far": 100.0, "near zero": 1e-4}
 
@@ -44,6 +45,7 @@ def points(problem: Problem, y: Leaves, rng: np.random.Generator) -> list[Point]
     scaled = {
         "far": lambda a: 100 * a,
         "near zero": lambda a: 1e-4 * a,
+        "mirrored": lambda a: -a,
         "zeros": jnp.zeros_like,
         "ties": lambda a: jnp.round(2 * a) / 2,
     }
@@ -70,7 +72,7 @@ def signed(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 def nearby(a: Array, rng: np.random.Generator, inside: bool) -> Array:
     """Other values like those of a; with `inside`, in the range of a's own values.
 
-    An interval is kept by mixing a with a shuffled a; a constant a is scaled.
+    An interval is kept by mixing a with numbers drawn from it; a constant a is scaled.
     """
     values = np.asarray(a)
     size = np.sqrt(np.mean(values**2)) if values.size else 0.0
@@ -78,8 +80,8 @@ def nearby(a: Array, rng: np.random.Generator, inside: bool) -> Array:
     if values.size == 0:
         return a
     if inside and values.size > 1 and values.min() < values.max():
-        shuffled = rng.permutation(values.ravel()).reshape(values.shape)
-        return jnp.asarray(0.7 * values + 0.3 * shuffled)
+        other = rng.uniform(values.min(), values.max(), values.shape)
+        return jnp.asarray(0.7 * values + 0.3 * other)
     if inside and size > 0:
         return jnp.asarray(values * (1 - 0.2 * abs(u)))
     return jnp.asarray(values + 0.3 * (size or 1.0) * u)

@@ -184,7 +184,9 @@ def _remedy(shape: tuple[int, ...], right: tuple[int, ...]) -> str:
     return ""
 
 
-def traced(who: str, f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> PyTree:
+def traced(
+    who: str, f: Callable[..., PyTree], args: tuple[PyTree, ...], what: str = "the function"
+) -> PyTree:
     """The shapes of f(*args); an error that says so where JAX cannot trace f."""
     try:
         return jax.eval_shape(f, *args)
@@ -194,8 +196,9 @@ def traced(who: str, f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> PyTr
         jax.errors.NonConcreteBooleanIndexError,
     ) as error:
         raise TypeError(
-            f"{who}: the function does not trace: it needs the values of its inputs (an if, "
-            "float(...) or numpy on them); write it with jax.numpy, jnp.where and lax.cond. "
+            f"{who}: {what} does not trace: it needs the values of its inputs (an if, "
+            "float(...) or numpy on them); write it with jax.numpy, jnp.where and lax.cond, "
+            "and close over what is no array. "
             f"JAX says: {str(error).splitlines()[0]}"
         ) from None
 
