@@ -68,9 +68,9 @@ def rooted():
 
 
 def test_cases_outside_of_the_domain_are_left_out_with_a_note(rooted):
-    assert outside(rooted[1]) == ["near zero", "zeros", "ties"]
+    assert outside(rooted[1]) == ["near zero", "mirrored", "zeros", "ties"]
     _, notes = examined(*rooted)
-    assert "outside of the domain, left out: near zero, zeros, ties" in notes
+    assert "outside of the domain, left out: near zero, mirrored, zeros, ties" in notes
 
 
 def test_what_is_wrong_far_away_only_is_found_there(rooted):

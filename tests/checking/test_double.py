@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.checking.double import calls_back, double_in_callbacks
+from fnn.checking.compare import uses
+from fnn.checking.double import double_in_callbacks
 
 
 def calling(x):
@@ -25,8 +26,8 @@ def on_another_thread():
 
 
 def test_a_callback_is_seen_inside_of_jit_too():
-    assert calls_back(CALLING.jaxpr)
-    assert not calls_back(PLAIN.jaxpr)
+    assert uses(CALLING.jaxpr, "callback")
+    assert not uses(PLAIN.jaxpr, "callback")
 
 
 @pytest.fixture

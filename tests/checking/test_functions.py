@@ -180,3 +180,69 @@ def test_functions_and_arguments_have_names():
     assert names_of(product, (X, W)) == ("x", "w")
     assert names_of(lambda *args: None, (X, W)) == ("args[0]", "args[1]")
     assert names_of(print, (X,)) == ("args[0]",)
+
+
+def softmax_of_shifted(x, c):
+    return jax.nn.softmax(x + c)
+
+
+def shifted_backward(x, c, dy):
+    p = softmax_of_shifted(x, c)
+    dx = p * (dy - (dy * p).sum(-1, keepdims=True))
+    return dx, dx.sum()
+
+
+SPARSE = jnp.maximum(jnp.sin(jnp.arange(40.0)).reshape(5, 8), 0).at[1:3].set(0.0)
+FLOAT32 = jnp.ones((2, 4), "float32")
+
+RIGHT = {
+    "a gradient that is 0 but for rounding": (
+        softmax_of_shifted,
+        shifted_backward,
+        X,
+        jnp.ones(()),
+    ),
+    "a float32 array that is closed over": (
+        lambda x: x @ FLOAT32.astype(x.dtype),
+        lambda x, dy: (dy @ FLOAT32.T.astype(dy.dtype)).astype("float64"),
+        X,
+    ),
+    "an operation without bfloat16": (
+        jnp.linalg.inv,
+        lambda a, dy: -jnp.linalg.inv(a).T @ dy @ jnp.linalg.inv(a).T,
+        jnp.array([[2.0, 0.3], [-0.4, 1.0]]),
+    ),
+    "a straight-through estimator": (
+        lambda x: x + jax.lax.stop_gradient(jnp.round(x) - x),
+        lambda x, dy: dy,
+        X,
+    ),
+    "inputs on the kink": (jax.nn.relu, lambda x, dy: jnp.where(x >= 0, dy, 0), SPARSE),
+    "an empty array": (lambda x, e: 2 * x, lambda x, e, dy: (2 * dy, 0 * e), X, jnp.zeros((0, 3))),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT.values(), ids=RIGHT)
+def test_no_false_alarm(case):
+    fnn.check_vjp(*case).raise_if_wrong()
+
+
+WRONG = {
+    "a constant beside a gradient of 0": (
+        softmax_of_shifted, lambda x, c, dy: (shifted_backward(x, c, dy)[0], 1e-9 + 0 * c), X,
+        jnp.ones(()),
+    ),
+    "behind inputs on the kink": (jax.nn.relu, lambda x, dy: jnp.where(x > 0, 2 * dy, 0), SPARSE),
+    "a ten-millionth, beside a kink": (
+        jax.nn.relu, lambda x, dy: jnp.where(x > 0, dy, 0).at[4].multiply(1 + 1e-7), SPARSE
+    ),
+    "at negative inputs only": (
+        jnp.sin, lambda x, dy: dy * jnp.cos(x) * jnp.where(x < 0, x.dtype.type(1.001), 1), abs(X)
+    ),
+    "for large dy only": (jnp.sin, lambda x, dy: jnp.clip(dy * jnp.cos(x), -9, 9), X),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_no_mistake_hides(case):
+    assert not fnn.check_vjp(*case)

@@ -60,4 +60,4 @@ def test_the_gradients_of_single_examples_sum_to_the_gradient():
         x, dy = np.asarray(facts.points[case].leaves[0]), np.asarray(facts.points[case].dy[0])
         np.testing.assert_allclose(parts[:, k], np.sin(x) * dy)
         np.testing.assert_allclose(parts[:, k].sum(0), facts.results[case].truth[1])
-    assert of_dy(problem, facts, 1) is None  # dy is used as it should
+    assert of_dy(problem, facts, 1, "as given") is None  # dy is used as it should
