@@ -87,7 +87,8 @@ def rough(problem: Problem, facts: Facts, j: int) -> list[tuple[str, str, str, f
         error, allowed = norm_gap(got, want), max(NORM[dtype], 8 * facts.eps)
         others = largest(facts, dtype) * np.sqrt(np.size(want))
         if np.linalg.norm(want) < 1e-12 * others:  # 0 but for rounding: beside the others
-            error *= np.linalg.norm(want) / others
+            off = np.nan_to_num(np.asarray(got, np.float64) - want, nan=np.inf)
+            error = float(np.linalg.norm(off) / (others or 1.0))
         if error > allowed and np.isfinite(np.asarray(want)).all():
             theirs = autodiff_error(problem, facts, j, dtype)
             if error > 10 * theirs:
