@@ -111,8 +111,11 @@ def inside(eqn: Any) -> list[Any]:
 
 
 def cast_all(leaves: Leaves, dtype: Any) -> Leaves:
-    """The leaves with floating ones in dtype."""
-    return [a.astype(dtype) if is_floating(a) else a for a in leaves]
+    """The leaves with floating ones in dtype, except those that have fewer bits already."""
+    bits = jnp.finfo(dtype).bits
+    return [
+        a.astype(dtype) if is_floating(a) and jnp.finfo(a.dtype).bits > bits else a for a in leaves
+    ]
 
 
 def host(leaves: Leaves) -> list[np.ndarray]:

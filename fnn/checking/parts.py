@@ -72,7 +72,9 @@ def diagonal(problem: Problem, facts: Facts, j: int, case: str) -> Explanation |
     n = dy.shape[-1]
 
     def own(leaves, dy):
-        parts = jax.vmap(lambda m: problem.reference(leaves, [dy * m])[j])(jnp.eye(n))
+        parts = jax.vmap(lambda m: problem.reference(leaves, [dy * m.astype(dy.dtype)])[j])(
+            jnp.eye(n)
+        )
         return jnp.diagonal(parts, axis1=0, axis2=-1)
 
     if _close(hand, compiled(problem, own)(point.leaves, dy)):

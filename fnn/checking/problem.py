@@ -81,9 +81,9 @@ def from_vjp(
         TypeError: for inputs without a derivative, and an f that JAX cannot trace.
     """
     paths, tree = _flatten(args, names)
-    leaves = [_as_leaf(who, name, leaf) for name, leaf in paths]
     n = len(args) if moving is None else moving
     first = len(jax.tree.leaves(args[:n]))
+    leaves = [_as_leaf(who, name, leaf, i < first) for i, (name, leaf) in enumerate(paths)]
     wrt = tuple(i for i, leaf in enumerate(leaves[:first]) if is_floating(leaf))
     if not wrt:
         kinds = ", ".join(
@@ -223,8 +223,8 @@ def _names(paths: list[tuple[str, Any]]) -> list[str]:
     return [name for name, _ in paths]
 
 
-def _as_leaf(who: str, name: str, leaf: Any) -> Array:
-    """A leaf as an array, floating ones in float64."""
+def _as_leaf(who: str, name: str, leaf: Any, moves: bool = True) -> Array:
+    """A leaf as an array, in float64 if it is floating and `moves`: a target stays as it is."""
     if isinstance(leaf, Tracer):
         raise TypeError(f"{who}: {name} is traced; call the check outside of jit, grad and vmap.")
     try:
@@ -235,7 +235,7 @@ def _as_leaf(who: str, name: str, leaf: Any) -> Array:
         raise TypeError(f"{who}: {name} must be real, got {a.dtype}.")
     if not is_floating(a):
         return a
-    a = a.astype(jnp.float64)
+    a = a.astype(jnp.float64) if moves else a
     if not np.isfinite(np.asarray(a)).all():
         where = np.argwhere(~np.isfinite(np.asarray(a)))[0].tolist()
         raise ValueError(f"{who}: {name} must be finite, got {a[tuple(where)]} at index {where}.")
