@@ -37,7 +37,7 @@ def probed(facts: Facts, name: str, j: int) -> Explanation:
         sizes={},
         others={},
         by_example=lambda: None,
-        fits=1e-5,
+        fits=1e-4,  # what differences can tell
     )
     found = nothing(sample) or multiple(sample)
     if found is not None:

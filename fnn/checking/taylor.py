@@ -126,8 +126,11 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
 
 
 def noise_of(values: np.ndarray, eps: float) -> float:
-    """The rounding of φ."""
-    return float(8 * eps * (values[:, 1].max() + 1e-300))
+    """The rounding of φ: a few units of its terms, or what its bend at the smallest steps shows."""
+    n = len(STEPS)
+    bend = values[1 : 1 + n, 0] + values[1 + n :, 0] - 2 * values[0, 0]
+    shown = 4 * float(np.nan_to_num(abs(bend[-3:])).max())
+    return max(float(8 * eps * (values[:, 1].max() + 1e-300)), shown)
 
 
 def slope_of(values: np.ndarray, eps: float) -> tuple[float, float]:
