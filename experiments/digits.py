@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import checkpoints, choices, cli, data, plots, runs
+from experiments.common import bundles, checkpoints, choices, cli, data, plots, portraits, runs
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.cli import Bounds, UserError
 from experiments.common.data import Dataset
@@ -72,7 +72,7 @@ def main(config: Config) -> None:
         evaluate_file(config)
         return
     path = runs.folder(config.out, "digits")
-    dataset = data.digits()
+    dataset = bundles.digits()
     problem = prepare(config, dataset)
     k_init, k_check, k_train = jax.random.split(jax.random.key(config.seed), 3)
     params = jax.jit(problem.net.init)(k_init)
@@ -85,8 +85,8 @@ def main(config: Config) -> None:
         checkpoint = Checkpoint(problem.net, params, problem.standardize, asdict(config))
         checkpoints.save(path / "params.safetensors", checkpoint)
         accuracies = judge(path, checkpoint, dataset)
-        plots.save(plots.curves(watch.history, bool(problem.penalty)), path / "curves.png")
-        flow = plots.gradient_flow(range(len(watch.times) + 1), watch.norms)
+        plots.save(portraits.curves(watch.history, bool(problem.penalty)), path / "curves.png")
+        flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
         plots.save(flow, path / "gradient_flow.png")
         results = accuracies | errors | watch.speed() | {"seconds": time.perf_counter() - began}
         run.summary(results | {"jax": jax.__version__, "device": jax.default_backend()})
@@ -175,13 +175,13 @@ def draw(path: Path, w: Any, said: np.ndarray, dataset: Dataset) -> None:
     x, label = dataset.test
     counts = np.zeros((len(dataset.classes),) * 2, int)
     np.add.at(counts, (label, said), 1)
-    plots.save(plots.confusion(counts, dataset.classes), path / "confusion.png")
+    plots.save(portraits.confusion(counts, dataset.classes), path / "confusion.png")
     wrong = np.flatnonzero(said != label)
     names = [f"{dataset.classes[label[i]]} → {dataset.classes[said[i]]}" for i in wrong]
     images = x[wrong].reshape(-1, *dataset.shape)
-    plots.save(plots.mistakes(images, names, len(x), most=40), path / "mistakes.png")
+    plots.save(portraits.mistakes(images, names, len(x), most=40), path / "mistakes.png")
     constant = (dataset.train.x == dataset.train.x[0]).all(0)
-    figure = plots.weights(np.asarray(w), dataset.shape, constant, most=60)
+    figure = portraits.weights(np.asarray(w), dataset.shape, constant, most=60)
     plots.save(figure, path / "weights.png")
 
 
@@ -190,7 +190,7 @@ def evaluate_file(config: Config) -> None:
     assert config.load is not None
     path = None if config.out is None else runs.folder(config.out, "digits")
     checkpoint = checkpoints.load(config.load)
-    dataset = data.digits()
+    dataset = bundles.digits()
     n = dataset.train.x.shape[1], len(dataset.classes)
     got = checkpoints.ends(checkpoint)
     if got != n:

@@ -66,13 +66,24 @@ class Flag:
     bounds: Bounds | None
 
 
-def run(main: Callable[[T], None], config: type[T], argv: Sequence[str] | None = None) -> int:
-    """Parse the arguments, call `main` with the settings, and return the exit code."""
+def run(
+    main: Callable[[T], None],
+    config: type[T],
+    argv: Sequence[str] | None = None,
+    *,
+    quick: T | None = None,
+    module: str | None = None,
+) -> int:
+    """Parse the arguments, call `main` with the settings, and return the exit code.
+
+    With --quick the defaults are those of `quick`. `module` is named in --help.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a letter that the terminal cannot show
     try:
-        main(parse(config, sys.argv[1:] if argv is None else argv, main.__module__))
+        argv = sys.argv[1:] if argv is None else argv
+        main(parse(config, argv, module or main.__module__, quick))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
@@ -82,7 +93,9 @@ def run(main: Callable[[T], None], config: type[T], argv: Sequence[str] | None =
     return 0
 
 
-def parse(config: type[T], argv: Sequence[str], module: str = "experiment") -> T:
+def parse(
+    config: type[T], argv: Sequence[str], module: str = "experiment", quick: T | None = None
+) -> T:
     """The settings that these arguments mean.
 
     Raises:
@@ -92,11 +105,17 @@ def parse(config: type[T], argv: Sequence[str], module: str = "experiment") -> T
     flags = {flag.name: flag for flag in flags_of(config)}
     if not {"-h", "--help"} & set(argv):
         check_arguments(flags, argv)
-    spec = sys.modules["__main__"].__spec__
-    name = spec.name if module == "__main__" and spec is not None else module
-    settings = tyro.cli(config, args=list(argv), prog=f"python -m {name}")
+    default: Any = {"default": quick} if quick is not None and "--quick" in argv else {}
+    prog = f"python -m {name_of(module)}"
+    settings = tyro.cli(config, args=list(argv), prog=prog, **default)
     check_bounds(flags, settings)
     return settings
+
+
+def name_of(module: str) -> str:
+    """The name of a module, as `python -m` takes it, also while it runs as __main__."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if module == "__main__" and spec is not None else module
 
 
 def flags_of(config: type) -> list[Flag]:

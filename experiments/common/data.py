@@ -1,17 +1,14 @@
 """Data sets: rows split once and for all, and their standardisation.
 
-A reader is a function that returns a Dataset; `split` and `Standardizer` serve them all.
+Those that are installed with scikit-learn are in bundles.py, readers of the user's own
+files in idx.py and tables.py; `split` and `Standardizer` serve them all.
 """
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from experiments.common.cli import DATA, UserError
 
 Floats = NDArray[np.float32]
 
@@ -56,32 +53,6 @@ class Standardizer(NamedTuple):
     def __call__(self, x: Floats) -> Floats:
         """z, [N, n]."""
         return (x - self.mean) / self.std
-
-
-def digits() -> Dataset:
-    """1,797 handwritten digits, 8 × 8 pixels of 0 to 16, bundled with scikit-learn.
-
-    70 % are for training, 15 % for validation, 15 % for the test, always the same.
-    Source: Alpaydin & Kaynak (1998), UCI Machine Learning Repository, "Optical
-    Recognition of Handwritten Digits".
-    """
-    table = np.loadtxt(bundled("sklearn", "datasets/data/digits.csv.gz"), np.float32, delimiter=",")
-    rows = Rows(table[:, :-1], table[:, -1].astype(np.int32))
-    train, validation, test = split(rows, (0.70, 0.15, 0.15), seed=0)
-    return Dataset("digits", tuple("0123456789"), (8, 8), train, validation, test)
-
-
-def bundled(package: str, path: str) -> Path:
-    """A file that an installed package brings along; nothing is imported for it.
-
-    Raises:
-        UserError: where the package or the file is missing.
-    """
-    spec = importlib.util.find_spec(package)
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (Path(folder) / path).is_file():
-            return Path(folder) / path
-    raise UserError(f"the package {package} with its file {path} is not installed.", DATA)
 
 
 def split(rows: Rows, shares: tuple[float, ...], seed: int) -> list[Rows]:

@@ -1,7 +1,7 @@
 """Pictures in one plain style, drawn without a display.
 
 A picture is a `Figure`; `save` writes it. Titles say what is seen, lines carry their
-names, axes their units.
+names, axes their units. The rest is matplotlib: `axes.plot`, `axes.scatter`, ...
 """
 
 import itertools
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INK, FAINT = "#333333", "#bbbbbb"
@@ -38,24 +39,35 @@ def picture(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG."""
+    """Write a PNG of few colours: a quarter of the size of one of all."""
     with matplotlib.rc_context(STYLE):
         figure.savefig(path, dpi=120, metadata={"Software": None})
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
-def lines(axes: Axes, x: Sequence[float], series: Mapping[str, Sequence[float]]) -> None:
-    """One line per series, with its name at its right end."""
+def lines(axes: Axes, x: Any, series: Mapping[str, Any], **options: Any) -> None:
+    """One line per series, with its name at its right end.
+
+    Scales are set before: `axes.set_yscale("log")`. `options` go to `axes.plot`. Leave room
+    for names, or set a wider figure; constrained layout does the rest.
+    """
+    how: Any = {"linewidth": 1.6, "marker": "." if len(x) < 3 else None} | options
     ends = label_heights(axes, [values[-1] for values in series.values()], series)
     for (name, values), color, end in zip(series.items(), COLORS * 9, ends, strict=False):
-        axes.plot(x, values, color=color, linewidth=1.6, marker="." if len(x) < 3 else None)
+        axes.plot(x, values, color=color, **how)
         axes.annotate(
             name, (1.0, end), xycoords=("axes fraction", "data"), xytext=(6, 0),
             textcoords="offset points", color=color, va="center", annotation_clip=False,
         )  # fmt: skip
     axes.set_xlim(x[0], x[-1] if x[-1] > x[0] else x[0] + 1)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if axes.get_xscale() == "linear" and all(float(v).is_integer() for v in x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.get_yscale() == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        few = high / low > 1e3
+        axes.yaxis.set_major_locator(LogLocator(subs=(1,) if few else (1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
 
@@ -76,54 +88,24 @@ def label_heights(
     return list(back(heights))
 
 
-def curves(history: Mapping[str, Sequence[float]], penalized: bool) -> Figure:
-    """Loss and accuracy per epoch, of the training and of the validation rows.
-
-    The training rows are those of the steps themselves, with dropout and, where the loss
-    is `penalized`, with the penalty.
-    """
-    epochs = range(1, len(history["loss"]) + 1)
-    last = 100 * history["validation_accuracy"][-1]
-    title = f"{last:.1f} % of the validation digits read right after {len(epochs)} epochs"
-    figure, ((left, right),) = picture(title, 1, 2, (10, 4))
-    left.set_yscale("log")
-    trained = "training\n+ penalty" if penalized else "training"
-    panels = (
-        (left, "loss", "loss (log scale)", trained),
-        (right, "accuracy", "accuracy", "training"),
-    )
-    for axes, name, label, training in panels:
-        series = {training: history[name], "validation": history[f"validation_{name}"]}
-        lines(axes, list(epochs), series)
-        axes.set(xlabel="epoch", ylabel=label)
-    return figure
+def slope(axes: Axes, x: Any, y: float, power: float, name: str) -> None:
+    """A grey guide line y (x / x₀)^power through (x₀, y), on logarithmic axes."""
+    xs = np.array([x[0], x[-1]], float)
+    ys = y * (xs / xs[0]) ** power
+    axes.plot(xs, ys, color=FAINT, linestyle="--", linewidth=1.2, zorder=0)
+    middle = np.sqrt(xs[0] * xs[1]), np.sqrt(ys[0] * ys[1])
+    axes.annotate(
+        name, middle, xytext=(-5, 5), textcoords="offset points", ha="right",
+        color="#888888", fontsize=9,
+    )  # fmt: skip
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Rows are true classes, columns what the network says."""
-    wrong = counts - np.diag(np.diag(counts))
-    said = f"{counts.sum()} test digits: {wrong.sum()} read wrong"
-    if wrong.max() > 1:
-        i, j = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
-        said += f", most often {classes[i]} as {classes[j]} ({wrong[i, j]}×)"
-    figure, ((axes,),) = picture(said, size=(6.4, 6))
-    # right answers in grey, wrong ones in colour: the eye should find these
-    right = np.ma.masked_equal(counts - wrong, 0)
-    axes.imshow(right, cmap="Greys", vmin=0, vmax=5 * counts.max())
-    shade = max(wrong.max(), 3)
-    axes.imshow(np.ma.masked_equal(wrong, 0), cmap="Oranges", vmin=-shade / 2, vmax=shade)
-    for (i, j), n in np.ndenumerate(counts):
-        if n:
-            axes.text(j, i, str(n), ha="center", va="center", color=INK)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
-    borders = np.arange(len(classes) + 1) - 0.5
-    axes.set_xticks(borders, minor=True)
-    axes.set_yticks(borders, minor=True)
-    axes.grid(which="minor", color="white", linewidth=3)
-    axes.tick_params(which="minor", length=0)
-    axes.set(xlabel="read as", ylabel="true digit")
-    return figure
+def band(axes: Axes, x: Any, values: Any, color: str, name: str, share: float = 0.8) -> None:
+    """The median of `values` [len(x), repetitions] as a line, the middle `share` as a band."""
+    values = np.asarray(values, float)
+    low, middle, high = np.quantile(values, (0.5 - share / 2, 0.5, 0.5 + share / 2), axis=1)
+    axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.plot(x, middle, color=color, linewidth=1.6, label=name)
 
 
 def tiles(
@@ -149,38 +131,4 @@ def tiles(
     figure.supxlabel(note, fontsize=10, color=INK, x=0.01, ha="left")
     if signed:
         figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight", aspect=30)
-    return figure
-
-
-def weights(w: np.ndarray, shape: tuple[int, ...], constant: np.ndarray, most: int) -> Figure:
-    """The columns of w [n_in, n_out] as images, those with the largest norm first."""
-    order = np.argsort(-np.linalg.norm(w[~constant], axis=0))[:most]
-    images = np.ma.masked_array(w.T[order], np.broadcast_to(constant, w.T[order].shape))
-    top = float(np.quantile(abs(images.compressed()), 0.995))
-    title = f"What {len(order)} of {w.shape[1]} first-layer neurons look for"
-    note = "blank: pixels that are the same in all training digits. Number: the neuron."
-    names = [str(i) for i in order]
-    how = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    return tiles(title, images.reshape(-1, *shape), names, 10, note, **how)
-
-
-def mistakes(images: np.ndarray, names: Sequence[str], total: int, most: int) -> Figure:
-    """Images [N, H, W] that the network reads wrong, with what they are."""
-    shown = "" if len(images) <= most else f", {most} of them shown"
-    title = f"The {len(images)} of {total} test digits read wrong{shown}"
-    if not len(images):
-        title = f"All {total} test digits are read right"
-    note = "true digit → what the network reads"
-    return tiles(title, images[:most], names[:most], 8, note, cmap="Greys")
-
-
-def gradient_flow(epochs: Sequence[int], norms: Mapping[str, Sequence[float]]) -> Figure:
-    """The norm of δ of every layer, epoch by epoch."""
-    first, last = (sum(v[i] for v in norms.values()) for i in (0, -1))
-    change = f"{first / last:.0f}-fold smaller" if last < first else "no smaller"
-    title = f"The error signals δ that reach each layer are {change} at the end"
-    figure, ((axes,),) = picture(title, size=(8, 4.5))
-    axes.set_yscale("log")
-    lines(axes, list(epochs), norms)
-    axes.set(xlabel="epoch (0: before training)", ylabel="‖δ‖ = ‖∂L/∂z‖ (log scale)")
     return figure

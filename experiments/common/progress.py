@@ -5,12 +5,15 @@ Lines are at most one per epoch and about twenty in all. NO_COLOR asks for lines
 
 import os
 import sys
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Self, TypeVar
 
 import rich.progress
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 
 def console() -> Console:
@@ -57,6 +60,18 @@ class Progress:
             self._bar.update(self._task, completed=number, description=line)
         elif number % self._every == 0 or number == self.total:
             print(line, flush=True)
+
+
+def track(what: str, items: Sequence[T]) -> Iterator[T]:
+    """Every item in turn; progress is told after each."""
+    if animated():
+        yield from rich.progress.track(items, what, console=console(), transient=True)
+        return
+    every = -(-len(items) // 20)
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0 or number == len(items):
+            print(f"{what} {number}/{len(items)}", flush=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.common import runs
+from experiments.common import plots, runs
 from experiments.common.cli import UserError
 from experiments.errata import report, s0, s1, s2, s3, s3_backward, s3_optimizers, s4
 from experiments.errata.judging import Erratum, Judged, Verdict, judge
@@ -58,7 +58,7 @@ def main(config: Config) -> None:
             part = {erratum: next(judged) for erratum in of_text}
             report.table(text, part)
             results |= part
-        report.save(report.picture(results), path / "errata.png")
+        plots.save(report.picture(results), path / "errata.png")
         run.summary(report.summary(results) | {"seconds": time.perf_counter() - began})
     print(report.conclusion(results))
     print(f"written to {path}/")

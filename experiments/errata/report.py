@@ -3,12 +3,10 @@
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
-from PIL import Image
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -117,14 +115,6 @@ def picture(results: Results) -> plots.Figure:
         a.set_ylim(half - 0.4, -0.6)
     legend(figure)
     return figure
-
-
-def save(figure: plots.Figure, path: Path) -> None:
-    """Write a PNG of few colours: a quarter of the size of one of all."""
-    plots.save(figure, path)
-    with Image.open(path) as image:
-        few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
 
 
 def headline(results: Results) -> str:

@@ -1,25 +1,6 @@
 import numpy as np
-import pytest
-from sklearn.datasets import load_digits
 
 from experiments.common import data
-from experiments.common.cli import UserError
-
-
-def test_digits_are_scikit_learns_each_in_exactly_one_part():
-    parts = data.digits().parts().values()
-    x, label = load_digits(return_X_y=True)
-    ours = np.concatenate([np.column_stack([rows.x, rows.label]) for rows in parts])
-    theirs = np.column_stack([x, label])
-    assert ours.shape == theirs.shape == (1797, 65)
-    assert sorted(map(tuple, ours)) == sorted(map(tuple, theirs))
-
-
-def test_digits_split_is_the_same_every_time():
-    one, two = data.digits(), data.digits()
-    np.testing.assert_array_equal(one.test.x, two.test.x)
-    assert one.train.x.dtype == np.float32
-    assert [len(rows.x) for rows in one.parts().values()] == [1258, 270, 269]
 
 
 def test_split_shares_every_class_alike_and_leaves_no_row_out():
@@ -41,8 +22,3 @@ def test_standardizer_has_the_training_statistics_and_makes_constants_0():
     np.testing.assert_allclose(z[:, 0], np.sqrt(3 / 2) * np.array([-1, 0, 1]), rtol=1e-6)
     assert (z[:, 1:] == 0).all()
     assert z.dtype == np.float32
-
-
-def test_missing_package_is_the_users_matter():
-    with pytest.raises(UserError, match="package no_such_package"):
-        data.bundled("no_such_package", "a.csv")

@@ -58,7 +58,7 @@ def test_loss_that_is_not_finite_ends_the_run_with_one_sentence(tmp_path, monkey
 
 def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(digits.data, "digits", lambda: pytest.fail("data were read"))
+    monkeypatch.setattr(digits.bundles, "digits", lambda: pytest.fail("data were read"))
     for argv in ("--activation rleu", "--optimizer adma", "--epochs 0", "--hidden -5", "--seed x"):
         assert run(argv) == cli.USAGE
         assert argv.split()[0] in capsys.readouterr().err

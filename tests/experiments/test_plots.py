@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments.common import plots
+from experiments.common import plots, portraits
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def test_every_picture_is_written_without_pyplot_and_is_not_blank(png):
     history = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.9]}
     history |= {f"validation_{name}": v for name, v in history.items()}
     figures = [
-        plots.curves(history, penalized=True),
-        plots.confusion(np.array([[5, 2], [0, 6]]), "ab"),
-        plots.weights(rng.normal(size=(6, 7)), (2, 3), np.arange(6) == 0, most=5),
-        plots.mistakes(rng.normal(size=(3, 2, 2)), ["a", "b", "c"], total=9, most=2),
-        plots.gradient_flow([0, 1], {"layer 1": [2.0, 1.0], "layer 2": [1.0, 0.5]}),
+        portraits.curves(history, penalized=True),
+        portraits.confusion(np.array([[5, 2], [0, 6]]), "ab"),
+        portraits.weights(rng.normal(size=(6, 7)), (2, 3), np.arange(6) == 0, most=5),
+        portraits.mistakes(rng.normal(size=(3, 2, 2)), ["a", "b", "c"], total=9, most=2),
+        portraits.gradient_flow([0, 1], {"layer 1": [2.0, 1.0], "layer 2": [1.0, 0.5]}),
     ]
     assert all(png(figure).std() > 0.01 for figure in figures)
     assert "matplotlib.pyplot" not in sys.modules
@@ -36,12 +36,12 @@ def test_titles_say_what_is_seen():
         return figure.get_suptitle()
 
     counts = np.array([[5, 2], [0, 6]])
-    assert title(plots.confusion(counts, "ab")) == (
+    assert title(portraits.confusion(counts, "ab")) == (
         "13 test digits: 2 read wrong, most often a as b (2×)"
     )
     none = np.zeros((0, 2, 2))
-    assert title(plots.mistakes(none, [], 9, 5)) == "All 9 test digits are read right"
-    flow = plots.gradient_flow([0, 1], {"layer 1": [6.0, 2.0]})
+    assert title(portraits.mistakes(none, [], 9, 5)) == "All 9 test digits are read right"
+    flow = portraits.gradient_flow([0, 1], {"layer 1": [6.0, 2.0]})
     assert "3-fold smaller" in title(flow)
 
 
@@ -55,4 +55,4 @@ def test_names_of_lines_that_end_together_are_moved_apart():
 def test_one_epoch_and_one_class_of_values_can_be_drawn(png):
     history = {name: [1.0] for name in ("loss", "accuracy")}
     history |= {f"validation_{name}": v for name, v in history.items()}
-    assert png(plots.curves(history, penalized=False)).std() > 0.01
+    assert png(portraits.curves(history, penalized=False)).std() > 0.01

@@ -1,0 +1,135 @@
+"""A claim as an experiment: a question, a measurement, a picture, an answer.
+
+A module of experiments/ is a claim where it has
+
+    its docstring   with one paragraph "Question: ..." and one "Answer: ...", the answer
+                    with the figures that the command measured as it stands
+    Config          a frozen dataclass on Settings: every field is a flag
+    QUICK           a Config: what --quick stands for, a few seconds
+    measure         Config → Outcome
+
+and ends with `sys.exit(claims.run(measure, QUICK))`. The rest is done here. A run's folder
+receives config.json, metrics.csv (the points of the picture), summary.json (question,
+answer, findings, figures) and NAME.png.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import jax
+
+from experiments.common import cli, plots, runs
+from experiments.common.cli import Bounds
+from experiments.common.progress import console, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every claim can be told."""
+
+    seed: Annotated[int, Bounds(0, 2**31)] = 0  # of everything random
+    quick: bool = False  # a smaller run, in seconds
+    out: Path | None = None  # a new folder; None: runs/NAME-<time>
+
+
+class Table(NamedTuple):
+    """What the terminal shows: the first column is text, the others are numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured, and what it says."""
+
+    answer: str  # in one or two sentences, with the figures
+    findings: dict[str, bool]  # what is claimed, in words → whether this run shows it
+    measured: dict[str, Any]  # the figures, for summary.json
+    figure: plots.Figure
+    tables: Sequence[Table] = ()
+    rows: Sequence[dict[str, Any]] = field(default=())  # the points of the picture, metrics.csv
+
+
+class Told(NamedTuple):
+    """What a module's docstring tells of a claim."""
+
+    title: str
+    question: str
+    answer: str
+    command: str
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def run(measure: Callable[[S], Outcome], quick: S, argv: Sequence[str] | None = None) -> int:
+    """The command of a claim; returns the exit code."""
+    module = measure.__module__
+
+    def main(config):
+        report(measure, config, cli.name_of(module))
+
+    return cli.run(main, type(quick), argv, quick=quick, module=module)
+
+
+def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
+    """Measure, write, draw, print."""
+    began, name = time.perf_counter(), module.rpartition(".")[2]
+    path = runs.folder(config.out, name)
+    with runs.Run(path, config) as run:
+        outcome = measure(config)
+        plots.save(outcome.figure, path / f"{name}.png")
+        for row in outcome.rows:
+            run.row(**row)
+        run.summary(
+            {
+                "question": told(sys.modules[measure.__module__]).question,
+                "answer": outcome.answer,
+                "findings": outcome.findings,
+                **outcome.measured,
+                "seconds": time.perf_counter() - began,
+                "jax": jax.__version__,
+                "device": jax.default_backend(),
+            }
+        )
+    for shown in outcome.tables:
+        table(shown.title, list(shown.columns), [list(row) for row in shown.rows])
+    for finding, seen in outcome.findings.items():
+        console().print(f"{'✓' if seen else '✗'} {finding}", markup=False, soft_wrap=True)
+    console().print(outcome.answer, markup=False, soft_wrap=True)
+    print(f"written to {path}/")
+    return outcome
+
+
+def told(module: ModuleType) -> Told:
+    """Title, question, answer and command, from a module's docstring.
+
+    Raises:
+        ValueError: where one of them is missing.
+    """
+    paragraphs = [" ".join(p.split()) for p in (inspect.getdoc(module) or "").split("\n\n")]
+    found = {}
+    for name, beginning in (("question", "Question: "), ("answer", "Answer: ")):
+        texts = [p.removeprefix(beginning) for p in paragraphs if p.startswith(beginning)]
+        if len(texts) != 1:
+            raise ValueError(f"{module.__name__}: its docstring needs one {beginning!r} paragraph.")
+        found[name] = texts[0]
+    commands = [p for p in paragraphs if re.match(r"uv run python -m \S+", p)]
+    if not commands:
+        raise ValueError(f"{module.__name__}: its docstring must show its command.")
+    return Told(paragraphs[0].rstrip("."), command=commands[0], **found)
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of an experiment, by its short name."""
+    return importlib.import_module(f"experiments.{name}")
