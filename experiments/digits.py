@@ -2,16 +2,32 @@
 
     uv run python -m experiments.digits
 
-Claim: backpropagation written out by hand equals jax.grad, to rounding, and trains a
-multilayer perceptron to more than 97 % right on digits that it never saw.
+Question: Can backpropagation written out by hand be right to rounding, and does it train a
+network that reads digits which it never saw?
 
-First the gradient of the first batch is compared with jax.grad. Then `fnn.fit` trains,
-and a folder receives the settings, the metrics of every epoch, the results, the trained
-parameters (params.safetensors, which --load evaluates) and five pictures.
+Answer: Yes, both. On the first batch it differs from jax.grad by at most 1.1e-16 in float64
+and 3.0e-08 in float32, where the entries of the gradient go up to 0.35. After 40 epochs the
+network reads 265 of 269 test digits right, 98.5 %.
+
+The digits are 8 × 8 pixels, ten classes. 70 % of them train, 15 % are watched during
+training and choose nothing, 15 % are the test. The difference is the largest over all
+weights and biases; the two gradients are compiled apart. With seeds 1, 2 and 3 the network
+reads 265 digits right too. A folder receives the settings, the metrics of every epoch, the
+results, the trained parameters (params.safetensors, which --load evaluates) and five
+pictures.
+
+Data of one's own are trained on in the same way:
+
+    --data mnist:FOLDER                   four IDX files, plain or .gz
+    --data csv:FILE --target COLUMN       a table of numbers and one column of classes
+
+Source: Rumelhart, Hinton & Williams (1986), Nature 323; the digits, Alpaydin & Kaynak (1998).
+Ledger: bp.training-cycle.
 """
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +38,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import bundles, checkpoints, choices, cli, data, plots, portraits, runs
+from experiments.common import (
+    checkpoints,
+    choices,
+    cli,
+    judging,
+    plots,
+    portraits,
+    runs,
+    sources,
+    tables,
+)
 from experiments.common.checkpoints import Checkpoint
-from experiments.common.cli import Bounds, UserError
-from experiments.common.data import Dataset
+from experiments.common.cli import Bounds
+from experiments.common.data import Dataset, Standardizer
 from experiments.common.gradients import gradient_errors
 from experiments.common.progress import table
 from experiments.common.training import Watch, probe, right
@@ -35,8 +61,13 @@ SHARE = Bounds(0, 1)
 
 @dataclass(frozen=True)
 class Config:
-    """Train a network on handwritten digits by hand-written gradients."""
+    """Train a network on handwritten digits, or on data of yours, by hand-written gradients."""
 
+    data: str = "digits"  # digits, mnist:FOLDER (IDX files) or csv:FILE
+    target: str | None = None  # of csv:FILE: the column that holds the classes
+    missing: tables.Missing = (
+        "error"  # of csv:FILE, for empty cells: stop, drop the row, take the mean
+    )
     hidden: Annotated[tuple[int, ...], Bounds(1)] = (128, 64)  # sizes of the hidden layers
     activation: choices.Activation = "relu"  # after every hidden layer
     loss: choices.Loss = "softmax-cross-entropy"  # what training makes small
@@ -60,7 +91,7 @@ class Problem(NamedTuple):
     net: fnn.Serial
     loss: fnn.Loss[Any]
     penalty: tuple[Any, ...]
-    standardize: data.Standardizer
+    standardize: Standardizer
     train: tuple[Any, Any]  # (x, target)
     validation: tuple[Any, Any]
 
@@ -68,11 +99,14 @@ class Problem(NamedTuple):
 def main(config: Config) -> None:
     """Check the gradient, train, evaluate, draw."""
     began = time.perf_counter()
+    read = sources.chosen(config.data, config.target, config.missing)
     if config.load is not None:
-        evaluate_file(config)
+        evaluate_file(config, config.load, read)
         return
     path = runs.folder(config.out, "digits")
-    dataset = bundles.digits()
+    dataset = read()
+    if config.data != "digits":
+        print(sources.described(dataset))
     problem = prepare(config, dataset)
     k_init, k_check, k_train = jax.random.split(jax.random.key(config.seed), 3)
     params = jax.jit(problem.net.init)(k_init)
@@ -82,10 +116,12 @@ def main(config: Config) -> None:
         norms = probe(problem.net, problem.loss, x[:256], target[:256])
         watch = Watch(run, config.epochs, norms, params)
         params = train(config, problem, params, k_train, watch)
-        checkpoint = Checkpoint(problem.net, params, problem.standardize, asdict(config))
+        notes = asdict(config) | sources.names_of(dataset)
+        checkpoint = Checkpoint(problem.net, params, problem.standardize, notes)
         checkpoints.save(path / "params.safetensors", checkpoint)
-        accuracies = judge(path, checkpoint, dataset)
-        plots.save(portraits.curves(watch.history, bool(problem.penalty)), path / "curves.png")
+        accuracies = judging.judge(path, checkpoint, dataset)
+        curves = portraits.curves(watch.history, bool(problem.penalty), dataset.name)
+        plots.save(curves, path / "curves.png")
         flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
         plots.save(flow, path / "gradient_flow.png")
         results = accuracies | errors | watch.speed() | {"seconds": time.perf_counter() - began}
@@ -101,7 +137,7 @@ def prepare(config: Config, dataset: Dataset) -> Problem:
     sizes = [dataset.train.x.shape[1], *config.hidden, n_classes]
     activation = choices.ACTIVATIONS[config.activation]
     net = fnn.mlp(sizes, activation, objective.output, config.dropout)
-    standardize = data.Standardizer.of(dataset.train.x)
+    standardize = Standardizer.of(dataset.train.x)
 
     def ready(rows):
         target = objective.target(rows.label, n_classes)
@@ -155,52 +191,17 @@ def train(config: Config, problem: Problem, params: Any, key: Any, watch: Watch)
     return state.params
 
 
-def judge(path: Path | None, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, float]:
-    """The accuracy on every part; in `path`, pictures of how the test digits are read."""
-    net, params = fnn.inference(checkpoint.net, checkpoint.params)
-    parts = dataset.parts()
-    x = checkpoint.standardize(np.concatenate([rows.x for rows in parts.values()]))
-    y = jax.jit(lambda params, x: net.forward(params, x)[0])(params, x)
-    ends = np.cumsum([len(rows.x) for rows in parts.values()])
-    said = dict(zip(parts, np.split(np.asarray(y).argmax(-1), ends[:-1]), strict=True))
-    if path is not None:
-        draw(path, params[0].w, said["test"], dataset)
-    return {
-        f"{name}_accuracy": float((said[name] == rows.label).mean()) for name, rows in parts.items()
-    }
-
-
-def draw(path: Path, w: Any, said: np.ndarray, dataset: Dataset) -> None:
-    """confusion.png, mistakes.png and weights.png."""
-    x, label = dataset.test
-    counts = np.zeros((len(dataset.classes),) * 2, int)
-    np.add.at(counts, (label, said), 1)
-    plots.save(portraits.confusion(counts, dataset.classes), path / "confusion.png")
-    wrong = np.flatnonzero(said != label)
-    names = [f"{dataset.classes[label[i]]} → {dataset.classes[said[i]]}" for i in wrong]
-    images = x[wrong].reshape(-1, *dataset.shape)
-    plots.save(portraits.mistakes(images, names, len(x), most=40), path / "mistakes.png")
-    constant = (dataset.train.x == dataset.train.x[0]).all(0)
-    figure = portraits.weights(np.asarray(w), dataset.shape, constant, most=60)
-    plots.save(figure, path / "weights.png")
-
-
-def evaluate_file(config: Config) -> None:
+def evaluate_file(config: Config, file: Path, read: Callable[[], Dataset]) -> None:
     """Print the accuracies of a saved network; with --out, write and draw them too."""
-    assert config.load is not None
     path = None if config.out is None else runs.folder(config.out, "digits")
-    checkpoint = checkpoints.load(config.load)
-    dataset = bundles.digits()
-    n = dataset.train.x.shape[1], len(dataset.classes)
-    got = checkpoints.ends(checkpoint)
-    if got != n:
-        message = f"{config.load} maps {got[0]} numbers to {got[1]}; digits need {n[0]} to {n[1]}."
-        raise UserError(message, cli.DATA)
+    checkpoint = checkpoints.load(file)
+    dataset = read()
+    sources.check_fit(file, checkpoint, config.data, dataset)
     if path is None:
-        report(judge(None, checkpoint, dataset))
+        report(judging.judge(None, checkpoint, dataset))
         return
     with runs.Run(path, config) as run:
-        results = judge(path, checkpoint, dataset)
+        results = judging.judge(path, checkpoint, dataset)
         run.summary(results)
     report(results)
     print(f"written to {path}/")

@@ -37,6 +37,14 @@ class UserError(Exception):
         self.code = code
 
 
+class DataError(UserError, ValueError):
+    """A file that cannot be used as it is: where, what is there, and what should be."""
+
+    def __init__(self, message: str):
+        """The message; the program ends with the code of DATA."""
+        super().__init__(message, DATA)
+
+
 @dataclass(frozen=True)
 class Bounds:
     """The values that a number may take: [low, high), or (low, high)."""

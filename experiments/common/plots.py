@@ -115,16 +115,17 @@ def tiles(
     n, height, width = images.shape
     n_columns = min(n_columns, max(n, 1))
     n_rows = -(-max(n, 1) // n_columns)
-    head, gap = 3, 1  # pixels above an image, and beside it
+    larger = max(width / 8, 1)  # an image of more pixels has smaller ones
+    head, gap = round(3 * larger), round(larger)  # pixels above an image, and beside it
     # one mosaic instead of a hundred axes: drawn in a tenth of the time
     mosaic = np.full((n_rows * (height + head), n_columns * (width + gap)), np.nan)
     signed = how.get("vmin", 0) < 0
-    wide, high = (0.1 * pixels for pixels in mosaic.shape[::-1])
+    wide, high = (0.1 * pixels / larger for pixels in mosaic.shape[::-1])
     figure, ((axes,),) = picture(title, size=(max(wide + 1.2 * signed, 5), high + 0.8))
     for i, (image, name) in enumerate(zip(images, names, strict=True)):
         top, left = i // n_columns * (height + head) + head, i % n_columns * (width + gap)
         mosaic[top : top + height, left : left + width] = np.ma.filled(image, np.nan)
-        axes.text(left + width / 2 - 0.5, top - 0.8, name, ha="center", fontsize=9)
+        axes.text(left + width / 2 - 0.5, top - 0.8 * larger, name, ha="center", fontsize=9)
     drawn = axes.imshow(mosaic, **how)
     axes.set_axis_off()
     axes.set_anchor("NW")

@@ -8,7 +8,12 @@ from matplotlib.figure import Figure
 from experiments.common.plots import INK, lines, picture, tiles
 
 
-def curves(history: Mapping[str, Sequence[float]], penalized: bool) -> Figure:
+def done(what: str) -> str:
+    """What the network does to examples of this name."""
+    return "read" if what == "digits" else "classified"
+
+
+def curves(history: Mapping[str, Sequence[float]], penalized: bool, what: str = "digits") -> Figure:
     """Loss and accuracy per epoch, of the training and of the validation rows.
 
     The training rows are those of the steps themselves, with dropout and, where the loss
@@ -16,8 +21,9 @@ def curves(history: Mapping[str, Sequence[float]], penalized: bool) -> Figure:
     """
     epochs = range(1, len(history["loss"]) + 1)
     last = 100 * history["validation_accuracy"][-1]
-    title = f"{last:.1f} % of the validation digits read right after {len(epochs)} epochs"
-    figure, ((left, right),) = picture(title, 1, 2, (10, 4))
+    plural = "s" * (len(epochs) > 1)
+    title = f"{last:.1f} % of the validation {what} {done(what)} right after {len(epochs)} epoch"
+    figure, ((left, right),) = picture(title + plural, 1, 2, (10, 4))
     left.set_yscale("log")
     trained = "training\n+ penalty" if penalized else "training"
     panels = (
@@ -31,14 +37,16 @@ def curves(history: Mapping[str, Sequence[float]], penalized: bool) -> Figure:
     return figure
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+def confusion(counts: np.ndarray, classes: Sequence[str], what: str = "digits") -> Figure:
     """Rows are true classes, columns what the network says."""
     wrong = counts - np.diag(np.diag(counts))
-    said = f"{counts.sum()} test digits: {wrong.sum()} read wrong"
+    names = [short(name) for name in classes]
+    said = f"{counts.sum()} test {what}: {wrong.sum()} {done(what)} wrong"
     if wrong.max() > 1:
         i, j = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
-        said += f", most often {classes[i]} as {classes[j]} ({wrong[i, j]}×)"
-    figure, ((axes,),) = picture(said, size=(6.4, 6))
+        said += f", most often {names[i]} as {names[j]} ({wrong[i, j]}×)"
+    extent = max(6, 0.5 * len(classes))
+    figure, ((axes,),) = picture(said, size=(extent + 0.4, extent))
     # right answers in grey, wrong ones in colour: the eye should find these
     right = np.ma.masked_equal(counts - wrong, 0)
     axes.imshow(right, cmap="Greys", vmin=0, vmax=5 * counts.max())
@@ -47,36 +55,49 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     for (i, j), n in np.ndenumerate(counts):
         if n:
             axes.text(j, i, str(n), ha="center", va="center", color=INK)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    upright = sum(map(len, names)) > 60
+    axes.set_xticks(range(len(classes)), names, rotation=90 * upright)
+    axes.set_yticks(range(len(classes)), names)
     borders = np.arange(len(classes) + 1) - 0.5
     axes.set_xticks(borders, minor=True)
     axes.set_yticks(borders, minor=True)
     axes.grid(which="minor", color="white", linewidth=3)
     axes.tick_params(which="minor", length=0)
-    axes.set(xlabel="read as", ylabel="true digit")
+    true = "digit" if what == "digits" else "class"
+    axes.set(xlabel=f"{done(what)} as", ylabel=f"true {true}")
     return figure
 
 
-def weights(w: np.ndarray, shape: tuple[int, ...], constant: np.ndarray, most: int) -> Figure:
+def short(name: str, most: int = 16) -> str:
+    """A name with its end left out where it is long; $ is a letter here, not mathematics."""
+    return (name if len(name) <= most else name[: most - 1] + "…").replace("$", r"\$")
+
+
+def weights(
+    w: np.ndarray, shape: tuple[int, ...], constant: np.ndarray, most: int, what: str = "digits"
+) -> Figure:
     """The columns of w [n_in, n_out] as images, those with the largest norm first."""
     order = np.argsort(-np.linalg.norm(w[~constant], axis=0))[:most]
     images = np.ma.masked_array(w.T[order], np.broadcast_to(constant, w.T[order].shape))
     top = float(np.quantile(abs(images.compressed()), 0.995))
     title = f"What {len(order)} of {w.shape[1]} first-layer neurons look for"
-    note = "blank: pixels that are the same in all training digits. Number: the neuron."
+    note = f"blank: pixels that are the same in all training {what}. Number: the neuron."
     names = [str(i) for i in order]
     how = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
     return tiles(title, images.reshape(-1, *shape), names, 10, note, **how)
 
 
-def mistakes(images: np.ndarray, names: Sequence[str], total: int, most: int) -> Figure:
+def mistakes(
+    images: np.ndarray, names: Sequence[str], total: int, most: int, what: str = "digits"
+) -> Figure:
     """Images [N, H, W] that the network reads wrong, with what they are."""
     shown = "" if len(images) <= most else f", {most} of them shown"
-    title = f"The {len(images)} of {total} test digits read wrong{shown}"
+    title = f"The {len(images)} of {total} test {what} {done(what)} wrong{shown}"
     if not len(images):
-        title = f"All {total} test digits are read right"
+        title = f"All {total} test {what} are {done(what)} right"
     note = "true digit → what the network reads"
+    if what != "digits":
+        note = "true class → what the network says"
     return tiles(title, images[:most], names[:most], 8, note, cmap="Greys")
 
 

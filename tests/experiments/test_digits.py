@@ -1,16 +1,26 @@
 import csv
+import gzip
 import json
+import struct
 
+import numpy as np
 import pytest
 
 from experiments import digits
-from experiments.common import cli
+from experiments.common import bundles, checkpoints, cli, sources
 
 SMALL = "--hidden 8 --epochs 2 --batch-size 400 --learning-rate 0.01"
 
 
+PICTURES = {"curves", "confusion", "weights", "gradient_flow", "mistakes"}
+
+
 def run(argv):
     return cli.run(digits.main, digits.Config, argv.split())
+
+
+def pictures(out):
+    return {p.stem for p in out.glob("*.png")}
 
 
 def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp_path, capsys):
@@ -19,9 +29,8 @@ def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp
     said = capsys.readouterr().out
     assert said.index("jax.grad") < said.index("epoch 1/2") < said.index("Results")
 
-    names = {p.name for p in out.iterdir()}
-    pictures = {"curves", "confusion", "weights", "gradient_flow", "mistakes"}
-    assert names == {f"{name}.png" for name in pictures} | {
+    assert pictures(out) == PICTURES
+    assert {p.name for p in out.iterdir() if p.suffix != ".png"} == {
         "config.json", "metrics.csv", "summary.json", "params.safetensors",
     }  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
@@ -58,9 +67,94 @@ def test_loss_that_is_not_finite_ends_the_run_with_one_sentence(tmp_path, monkey
 
 def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(digits.bundles, "digits", lambda: pytest.fail("data were read"))
-    for argv in ("--activation rleu", "--optimizer adma", "--epochs 0", "--hidden -5", "--seed x"):
+    monkeypatch.setattr(sources.bundles, "digits", lambda: pytest.fail("data were read"))
+    for argv in (
+        "--activation rleu", "--optimizer adma", "--epochs 0", "--hidden -5", "--seed x",
+        "--data csv:a.csv", "--data digit", "--target kind", "--missing drop", "--missing non",
+        "--target kind --load nowhere",
+    ):  # fmt: skip
         assert run(argv) == cli.USAGE
         assert argv.split()[0] in capsys.readouterr().err
     assert run("--load nowhere") == cli.DATA
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def iris(tmp_path):
+    """The flowers as a table, with a cell left empty."""
+    rows, names = bundles.iris()
+    lines = [[*map(str, x), names[label]] for x, label in zip(rows.x, rows.label, strict=True)]
+    lines[7][2] = ""
+    lines.insert(0, ["sepal length", "sepal width", "petal length", "petal width", "species"])
+    path = tmp_path / "iris.csv"
+    path.write_text("\n".join(map(",".join, lines)))
+    return path
+
+
+def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path, capsys):
+    data, out = f"--data csv:{iris} --target species", tmp_path / "run"
+    assert run(f"{data} --out {out}") == cli.DATA
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {iris}:9:3: 'petal length' is empty; --missing drop")
+    assert said.out == ""
+    assert not out.exists()
+
+    assert run(f"{data} --missing drop --dropout 0 --epochs 20 --out {out}") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("104 train, 22 validation, 23 test rows of 4 numbers; 3 classes: setosa")
+    assert pictures(out) == PICTURES - {"weights", "mistakes"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["gradient_max_error"] < 1e-14
+    assert summary["test_accuracy"] > 0.8
+
+    file = out / "params.safetensors"
+    assert run(f"{data} --missing drop --load {file} --out {tmp_path / 'again'}") == 0
+    accuracy = f"{100 * summary['test_accuracy']:.2f} %"
+    assert accuracy in capsys.readouterr().out.splitlines()[-3]
+    assert pictures(tmp_path / "again") == {"confusion"}
+    assert checkpoints.load(file).config["classes"] == ["setosa", "versicolor", "virginica"]
+
+    assert run(f"--load {file}") == cli.DATA
+    assert "maps 4 numbers to 3; digits needs 64 to 10. It was" in capsys.readouterr().err
+    iris.write_text(iris.read_text().replace("setosa", "zetosa"))
+    assert run(f"{data} --missing drop --load {file}") == cli.DATA
+    assert "class 1 was 'setosa' in training" in capsys.readouterr().err
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Files like those of MNIST: the digits, larger, the first 200 for training."""
+    rows, _ = bundles.table("digits.csv.gz", tuple("0123456789"))
+    pixels = np.kron(rows.x.reshape(-1, 8, 8), np.ones((3, 3))) * 15
+    pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2))).astype(np.uint8)
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for part, chosen in (("train", slice(200)), ("t10k", slice(200, 300))):
+        kinds = {"images-idx3": pixels[chosen], "labels-idx1": rows.label[chosen].astype(np.uint8)}
+        for kind, a in kinds.items():
+            header = bytes([0, 0, 8, a.ndim]) + struct.pack(f">{a.ndim}I", *a.shape)
+            packed = part == "train"
+            raw = gzip.compress(header + a.tobytes()) if packed else header + a.tobytes()
+            (folder / f"{part}-{kind}-ubyte{'.gz' * packed}").write_bytes(raw)
+    return folder
+
+
+def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(f"--data mnist:{images} --hidden 16 --epochs 10 --out {out}") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "170 train, 30 validation, 100 test images of 28 × 28 numbers; 10 classes"
+    )
+    assert pictures(out) == PICTURES
+    assert json.loads((out / "summary.json").read_text())["test_accuracy"] > 0.6
+    (images / "t10k-labels-idx1-ubyte").unlink()
+    assert run(f"--data mnist:{images} --load {out / 'params.safetensors'}") == cli.DATA
+    assert "has no t10k-labels-idx1-ubyte, plain or .gz; it holds" in capsys.readouterr().err
+
+
+def test_twelve_rows_are_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(digits, "check_gradients", lambda *arguments: {})
+    path = tmp_path / "few.csv"
+    path.write_text("a,kind\n" + "1,x\n2,y\n" * 6)
+    assert run(f"--data csv:{path} --target kind {SMALL} --out {tmp_path / 'run'}") == 0

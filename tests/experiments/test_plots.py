@@ -56,3 +56,37 @@ def test_one_epoch_and_one_class_of_values_can_be_drawn(png):
     history = {name: [1.0] for name in ("loss", "accuracy")}
     history |= {f"validation_{name}": v for name, v in history.items()}
     assert png(portraits.curves(history, penalized=False)).std() > 0.01
+
+
+def test_images_of_more_pixels_are_drawn_as_large_as_small_ones():
+    def size(n):
+        names = ["a", "b", "c", "d", "e", "f", "g"]
+        return plots.tiles("", np.zeros((7, n, n)), names, 10, "").get_size_inches()
+
+    assert size(8).tolist() == pytest.approx([6.3, 1.9])
+    np.testing.assert_allclose(size(28), size(8), rtol=0.03)
+
+
+def test_pictures_of_other_rows_than_digits_do_not_speak_of_digits():
+    names = ["a" * 30, *"bcdefghijkl"]
+    confusion = portraits.confusion(
+        np.diag([3] * 12) + 2 * np.eye(12, k=1, dtype=int), names, "rows"
+    )
+    ((axes,),) = [confusion.axes]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("classified as", "true class")
+    assert confusion.get_suptitle().startswith("58 test rows: 22 classified wrong, most often aaa")
+    assert max(len(label.get_text()) for label in axes.get_xticklabels()) == 16
+    priced = portraits.confusion(np.array([[1, 2], [0, 1]]), ["<$5 {", ">$5"], "rows")
+    assert r"<\$5 { as >\$5 (2×)" in priced.get_suptitle()
+    priced.draw_without_rendering()
+    figures = [
+        portraits.mistakes(np.zeros((1, 2, 2)), ["a"], 9, 5, "images"),
+        portraits.mistakes(np.zeros((0, 2, 2)), [], 9, 5, "images"),
+        portraits.weights(np.eye(6), (2, 3), np.arange(6) == 0, 5, "images"),
+    ]
+    history = {name: [1.0] for name in ("loss", "accuracy")}
+    history |= {f"validation_{name}": v for name, v in history.items()}
+    figures.append(portraits.curves(history, penalized=False, what="rows"))
+    for figure in figures:
+        words = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
+        assert "digit" not in " ".join(words), words

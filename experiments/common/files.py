@@ -1,0 +1,77 @@
+"""What the readers of the user's own files share: files that are there, rows that suffice."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.common.cli import DataError, nearest
+
+FEWEST = 6  # rows of a class, so that `split` gives some to each part
+
+
+def existing(path: Path) -> Path:
+    """`path`, if it is a file that is not empty."""
+    with reading(path):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; name a file.")
+        if not path.is_file():
+            raise DataError(absent("file", path))
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty: 0 bytes.")
+    return path
+
+
+def folder(path: Path) -> Path:
+    """`path`, if it is a folder."""
+    with reading(path):
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{path} is a file; name the folder.")
+        if not path.is_dir():
+            raise DataError(absent("folder", path))
+    return path
+
+
+def absent(what: str, path: Path) -> str:
+    """That there is no such file or folder, and which one is called nearly so."""
+    if path.parent != path and not path.parent.is_dir():
+        return absent("folder", path.parent)
+    return f"there is no {what} {path}.{nearest(path.name, names_in(path.parent))}"
+
+
+def names_in(path: Path) -> list[str]:
+    """The names of what is in a folder, sorted."""
+    return sorted(p.name for p in path.iterdir())
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Tell what the system says against reading this path."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def check_classes(where: str, classes: Sequence[str], label: np.ndarray) -> None:
+    """Raise a DataError unless there are two classes, each with rows for every part."""
+    n, counts = len(label), np.bincount(label, minlength=len(classes))
+    if n < 2 * FEWEST:
+        raise DataError(
+            f"{where}: {n} row{'s' * (n != 1)}; at least {2 * FEWEST} are needed, "
+            f"two classes of {FEWEST}."
+        )
+    if len(classes) < 2:
+        raise DataError(f"{where}: all {n} rows have the class {classes[0]!r}; two are needed.")
+    if n < FEWEST * len(classes):
+        raise DataError(
+            f"{where}: {len(classes)} different values in {n} rows. That looks like a number to "
+            "be predicted, or a name of each row; name a column of classes."
+        )
+    if counts.min() < FEWEST:
+        fewest = classes[int(counts.argmin())]
+        raise DataError(
+            f"{where}: class {fewest!r} has {counts.min()} of {n} rows; every "
+            f"class needs {FEWEST}, to be in training, validation and test."
+        )
