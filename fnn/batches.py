@@ -1,4 +1,7 @@
-"""Minibatches of rows: which rows, with which weights, and the averages over them."""
+"""Minibatches of rows: which rows, with which weights, and the averages over them.
+
+Ledger: nt.dataset, opt.sgd.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -8,6 +8,8 @@ by its test-time form, in two steps:
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
+
+Ledger: reg.dropout-standard, reg.dropout-inverted.
 """
 
 import functools

@@ -17,6 +17,8 @@ row of dy is 0 even where its loss is NaN.
 Losses are computed and returned in at least float32, dy in y's dtype. Targets that are
 no labels are converted to the dtype of the losses, integers and booleans too. In float16
 dy has no room for the small numbers of a mean over thousands: bfloat16 has.
+
+Ledger: risk.generic-loss, risk.empirical, bp.batch-average.
 """
 
 import abc

@@ -1,4 +1,7 @@
-"""The table of a net: every leaf with its output shape and number of parameters."""
+"""The table of a net: every leaf with its output shape and number of parameters.
+
+Ledger: fwd.param-count.
+"""
 
 from typing import Any
 

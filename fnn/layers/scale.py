@@ -3,6 +3,7 @@
     y = c x        dx = c dy
 
 It is what dropout without inverted scaling becomes at test time (c = 1 − rate).
+
 Ledger: reg.dropout-standard.
 """
 

@@ -2,7 +2,8 @@
 
     y = f_n(... f_2(f_1(x)))        dx = dy ∂f_n ... ∂f_2 ∂f_1
 
-Ledger: fwd.network, calc.chain-rule, bp.dynamic-programming.
+Ledger: nt.*, calc.chain-rule, fwd.input, fwd.layer-input, fwd.prediction, fwd.network,
+bp.dynamic-programming, chain.*.
 """
 
 from dataclasses import dataclass

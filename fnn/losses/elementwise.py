@@ -3,6 +3,8 @@
     losses = Σ_j ℓ(y_j, t_j)        dy_j = dl ℓ′(y_j, t_j)
 
 with ℓ′ the derivative in y. Sums run over the last axis, in at least float32.
+
+Ledger: bp.delta-output-mse, bp.delta-output-mse-linear, chain.deep-base.
 """
 
 import abc

@@ -1,0 +1,116 @@
+"""The page for readers: every topic as a table, and the way back from every text."""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+from experiments.equations.table import (
+    FORMS,
+    HERE,
+    STATUSES,
+    TEXTS,
+    Equation,
+    line_of_code,
+    numbers,
+)
+
+PAGE = HERE / "README.md"
+HEAD = """# Where each equation lives
+
+Five source texts about neural networks, S0 to S4, define, derive or claim what stands here:
+the place in print, the code, and what checks it. `uv run python -m experiments.equations`
+prints the same with line numbers, by `--text`, `--topic`, `--status`, `--form` or `--find`.
+
+| text | what it is | cited by |
+|---|---|---|
+| S0 | a network in seven steps, columns, two losses | section |
+| S1 | concepts and mathematics, from prerequisites to generalization, columns | section |
+| S2 | a ReLU–ReLU–sigmoid classifier in 28 displayed equations, rows | k-th display: d1, d2, … |
+| S3 | 41 displayed formulas: layers, losses, derivatives, optimizers | k-th display: d1, d2, … |
+| S4 | descent on numbers: one weight, one neuron, chains of neurons | its numbers: (1.0.1), … |
+
+**Printed**: ○ a convention, one of several, named below the formula; ✗ wrong in print
+([experiments.errata](../errata/__init__.py) shows it), right here; no mark: as printed.
+**Code** is the library's; where there is none, the line is a fact of mathematics that the
+test states about jax and numpy, or a claim that the experiment measures.
+"""
+
+
+def written(equations: Sequence[Equation]) -> str:
+    """The text of README.md."""
+    parts = [HEAD, counts(equations)]
+    for topic, group in itertools.groupby(equations, lambda e: e.topic):
+        parts.append(f"\n## {topic.replace('_', ' ').capitalize()}\n\n")
+        parts.append("| equation | printed | code | checked by |\n|---|---|---|---|\n")
+        parts += [row(e) for e in group]
+    parts.append("\n# From the texts\n")
+    parts += [of_text(text, equations) for text in TEXTS]
+    return "".join(parts)
+
+
+def counts(equations: Sequence[Equation]) -> str:
+    """How many there are of each form and status."""
+    lines = [f"\n| {len(equations)} equations | {' | '.join(STATUSES)} |\n|---|---|---|---|\n"]
+    for form in FORMS:
+        of_form = [e.status for e in equations if e.form == form]
+        lines.append(f"| {form} | {' | '.join(str(of_form.count(s)) for s in STATUSES)} |\n")
+    return "".join(lines)
+
+
+def row(equation: Equation) -> str:
+    """An entry as a row of its topic's table."""
+    told = f'<a id="{equation.id}"></a>{equation.what}<br>`{equation.formula}`'
+    if equation.convention:
+        told += f"<br>○ {equation.convention}"
+    printed = equation.printed.replace("; ", "<br>") or "–"
+    if equation.errata:
+        printed += f"<br>✗ {', '.join(equation.errata)}"
+    code = [link(symbol, f"../../{line_of_code(symbol)[0]}") for symbol in equation.code]
+    checks = [
+        f"[{name.removeprefix('test_').replace('_', ' ')}](../../tests/{file})"
+        for file, _, name in (test.partition("::") for test in equation.tests)
+    ]
+    checks += [f"experiment [{name}]({place(name)})" for name in equation.experiments]
+    cells = (f"{told}<br>{equation.id}", printed, "<br>".join(code) or "–", "<br>".join(checks))
+    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |\n"
+
+
+BAR = "\\|"  # inside a table
+
+
+def link(symbol: str, target: str) -> str:
+    """A symbol by its name without the modules, linked to its file."""
+    parts = symbol.split(".")
+    names = list(itertools.dropwhile(str.islower, parts[:-1])) + parts[-1:]
+    return f"[`{'.'.join(names)}`]({target})"
+
+
+def place(name: str) -> str:
+    """Where an experiment is, seen from the page."""
+    package = (HERE.parent / name).is_dir()
+    return f"../{name}/__init__.py" if package else f"../{name}.py"
+
+
+def of_text(text: str, equations: Sequence[Equation]) -> str:
+    """Every place of a text with the entries that it leads to."""
+    index: dict[str, list[str]] = {}
+    for equation in equations:
+        where = equation.places.get(text, "")
+        for at in numbers(text, where) or sections(where):
+            index.setdefault(at, []).append(equation.id)
+    lines = [f"\n## {text}\n\n| place | equations |\n|---|---|\n"]
+    for at in sorted(index, key=order):
+        links = ", ".join(f"[{name}](#{name})" for name in index[at])
+        lines.append(f"| {at} | {links} |\n")
+    return "".join(lines)
+
+
+def sections(where: str) -> Iterable[str]:
+    """The sections that a place names: "§1, §5.4" → §1, §5.4; else its words."""
+    return re.findall(r"§[\d.]*\d", where) or ([where] if where else [])
+
+
+def order(place: str) -> tuple[bool, list[int], str]:
+    """Numbers in their order, words behind them."""
+    found = [int(n) for n in re.findall(r"\d+", place)]
+    return not found, found, place
