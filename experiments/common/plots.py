@@ -40,6 +40,10 @@ def picture(
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of few colours: a quarter of the size of one of all."""
+    for axes in figure.axes:  # rc_context ends before a panel gets its title
+        if title := axes.get_title():
+            axes.set_title(title, loc="left", fontsize=10, color=INK)
+            axes.set_title("")
     with matplotlib.rc_context(STYLE):
         figure.savefig(path, dpi=120, metadata={"Software": None})
     with Image.open(path) as image:

@@ -1,0 +1,95 @@
+"""Rectifiers at work: which outputs are zero, before, in and after training.
+
+look       zeros, neurons that are never positive, neurons without gradient, ‖δ_1‖ / ‖δ_L‖
+history    many networks before training, some of them after every epoch
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments.common.data import Rows
+
+LOSS = fnn.SoftmaxCrossEntropy()
+LEAK = 0.1
+ACTIVATIONS = {"ReLU": fnn.ReLU(), "leaky ReLU": fnn.LeakyReLU(LEAK)}
+WIDTH = 32
+
+
+class Seen(NamedTuple):
+    """What one look at networks shows, [rates, seeds, layers] but for the last."""
+
+    zeros: Any  # share of z ≤ 0
+    dead: Any  # share of neurons with z ≤ 0 for every digit
+    stuck: Any  # share of neurons whose weights get no gradient
+    kept: Any  # ‖δ_1‖ / ‖δ_L‖, [rates, seeds]
+
+
+def look(net: fnn.Serial, params: Any, x: Any, target: Any) -> Seen:
+    """One network at all digits; NaN where training has diverged."""
+    positive, hidden = [], x
+    for layer, p in zip(net.layers[:-1], params, strict=False):
+        hidden, _ = layer.forward(p, hidden)
+        positive.append(hidden > 0)
+    on = jnp.stack(positive[1::2])  # [layers, rows, neurons]
+    _, grads = fnn.value_and_grad(net, LOSS, params, x, target)
+    none = jnp.stack([(g.w == 0).all(0) & (g.b == 0) for g in grads[:-1:2]])
+    _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.deltas)
+    first, last = (jnp.linalg.norm(deltas[i]) for i in (0, -3))
+    shares = (~on).mean((1, 2)), (~on.any(1)).mean(1), none.mean(1)
+    finite = jnp.isfinite(hidden).all()
+    return Seen(*(jnp.where(finite, share, jnp.nan) for share in (*shares, first / last)))
+
+
+class History(NamedTuple):
+    """What one activation shows."""
+
+    before: Seen  # [draws, ...], networks that are not trained
+    seen: list[Seen]  # [rates, seeds, ...], at the start and after every epoch
+    accuracy: np.ndarray  # of the last epoch, [rates, seeds]
+
+
+def history(
+    name: str, layers: int, rates: Sequence[float], epochs: int, rows: Rows, keys: Any, seeds: int
+) -> History:
+    """Look at a network for every key; train the first `seeds` of them at every rate."""
+    sizes = [rows.x.shape[1], *[WIDTH] * layers, 10]
+    net = fnn.mlp(sizes, activation=ACTIVATIONS[name])
+    x, target = jnp.asarray(rows.x), jnp.asarray(rows.label)
+
+    def begin(rate, key):
+        return fnn.start(fnn.SGD(rate), net.init(key), key)
+
+    def learn(rate, state):
+        state, row = fnn.fit(
+            net, LOSS, fnn.SGD(rate), state, (x, target), epochs=1, batch_size=32,
+            metrics={"accuracy": fnn.accuracy},
+        )  # fmt: skip
+        return state, row["accuracy"][-1], look(net, state.params, x, target)
+
+    def every(f, axis):
+        return jax.jit(jax.vmap(jax.vmap(f, (None, 0)), (0, axis)))
+
+    drawn = jax.jit(jax.vmap(lambda key: look(net, net.init(key), x, target)))
+    steps = jnp.asarray(rates, jnp.float32)
+    state = every(begin, None)(steps, keys[:seeds])
+    looks, accuracy, learns = [], None, every(learn, 0)
+    for _ in range(epochs):
+        state, accuracy, seen = learns(steps, state)
+        looks.append(Seen(*map(np.asarray, seen)))
+    before = Seen(*map(np.asarray, drawn(keys)))
+    return History(before, looks, np.asarray(accuracy))
+
+
+def exact(x: Any) -> bool:
+    """Whether the backward passes multiply by 1 where x > 0, elsewhere by 0 or the leak."""
+    for activation, slope in zip(ACTIVATIONS.values(), (0.0, LEAK), strict=True):
+        _, cache = activation.forward((), x)
+        _, dx = activation.backward((), cache, jnp.ones_like(x))
+        if not (np.asarray(dx) == np.where(x > 0, np.float32(1), np.float32(slope))).all():
+            return False
+    return True
