@@ -19,13 +19,38 @@ from experiments.common.cli import UserError, nearest
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Networks that learn": ("digits",),
-    "Models of the texts": (),
-    "Gradients": ("difference_quotient",),
-    "Optimization": (),
-    "Regularization": (),
-    "Generalization and the landscape": (),
-    "Bounds": (),
+    "Networks that learn": ("digits", "gates"),
+    "Models of the texts": (
+        "linear_regression",
+        "logistic_regression",
+        "softmax_classifier",
+        "relu_relu_sigmoid",
+        "chain",
+        "linear_or_not",
+    ),
+    "Gradients": (
+        "difference_quotient",
+        "vanishing_gradients",
+        "saturation",
+        "backward_cost",
+        "relu_sparsity",
+        "errata",
+    ),
+    "Optimization": (
+        "descent_lemma",
+        "batch_size",
+        "shallow_minima",
+        "momentum",
+        "optimizers",
+    ),
+    "Regularization": ("sparsity", "dropout", "regularization", "bias_variance"),
+    "Generalization and the landscape": (
+        "overparameterization",
+        "minimum_norm",
+        "minima",
+        "population_risk",
+    ),
+    "Bounds": ("generalization_bounds", "learning_theory"),
 }
 NAMES = tuple(name for names in SECTIONS.values() for name in names)
 
