@@ -36,8 +36,8 @@ import numpy as np
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.costs import Case, Cost, Setting, case
 from experiments.common.estimates import power
+from experiments.parts.costs import Case, Cost, Setting, case
 
 NAMES = {"forward": "forward", "both": "forward and backward"}
 LAYERS = 4  # of the wide networks

@@ -43,7 +43,7 @@ import numpy as np
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
-from experiments.common.neurons import (
+from experiments.parts.neurons import (
     by_fnn,
     by_free_target,
     by_recursion,

@@ -39,7 +39,7 @@ import numpy as np
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.convex import COINS, COSTS, LOGISTIC, SQUARED, descents, landmarks, problem
+from experiments.parts.convex import COINS, COSTS, LOGISTIC, SQUARED, descents, landmarks, problem
 
 FEWEST = 1e-9  # of η ‖∇J‖²: below, J(θ) − J(θ⁺) is mostly rounding
 

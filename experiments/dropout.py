@@ -46,10 +46,10 @@ import numpy as np
 
 import fnn
 from experiments.common import bundles, claims, few, plots
-from experiments.common.all_masks import AFTER, BEFORE, HIDDEN, exact
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
+from experiments.parts.all_masks import AFTER, BEFORE, HIDDEN, exact
 
 CONVENTIONS = ("inverted", "standard")
 LABELS = ("right labels", "30 % drawn anew")

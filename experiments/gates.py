@@ -44,7 +44,7 @@ import numpy as np
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.systems import (
+from experiments.parts.systems import (
     METHODS,
     NO_BEND,
     SYSTEMS,

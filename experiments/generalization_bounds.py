@@ -28,7 +28,7 @@ Every bound holds with probability 0.95 over the drawing of the rows:
 A union bound pays for each choice. The error is measured on 270 rows that nothing has seen.
 With random labels the risk of every net is 1/2 exactly, so a bound below that is wrong.
 
-Source: experiments/common/bounds.py; for PAC-Bayes of nets Dziugaite & Roy (2017), UAI; for a
+Source: experiments/parts/bounds.py; for PAC-Bayes of nets Dziugaite & Roy (2017), UAI; for a
 prior from half of the rows Ambroladze, Parrado-Hernández & Shawe-Taylor (2007), NIPS 19.
 Ledger: dir.generalization-bound, dir.vc.
 """
@@ -40,11 +40,12 @@ from typing import Annotated
 import jax
 import numpy as np
 
-from experiments.common import claims, net_bounds, plots
-from experiments.common.bounded import DELTA, FRESH, MOST, measured
+from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.net_bounds import ALL_BITS, FEW_BITS, HALF, HELD, MARGIN, NAMES, RANDOM, VC
+from experiments.parts import net_bounds
+from experiments.parts.bounded import DELTA, FRESH, MOST, measured
+from experiments.parts.net_bounds import ALL_BITS, FEW_BITS, HALF, HELD, MARGIN, NAMES, RANDOM, VC
 
 COLORS = (*plots.COLORS[:6], "#666666")
 

@@ -27,7 +27,7 @@ A sample of N rows is drawn again and again, and the risk R of every hypothesis 
 
 δ = 0.05.
 
-Source: experiments/common/bounds.py; Radon (1921), Mathematische Annalen 83.
+Source: experiments/parts/bounds.py; Radon (1921), Mathematische Annalen 83.
 Ledger: dir.generalization-bound, dir.pac, dir.vc.
 """
 
@@ -39,10 +39,11 @@ from typing import Annotated
 import jax
 import numpy as np
 
-from experiments.common import bounds, claims, half_spaces, plots, samples
+from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.samples import AGNOSTIC, DELTA, LOG_SIZE, REALIZABLE, SHARES, SIZE, UNIFORM
+from experiments.parts import bounds, half_spaces, samples
+from experiments.parts.samples import AGNOSTIC, DELTA, LOG_SIZE, REALIZABLE, SHARES, SIZE, UNIFORM
 
 HALF = SHARES.index(0.5)
 Pac = dict[str, samples.Learning]

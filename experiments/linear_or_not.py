@@ -37,10 +37,11 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 import fnn
-from experiments.common import claims, descent, plots, shapes
+from experiments.common import claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
-from experiments.common.four_models import (
+from experiments.parts import shapes
+from experiments.parts.four_models import (
     LINEAR,
     LOGISTIC,
     LOSSES,

@@ -20,9 +20,9 @@ straight line between its ends,
     max over s of J((1 − s) a + s b) − (1 − s) J(a) − s J(b)
 
 which no convex J has. A matched b has its hidden units in the order that brings its weights
-nearest to those of a (experiments/common/matching.py); a's own copy has them in a random
+nearest to those of a (experiments/parts/matching.py); a's own copy has them in a random
 order. The tiny network is 2–3–1 with tanh and an L2 penalty, in float64
-(experiments/common/critical.py), where the Hessian, the derivative of the hand-written
+(experiments/parts/critical.py), where the Hessian, the derivative of the hand-written
 gradient, can be had whole.
 
 Source: Ainsworth, Hayase & Srinivasa (2023), arXiv:2209.04836, figures 1 and 2; Goodfellow,
@@ -41,12 +41,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import bundles, claims, critical, plots
+from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.matching import matched, reordered
 from experiments.common.narrow import narrowed
 from experiments.common.progress import track
+from experiments.parts import critical
+from experiments.parts.matching import matched, reordered
 
 LOSS = fnn.SoftmaxCrossEntropy()
 DATA = bundles.digits()

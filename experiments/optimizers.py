@@ -43,7 +43,7 @@ from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Standardizer
-from experiments.common.planes import KAPPA, PLANES, RATES, Make, Plane, Race, bowl, finite, race
+from experiments.parts.planes import KAPPA, PLANES, RATES, Make, Plane, Race, bowl, finite, race
 
 NET = fnn.mlp([64, 32, 10])
 LOSS = fnn.SoftmaxCrossEntropy()

@@ -45,8 +45,8 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.narrow import narrowed
 from experiments.common.progress import track
-from experiments.common.ridge import Regression, least_squares
 from experiments.common.stages import fit_in_stages
+from experiments.parts.ridge import Regression, least_squares
 
 LOSS = fnn.SquaredError()
 DATA = bundles.digits()

@@ -37,7 +37,7 @@ import fnn
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
-from experiments.common.six_gradients import Six, by_hand, six
+from experiments.parts.six_gradients import Six, by_hand, six
 
 SIZES = [30, 16, 8, 1]
 APART = fnn.mlp(SIZES, activation=fnn.ReLU(), output=fnn.Sigmoid())

@@ -39,7 +39,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.common import claims, plots, training_digits
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.zeros import ACTIVATIONS, History, Seen, exact, history
+from experiments.parts.zeros import ACTIVATIONS, History, Seen, exact, history
 
 
 @dataclass(frozen=True)

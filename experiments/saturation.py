@@ -38,7 +38,7 @@ from experiments.common import claims, plots, training_digits
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Rows
-from experiments.common.flatness import (
+from experiments.parts.flatness import (
     ACTIVATIONS,
     CENTRE,
     STEEPEST,

@@ -38,7 +38,7 @@ import numpy as np
 from experiments.common import claims, plots, training_digits
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.common.depth import KINDS, Signals, signals, theory
+from experiments.parts.depth import KINDS, Signals, signals, theory
 
 
 @dataclass(frozen=True)

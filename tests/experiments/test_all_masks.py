@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from experiments.common import all_masks
+from experiments.parts import all_masks
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
-from experiments.common import bounds
+from experiments.parts import bounds
 
 
 def test_by_hand():

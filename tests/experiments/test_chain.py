@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import chain
-from experiments.common import neurons
+from experiments.parts import neurons
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments.common import costs
+from experiments.parts import costs
 
 SETTING = costs.Setting(rows=8, seed=0, repeats=1)
 

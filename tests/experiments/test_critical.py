@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.common import critical
+from experiments.parts import critical
 
 
 def test_the_copies_are_different_points_of_the_same_function():

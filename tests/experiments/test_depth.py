@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import fnn
-from experiments.common import depth, training_digits
+from experiments.common import training_digits
+from experiments.parts import depth
 
 ROWS = training_digits.first(6)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.common import convex
+from experiments.parts import convex
 
 
 @pytest.mark.parametrize("name", convex.COSTS)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fnn
-from experiments.common import four_models, shapes
-from experiments.common.four_models import LINEAR, LOGISTIC, LOSSES, MLP, SOFTMAX
+from experiments.parts import four_models, shapes
+from experiments.parts.four_models import LINEAR, LOGISTIC, LOSSES, MLP, SOFTMAX
 
 RIGHT = {LINEAR: lambda z: z, LOGISTIC: jax.nn.sigmoid, SOFTMAX: jax.nn.softmax}
 

@@ -5,7 +5,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from experiments import gates
-from experiments.common import systems
+from experiments.parts import systems
 
 
 def test_factor_knows_its_derivative():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fnn
-from experiments.common.matching import matched, reordered
+from experiments.parts.matching import matched, reordered
 
 
 def drawn(sizes, seed=0):

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.common import bounds, pac_bayes, parity
-from experiments.common.pac_bayes import Gaussian, Problem
+from experiments.parts import bounds, pac_bayes, parity
+from experiments.parts.pac_bayes import Gaussian, Problem
 
 
 @pytest.fixture

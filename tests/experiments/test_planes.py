@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.common import planes
-from experiments.common.planes import PLANES
+from experiments.parts import planes
+from experiments.parts.planes import PLANES
 
 
 @pytest.mark.parametrize("plane", PLANES, ids=lambda plane: plane.name)

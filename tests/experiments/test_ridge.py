@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.common.ridge import least_squares
+from experiments.parts.ridge import least_squares
 
 
 def test_by_hand():

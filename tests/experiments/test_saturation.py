@@ -7,7 +7,8 @@ import pytest
 
 import fnn
 from experiments import saturation
-from experiments.common import flatness, training_digits
+from experiments.common import training_digits
+from experiments.parts import flatness
 
 
 def test_bounds_are_those_of_the_page():

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.six_gradients import Six, by_hand, gradients
+from experiments.parts.six_gradients import Six, by_hand, gradients
 
 
 def cost(p, x, y):
@@ -15,7 +15,11 @@ def drawn():
     shapes = Six((3, 5), (5,), (5, 4), (4,), (4, 1), (1,))
     keys = jax.random.split(jax.random.key(0), 8)
     p = Six(*(jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=False)))
-    return p, jax.random.normal(keys[6], (7, 3)), jax.random.bernoulli(keys[7], 0.5, (7, 1)).astype(float)
+    return (
+        p,
+        jax.random.normal(keys[6], (7, 3)),
+        jax.random.bernoulli(keys[7], 0.5, (7, 1)).astype(float),
+    )
 
 
 def test_the_six_are_those_of_autodiff():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import zeros
+from experiments.parts import zeros
 
 LOOK = jax.jit(zeros.look)
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import fnn
-from experiments.common.matching import reordered
 from experiments.common.stages import fit_in_stages
+from experiments.parts.matching import reordered
 
 LOSS, LAMBDA = fnn.SquaredError(), 0.01
 N_IN, N_HIDDEN = 2, 3

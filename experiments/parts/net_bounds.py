@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.common import bounds
-from experiments.common.bounded import BITS, DELTA, DRAWN, FRESH, STDS, Run, Spread
-from experiments.common.parity import HIDDEN, WEIGHTS
+from experiments.parts import bounds
+from experiments.parts.bounded import BITS, DELTA, DRAWN, FRESH, STDS, Run, Spread
+from experiments.parts.parity import HIDDEN, WEIGHTS
 
 GAMMAS = 8 * 2 ** (-np.arange(64) / 4)  # margins of a net with norms 1
 DIMENSION = bounds.relu_dimension(WEIGHTS, (HIDDEN, 1))

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import pac_bayes, parity
-from experiments.common.parity import Window
+from experiments.parts import pac_bayes, parity
+from experiments.parts.parity import Window
 
 MOST, FRESH = 1257, 270  # rows to learn from; rows for the test, and as many held out
 DELTA, DRAWN = 0.05, 0.01  # of every bound; the part of it that pays for drawing nets
