@@ -207,37 +207,14 @@ def measure(config: Config) -> Outcome:
     sizes, found = batch_sizes(config.n), variances(config, each)
     told = foretold(sigma2, sizes, config.n)
     off = {way: float(abs(found[way] / told[way] - 1).max()) for way in WAYS}
-    slope = power(sizes, found[WAYS[0]])
     curves = {batch: curve(config, x, label, batch) for batch in (1, 32, config.n)}
-    one, some, every = curves.values()
+    seen = Seen(max(bias.values()), power(sizes, found[WAYS[0]]), off, curves)
     return Outcome(
-        answer=(
-            f"It is right on average: the gradients of the parts of a partition average to the "
-            f"full one (to {max(bias.values()):.0e}). Its variance falls like B^{slope:.2f}, and "
-            f"faster, by (N − B)/(N − 1), where no example is drawn twice. To bring the loss of "
-            f"{config.n:,} digits to {config.level:g}, each with its best rate, single examples "
-            f"need {one.examples:,.0f} examples in {one.steps:,.0f} steps, batches of 32 need "
-            f"{some.examples:,.0f} in {some.steps:,.0f}, the batch of all {every.examples:,.0f} "
-            f"in {every.steps:,.0f}: few examples save work, many save steps."
-        ),
-        findings={
-            "the batches of a partition average to the full gradient": max(bias.values()) < 1e-14,
-            "the variance has slope −1 in B": abs(slope + 1) < 0.03,
-            "with replacement it is σ²/B": off[WAYS[0]] < 0.15,
-            "without, (N − B)/(N − 1) of that": off[WAYS[1]] < 0.15,
-            "all examples at once cost twice the work of 32 or more": (
-                every.examples > 2 * some.examples
-            ),
-            "32 at once cost a tenth of the steps of one or fewer": some.steps < one.steps / 10,
-            "32 at once cost at most twice the work of one": some.examples < 2 * one.examples,
-            "all at once cost the fewest steps": every.steps < some.steps,
-            "no rate stands at the end of the grid": all(
-                RATES[0] < c.rate < RATES[-1] for c in curves.values()
-            ),
-        },
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
             "sigma2": sigma2,
-            "slope": slope,
+            "slope": seen.slope,
             "partition_error": {str(batch): error for batch, error in bias.items()},
             "variance_off": off,
             "descent": {
@@ -246,28 +223,72 @@ def measure(config: Config) -> Outcome:
             },
         },
         figure=picture(config, sizes, found, told, curves),
-        tables=[
-            Table(
-                f"To a loss of {config.level:g}",
-                ["batch", "best rate η", "examples", "steps"],
-                [
-                    [str(batch), f"{c.rate:g}", f"{c.examples:,.0f}", f"{c.steps:,.0f}"]
-                    for batch, c in curves.items()
-                ],
-            )
-        ],
+        tables=[table(config, curves)],
         rows=[
             {"batch": batch}
             | {way: found[way][i] for way in WAYS}
             | {f"{way}, foretold": told[way][i] for way in WAYS}
             for i, batch in enumerate(sizes)
         ],
-    )  # fmt: skip
+    )
 
 
 def foretold(sigma2: float, sizes: np.ndarray, n: int) -> dict[str, np.ndarray]:
     """Way of drawing → the variance of the gradient by the formulas above."""
     return {WAYS[0]: sigma2 / sizes, WAYS[1]: sigma2 / sizes * (n - sizes) / (n - 1)}
+
+
+class Seen(NamedTuple):
+    """What was measured of gradients and of descent."""
+
+    bias: float  # the largest distance of a partition's mean from the full gradient
+    slope: float  # of the variance over B, with replacement
+    off: dict[str, float]  # way of drawing → relative error of the variance foretold
+    curves: dict[int, Curve]  # B → descent, B = 1, 32, N
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    one, some, every = seen.curves.values()
+    return {
+        "the batches of a partition average to the full gradient": seen.bias < 1e-14,
+        "the variance has slope −1 in B": abs(seen.slope + 1) < 0.03,
+        "with replacement it is σ²/B": seen.off[WAYS[0]] < 0.15,
+        "without, (N − B)/(N − 1) of that": seen.off[WAYS[1]] < 0.15,
+        "all examples at once cost twice the work of 32 or more": (
+            every.examples > 2 * some.examples
+        ),
+        "32 at once cost a tenth of the steps of one or fewer": some.steps < one.steps / 10,
+        "32 at once cost at most twice the work of one": some.examples < 2 * one.examples,
+        "all at once cost the fewest steps": every.steps < some.steps,
+        "no rate stands at the end of the grid": all(
+            RATES[0] < c.rate < RATES[-1] for c in seen.curves.values()
+        ),
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    one, some, every = seen.curves.values()
+    return (
+        f"It is right on average: the gradients of the parts of a partition average to the "
+        f"full one (to {seen.bias:.0e}). Its variance falls like B^{seen.slope:.2f}, and "
+        f"faster, by (N − B)/(N − 1), where no example is drawn twice. To bring the loss of "
+        f"{config.n:,} digits to {config.level:g}, each with its best rate, single examples "
+        f"need {one.examples:,.0f} examples in {one.steps:,.0f} steps, batches of 32 need "
+        f"{some.examples:,.0f} in {some.steps:,.0f}, the batch of all {every.examples:,.0f} "
+        f"in {every.steps:,.0f}: few examples save work, many save steps."
+    )
+
+
+def table(config: Config, curves: dict[int, Curve]) -> Table:
+    """What every batch size needs."""
+    columns = ["batch", "best rate η", "examples", "steps"]
+    rows = [
+        [str(batch), f"{c.rate:g}", f"{c.examples:,.0f}", f"{c.steps:,.0f}"]
+        for batch, c in curves.items()
+    ]
+    return Table(f"To a loss of {config.level:g}", columns, rows)
 
 
 def picture(config: Config, sizes: Any, found: Any, told: Any, curves: Any) -> plots.Figure:

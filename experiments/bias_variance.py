@@ -144,60 +144,84 @@ def measure(config: Config) -> Outcome:
     off = max(abs(t.error - t.total) / t.slack for t in found.values())
     one, many = ([t for (k, _), t in found.items() if k == kind] for kind in KINDS)
     best, wide = (min(range(len(ts)), key=lambda i, ts=ts: ts[i].error) for ts in (one, many))
+    seen = Seen(rounding, off, one, many, best, wide)
     return Outcome(
-        answer=(
-            f"It is: in a finite case to {rounding:.0e}, and with noise held out within "
-            f"{off:.1f} standard errors for all {len(found)} models. From degree "
-            f"{config.degrees[0]} to {config.degrees[-1]} the bias² of polynomials falls from "
-            f"{one[0].bias2:.2f} to {one[-1].bias2:.3f} and their variance grows from "
-            f"{one[0].variance:.3f} to {one[-1].variance:.2f}: the error is least at degree "
-            f"{config.degrees[best]}, {one[best].error:.3f}, of which {SIGMA**2:.2f} is noise. "
-            f"Networks are different. From width {config.widths[0]} to {config.widths[-1]} their "
-            f"bias² falls from {many[0].bias2:.2f} to {many[-1].bias2:.4f} too, but their variance "
-            f"stops growing: {many[0].variance:.3f}, at most "
-            f"{max(t.variance for t in many):.3f}, {many[-1].variance:.3f} at the end. Width "
-            f"{config.widths[-1]}, {3 * config.widths[-1] + 1} parameters for {POINTS} points, "
-            f"has an error of {many[-1].error:.3f}, the best width "
-            f"({config.widths[wide]}) {many[wide].error:.3f}."
-        ),
-        findings={
-            "in a finite case the error is the sum, to rounding": rounding < 1e-12,
-            "with noise held out it is, within four standard errors": off < 4,
-            "polynomials have the bias² and the variance of theory": all(
-                as_known(d, t, config.sets // 2)
-                for d, t in zip(config.degrees, one, strict=True)
-            ),
-            "larger models have less bias": all(
-                ts[-1].bias2 < 0.05 * ts[0].bias2 for ts in (one, many)
-            ),
-            "polynomials of higher degree have more variance": bool(
-                np.all(np.diff([t.variance for t in one]) > 0)
-            ),
-            "the best degree is neither the lowest nor the highest": 0 < best < len(one) - 1,
-            "the smallest network has the least variance": all(
-                t.variance > 1.5 * many[0].variance for t in many[1:]
-            ),
-            "the widest network is within 15 % of the best": (
-                many[-1].error < 1.15 * many[wide].error
-            ),
-        },
+        answer=answer(config, seen),
+        findings=findings(config, seen),
         measured={"rounding": rounding, "standard_errors": off},
         figure=picture(found, fits),
-        tables=[
-            Table(
-                "What the error consists of",
-                ["", "bias²", "variance", "noise", "sum", "test error"],
-                [
-                    [f"{kind} {n}", *(f"{v:.4f}" for v in (*t[:3], t.total, t.error))]
-                    for (kind, n), t in found.items()
-                ],
-            )
-        ],
+        tables=[table(found)],
         rows=[
             {"model": kind, "size": n, **t._asdict(), "sum": t.total}
             for (kind, n), t in found.items()
         ],
-    )  # fmt: skip
+    )
+
+
+class Seen(NamedTuple):
+    """The terms of all models, and how well they add up."""
+
+    rounding: float  # by how much the sum misses the error in a finite case
+    off: float  # the same with noise held out, in standard errors
+    one: list[Terms]  # of polynomials, by degree
+    many: list[Terms]  # of networks, by width
+    best: int  # which polynomial has the least error
+    wide: int  # which network has
+
+
+def findings(config: Config, seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    one, many = seen.one, seen.many
+    return {
+        "in a finite case the error is the sum, to rounding": seen.rounding < 1e-12,
+        "with noise held out it is, within four standard errors": seen.off < 4,
+        "polynomials have the bias² and the variance of theory": all(
+            as_known(d, t, config.sets // 2) for d, t in zip(config.degrees, one, strict=True)
+        ),
+        "larger models have less bias": all(
+            ts[-1].bias2 < 0.05 * ts[0].bias2 for ts in (one, many)
+        ),
+        "polynomials of higher degree have more variance": bool(
+            np.all(np.diff([t.variance for t in one]) > 0)
+        ),
+        "the best degree is neither the lowest nor the highest": 0 < seen.best < len(one) - 1,
+        "the smallest network has the least variance": all(
+            t.variance > 1.5 * many[0].variance for t in many[1:]
+        ),
+        "the widest network is within 15 % of the best": (
+            many[-1].error < 1.15 * many[seen.wide].error
+        ),
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    one, many, best, wide = seen.one, seen.many, seen.best, seen.wide
+    return (
+        f"It is: in a finite case to {seen.rounding:.0e}, and with noise held out within "
+        f"{seen.off:.1f} standard errors for all {len(one) + len(many)} models. From degree "
+        f"{config.degrees[0]} to {config.degrees[-1]} the bias² of polynomials falls from "
+        f"{one[0].bias2:.2f} to {one[-1].bias2:.3f} and their variance grows from "
+        f"{one[0].variance:.3f} to {one[-1].variance:.2f}: the error is least at degree "
+        f"{config.degrees[best]}, {one[best].error:.3f}, of which {SIGMA**2:.2f} is noise. "
+        f"Networks are different. From width {config.widths[0]} to {config.widths[-1]} their "
+        f"bias² falls from {many[0].bias2:.2f} to {many[-1].bias2:.4f} too, but their variance "
+        f"stops growing: {many[0].variance:.3f}, at most "
+        f"{max(t.variance for t in many):.3f}, {many[-1].variance:.3f} at the end. Width "
+        f"{config.widths[-1]}, {3 * config.widths[-1] + 1} parameters for {POINTS} points, "
+        f"has an error of {many[-1].error:.3f}, the best width "
+        f"({config.widths[wide]}) {many[wide].error:.3f}."
+    )
+
+
+def table(found: dict[Any, Terms]) -> Table:
+    """The terms of every model."""
+    columns = ["", "bias²", "variance", "noise", "sum", "test error"]
+    rows = [
+        [f"{kind} {n}", *(f"{v:.4f}" for v in (*t[:3], t.total, t.error))]
+        for (kind, n), t in found.items()
+    ]
+    return Table("What the error consists of", columns, rows)
 
 
 def picture(found: dict[Any, Terms], fits: dict[Any, np.ndarray]) -> plots.Figure:

@@ -35,7 +35,7 @@ chain.deep-grad-activation.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -113,54 +113,93 @@ def measure(config: Config) -> Outcome:
         x, y = descent.standardised(rows.x[:, COLUMN])[0], rows.label.astype(float)
         keys = jax.random.split(jax.random.key(config.seed), config.starts)
         starts = {depth: jax.vmap(lambda k, d=depth: drawn(d, k))(keys) for depth in depths}
-        found = {depth: compared(depth, starts[depth], x, y) for depth in depths}
-        cosine = cosines(starts[2], found[2]["fnn"], x, y)
+        gradients = {depth: compared(depth, starts[depth], x, y) for depth in depths}
+        cosine = cosines(starts[2], gradients[2]["fnn"], x, y)
         costs = {}
         for form in FORMS:
             every = trained(config, starts[DEPTHS[-1]], x, y, list(rates.values()), form)
             costs |= {(form, size): c for size, c in zip(rates, every, strict=True)}
-    ratios = {d: np.median(g["printed"] / g["fnn"], (0, 2)) for d, g in found.items()}
-    off = {w: max(apart(g[w], g["fnn"]) for g in found.values()) for w in ("recursion", "repaired")}
-    off["printed"] = max(
-        abs(g["printed"] / g["fnn"] / factors(d)[:, None] - 1).max() for d, g in found.items()
+    seen = Seen(
+        ratios={d: np.median(g["printed"] / g["fnn"], (0, 2)) for d, g in gradients.items()},
+        off=distances(gradients),
+        cosine=float(cosine.min()),
+        above={form: float(np.median((costs[form, "small"] > 0.15).sum(1))) for form in FORMS},
+        learned={k: float((c[:, -1] < 0.1).mean()) for k, c in costs.items()},
+        last={k: float(np.median(c[:, -1])) for k, c in costs.items()},
     )
-    above = {form: float(np.median((costs[form, "small"] > 0.15).sum(1))) for form in FORMS}
-    learned = {k: float((c[:, -1] < 0.1).mean()) for k, c in costs.items()}
-    last = {k: float(np.median(c[:, -1])) for k, c in costs.items()}
     return Outcome(
-        answer=(
-            f"Yes: with eᵢ held fast and the cost 1/(2n) Σ (aᵢ − eᵢ)² every neuron gets the "
-            f"gradient of the chain, within {off['repaired']:.0e}. With 1/n, as printed, neuron l "
-            f"of L gets 2^(L−l) times its gradient: the first of six {ratios[6][0]:.0f} times. "
-            f"Trained so at rate {rates['small']:g}, six neurons are below a cost of 0.15 after "
-            f"{above['printed']:.0f} steps, not {above['gradient']:.0f}, but end higher ("
-            f"{last['printed', 'small']:.3f}, not {last['gradient', 'small']:.3f}); at "
-            f"rate {rates['large']:g}, {learned['printed', 'large']:.0%} of the starts learn, "
-            f"with the gradient {learned['gradient', 'large']:.0%}. With eᵢ not held fast it is no "
-            f"gradient of the chain: its cosine with it falls to {cosine.min():.1f}."
-        ),
-        findings={
-            "the corrected recursion is the hand-written gradient": off["recursion"] < 1e-12,
-            "so is that of the targets with 1/(2n)": off["repaired"] < 1e-12,
-            "with 1/n it is 2^(L−l) times that, at every start": off["printed"] < 1e-10,
-            "with e not held fast it is another direction": cosine.min() < 0.5,
-            "the factor makes slow training sooner": above["printed"] < above["gradient"],
-            "and spoils training at three times the rate": (
-                learned["printed", "large"] < learned["gradient", "large"]
-            ),
-        },
-        measured={
-            "differences": off, "ratios": {d: list(r) for d, r in ratios.items()},
-            "least_cosine": float(cosine.min()), "median_steps_above_0.15": above,
-            "learned": {" ".join(k): v for k, v in learned.items()},
-            "last_cost": {" ".join(k): v for k, v in last.items()},
-        },
-        figure=picture(ratios, costs, rates),
+        answer=answer(rates, seen),
+        findings=findings(seen),
+        measured=measured(seen),
+        figure=picture(seen.ratios, costs, rates),
         rows=[
             {"neurons": d, "layer": l, "printed / true": r, "2^(L−l)": 2 ** (d - l)}
-            for d, each in ratios.items() for l, r in enumerate(each, 1)
+            for d, each in seen.ratios.items() for l, r in enumerate(each, 1)
         ],
     )  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """What was measured; keys of two words are form and size of the rate."""
+
+    ratios: dict[int, np.ndarray]  # depth → printed ÷ true gradient, [L]
+    off: dict[str, float]  # way → largest relative distance from what it should be
+    cosine: float  # the least, of the gradient with e not held fast and the true one
+    above: dict[str, float]  # form → median steps with a cost above 0.15
+    learned: dict[tuple[str, str], float]  # share of the starts
+    last: dict[tuple[str, str], float]  # median cost at the end
+
+
+def distances(gradients: dict[int, dict[str, np.ndarray]]) -> dict[str, float]:
+    """Way → its largest relative distance from fnn's gradient, printed: from 2^(L−l) times it."""
+    ways, every = ("recursion", "repaired"), gradients.items()
+    return {w: max(apart(g[w], g["fnn"]) for _, g in every) for w in ways} | {
+        "printed": max(
+            abs(g["printed"] / g["fnn"] / factors(d)[:, None] - 1).max() for d, g in every
+        )
+    }
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    return {
+        "the corrected recursion is the hand-written gradient": seen.off["recursion"] < 1e-12,
+        "so is that of the targets with 1/(2n)": seen.off["repaired"] < 1e-12,
+        "with 1/n it is 2^(L−l) times that, at every start": seen.off["printed"] < 1e-10,
+        "with e not held fast it is another direction": seen.cosine < 0.5,
+        "the factor makes slow training sooner": seen.above["printed"] < seen.above["gradient"],
+        "and spoils training at three times the rate": (
+            seen.learned["printed", "large"] < seen.learned["gradient", "large"]
+        ),
+    }
+
+
+def answer(rates: dict[str, float], seen: Seen) -> str:
+    """What was measured, in sentences."""
+    above, learned, last = seen.above, seen.learned, seen.last
+    return (
+        f"Yes: with eᵢ held fast and the cost 1/(2n) Σ (aᵢ − eᵢ)² every neuron gets the "
+        f"gradient of the chain, within {seen.off['repaired']:.0e}. With 1/n, as printed, neuron l "
+        f"of L gets 2^(L−l) times its gradient: the first of six {seen.ratios[6][0]:.0f} times. "
+        f"Trained so at rate {rates['small']:g}, six neurons are below a cost of 0.15 after "
+        f"{above['printed']:.0f} steps, not {above['gradient']:.0f}, but end higher ("
+        f"{last['printed', 'small']:.3f}, not {last['gradient', 'small']:.3f}); at "
+        f"rate {rates['large']:g}, {learned['printed', 'large']:.0%} of the starts learn, "
+        f"with the gradient {learned['gradient', 'large']:.0%}. With eᵢ not held fast it is no "
+        f"gradient of the chain: its cosine with it falls to {seen.cosine:.1f}."
+    )
+
+
+def measured(seen: Seen) -> dict[str, Any]:
+    """The figures."""
+    return {
+        "differences": seen.off,
+        "ratios": {d: list(r) for d, r in seen.ratios.items()},
+        "least_cosine": seen.cosine,
+        "median_steps_above_0.15": seen.above,
+        "learned": {" ".join(k): v for k, v in seen.learned.items()},
+        "last_cost": {" ".join(k): v for k, v in seen.last.items()},
+    }
 
 
 def factors(depth: int) -> np.ndarray:

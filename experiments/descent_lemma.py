@@ -96,17 +96,10 @@ def measure(config: Config) -> Outcome:
         name: float(products[f.worst < 0].min(initial=np.inf)) for name, f in all_found.items()
     }
     least = min(float(f.worst[products <= 1].min()) for f in all_found.values())
+    seen = Seen(products, all_found, least, rises, share)
     return Outcome(
-        answer=(
-            f"Every rate below 2/β, where β bounds the curvature. With η ≤ 1/β every step lowered "
-            f"the cost by at least {least:.2f} η ‖∇J‖² (the lemma promises 0.5). Squared errors "
-            f"rose from η = {rises[SQUARED]:.2f}/β on, logistic regression of random labels from "
-            f"{rises[COINS]:.2f}/β; of true labels, whose minimum is flatter, "
-            + ("not up to 5/β" if rises[LOGISTIC] > 5 else f"from {rises[LOGISTIC]:.2f}/β")
-            + f". After T steps with η = 1/β the cost was above its minimum by at most "
-            f"{max(share.values()):.2f} of ‖θ₀ − θ*‖²/(2ηT), the bound of convex costs."
-        ),
-        findings=findings(products, all_found, share),
+        answer=answer(seen),
+        findings=findings(seen),
         measured={
             name: {
                 "beta": f.curvature,
@@ -117,51 +110,74 @@ def measure(config: Config) -> Outcome:
             for name, f in all_found.items()
         },
         figure=picture(products, all_found),
-        tables=[
-            Table(
-                "Learning rates that raise the cost, and the share of the bound of J − J*",
-                ["", "β", "least η β", "share"],
-                [
-                    [name, f"{f.curvature:.2f}", f"{rises[name]:.2f}", f"{share[name]:.2f}"]
-                    for name, f in all_found.items()
-                ],
-            )
-        ],
+        tables=[table(seen)],
         rows=[
             {"eta_beta": e, **{name: f.worst[i] for name, f in all_found.items()}}
             for i, e in enumerate(products)
         ],
-    )  # fmt: skip
+    )
 
 
-def findings(
-    products: np.ndarray, all_found: dict[str, Found], share: dict[str, float]
-) -> dict[str, bool]:
+class Seen(NamedTuple):
+    """What was measured of all costs; dictionaries by their names."""
+
+    products: np.ndarray  # η β
+    found: dict[str, Found]
+    least: float  # (J − J⁺) / (η ‖∇J‖²) of the worst step of all with η β ≤ 1
+    rises: dict[str, float]  # the least η β with which a step raised the cost
+    share: dict[str, float]  # the largest (J_T − J*) / (‖θ_0 − θ*‖² / (2 η T))
+
+
+def findings(seen: Seen) -> dict[str, bool]:
     """What is claimed."""
-    every, quadratic, coins = all_found.values(), all_found[SQUARED], all_found[COINS]
-    safe = products <= 1
+    every, quadratic, coins = seen.found.values(), seen.found[SQUARED], seen.found[COINS]
+    safe = seen.products <= 1
     return {
         "no step lowers the cost by less than η (1 − η β/2) ‖∇J‖²": all(
-            bool((f.worst >= 1 - products / 2 - 1e-6).all()) for f in every
+            bool((f.worst >= 1 - seen.products / 2 - 1e-6).all()) for f in every
         ),
         "with η ≤ 1/β every step lowers it by η ‖∇J‖²/2": all(
             bool((f.worst[safe] >= 0.5 - 1e-6).all()) for f in every
         ),
         "squared errors rise with every η > 2/β": bool(
-            (quadratic.worst[products > 2.01] < 0).all()
+            (quadratic.worst[seen.products > 2.01] < 0).all()
         ),
         "logistic regression of random labels rises with η = 3/β": bool(
-            (coins.worst[products > 3] < 0).all()
+            (coins.worst[seen.products > 3] < 0).all()
         ),
-        "J − J* stays below ‖θ₀ − θ*‖²/(2ηT)": all(0 < s <= 1 for s in share.values()),
-        "squared errors stay below 1/(2e) of that": share[SQUARED] < 0.5 / np.e,
+        "J − J* stays below ‖θ₀ − θ*‖²/(2ηT)": all(0 < s <= 1 for s in seen.share.values()),
+        "squared errors stay below 1/(2e) of that": seen.share[SQUARED] < 0.5 / np.e,
         "β is the largest eigenvalue of the Hessian of squared errors": bool(
             abs(quadratic.steepest - 1) < 1e-6
         ),
         "and is not exceeded by that of logistic regression": all(
-            0.5 < all_found[name].steepest <= 1 + 1e-9 for name in (LOGISTIC, COINS)
+            0.5 < seen.found[name].steepest <= 1 + 1e-9 for name in (LOGISTIC, COINS)
         ),
     }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    rises = seen.rises
+    flat = "not up to 5/β" if rises[LOGISTIC] > 5 else f"from {rises[LOGISTIC]:.2f}/β"
+    return (
+        f"Every rate below 2/β, where β bounds the curvature. With η ≤ 1/β every step lowered "
+        f"the cost by at least {seen.least:.2f} η ‖∇J‖² (the lemma promises 0.5). Squared errors "
+        f"rose from η = {rises[SQUARED]:.2f}/β on, logistic regression of random labels from "
+        f"{rises[COINS]:.2f}/β; of true labels, whose minimum is flatter, {flat}. After T steps "
+        f"with η = 1/β the cost was above its minimum by at most {max(seen.share.values()):.2f} "
+        f"of ‖θ₀ − θ*‖²/(2ηT), the bound of convex costs."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """Curvature, dangerous rates and the bound, of every cost."""
+    rows = [
+        [name, f"{f.curvature:.2f}", f"{seen.rises[name]:.2f}", f"{seen.share[name]:.2f}"]
+        for name, f in seen.found.items()
+    ]
+    title = "Learning rates that raise the cost, and the share of the bound of J − J*"
+    return Table(title, ["", "β", "least η β", "share"], rows)
 
 
 def picture(products: np.ndarray, all_found: dict[str, Found]) -> plots.Figure:

@@ -22,7 +22,7 @@ Ledger: calc.difference-quotient, calc.partial, bp.goal.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,39 +106,64 @@ def measure(config: Config) -> Outcome:
     slopes = {kind: power(epsilons[coarse], found["float64", kind][coarse]) for kind in KINDS}
     fine = epsilons < 1e-9
     slopes["rounding"] = power(epsilons[fine], found["float64", "forward"][fine])
-    forward, central = (lowest["float64", kind] for kind in KINDS)
-    single = min(lowest["float32", kind] for kind in KINDS)
+    seen = Seen(slopes, best, lowest)
     return Outcome(
-        answer=(
-            f"It is never exact. The error falls like ε^{slopes['forward']:.2f} (forward) and "
-            f"ε^{slopes['central']:.2f} (central) until rounding, which grows like "
-            f"ε^{slopes['rounding']:.2f}, takes over. The best that can be had in float64 is "
-            f"{forward:.0e} at ε = {best['float64', 'forward']:.0e} (forward) and {central:.0e} "
-            f"at {best['float64', 'central']:.0e} (central); in float32 it is {single:.0e}."
-        ),
-        findings={
-            "the forward quotient's error has slope 1": abs(slopes["forward"] - 1) < 0.05,
-            "the central quotient's error has slope 2": abs(slopes["central"] - 2) < 0.05,
-            "rounding grows like 1/ε": abs(slopes["rounding"] + 1) < 0.25,
-            "the central quotient is the better one": central < forward,
-        },
-        measured={"slopes": slopes} | {
+        answer=answer(seen),
+        findings=findings(seen),
+        measured={"slopes": slopes}
+        | {
             name: {k: {"best_epsilon": best[name, k], "error": lowest[name, k]} for k in KINDS}
             for name in DTYPES
         },
         figure=picture(epsilons, found),
-        tables=[
-            Table(
-                "Difference quotients against the hand-written gradient",
-                ["", "best ε", "relative error there"],
-                [[" ".join(k), f"{best[k]:.0e}", f"{lowest[k]:.0e}"] for k in found],
-            )
-        ],
+        tables=[table(seen)],
         rows=[
             {"epsilon": e, **{" ".join(key): error[i] for key, error in found.items()}}
             for i, e in enumerate(epsilons)
         ],
-    )  # fmt: skip
+    )
+
+
+class Seen(NamedTuple):
+    """What the errors over ε say."""
+
+    slopes: dict[str, float]  # kind, or rounding → power of ε
+    best: dict[tuple[str, str], float]  # (precision, kind) → ε of the least error
+    lowest: dict[tuple[str, str], float]  # (precision, kind) → the least error
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    slopes, lowest = seen.slopes, seen.lowest
+    return {
+        "the forward quotient's error has slope 1": abs(slopes["forward"] - 1) < 0.05,
+        "the central quotient's error has slope 2": abs(slopes["central"] - 2) < 0.05,
+        "rounding grows like 1/ε": abs(slopes["rounding"] + 1) < 0.25,
+        "the central quotient is the better one": (
+            lowest["float64", "central"] < lowest["float64", "forward"]
+        ),
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    slopes, best = seen.slopes, seen.best
+    forward, central = (seen.lowest["float64", kind] for kind in KINDS)
+    single = min(seen.lowest["float32", kind] for kind in KINDS)
+    return (
+        f"It is never exact. The error falls like ε^{slopes['forward']:.2f} (forward) and "
+        f"ε^{slopes['central']:.2f} (central) until rounding, which grows like "
+        f"ε^{slopes['rounding']:.2f}, takes over. The best that can be had in float64 is "
+        f"{forward:.0e} at ε = {best['float64', 'forward']:.0e} (forward) and {central:.0e} "
+        f"at {best['float64', 'central']:.0e} (central); in float32 it is {single:.0e}."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """The best ε of every quotient."""
+    columns = ["", "best ε", "relative error there"]
+    rows = [[" ".join(k), f"{seen.best[k]:.0e}", f"{seen.lowest[k]:.0e}"] for k in seen.best]
+    return Table("Difference quotients against the hand-written gradient", columns, rows)
 
 
 def picture(epsilons: np.ndarray, found: dict[tuple[str, str], np.ndarray]) -> plots.Figure:

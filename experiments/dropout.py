@@ -38,7 +38,7 @@ Ledger: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,64 +120,23 @@ def measure(config: Config) -> Outcome:
             for rate in config.rates
         }
     worst = {key: max(f[key] for f in found.values()) for key in ("output", "loss", "gradient")}
-    half = config.rates[len(config.rates) // 2]
-    middle = found["inverted", half]
     n, errors, facts = sampled(config)
-    slope, theory = power(n, errors), np.sqrt(P / (1 - P) / n)
     histories = [learned(config, rate) for rate in (0.0, 0.5)]
     accuracy, gap = (np.array([h[k][..., -1] for h in histories]) for k in ("accuracy", "gap"))
-    score, narrower = accuracy.mean(-1), 1 - gap[1, 1].mean() / gap[0, 1].mean()
+    seen = Seen(found, worst, n, errors, power(n, errors), facts, accuracy, gap)
     return Outcome(
-        answer=(
-            f"Up to the next nonlinearity it is the mean, in both conventions: over all 1024 "
-            f"masks of ten hidden units the mean of the logits is the test-time logit, to "
-            f"{worst['output']:.0e}, and the mean of the gradients is the gradient of the mean "
-            f"loss, to {worst['gradient']:.0e}; it is not the gradient of the test-time network, "
-            f"from which it differs by {middle['test gradient']:.0%} at p = {half:g}. Behind "
-            f"softmax the mean is only near: at p = {half:g} the probability of some class is off "
-            f"by {middle['probability']:.2f}, though {middle['same class']:.0%} of the predictions "
-            f"agree. The error of the mean of n random masks falls like n^{slope:.2f}. Dropout "
-            f"helps little where {config.rows} digits have right labels (test accuracy "
-            f"{score[0, 0]:.1%} without, {score[1, 0]:.1%} with) and much where 30 % of the labels "
-            f"are drawn anew ({score[0, 1]:.1%} and {score[1, 1]:.1%}, with {narrower:.0%} less of "
-            f"a gap between test and training loss)."
-        ),
-        findings={
-            "the mean over all masks is the test-time output": worst["output"] < 1e-11,
-            "the mean loss is the test-time loss and p/(1 − p) a² w²": worst["loss"] < 1e-11,
-            "the mean gradient is the gradient of the mean loss": worst["gradient"] < 1e-11,
-            "it is not the gradient of the test-time network": middle["test gradient"] > 0.1,
-            "behind softmax the mean is not the test-time output": all(
-                f["probability"] > 0.001 for f in found.values()
-            ),
-            "the error of the mean of n masks falls like 1/√n": abs(slope + 0.5) < 0.04,
-            "and is √(p/(1 − p)/n)": bool(np.all(abs(errors / theory - 1) < 0.15)),
-            "of the units 1 − p are kept": abs(facts["kept"] - (1 - P)) < 0.01,
-            "the conventions differ by the factor q": facts["conventions"] < 1e-6,
-            "with wrong labels dropout narrows the gap for every seed": bool(
-                np.all(gap[1, 1] < gap[0, 1])
-            ),
-            "and reads more test digits": score[1, 1] > score[0, 1] + 0.02,
-        },
+        answer=answer(config, seen),
+        findings=findings(config, seen),
         measured={
             "worst": worst,
-            "slope": slope,
+            "slope": seen.slope,
             **facts,
             "accuracy": accuracy,
             "gap": gap,
             "all_masks": {f"{name} {rate}": f for (name, rate), f in found.items()},
         },
         figure=picture(found, n, errors, histories),
-        tables=[
-            Table(
-                f"{config.rows} digits: test accuracy, and risk − risk on the data",
-                ["labels", "accuracy", "with dropout", "gap", "with dropout"],
-                [
-                    [LABELS[i], *(f"{a[j, i].mean():.3f}" for a in (accuracy, gap) for j in (0, 1))]
-                    for i in (0, 1)
-                ],
-            )
-        ],
+        tables=[table(config, seen)],
         rows=[
             {"epoch": few.EVERY * (j + 1), "noise": noise, "dropout": rate}
             | {k: v[i, :, j].mean() for k, v in history.items()}
@@ -185,7 +144,80 @@ def measure(config: Config) -> Outcome:
             for i, noise in enumerate(NOISES)
             for j in range(history["gap"].shape[-1])
         ],
-    )  # fmt: skip
+    )
+
+
+class Seen(NamedTuple):
+    """What all masks, random masks and training gave."""
+
+    found: dict[tuple[str, float], dict[str, float]]  # (convention, p) → distances, all masks
+    worst: dict[str, float]  # the largest of those distances that should be 0
+    n: np.ndarray  # numbers of random masks
+    errors: np.ndarray  # of their mean
+    slope: float  # of these over n
+    facts: dict[str, float]  # of single masks
+    accuracy: np.ndarray  # on test digits [without and with dropout, noises, seeds]
+    gap: np.ndarray  # risk − risk on the data, the same
+
+
+def told_of(config: Config) -> float:
+    """The rate p that the answer tells of."""
+    return config.rates[len(config.rates) // 2]
+
+
+def findings(config: Config, seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    worst, facts, score = seen.worst, seen.facts, seen.accuracy.mean(-1)
+    masks, theory = seen.found["inverted", told_of(config)], np.sqrt(P / (1 - P) / seen.n)
+    return {
+        "the mean over all masks is the test-time output": worst["output"] < 1e-11,
+        "the mean loss is the test-time loss and p/(1 − p) a² w²": worst["loss"] < 1e-11,
+        "the mean gradient is the gradient of the mean loss": worst["gradient"] < 1e-11,
+        "it is not the gradient of the test-time network": masks["test gradient"] > 0.1,
+        "behind softmax the mean is not the test-time output": all(
+            f["probability"] > 0.001 for f in seen.found.values()
+        ),
+        "the error of the mean of n masks falls like 1/√n": abs(seen.slope + 0.5) < 0.04,
+        "and is √(p/(1 − p)/n)": bool(np.all(abs(seen.errors / theory - 1) < 0.15)),
+        "of the units 1 − p are kept": abs(facts["kept"] - (1 - P)) < 0.01,
+        "the conventions differ by the factor q": facts["conventions"] < 1e-6,
+        "with wrong labels dropout narrows the gap for every seed": bool(
+            np.all(seen.gap[1, 1] < seen.gap[0, 1])
+        ),
+        "and reads more test digits": score[1, 1] > score[0, 1] + 0.02,
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    rate, worst, score = told_of(config), seen.worst, seen.accuracy.mean(-1)
+    masks, gap = seen.found["inverted", rate], seen.gap.mean(-1)
+    narrower = 1 - gap[1, 1] / gap[0, 1]
+    return (
+        f"Up to the next nonlinearity it is the mean, in both conventions: over all 1024 "
+        f"masks of ten hidden units the mean of the logits is the test-time logit, to "
+        f"{worst['output']:.0e}, and the mean of the gradients is the gradient of the mean "
+        f"loss, to {worst['gradient']:.0e}; it is not the gradient of the test-time network, "
+        f"from which it differs by {masks['test gradient']:.0%} at p = {rate:g}. Behind "
+        f"softmax the mean is only near: at p = {rate:g} the probability of some class is off "
+        f"by {masks['probability']:.2f}, though {masks['same class']:.0%} of the predictions "
+        f"agree. The error of the mean of n random masks falls like n^{seen.slope:.2f}. Dropout "
+        f"helps little where {config.rows} digits have right labels (test accuracy "
+        f"{score[0, 0]:.1%} without, {score[1, 0]:.1%} with) and much where 30 % of the labels "
+        f"are drawn anew ({score[0, 1]:.1%} and {score[1, 1]:.1%}, with {narrower:.0%} less of "
+        f"a gap between test and training loss)."
+    )
+
+
+def table(config: Config, seen: Seen) -> Table:
+    """What training on few digits ends with, without and with dropout."""
+    columns = ["labels", "accuracy", "with dropout", "gap", "with dropout"]
+    rows = [
+        [label, *(f"{a[j, i].mean():.3f}" for a in (seen.accuracy, seen.gap) for j in (0, 1))]
+        for i, label in enumerate(LABELS)
+    ]
+    title = f"{config.rows} digits: test accuracy, and risk − risk on the data"
+    return Table(title, columns, rows)
 
 
 def picture(found: Any, n: Any, errors: Any, histories: Any) -> plots.Figure:

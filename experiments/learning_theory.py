@@ -34,7 +34,7 @@ Ledger: dir.generalization-bound, dir.pac, dir.vc.
 import math
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
@@ -84,22 +84,10 @@ def measure(config: Config) -> Outcome:
     learned = half_spaces.learned(k_net, half_spaces.simplex(3))
     loose = bounds.finite_class(moved.rows[-1], LOG_SIZE, DELTA) / moved.finite[-1]
     looser = bounds.vapnik_chervonenkis(moved.rows[-1], 1, DELTA) / moved.line[-1]
+    seen = Seen(moved, pac, spaces, bool(learned.all()), loose, looser)
     return Outcome(
-        answer=(
-            f"Yes. The bound for {SIZE} hypotheses failed in at most "
-            f"{moved.finite_fails.max():.1%} of the samples ({DELTA:.0%} are allowed) and is "
-            f"{loose:.2f} times the deviation it bounds; the bound for one hypothesis fails for "
-            f"{SIZE} in {moved.single_fails.max():.0%}. The VC bound for all thresholds failed in "
-            f"{moved.vc_fails.max():.0%} and is {looser:.0f} times too large. With the rows that "
-            f"PAC learning asks for, a bad hypothesis was chosen in "
-            f"{pac[REALIZABLE].measured[-1]:.1%} ({pac[REALIZABLE].rows[-1]} rows, one never errs) "
-            f"and {pac[AGNOSTIC].measured[-1]:.1%} ({pac[AGNOSTIC].rows[-1]} rows, all err); with "
-            f"half of them in {pac[REALIZABLE].measured[HALF]:.0%} and "
-            f"{pac[AGNOSTIC].measured[HALF]:.1%}. "
-            f"Half-spaces of Rᵈ make all labellings of some d + 1 points and never of d + 2."
-        ),
-        findings=findings(config, moved, pac, spaces)
-        | {"fnn's hinge loss learns all labellings of 4 points of R³": bool(learned.all())},
+        answer=answer(seen),
+        findings=findings(config, seen),
         measured={
             "deviations": {name: np.asarray(v).tolist() for name, v in moved._asdict().items()},
             "pac": {k: {n: v.tolist() for n, v in p._asdict().items()} for k, p in pac.items()},
@@ -107,24 +95,28 @@ def measure(config: Config) -> Outcome:
             "bound_over_deviation": {"finite": loose, "vc": looser},
         },
         figure=picture(config, moved, pac, spaces),
-        tables=[
-            Table(
-                "Failures of PAC learning, by the share of the rows that are asked for",
-                ["", *(f"{share:g}" for share in SHARES)],
-                [[NAMES[kind], *(f"{f:.3f}" for f in p.measured)] for kind, p in pac.items()],
-            )
-        ],
+        tables=[table(pac)],
         rows=[
             {"rows": n, "finite": f, "thresholds": t}
             for n, f, t in zip(moved.rows, moved.finite, moved.line, strict=True)
         ],
-    )  # fmt: skip
+    )
 
 
-def findings(
-    config: Config, moved: samples.Deviations, pac: Pac, spaces: Spaces
-) -> dict[str, bool]:
+class Seen(NamedTuple):
+    """What was measured of bounds, of PAC learning and of half-spaces."""
+
+    moved: samples.Deviations
+    pac: Pac
+    spaces: Spaces
+    learned: bool  # whether the hinge loss finds all labellings of 4 points
+    loose: float  # the bound for 64 hypotheses over the deviation, for the largest N
+    looser: float  # the same of the VC bound
+
+
+def findings(config: Config, seen: Seen) -> dict[str, bool]:
     """What is claimed."""
+    moved, pac, spaces = seen.moved, seen.pac, seen.spaces
     errors = [
         abs(p.measured - p.exact) / np.sqrt(p.exact * (1 - p.exact) / config.repeats + 1e-6)
         for p in pac.values()
@@ -154,7 +146,32 @@ def findings(
             and all(c <= bounds.sauer(m, d + 1) for m, c in zip(sizes, s.counts, strict=True))
             for d, s in spaces.items()
         ),
+        "fnn's hinge loss learns all labellings of 4 points of R³": seen.learned,
     }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    moved, realizable, agnostic = seen.moved, seen.pac[REALIZABLE], seen.pac[AGNOSTIC]
+    return (
+        f"Yes. The bound for {SIZE} hypotheses failed in at most "
+        f"{moved.finite_fails.max():.1%} of the samples ({DELTA:.0%} are allowed) and is "
+        f"{seen.loose:.2f} times the deviation it bounds; the bound for one hypothesis fails for "
+        f"{SIZE} in {moved.single_fails.max():.0%}. The VC bound for all thresholds failed in "
+        f"{moved.vc_fails.max():.0%} and is {seen.looser:.0f} times too large. With the rows that "
+        f"PAC learning asks for, a bad hypothesis was chosen in {realizable.measured[-1]:.1%} "
+        f"({realizable.rows[-1]} rows, one never errs) and {agnostic.measured[-1]:.1%} "
+        f"({agnostic.rows[-1]} rows, all err); with half of them in "
+        f"{realizable.measured[HALF]:.0%} and {agnostic.measured[HALF]:.1%}. "
+        f"Half-spaces of Rᵈ make all labellings of some d + 1 points and never of d + 2."
+    )
+
+
+def table(pac: Pac) -> Table:
+    """Failures of PAC learning."""
+    title = "Failures of PAC learning, by the share of the rows that are asked for"
+    rows = [[NAMES[kind], *(f"{f:.3f}" for f in p.measured)] for kind, p in pac.items()]
+    return Table(title, ["", *(f"{share:g}" for share in SHARES)], rows)
 
 
 def picture(config: Config, moved: samples.Deviations, pac: Pac, spaces: Spaces) -> plots.Figure:

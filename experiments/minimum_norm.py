@@ -202,21 +202,10 @@ def measure(config: Config) -> Outcome:
     gaps = {n: far(end, p.shortest) for n, end in from_zero.items()}
     kept = max(far(end, p.shortest + o) for end, o in zip(ends, outside, strict=True))
     wrong = np.array([mistakes(p, end) for end in ends])
+    seen = Seen(p, from_zero, ends, gaps, kept, wrong)
     return Outcome(
-        answer=answer(config, p, from_zero["adam"], gaps, kept, wrong.mean(1)),
-        findings={
-            "from 0, gradient descent ends at the shortest exact fit": gaps["descent"] < 1e-8,
-            "so it does with momentum": gaps["ball"] < 1e-8,
-            "and one row at a time": gaps["single"] < 1e-8,
-            "what a start has outside the row space stays": kept < 1e-8,
-            "all of these fit every training row": max(unfit(p, e) for e in ends) < 1e-12,
-            "in every draw starts 3 and 10 times as long make more mistakes": bool(
-                (wrong[4] > wrong[3]).all() and (wrong[3] > wrong[0]).all()
-            ),
-            "Adam fits too, with longer weights that lie elsewhere": gaps["adam"] > 0.1
-            and length(from_zero["adam"], p) > 1.01
-            and unfit(p, from_zero["adam"]) < 0.01,
-        },
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
             "distance_from_zero": gaps,
             "distance_from_other_starts": kept,
@@ -224,7 +213,7 @@ def measure(config: Config) -> Outcome:
             "condition": (p.steep / p.flat).tolist(),
         },
         figure=picture(paths | {"strange": ways[2]}, 100 * wrong),
-        tables=[summary(p, from_zero, gaps)],
+        tables=[table(seen)],
         rows=[
             {"start": s, "draw": i, "length": length(end[i : i + 1], p, i), "wrong": w[i]}
             for s, end, w in zip(SIZES, ends, wrong, strict=True)
@@ -233,35 +222,66 @@ def measure(config: Config) -> Outcome:
     )
 
 
-def answer(config: Config, p: Problem, adam: Any, gaps: Any, kept: float, wrong: Any) -> str:
-    """What was measured, in sentences; `wrong` is the mean of every start."""
-    reached = max(gaps[name] for name in ("descent", "ball", "single"))
-    return (
-        f"From 0 it finds the shortest: gradient descent, heavy ball and one row at a time all "
-        f"end at the pseudo-inverse's X⁺ T, to {reached:.0e}. From another start it keeps "
-        f"whatever of that lies outside the row space (to {kept:.0e}). All fit the {config.rows} "
-        f"training digits exactly, yet the shortest weights read {wrong[0]:.0%} of the test "
-        f"digits wrong, those from random starts 1, 3 and 10 times as long {wrong[2]:.0%}, "
-        f"{wrong[3]:.0%} and {wrong[4]:.0%}. Adam is different: from 0 it ends {gaps['adam']:.0%} "
-        f"of a length away, at weights {length(adam, p) - 1:.0%} longer, with "
-        f"{mistakes(p, adam).mean():.0%} mistakes."
-    )
+class Seen(NamedTuple):
+    """Where the ways ended."""
 
-
-def summary(p: Problem, ends: dict[str, Any], gaps: dict[str, float]) -> Table:
-    """The four ways from 0."""
-    columns = ["", "distance to X⁺ T", "length", "test digits read wrong"]
-    rows = [
-        [NAMES[n], f"{gaps[n]:.0e}", f"{length(end, p):.3f}", f"{mistakes(p, end).mean():.1%}"]
-        for n, end in ends.items()
-    ]
-    return Table("Starting from 0", columns, rows)
+    p: Problem
+    from_zero: dict[str, np.ndarray]  # way → W from 0 [draws, p + 1, 10]
+    ends: np.ndarray  # of gradient descent [starts, draws, p + 1, 10]
+    gaps: dict[str, float]  # way → distance from X⁺ T, from 0
+    kept: float  # the largest distance from W_∞, of all starts
+    wrong: np.ndarray  # share of mistakes [starts, draws]
 
 
 def length(w: np.ndarray, p: Problem, draw: int | None = None) -> float:
     """‖W‖ / ‖X⁺ T‖, of one draw or over all."""
     shortest = p.shortest if draw is None else p.shortest[draw]
     return float(np.linalg.norm(w) / np.linalg.norm(shortest))
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    p, gaps, wrong, adam = seen.p, seen.gaps, seen.wrong, seen.from_zero["adam"]
+    return {
+        "from 0, gradient descent ends at the shortest exact fit": gaps["descent"] < 1e-8,
+        "so it does with momentum": gaps["ball"] < 1e-8,
+        "and one row at a time": gaps["single"] < 1e-8,
+        "what a start has outside the row space stays": seen.kept < 1e-8,
+        "all of these fit every training row": max(unfit(p, e) for e in seen.ends) < 1e-12,
+        "in every draw starts 3 and 10 times as long make more mistakes": bool(
+            (wrong[4] > wrong[3]).all() and (wrong[3] > wrong[0]).all()
+        ),
+        "Adam fits too, with longer weights that lie elsewhere": gaps["adam"] > 0.1
+        and length(adam, p) > 1.01
+        and unfit(p, adam) < 0.01,
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    p, gaps, adam, wrong = seen.p, seen.gaps, seen.from_zero["adam"], seen.wrong.mean(1)
+    reached = max(gaps[name] for name in ("descent", "ball", "single"))
+    return (
+        f"From 0 it finds the shortest: gradient descent, heavy ball and one row at a time all "
+        f"end at the pseudo-inverse's X⁺ T, to {reached:.0e}. From another start it keeps "
+        f"whatever of that lies outside the row space (to {seen.kept:.0e}). All fit the "
+        f"{config.rows} training digits exactly, yet the shortest weights read {wrong[0]:.0%} of "
+        f"the test digits wrong, those from random starts 1, 3 and 10 times as long "
+        f"{wrong[2]:.0%}, {wrong[3]:.0%} and {wrong[4]:.0%}. Adam is different: from 0 it ends "
+        f"{gaps['adam']:.0%} of a length away, at weights {length(adam, p) - 1:.0%} longer, with "
+        f"{mistakes(p, adam).mean():.0%} mistakes."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """The four ways from 0."""
+    p, gaps = seen.p, seen.gaps
+    columns = ["", "distance to X⁺ T", "length", "test digits read wrong"]
+    rows = [
+        [NAMES[n], f"{gaps[n]:.0e}", f"{length(end, p):.3f}", f"{mistakes(p, end).mean():.1%}"]
+        for n, end in seen.from_zero.items()
+    ]
+    return Table("Starting from 0", columns, rows)
 
 
 def picture(paths: dict[str, np.ndarray], wrong: np.ndarray) -> plots.Figure:

@@ -197,43 +197,11 @@ def measure(config: Config) -> Outcome:
         needed = {m: np.median(steps_needed(config, m, kappas), 1) for m in METHODS}
     ends = {name: float(steps[-1]) for name, steps in pushed.items()}
     same, other = apart(config, MU, 1.0), apart(config, MU, 1 / (1 - MU))
-    off_step, off_position = (float(abs(n / t - 1).max()) for n, t in zip(noise, told, strict=True))
     slopes = {method: power(kappas, n) for method, n in needed.items()}
-    plain, heavy, nesterov = (n[-1] for n in needed.values())
-    at = int(np.flatnonzero(GAMMAS == MU)[0])
+    seen = Seen(noise, told, ends, same, other, kappas, needed, slopes)
     return Outcome(
-        answer=(
-            f"Both. With γ = {MU:g} the step keeps {noise.step[at]:.3f} of the variance of a "
-            f"noisy gradient, as (1 − γ)/(1 + γ) = {told.step[at]:.3f} says; a constant gradient "
-            f"g ends in steps of {ends['heavy ball'] / 0.1:.1f} η g (heavy ball) or "
-            f"{ends['moving average'] / 0.1:.1f} η g (moving average), and with "
-            f"η_heavy = (1 − γ) η_average the two forms are one. In a valley with condition "
-            f"number κ = {kappas[-1]:,.0f} the best plain descent needs {plain:,.0f} steps, "
-            f"Nesterov's form {nesterov:,.0f}, the heavy ball {heavy:,.0f}: they grow like "
-            f"κ^{slopes['plain descent']:.2f}, κ^{slopes['Nesterov']:.2f} and "
-            f"κ^{slopes['heavy ball']:.2f}. But only the steps get smoother: the place where "
-            f"descent ends has {noise.position[at] / noise.position[0]:.2f} of the variance that "
-            f"it has without momentum."
-        ),
-        findings={
-            "the step keeps (1 − γ)/(1 + γ) of the noise": off_step < 0.05,
-            "the position keeps all of it, as foretold": off_position < 0.08,
-            "a constant gradient ends in steps of η g/(1 − μ), heavy ball": (
-                abs(ends["heavy ball"] - 0.1 / (1 - MU)) < 1e-4
-            ),
-            "a constant gradient ends in steps of η g, moving average": (
-                abs(ends["moving average"] - 0.1) < 1e-4
-            ),
-            "the two forms are one with η_heavy = (1 − γ) η_average": same < 1e-12,
-            "with the same η they are not": other > 0.1,
-            "the steps of plain descent grow like κ": abs(slopes["plain descent"] - 1) < 0.02,
-            "with momentum like √κ": (
-                max(abs(slopes[m] - 0.5) for m in ("heavy ball", "Nesterov")) < 0.08
-            ),
-            "plain descent is as slow as ½ κ ln(1/tolerance), to a fifth": (
-                bool(abs(plain / (-np.log(TOLERANCE) * kappas[-1] / 2) - 1) < 0.2)
-            ),
-        },
+        answer=answer(seen),
+        findings=findings(seen),
         measured={
             "noise_of_step": dict(zip(map(str, GAMMAS), noise.step, strict=True)),
             "noise_of_position": dict(zip(map(str, GAMMAS), noise.position, strict=True)),
@@ -242,21 +210,80 @@ def measure(config: Config) -> Outcome:
             "slopes": slopes,
         },
         figure=picture(noise, told, pushed, kappas, needed),
-        tables=[
-            Table(
-                "Steps until ‖θ‖ is a millionth",
-                ["condition number κ", *METHODS],
-                [
-                    [f"{k:,.0f}", *(f"{n[i]:,.0f}" for n in needed.values())]
-                    for i, k in enumerate(kappas)
-                ],
-            )
-        ],
+        tables=[table(seen)],
         rows=[
             {"kappa": k, **{method: n[i] for method, n in needed.items()}}
             for i, k in enumerate(kappas)
         ],
-    )  # fmt: skip
+    )
+
+
+class Seen(NamedTuple):
+    """What was measured of momentum."""
+
+    noise: Noise
+    told: Noise  # the same by the formulas
+    ends: dict[str, float]  # form → the last step under a constant gradient, η = 0.1
+    same: float  # how far apart the forms end with η_heavy = (1 − γ) η_average
+    other: float  # and with equal rates
+    kappas: np.ndarray  # condition numbers κ
+    needed: dict[str, np.ndarray]  # method → steps for every κ, medians
+    slopes: dict[str, float]  # method → their power of κ
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    pairs = zip(seen.noise, seen.told, strict=True)
+    off_step, off_position = (float(abs(n / t - 1).max()) for n, t in pairs)
+    ends, slopes, plain = seen.ends, seen.slopes, seen.needed["plain descent"][-1]
+    return {
+        "the step keeps (1 − γ)/(1 + γ) of the noise": off_step < 0.05,
+        "the position keeps all of it, as foretold": off_position < 0.08,
+        "a constant gradient ends in steps of η g/(1 − μ), heavy ball": (
+            abs(ends["heavy ball"] - 0.1 / (1 - MU)) < 1e-4
+        ),
+        "a constant gradient ends in steps of η g, moving average": (
+            abs(ends["moving average"] - 0.1) < 1e-4
+        ),
+        "the two forms are one with η_heavy = (1 − γ) η_average": seen.same < 1e-12,
+        "with the same η they are not": seen.other > 0.1,
+        "the steps of plain descent grow like κ": abs(slopes["plain descent"] - 1) < 0.02,
+        "with momentum like √κ": (
+            max(abs(slopes[m] - 0.5) for m in ("heavy ball", "Nesterov")) < 0.08
+        ),
+        "plain descent is as slow as ½ κ ln(1/tolerance), to a fifth": (
+            bool(abs(plain / (-np.log(TOLERANCE) * seen.kappas[-1] / 2) - 1) < 0.2)
+        ),
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    noise, told, ends, slopes = seen.noise, seen.told, seen.ends, seen.slopes
+    plain, heavy, nesterov = (n[-1] for n in seen.needed.values())
+    at = int(np.flatnonzero(GAMMAS == MU)[0])
+    return (
+        f"Both. With γ = {MU:g} the step keeps {noise.step[at]:.3f} of the variance of a "
+        f"noisy gradient, as (1 − γ)/(1 + γ) = {told.step[at]:.3f} says; a constant gradient "
+        f"g ends in steps of {ends['heavy ball'] / 0.1:.1f} η g (heavy ball) or "
+        f"{ends['moving average'] / 0.1:.1f} η g (moving average), and with "
+        f"η_heavy = (1 − γ) η_average the two forms are one. In a valley with condition "
+        f"number κ = {seen.kappas[-1]:,.0f} the best plain descent needs {plain:,.0f} steps, "
+        f"Nesterov's form {nesterov:,.0f}, the heavy ball {heavy:,.0f}: they grow like "
+        f"κ^{slopes['plain descent']:.2f}, κ^{slopes['Nesterov']:.2f} and "
+        f"κ^{slopes['heavy ball']:.2f}. But only the steps get smoother: the place where "
+        f"descent ends has {noise.position[at] / noise.position[0]:.2f} of the variance that "
+        f"it has without momentum."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """The steps that every method needs."""
+    rows = [
+        [f"{k:,.0f}", *(f"{n[i]:,.0f}" for n in seen.needed.values())]
+        for i, k in enumerate(seen.kappas)
+    ]
+    return Table("Steps until ‖θ‖ is a millionth", ["condition number κ", *METHODS], rows)
 
 
 def picture(noise: Noise, told: Noise, pushed: Any, kappas: Any, needed: Any) -> plots.Figure:

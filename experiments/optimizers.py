@@ -171,31 +171,13 @@ def measure(config: Config) -> Outcome:
     aligned = {name: race(bowl(0), make, lengths[0]) for name, (make, _) in OPTIMIZERS.items()}
     in_bowl, in_valley, on_digits = *planes, train(config)
     losses = {name: float(t.losses.mean()) for name, t in on_digits.items()}
-    order = sorted(losses, key=lambda name: losses[name])
-    spread = losses[order[-1]] / losses[order[0]]
-    wrong = [t.chosen[t.best - 2] / t.chosen[t.best] for t in on_digits.values()]
     accuracies = {name: float(t.accuracies.mean()) for name, t in on_digits.items()}
     ends = {name: float(r.f[-1]) for name, r in in_valley.items()}
-    near = sorted((name for name in ends if ends[name] < 1e-3), key=lambda name: ends[name])
     turned = {name: abs(in_bowl[name].f.mean() / r.f.mean() - 1) for name, r in aligned.items()}
+    seen = Seen(in_bowl, aligned, in_valley, on_digits, losses, accuracies, ends)
     return Outcome(
-        answer=(
-            f"None of them everywhere. In Rosenbrock's valley only {' and '.join(near)} are at the "
-            f"minimum after {lengths[1]:,} steps (f = "
-            f"{' and '.join(f'{ends[name]:.0e}' for name in near)}; SGD {ends['SGD']:.1g}, AdamW, "
-            f"whose decay pulls it away, {ends['AdamW']:.1g}). On the digits the mean training "
-            f"loss lies between {losses[order[0]]:.3f} ({order[0]}) and {losses[order[-1]]:.3f} "
-            f"({order[-1]}), the accuracy on unseen digits between "
-            f"{100 * min(accuracies.values()):.1f} and {100 * max(accuracies.values()):.1f} %. The "
-            f"rate matters more: one ten times too small costs a factor of {min(wrong):.1f} to "
-            f"{max(wrong):.1f}, the worst of the seven instead of the best one of {spread:.1f}."
-        ),
-        findings=findings(in_bowl, aligned, in_valley, on_digits)
-        | {
-            "in the valley only Momentum and Adam arrive": set(near) == {"Momentum", "Adam"},
-            "a rate ten times too small costs more than the worst optimizer": min(wrong) > spread,
-            "with its best rate each reads 9 of 10 unseen digits": min(accuracies.values()) > 0.9,
-        },
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
             "bowl": {name: {"rate": r.rate, "f": float(r.f[-1])} for name, r in in_bowl.items()},
             "valley": {name: {"rate": r.rate, "f": ends[name]} for name, r in in_valley.items()},
@@ -206,24 +188,50 @@ def measure(config: Config) -> Outcome:
             "change_by_turning_the_bowl": turned,
         },
         figure=picture(planes, on_digits),
-        tables=[chosen_rates(in_bowl, in_valley, on_digits)],
+        tables=[table(seen)],
         rows=[
             {"optimizer": name, "epoch": i + 1, "rate": t.rates[t.best], "loss": loss.mean()}
             for name, t in on_digits.items()
             for i, loss in enumerate(t.losses)
         ],
-    )  # fmt: skip
+    )
 
 
-def findings(in_bowl: Any, aligned: Any, in_valley: Any, on_digits: Any) -> dict[str, bool]:
-    """What is known of the optimizers without running them."""
-    sgd, stable = in_bowl["SGD"], RATES < 2 / KAPPA
+class Seen(NamedTuple):
+    """What was measured, by the names of the optimizers."""
+
+    in_bowl: dict[str, Race]
+    aligned: dict[str, Race]  # in the bowl that is turned back
+    in_valley: dict[str, Race]
+    on_digits: dict[str, Training]
+    losses: dict[str, float]  # on the digits, means of all epochs and runs
+    accuracies: dict[str, float]  # on unseen digits
+    ends: dict[str, float]  # f at the end of the valley's steps
+
+    def near(self) -> list[str]:
+        """Who is at the minimum of the valley, the nearest first."""
+        found = [name for name, f in self.ends.items() if f < 1e-3]
+        return sorted(found, key=lambda name: self.ends[name])
+
+    def spread(self) -> float:
+        """The largest loss on the digits over the smallest."""
+        return max(self.losses.values()) / min(self.losses.values())
+
+    def wrong(self) -> list[float]:
+        """By what factor a rate ten times too small raises the loss on the digits."""
+        return [t.chosen[t.best - 2] / t.chosen[t.best] for t in self.on_digits.values()]
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed; some of it is known of the optimizers without running them."""
+    in_bowl, aligned, stable = seen.in_bowl, seen.aligned, RATES < 2 / KAPPA
+    sgd = in_bowl["SGD"]
     blind = [abs(in_bowl[n].f / aligned[n].f - 1).max() for n in ("SGD", "Momentum")]
     others = [n for n in OPTIMIZERS if n not in ("SGD", "Momentum")]
     seeing = [abs(in_bowl[n].f / np.maximum(aligned[n].f, 1e-99) - 1).max() for n in others]
     first = [
         abs(np.diff(r.path[:2], axis=0)) / r.rate - 1
-        for plane in (in_bowl, in_valley)
+        for plane in (in_bowl, seen.in_valley)
         for r in (plane["AdaGrad"], plane["Adam"])
     ]
     return {
@@ -236,12 +244,35 @@ def findings(in_bowl: Any, aligned: Any, in_valley: Any, on_digits: Any) -> dict
             max(abs(step).max() for step in first) < 1e-6
         ),
         "no rate stands at the end of its grid": all(
-            0 < t.best < len(FACTORS) - 1 for t in on_digits.values()
+            0 < t.best < len(FACTORS) - 1 for t in seen.on_digits.values()
         ),
+        "in the valley only Momentum and Adam arrive": set(seen.near()) == {"Momentum", "Adam"},
+        "a rate ten times too small costs more than the worst optimizer": (
+            min(seen.wrong()) > seen.spread()
+        ),
+        "with its best rate each reads 9 of 10 unseen digits": min(seen.accuracies.values()) > 0.9,
     }
 
 
-def chosen_rates(in_bowl: Any, in_valley: Any, on_digits: Any) -> Table:
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    ends, losses, near, wrong = seen.ends, seen.losses, seen.near(), seen.wrong()
+    best, worst = (pick(losses, key=lambda name: losses[name]) for pick in (min, max))
+    right = [100 * accuracy for accuracy in seen.accuracies.values()]
+    return (
+        f"None of them everywhere. In Rosenbrock's valley only {' and '.join(near)} are at the "
+        f"minimum after {10 * config.steps:,} steps (f = "
+        f"{' and '.join(f'{ends[name]:.0e}' for name in near)}; SGD {ends['SGD']:.1g}, AdamW, "
+        f"whose decay pulls it away, {ends['AdamW']:.1g}). On the digits the mean training "
+        f"loss lies between {losses[best]:.3f} ({best}) and {losses[worst]:.3f} "
+        f"({worst}), the accuracy on unseen digits between {min(right):.1f} and "
+        f"{max(right):.1f} %. The rate matters more: one ten times too small costs a factor of "
+        f"{min(wrong):.1f} to {max(wrong):.1f}, the worst of the seven instead of the best one "
+        f"of {seen.spread():.1f}."
+    )
+
+
+def table(seen: Seen) -> Table:
     """The best rates and what they reach."""
     rows = [
         [
@@ -250,7 +281,7 @@ def chosen_rates(in_bowl: Any, in_valley: Any, on_digits: Any) -> Table:
             f"{100 * t.accuracies.mean():.1f} %",
         ]
         for name in OPTIMIZERS
-        for b, v, t in [(in_bowl[name], in_valley[name], on_digits[name])]
+        for b, v, t in [(seen.in_bowl[name], seen.in_valley[name], seen.on_digits[name])]
     ]  # fmt: skip
     title = "With the best rate of each: bowl, valley, digits"
     columns = ["", "bowl: η", "f", "valley: η", "f", "digits: η", "mean loss", "unseen right"]

@@ -117,69 +117,84 @@ def over_widths(config: Config, strength: float) -> dict[int, dict[str, np.ndarr
 def measure(config: Config) -> Outcome:
     """Every regularization at one width, L2 and early stopping at all, degrees of freedom."""
     ways, lambdas = compared(config), np.logspace(-3, 2, 11)
-    plain = ways["none"]
-    points = {way: gain(s, plain, "accuracy") for way, s in ways.items() if way != "none"}
-    gaps = {way: gain(s, plain, "gap") for way, s in ways.items() if way != "none"}
+    gains = {
+        score: {way: gain(s, ways["none"], score) for way, s in ways.items() if way != "none"}
+        for score in ("accuracy", "gap")
+    }
+    points = gains["accuracy"]
     best = {
         kind: max((w for w in points if w.startswith(kind)), key=lambda w: points[w].mean)
         for kind in KINDS
     }
     widths = over_widths(config, float(best["L2"].split()[-1]))
     with jax.enable_x64(True):
-        trace, theory = linear.freedom(linear.diabetes(100)[0], lambdas, 6000)
-    off = float(abs(trace / theory - 1).max())
-    widest, narrowest = max(config.widths), min(config.widths)
-    little, many = ({w: a.mean() for w, a in widths[n].items()} for n in (narrowest, widest))
-    mean = {way: float(s["accuracy"].mean()) for way, s in ways.items()}
-    shown = "; ".join(
-        f"{way} {mean[way]:.1%}, {100 * points[way].mean:+.1f} ± {100 * points[way].error:.1f} "
-        f"points, gap {ways[way]['gap'].mean():.2f}"
-        for way in best.values()
-    )
-    too_much = f"L2, λ = {max(config.strengths):g}"
-    narrow = float(ways[too_much]["gap"].mean())
+        ridge = Ridge(lambdas, *linear.freedom(linear.diabetes(100)[0], lambdas, 6000))
+    seen = Seen(ways, points, best, f"L2, λ = {max(config.strengths):g}", widths, ridge)
     return Outcome(
-        answer=(
-            f"All three do, and where 30 % of the labels are drawn anew they also help. Without "
-            f"any, {mean['none']:.1%} of the test digits are read right, and the test loss is "
-            f"{plain['gap'].mean():.2f} above the training loss (the gap). At their best: {shown}. "
-            f"But {too_much} has the smallest gap of all ({narrow:.2f}) and reads "
-            f"{mean[too_much]:.1%}: a small gap is no aim in itself. At width {widest} L2 reads "
-            f"{many['L2']:.1%} instead of {many['none']:.1%}, at width {narrowest} "
-            f"{little['L2']:.1%} instead of {little['none']:.1%}. Ridge regression of 11 "
-            f"parameters has {theory[0]:.1f} effective degrees of freedom at λ = {lambdas[0]:g} "
-            f"and {theory[-1]:.1f} at {lambdas[-1]:g}, as 1 + Σ s²/(s² + λ) says, to {off:.0e}."
-        ),
-        findings={
-            **{f"{k} narrows the gap for every seed": narrower(ways[w], plain)
-               for k, w in best.items()},
-            **{f"{k} raises the accuracy by over five points": points[w].mean > 0.05
-               for k, w in best.items()},
-            "the smallest gap is not the best network's": all(
-                2 * narrow < ways[w]["gap"].mean() and mean[too_much] < mean[w]
-                for w in best.values()
-            ),
-            "wide networks read more with L2 and with early stopping": all(
-                many[way] > many["none"] + 0.03 for way in WAYS[1:]
-            ),
-            "ridge has the degrees of freedom of theory": off < 1e-6,
-            "no more of them than parameters": float(trace.max()) <= 11,
-        },
+        answer=answer(seen),
+        findings=findings(seen),
         measured={
-            "gains": {w: {"accuracy": points[w], "gap": gaps[w]} for w in points},
-            "degrees_of_freedom": {"strengths": lambdas, "trained": trace, "theory": theory},
+            "gains": {w: {score: by_way[w] for score, by_way in gains.items()} for w in points},
+            "degrees_of_freedom": ridge._asdict(),
             "widths": {str(n): {w: a.mean() for w, a in s.items()} for n, s in widths.items()},
         },
-        figure=picture(config.width, ways, best, widths, (lambdas, trace, theory)),
-        tables=[
-            Table(
-                f"{config.rows} digits, 30 % of the labels drawn anew, width {config.width}",
-                ["", *SCORES],
-                [[w, *(f"{s[n].mean():.3f}" for n in SCORES)] for w, s in ways.items()],
-            )
-        ],
+        figure=picture(config.width, seen),
+        tables=[table(config, ways)],
         rows=[{"way": w} | {n: s[n].mean() for n in SCORES} for w, s in ways.items()],
-    )  # fmt: skip
+    )
+
+
+class Ridge(NamedTuple):
+    """Degrees of freedom of ridge regression, over λ."""
+
+    strengths: np.ndarray  # λ
+    trained: np.ndarray  # the trace of ∂ŷ/∂t
+    theory: np.ndarray  # 1 + Σ s²/(s² + λ)
+
+    def off(self) -> float:
+        """By how much the two differ, relative."""
+        return float(abs(self.trained / self.theory - 1).max())
+
+
+class Seen(NamedTuple):
+    """What was measured."""
+
+    ways: dict[str, dict[str, np.ndarray]]  # way → scores [seeds]
+    points: dict[str, Gain]  # way → what it gains in accuracy
+    best: dict[str, str]  # kind → its way of the largest gain
+    too_much: str  # the way of the largest λ
+    widths: dict[int, dict[str, np.ndarray]]  # width → way → accuracy [seeds]
+    ridge: Ridge
+
+    def mean(self, way: str, score: str) -> float:
+        """Of a score, over the seeds."""
+        return float(self.ways[way][score].mean())
+
+    def at_width(self, width: int) -> dict[str, float]:
+        """Way → mean accuracy."""
+        return {way: float(a.mean()) for way, a in self.widths[width].items()}
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    ways, points, best, excess = seen.ways, seen.points, seen.best, seen.too_much
+    many = seen.at_width(max(seen.widths))
+    return {
+        **{f"{k} narrows the gap for every seed": narrower(ways[w], ways["none"])
+           for k, w in best.items()},
+        **{f"{k} raises the accuracy by over five points": points[w].mean > 0.05
+           for k, w in best.items()},
+        "the smallest gap is not the best network's": all(
+            2 * seen.mean(excess, "gap") < seen.mean(w, "gap")
+            and seen.mean(excess, "accuracy") < seen.mean(w, "accuracy")
+            for w in best.values()
+        ),
+        "wide networks read more with L2 and with early stopping": all(
+            many[way] > many["none"] + 0.03 for way in WAYS[1:]
+        ),
+        "ridge has the degrees of freedom of theory": seen.ridge.off() < 1e-6,
+        "no more of them than parameters": float(seen.ridge.trained.max()) <= 11,
+    }  # fmt: skip
 
 
 def narrower(scores: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> bool:
@@ -187,8 +202,44 @@ def narrower(scores: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> boo
     return bool(np.all(scores["gap"] < plain["gap"]))
 
 
-def picture(width: int, ways: Any, best: Any, widths: Any, ridge: Any) -> plots.Figure:
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    widest, narrowest = max(seen.widths), min(seen.widths)
+    many, little = seen.at_width(widest), seen.at_width(narrowest)
+    lambdas, _, theory = seen.ridge
+    gains = {way: seen.points[way] for way in seen.best.values()}
+    shown = "; ".join(
+        f"{way} {seen.mean(way, 'accuracy'):.1%}, {100 * gained.mean:+.1f} ± "
+        f"{100 * gained.error:.1f} points, gap {seen.mean(way, 'gap'):.2f}"
+        for way, gained in gains.items()
+    )
+    return (
+        f"All three do, and where 30 % of the labels are drawn anew they also help. Without "
+        f"any, {seen.mean('none', 'accuracy'):.1%} of the test digits are read right, and the "
+        f"test loss is {seen.mean('none', 'gap'):.2f} above the training loss (the gap). At "
+        f"their best: {shown}. But {seen.too_much} has the smallest gap of all "
+        f"({seen.mean(seen.too_much, 'gap'):.2f}) and reads "
+        f"{seen.mean(seen.too_much, 'accuracy'):.1%}: a small gap is no aim in itself. At width "
+        f"{widest} L2 reads {many['L2']:.1%} instead of {many['none']:.1%}, at width {narrowest} "
+        f"{little['L2']:.1%} instead of {little['none']:.1%}. Ridge regression of 11 "
+        f"parameters has {theory[0]:.1f} effective degrees of freedom at λ = {lambdas[0]:g} "
+        f"and {theory[-1]:.1f} at {lambdas[-1]:g}, as 1 + Σ s²/(s² + λ) says, to "
+        f"{seen.ridge.off():.0e}."
+    )
+
+
+def table(config: Config, ways: dict[str, dict[str, np.ndarray]]) -> Table:
+    """Mean scores."""
+    return Table(
+        f"{config.rows} digits, 30 % of the labels drawn anew, width {config.width}",
+        ["", *SCORES],
+        [[w, *(f"{s[n].mean():.3f}" for n in SCORES)] for w, s in ways.items()],
+    )
+
+
+def picture(width: int, seen: Seen) -> plots.Figure:
     """Accuracy over gap, accuracy over width, degrees of freedom over λ."""
+    ways, best, widths = seen.ways, seen.best, seen.widths
     title = "With wrong labels L2, dropout and early stopping all help; too much L2 does not"
     figure, ((left, middle, right),) = plots.picture(title, 1, 3, size=(11, 3.8))
     for i, kind in enumerate(("none", *KINDS)):
@@ -208,7 +259,7 @@ def picture(width: int, ways: Any, best: Any, widths: Any, ridge: Any) -> plots.
         plots.band(middle, list(widths), values, color, way)
     middle.set(xscale="log", xlabel="hidden width", ylabel="test accuracy, %")
     middle.set_title("seeds: median, middle 80 %")
-    lambdas, trace, theory = ridge
+    lambdas, trace, theory = seen.ridge
     right.plot(lambdas, theory, color=plots.FAINT, label="1 + Σ s²/(s² + λ)")
     right.plot(lambdas, trace, ".", color=plots.COLORS[0], label="trace of ∂ŷ/∂t, trained")
     right.axhline(11, color=plots.INK, linestyle=":", label="parameters")

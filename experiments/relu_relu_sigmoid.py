@@ -27,7 +27,7 @@ Ledger: fwd.relu-relu-sigmoid, fwd.network.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -108,53 +108,53 @@ def saturation() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return z, found
 
 
+class Paths(NamedTuple):
+    """All params after every step, [R, steps + 1, ...]."""
+
+    hand: Six
+    apart: Any  # the same by fnn, sigmoid and loss apart
+    fused: Any  # both in one
+    linear: Any
+
+
+def all_paths(config: Config, train: descent.Parts) -> Paths:
+    """The same steps three times, and the linear model."""
+    keys = jax.random.split(jax.random.key(config.seed), config.repetitions)
+    start = jax.vmap(FUSED.init)(keys)
+    hand = jax.vmap(lambda p, x, y: by_hand(p, x, y, config.rate, config.steps))
+    loss = fnn.SigmoidBinaryCrossEntropy()
+    return Paths(
+        jax.jit(hand)(six(start), *train),
+        trained(config, APART, fnn.BinaryCrossEntropy(), (*start, ()), train),
+        trained(config, FUSED, loss, start, train),
+        trained(config, LINEAR, loss, jax.vmap(LINEAR.init)(keys), train),
+    )
+
+
 def measure(config: Config) -> Outcome:
     """The same steps three times, the linear model, and float32 where the sigmoid is 1."""
     with jax.enable_x64(True):
         parts = descent.three_parts(config.seed, config.repetitions, bundles.breast_cancer().rows)
         train, validation, test = parts
-        keys = jax.random.split(jax.random.key(config.seed), config.repetitions)
-        start = jax.vmap(FUSED.init)(keys)
-        hand = jax.vmap(lambda p, x, y: by_hand(p, x, y, config.rate, config.steps))
-        hand = jax.jit(hand)(six(start), *train)
-        apart = trained(config, APART, fnn.BinaryCrossEntropy(), (*start, ()), train)
-        loss = fnn.SigmoidBinaryCrossEntropy()
-        fused = trained(config, FUSED, loss, start, train)
-        linear = trained(config, LINEAR, loss, jax.vmap(LINEAR.init)(keys), train)
+        paths = all_paths(config, train)
         losses, accuracy = {}, {}
-        for name, net, path in (("three layers", FUSED, fused), ("linear", LINEAR, linear)):
+        nets = (("three layers", FUSED, paths.fused), ("linear", LINEAR, paths.linear))
+        for name, net, path in nets:
             losses[name], accuracy[name] = tested(net, path, validation, test)
-        distances = {"apart": differences(apart, hand), "fused": differences(fused, hand)}
+        distances = {
+            "apart": differences(paths.apart, paths.hand),
+            "fused": differences(paths.fused, paths.hand),
+        }
     z, float32 = saturation()
-    broken = float(z[~np.isfinite(float32["apart"])].min())
     largest = {name: max(d.max() for d in ds.values()) for name, ds in distances.items()}
-    gain = accuracy["three layers"] - accuracy["linear"]
-    error = gain.std(ddof=1) / len(gain) ** 0.5
-    mean = {name: a.mean() for name, a in accuracy.items()}
+    broken = float(z[~np.isfinite(float32["apart"])].min())
+    seen = Seen(largest, accuracy, broken, float32["fused"].max())
     return Outcome(
-        answer=(
-            f"They do: after each of {config.steps} steps, in {config.repetitions} repetitions, "
-            f"all six parameters are those of fnn, within {largest['apart']:.0e} with the sigmoid "
-            f"and the cross-entropy apart and {largest['fused']:.0g} with both in one. In float32 "
-            f"the two apart give no gradient (0 · ∞) from z₃ = {broken:.1f} on for a wrong "
-            "example, where the sigmoid is rounded to 1; in one they always do. Three layers are "
-            f"not worth it here: they name {mean['three layers']:.1%} of the held-out tumours "
-            f"rightly, the linear model {mean['linear']:.1%} (difference {100 * gain.mean():+.1f} "
-            f"± {100 * error:.1f} points)."
-        ),
-        findings={
-            "the six equations and fnn take the same steps to 1e-12": largest["apart"] < 1e-12,
-            "so do they with sigmoid and cross-entropy in one": largest["fused"] < 1e-12,
-            "both learn": min(mean.values()) > 0.93,
-            "no network is better than the other by two points": abs(gain.mean()) < 0.02,
-            "in float32, apart fails where 1 + e^−z is rounded to 1": abs(
-                broken - 24 * np.log(2)
-            ) <= 0.1,
-            "in one is right to 1e-6 everywhere": float32["fused"].max() < 1e-6,
-        },
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
-            "differences": largest, "test_accuracy": mean, "gain": gain.mean(),
-            "standard_error": error, "broken_from": broken,
+            "differences": largest, "test_accuracy": seen.mean(), "gain": seen.gain().mean(),
+            "standard_error": seen.error(), "broken_from": broken,
         },
         figure=picture(distances["apart"], losses, z, float32),
         rows=[
@@ -163,6 +163,56 @@ def measure(config: Config) -> Outcome:
             for i in range(0, config.steps + 1, 10)
         ],
     )  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """What was measured."""
+
+    largest: dict[str, float]  # way of fnn → difference of its params from those by hand
+    accuracy: dict[str, np.ndarray]  # model → on the test rows, [R]
+    broken: float  # the least z without a gradient in float32, sigmoid and loss apart
+    inexact: float  # the largest relative error in float32 of both in one
+
+    def mean(self) -> dict[str, float]:
+        """Model → mean accuracy."""
+        return {name: a.mean() for name, a in self.accuracy.items()}
+
+    def gain(self) -> np.ndarray:
+        """Accuracy by three layers, less that of the linear model, [R]."""
+        return self.accuracy["three layers"] - self.accuracy["linear"]
+
+    def error(self) -> float:
+        """The standard error of the mean gain."""
+        return self.gain().std(ddof=1) / len(self.gain()) ** 0.5
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    return {
+        "the six equations and fnn take the same steps to 1e-12": seen.largest["apart"] < 1e-12,
+        "so do they with sigmoid and cross-entropy in one": seen.largest["fused"] < 1e-12,
+        "both learn": min(seen.mean().values()) > 0.93,
+        "no network is better than the other by two points": abs(seen.gain().mean()) < 0.02,
+        "in float32, apart fails where 1 + e^−z is rounded to 1": (
+            abs(seen.broken - 24 * np.log(2)) <= 0.1
+        ),
+        "in one is right to 1e-6 everywhere": seen.inexact < 1e-6,
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    largest, mean = seen.largest, seen.mean()
+    return (
+        f"They do: after each of {config.steps} steps, in {config.repetitions} repetitions, "
+        f"all six parameters are those of fnn, within {largest['apart']:.0e} with the sigmoid "
+        f"and the cross-entropy apart and {largest['fused']:.0g} with both in one. In float32 "
+        f"the two apart give no gradient (0 · ∞) from z₃ = {seen.broken:.1f} on for a wrong "
+        "example, where the sigmoid is rounded to 1; in one they always do. Three layers are "
+        f"not worth it here: they name {mean['three layers']:.1%} of the held-out tumours "
+        f"rightly, the linear model {mean['linear']:.1%} (difference "
+        f"{100 * seen.gain().mean():+.1f} ± {100 * seen.error():.1f} points)."
+    )
 
 
 def differences(paths: Any, hand: Six) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ Ledger: act.relu-sparsity.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.common import claims, plots, training_digits
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.parts.zeros import ACTIVATIONS, History, Seen, exact, history
+from experiments.parts.zeros import ACTIVATIONS, History, exact, history
 
 
 @dataclass(frozen=True)
@@ -62,67 +62,90 @@ def measure(config: Config) -> Outcome:
     rows = training_digits.first(config.rows)
     keys = jax.random.split(jax.random.key(config.seed), max(config.draws, config.seeds))
     run = (config.layers, config.rates, config.epochs, rows, keys, config.seeds)
-    found = {name: history(name, *run) for name in ACTIVATIONS}
-    return outcome(config, found, exact(rows.x))
-
-
-def outcome(config: Config, found: dict[str, History], unscaled: bool) -> Outcome:
-    """What was measured, and what it says."""
-    relu, leaky = found.values()
-    before = relu.before.zeros.mean(0)
-    after = {name: mean(h.seen[-1].zeros) for name, h in found.items()}
-    dead = {name: mean(h.seen[-1].dead) for name, h in found.items()}
-    kept = {name: float(np.median(h.before.kept)) for name, h in found.items()}
-    right = np.nanmean(relu.accuracy, 1)
+    runs = {name: history(name, *run) for name in ACTIVATIONS}
+    seen = Seen(
+        runs,
+        exact(rows.x),
+        {name: mean(h.seen[-1].zeros) for name, h in runs.items()},
+        {name: mean(h.seen[-1].dead) for name, h in runs.items()},
+        {name: float(np.median(h.before.kept)) for name, h in runs.items()},
+    )
     return Outcome(
-        answer=(
-            f"Before training {100 * before.min():.0f} to {100 * before.max():.0f} % of the "
-            f"outputs of every ReLU layer are zero. After {config.epochs} epochs it is "
-            f"{100 * after['ReLU'][0]:.0f} % at the learning rate {config.rates[0]:g} and "
-            f"{100 * after['ReLU'][-1]:.0f} % at {config.rates[-1]:g} ({100 * right[0]:.0f} and "
-            f"{100 * right[-1]:.0f} % of the digits read right). The zeros do not weaken the "
-            f"error signal: before training δ is {kept['ReLU']:.2f} times as large in the first "
-            f"layer as in the last hidden one, through {config.layers - 1} layers. "
-            f"{100 * relu.before.dead.mean():.1f} % of the neurons are dead before training, "
-            f"{100 * dead['ReLU'].min():.1f} to {100 * dead['ReLU'].max():.1f} % after it; leaky "
-            f"ReLU has {100 * dead['leaky ReLU'].max():.1f} % at most that are negative for every "
-            f"digit, and all of them still get a gradient."
-        ),
-        findings={
-            "about half of the outputs of every layer are zero before training (± 5 %)": bool(
-                (abs(before - 0.5) < 0.05).all()
-            ),
-            "the derivative is exactly 1 on the active side": unscaled,
-            "δ is neither halved nor doubled on its way to the first layer": all(
-                0.5 < k < 2 for k in kept.values()
-            ),
-            "the highest learning rate leaves more zeros than the lowest": bool(
-                after["ReLU"][-1] > after["ReLU"][0] + 0.02
-            ),
-            "every dead ReLU neuron gets no gradient": all(
-                (s.stuck >= s.dead).all() for s in (relu.before, *relu.seen) if finite(s)
-            ),
-            "every leaky ReLU neuron gets a gradient, negative for every digit or not": (
-                leaky.before.dead.max() > 0
-                and all((s.stuck == 0).all() for s in (leaky.before, *leaky.seen) if finite(s))
-            ),
-        },
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
-            "zeros_before": before.tolist(),
-            "zeros_after": {name: a.tolist() for name, a in after.items()},
-            "dead_after": {name: d.tolist() for name, d in dead.items()},
-            "kept": kept,
-            "diverged": {n: int(np.isnan(h.accuracy).sum()) for n, h in found.items()},
+            "zeros_before": seen.before().tolist(),
+            "zeros_after": {name: a.tolist() for name, a in seen.after.items()},
+            "dead_after": {name: d.tolist() for name, d in seen.dead.items()},
+            "kept": seen.kept,
+            "diverged": {n: int(np.isnan(h.accuracy).sum()) for n, h in runs.items()},
         },
-        figure=picture(config, found),
-        tables=[table(config, found)],
+        figure=picture(config, runs),
+        tables=[table(config, seen)],
         rows=[
             {"activation": name, "rate": rate, "epoch": epoch}
-            | {f: float(np.nanmean(getattr(seen, f)[i])) for f in ("zeros", "dead", "stuck")}
-            for name, h in found.items()
+            | {f: float(np.nanmean(getattr(one, f)[i])) for f in ("zeros", "dead", "stuck")}
+            for name, h in runs.items()
             for i, rate in enumerate(config.rates)
-            for epoch, seen in enumerate(h.seen, 1)
+            for epoch, one in enumerate(h.seen, 1)
         ],
+    )
+
+
+class Seen(NamedTuple):
+    """What was measured, by activation."""
+
+    runs: dict[str, History]
+    unscaled: bool  # whether δ passes the active side as it is
+    after: dict[str, np.ndarray]  # zeros after training, [rates]
+    dead: dict[str, np.ndarray]  # after training, [rates]
+    kept: dict[str, float]  # signal before training
+
+    def before(self) -> np.ndarray:
+        """The zeros of ReLU before training, [layers]."""
+        return self.runs["ReLU"].before.zeros.mean(0)
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    relu, leaky = seen.runs.values()
+    return {
+        "about half of the outputs of every layer are zero before training (± 5 %)": bool(
+            (abs(seen.before() - 0.5) < 0.05).all()
+        ),
+        "the derivative is exactly 1 on the active side": seen.unscaled,
+        "δ is neither halved nor doubled on its way to the first layer": all(
+            0.5 < k < 2 for k in seen.kept.values()
+        ),
+        "the highest learning rate leaves more zeros than the lowest": bool(
+            seen.after["ReLU"][-1] > seen.after["ReLU"][0] + 0.02
+        ),
+        "every dead ReLU neuron gets no gradient": all(
+            (s.stuck >= s.dead).all() for s in (relu.before, *relu.seen) if finite(s.zeros)
+        ),
+        "every leaky ReLU neuron gets a gradient, negative for every digit or not": (
+            leaky.before.dead.max() > 0
+            and all((s.stuck == 0).all() for s in (leaky.before, *leaky.seen) if finite(s.zeros))
+        ),
+    }
+
+
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    relu, before, after, dead = seen.runs["ReLU"], seen.before(), seen.after, seen.dead
+    right = np.nanmean(relu.accuracy, 1)
+    return (
+        f"Before training {100 * before.min():.0f} to {100 * before.max():.0f} % of the "
+        f"outputs of every ReLU layer are zero. After {config.epochs} epochs it is "
+        f"{100 * after['ReLU'][0]:.0f} % at the learning rate {config.rates[0]:g} and "
+        f"{100 * after['ReLU'][-1]:.0f} % at {config.rates[-1]:g} ({100 * right[0]:.0f} and "
+        f"{100 * right[-1]:.0f} % of the digits read right). The zeros do not weaken the "
+        f"error signal: before training δ is {seen.kept['ReLU']:.2f} times as large in the first "
+        f"layer as in the last hidden one, through {config.layers - 1} layers. "
+        f"{100 * relu.before.dead.mean():.1f} % of the neurons are dead before training, "
+        f"{100 * dead['ReLU'].min():.1f} to {100 * dead['ReLU'].max():.1f} % after it; leaky "
+        f"ReLU has {100 * dead['leaky ReLU'].max():.1f} % at most that are negative for every "
+        f"digit, and all of them still get a gradient."
     )
 
 
@@ -131,29 +154,29 @@ def mean(shares: np.ndarray) -> np.ndarray:
     return np.nanmean(shares, (1, 2))
 
 
-def finite(seen: Seen) -> bool:
+def finite(shares: np.ndarray) -> bool:
     """Whether no training has diverged."""
-    return bool(np.isfinite(seen.zeros).all())
+    return bool(np.isfinite(shares).all())
 
 
-def table(config: Config, found: dict[str, History]) -> Table:
+def table(config: Config, seen: Seen) -> Table:
     """Shares at the end of training."""
     rows = [
         [name, f"{rate:g}"]
-        + [f"{100 * v[i]:.1f}" for v in (mean(h.seen[-1].zeros), mean(h.seen[-1].dead))]
+        + [f"{100 * v[i]:.1f}" for v in (seen.after[name], seen.dead[name])]
         + [f"{100 * np.nanmean(h.accuracy[i]):.1f}"]
-        for name, h in found.items()
+        for name, h in seen.runs.items()
         for i, rate in enumerate(config.rates)
     ]
     columns = ["", "learning rate", "z ≤ 0, %", "for every digit, %", "read right, %"]
     return Table(f"After {config.epochs} epochs", columns, rows)
 
 
-def picture(config: Config, found: dict[str, History]) -> plots.Figure:
+def picture(config: Config, runs: dict[str, History]) -> plots.Figure:
     """Zeros by layer and by epoch, and dead neurons by learning rate."""
     title = "Half of all ReLU outputs are zero at first; large learning rates add more"
     figure, ((left, middle, right),) = plots.picture(title, 1, 3, (11, 4))
-    layers, relu = np.arange(1, config.layers + 1), found["ReLU"]
+    layers, relu = np.arange(1, config.layers + 1), runs["ReLU"]
     left.plot(layers, 100 * relu.before.zeros.mean(0), "o--", color=plots.INK, label="before")
     chosen = sorted({0, len(config.rates) // 2, len(config.rates) - 1})
     epochs = range(config.epochs + 1)
@@ -163,7 +186,7 @@ def picture(config: Config, found: dict[str, History]) -> plots.Figure:
         plots.band(left, layers, 100 * relu.seen[-1].zeros[i].T, color, name)
         curve = [start, *(s.zeros[i].mean(1) for s in relu.seen)]
         plots.band(middle, epochs, 100 * np.stack(curve), color, name)
-    for (name, h), color in zip(found.items(), plots.COLORS[3:], strict=False):
+    for (name, h), color in zip(runs.items(), plots.COLORS[3:], strict=False):
         for field, style, what in (
             ("dead", "o-", "never positive"),
             ("stuck", "s:", "no gradient"),

@@ -116,63 +116,40 @@ def measure(config: Config) -> Outcome:
     """The bounds, and the training."""
     rows = training_digits.first(config.rows)
     flat = {name: flatness(name) for name in ACTIVATIONS}
-    found = {name: train(name, config, rows) for name in ACTIVATIONS}
-    return outcome(config, flat, found)
-
-
-def outcome(config: Config, flat: dict[str, Flatness], found: dict[str, Trained]) -> Outcome:
-    """What was measured, and what it says."""
+    runs = {name: train(name, config, rows) for name in ACTIVATIONS}
     middle = {
-        name: {field: np.median(values, 1) for field, values in f._asdict().items()}
-        for name, f in found.items()
+        name: {field: np.median(values, 1) for field, values in run._asdict().items()}
+        for name, run in runs.items()
     }
-    scales, s, t = config.scales, middle["sigmoid"], middle["tanh"]
-    means = {name: float(f.mean[0].mean()) for name, f in found.items()}
-    best = scales[int(s["steps"].argmin())]
+    seen = Seen(flat, middle, {name: float(run.mean[0].mean()) for name, run in runs.items()})
     return Outcome(
-        answer=(
-            f"σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32 "
-            f"they are 0 from z = {flat['sigmoid'].vanishes:.1f} and {flat['tanh'].vanishes:.1f} "
-            f"on. Where the weights start {scales[-1]:g} times too large, "
-            f"{100 * s['saturated'][-1]:.0f} % of the sigmoid outputs are saturated (tanh: "
-            f"{100 * t['saturated'][-1]:.0f} %), the gradient of the hidden layers is "
-            f"{s['gradient'][0] / s['gradient'][-1]:.1f} times smaller (tanh: "
-            f"{t['gradient'][0] / t['gradient'][-1]:.1f}), and reading {100 * ENOUGH:.0f} % of "
-            f"the digits right takes {s['steps'][-1]:.0f} steps instead of {s['steps'][0]:.0f} "
-            f"(tanh: {t['steps'][-1]:.0f} instead of {t['steps'][0]:.0f}). Sigmoids learn "
-            f"fastest at k = {best:g}. The mean output is {means['sigmoid']:.3f} for the sigmoid "
-            f"and {means['tanh']:.3f} for tanh."
-        ),
-        findings=findings(flat, middle, means),
+        answer=answer(config, seen),
+        findings=findings(seen),
         measured={
             "flatness": {name: f._asdict() for name, f in flat.items()},
-            "mean_output": means,
+            "mean_output": seen.means,
         },
-        figure=picture(config, found),
-        tables=[
-            Table(
-                "Medians by k",
-                ["", "k", "saturated", "gradient", "steps"],
-                [
-                    [name, f"{k:g}", *(f"{m[f][i]:.3g}" for f in Trained._fields if f != "mean")]
-                    for name, m in middle.items()
-                    for i, k in enumerate(scales)
-                ],
-            )
-        ],
+        figure=picture(config, runs),
+        tables=[table(config, seen)],
         rows=[
             {"activation": name, "k": k} | {field: float(v[i]) for field, v in m.items()}
             for name, m in middle.items()
-            for i, k in enumerate(scales)
+            for i, k in enumerate(config.scales)
         ],
     )
 
 
-def findings(
-    flat: dict[str, Flatness], middle: dict[str, dict[str, Any]], means: dict[str, float]
-) -> dict[str, bool]:
-    """What is claimed → whether it was seen."""
-    both = list(middle.values())
+class Seen(NamedTuple):
+    """What was measured, by activation."""
+
+    flat: dict[str, Flatness]
+    middle: dict[str, dict[str, np.ndarray]]  # of Trained: field → medians, [scales]
+    means: dict[str, float]  # of the outputs, at the first k
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    flat, both = seen.flat, list(seen.middle.values())
     return {
         "σ′ ≤ ¼ and tanh′ ≤ 1": all(f.highest <= STEEPEST[name] for name, f in flat.items()),
         "σ′ ≤ e^−|z| and tanh′ ≤ 4 e^−2|z|, but for rounding": all(
@@ -189,17 +166,50 @@ def findings(
             m["steps"][-1] > 2 * m["steps"][0] for m in both
         ),
         "the mean output of tanh is 0, that of the sigmoid ½, within 0.03": all(
-            abs(mean - CENTRE[name]) < 0.03 for name, mean in means.items()
+            abs(mean - CENTRE[name]) < 0.03 for name, mean in seen.means.items()
         ),
     }
 
 
-def picture(config: Config, found: dict[str, Trained]) -> plots.Figure:
+def answer(config: Config, seen: Seen) -> str:
+    """What was measured, in sentences."""
+    flat, scales, means = seen.flat, config.scales, seen.means
+    s, t = seen.middle["sigmoid"], seen.middle["tanh"]
+    best = scales[int(s["steps"].argmin())]
+    return (
+        f"σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32 "
+        f"they are 0 from z = {flat['sigmoid'].vanishes:.1f} and {flat['tanh'].vanishes:.1f} "
+        f"on. Where the weights start {scales[-1]:g} times too large, "
+        f"{100 * s['saturated'][-1]:.0f} % of the sigmoid outputs are saturated (tanh: "
+        f"{100 * t['saturated'][-1]:.0f} %), the gradient of the hidden layers is "
+        f"{s['gradient'][0] / s['gradient'][-1]:.1f} times smaller (tanh: "
+        f"{t['gradient'][0] / t['gradient'][-1]:.1f}), and reading {100 * ENOUGH:.0f} % of "
+        f"the digits right takes {s['steps'][-1]:.0f} steps instead of {s['steps'][0]:.0f} "
+        f"(tanh: {t['steps'][-1]:.0f} instead of {t['steps'][0]:.0f}). Sigmoids learn "
+        f"fastest at k = {best:g}. The mean output is {means['sigmoid']:.3f} for the sigmoid "
+        f"and {means['tanh']:.3f} for tanh."
+    )
+
+
+def table(config: Config, seen: Seen) -> Table:
+    """Medians over the seeds."""
+    return Table(
+        "Medians by k",
+        ["", "k", "saturated", "gradient", "steps"],
+        [
+            [name, f"{k:g}", *(f"{m[f][i]:.3g}" for f in Trained._fields if f != "mean")]
+            for name, m in seen.middle.items()
+            for i, k in enumerate(config.scales)
+        ],
+    )
+
+
+def picture(config: Config, runs: dict[str, Trained]) -> plots.Figure:
     """The derivatives with their bounds, and three figures by k."""
     title = "Weights that are too large saturate sigmoid and tanh, and training slows down"
     figure, ((flat, shares), (gradients, steps)) = plots.picture(title, 2, 2, (10, 7))
     z = np.linspace(-12, 12, 241)
-    for (name, f), color in zip(found.items(), plots.COLORS, strict=False):
+    for (name, f), color in zip(runs.items(), plots.COLORS, strict=False):
         flat.plot(z, derivative(name, jnp.asarray(z)), color=color, label=f"{name}: derivative")
         flat.plot(z, bound(name, z), ":", color=color, label=f"{name}: bound")
         plots.band(shares, config.scales, 100 * f.saturated, color, name)

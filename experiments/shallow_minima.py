@@ -198,66 +198,94 @@ def collapse(found: dict[int, Runs]) -> float:
 
 def measure(config: Config) -> Outcome:
     """Escapes for every rate and batch size, measured and foretold."""
-    found, (shallow, barrier, _) = all_runs(config), resting()
-    control, noisy = found[0], {b: runs for b, runs in found.items() if b}
-    off = max(float(abs(runs.escaped - runs.foretold).max()) for runs in noisy.values())
-    shares = np.array([runs.escaped for runs in noisy.values()])  # [batch sizes, rates]
-    stuck = float(abs(control.end - shallow).max())
-    told = {b: f"{100 * noisy[b].escaped[-1]:.0f} %" for b in (1, 4, 16)}
-    back = float((noisy[1].end[-1] < barrier).mean())
-    rates = [f"{rate:g}" for rate in RATES]
+    runs, rates = all_runs(config), [f"{rate:g}" for rate in RATES]
+    shallow, barrier, _ = resting()
+    noisy = {b: r for b, r in runs.items() if b}
+    seen = Seen(
+        runs[0], noisy, collapse(noisy),
+        off=max(float(abs(r.escaped - r.foretold).max()) for r in noisy.values()),
+        stuck=float(abs(runs[0].end - shallow).max()),
+        back=float((noisy[1].end[-1] < barrier).mean()),
+    )  # fmt: skip
     return Outcome(
-        answer=(
-            f"Yes, if there is enough of it. Descent along the gradient of all examples leaves the "
-            f"shallow minimum in none of {control.end.size:,} runs. At learning rate "
-            f"η = {rates[-1]}, single examples carry {told[1]} of the runs over the barrier, "
-            f"batches of 4 carry {told[4]}, batches of 16 {told[16]}. Only η/B counts: rate and "
-            f"batch size doubled together change no share by more than "
-            f"{100 * collapse(noisy):.0f} points, and all are within {100 * off:.0f} points of "
-            f"what the theory of diffusion foretells. But noise does not know which minimum is "
-            f"the deep one: of the runs with single examples {100 * back:.0f} % end in "
-            f"the shallow valley again."
-        ),
-        findings={
-            "the gradient of all examples never escapes": (
-                float(control.end.max()) < barrier and not control.escaped.any()
-            ),
-            "... it rests where J′ = 0": stuck < 1e-4,
-            "single examples at the largest rate nearly always escape": shares[0, -1] > 0.9,
-            "batches of 16 never do": not noisy[16].escaped.any(),
-            "the larger the batch, the fewer escape": bool((np.diff(shares, axis=0) < 0.03).all()),
-            "the smaller the rate, the fewer escape": bool((np.diff(shares, axis=1) > -0.03).all()),
-            "the theory of diffusion foretells the shares": off < 0.2,
-            "equal η/B, equal shares": collapse(noisy) < 0.15,
-        },
+        answer=answer(seen),
+        findings=findings(seen),
         measured={
-            "escaped": {str(b): dict(zip(rates, r.escaped, strict=True)) for b, r in found.items()},
-            "largest_distance_from_foretold": off,
-            "largest_difference_at_equal_ratio": collapse(noisy),
-            "back_in_the_shallow_valley": back,
-            "distance_of_control_from_minimum": stuck,
+            "escaped": {str(b): dict(zip(rates, r.escaped, strict=True)) for b, r in runs.items()},
+            "largest_distance_from_foretold": seen.off,
+            "largest_difference_at_equal_ratio": seen.collapse,
+            "back_in_the_shallow_valley": seen.back,
+            "distance_of_control_from_minimum": seen.stuck,
         },
-        figure=picture(found, sightings(config.seed), config.time),
-        tables=[
-            Table(
-                "Share of runs that escape, measured (foretold)",
-                ["batch size B", *(f"η = {rate}" for rate in rates)],
-                [
-                    [str(batch or "all")]
-                    + [f"{s:.3f} ({f:.3f})" for s, f in zip(r.escaped, r.foretold, strict=True)]
-                    for batch, r in found.items()
-                ],
-            )
-        ],
+        figure=picture(runs, sightings(config.seed), config.time),
+        tables=[table(runs)],
         rows=[
             {"batch": b, "rate": RATES[i], "escaped": r.escaped[i], "foretold": r.foretold[i]}
             for b, r in noisy.items()
             for i in range(len(RATES))
         ],
-    )  # fmt: skip
+    )
 
 
-def picture(found: dict[int, Runs], target: np.ndarray, time: float) -> plots.Figure:
+class Seen(NamedTuple):
+    """What was measured."""
+
+    control: Runs  # with all examples
+    noisy: dict[int, Runs]  # by batch size
+    collapse: float  # the largest difference of shares at equal η/B
+    off: float  # the largest difference of a share from the one foretold
+    stuck: float  # the largest distance of a control's end from the shallow minimum
+    back: float  # share of runs with single examples that end left of the barrier
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    control, noisy = seen.control, seen.noisy
+    shares = np.array([runs.escaped for runs in noisy.values()])  # [batch sizes, rates]
+    return {
+        "the gradient of all examples never escapes": (
+            float(control.end.max()) < resting()[1] and not control.escaped.any()
+        ),
+        "... it rests where J′ = 0": seen.stuck < 1e-4,
+        "single examples at the largest rate nearly always escape": shares[0, -1] > 0.9,
+        "batches of 16 never do": not noisy[16].escaped.any(),
+        "the larger the batch, the fewer escape": bool((np.diff(shares, axis=0) < 0.03).all()),
+        "the smaller the rate, the fewer escape": bool((np.diff(shares, axis=1) > -0.03).all()),
+        "the theory of diffusion foretells the shares": seen.off < 0.2,
+        "equal η/B, equal shares": seen.collapse < 0.15,
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    told = {b: f"{100 * seen.noisy[b].escaped[-1]:.0f} %" for b in (1, 4, 16)}
+    return (
+        f"Yes, if there is enough of it. Descent along the gradient of all examples leaves the "
+        f"shallow minimum in none of {seen.control.end.size:,} runs. At learning rate "
+        f"η = {RATES[-1]:g}, single examples carry {told[1]} of the runs over the barrier, "
+        f"batches of 4 carry {told[4]}, batches of 16 {told[16]}. Only η/B counts: rate and "
+        f"batch size doubled together change no share by more than "
+        f"{100 * seen.collapse:.0f} points, and all are within {100 * seen.off:.0f} points of "
+        f"what the theory of diffusion foretells. But noise does not know which minimum is "
+        f"the deep one: of the runs with single examples {100 * seen.back:.0f} % end in "
+        f"the shallow valley again."
+    )
+
+
+def table(runs: dict[int, Runs]) -> Table:
+    """The shares, by batch size and rate."""
+    return Table(
+        "Share of runs that escape, measured (foretold)",
+        ["batch size B", *(f"η = {rate:g}" for rate in RATES)],
+        [
+            [str(batch or "all")]
+            + [f"{s:.3f} ({f:.3f})" for s, f in zip(r.escaped, r.foretold, strict=True)]
+            for batch, r in runs.items()
+        ],
+    )
+
+
+def picture(runs: dict[int, Runs], target: np.ndarray, time: float) -> plots.Figure:
     """J, where the runs end, and the share of escapes over η/B."""
     title = "The noise of small batches carries descent over a barrier that stops full batches"
     figure, ((left, middle, right),) = plots.picture(title, 1, 3, (11, 4))
@@ -270,19 +298,19 @@ def picture(found: dict[int, Runs], target: np.ndarray, time: float) -> plots.Fi
     left.set(xlabel="parameter θ", ylabel="J(θ) − J(0)", ylim=(-1.15, 0.7))
     left.set_title("The loss has two minima", loc="left")
     edges = np.linspace(-1.7, 1.7, 52)
-    chosen = [b for b in (0, 16, 4, 1) if b in found]
+    chosen = [b for b in (0, 16, 4, 1) if b in runs]
     for i, b in enumerate(chosen):
-        share, _ = np.histogram(found[b].end[-1], edges)
+        share, _ = np.histogram(runs[b].end[-1], edges)
         share = 0.9 * share / max(share.max(), 1) - i
         middle.stairs(share, edges, baseline=-i, fill=True, color=plots.COLORS[2], alpha=0.8)
     middle.set_yticks(-np.arange(len(chosen)), [f"B = {b}" if b else "all" for b in chosen])
     middle.set(xlabel="θ at the end", ylim=(-len(chosen) + 0.9, 1), xlim=left.get_xlim())
     middle.set_title(f"Where the runs end, η = {RATES[-1]:g}", loc="left")
-    ratios = np.geomspace(RATES[0] / max(found), RATES[-1], 60)
+    ratios = np.geomspace(RATES[0] / max(runs), RATES[-1], 60)
     told = [foretold(target, ratio, time) for ratio in ratios]
     right.plot(ratios, told, color=plots.FAINT, label="foretold", zorder=0)
     for i, (rate, mark) in enumerate(zip(RATES, "o^s", strict=True)):
-        seen = [(rate / b, r.escaped[i]) for b, r in found.items() if b]
+        seen = [(rate / b, r.escaped[i]) for b, r in runs.items() if b]
         right.plot(*zip(*seen, strict=True), mark, color=plots.COLORS[i], label=f"η = {rate:g}")
     right.set(xscale="log", xlabel="learning rate over batch size, η/B", ylabel="share escaped")
     right.set_title("How many escape", loc="left")

@@ -30,7 +30,7 @@ Ledger: reg.l2, reg.l2-effect, reg.l1, reg.l1-sparsity.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -134,59 +134,91 @@ def measure(config: Config) -> Outcome:
         zeros, missed = lasso(np.logspace(-3, 0, 7), config.steps)
     off = float(abs(ratios - s2 / (s2 + ridge[:, None])).max())
     every = networks(config, lambdas)
-    found = {name: np.median(values, 2) for name, values in every.items()}
-    exact, nearly, accuracy = (found[n] for n in ("exactly zero", "nearly zero", "accuracy"))
-    good = np.flatnonzero(accuracy[2] >= accuracy[2, 0] - 0.02)[-1]  # the sparsest of these
-    shorter, smoother = (
-        found[name][0, -1] / found[name][0, 0] for name in ("norm of w", "input gradient")
-    )
+    nets = {name: np.median(values, 2) for name, values in every.items()}
+    good = np.flatnonzero(nets["accuracy"][2] >= nets["accuracy"][2, 0] - 0.02)[-1]
+    seen = Seen(off, zeros, missed, lambdas, nets, good)
     return Outcome(
-        answer=(
-            f"L2 does; L1 does so only with the right step. L2 shrinks every eigendirection of a "
-            f"ridge regression by s²/(s² + λ), to {off:.0e}. In a network that reads digits, "
-            f"going from λ = {lambdas[0]:.0e} to {lambdas[-1]:.0e} takes the norm of the weights "
-            f"to {shorter:.0%} and that of ∂y/∂x to {smoother:.0%}, but L2 makes no weight zero. "
-            f"With the proximal step of L1, {exact[2, good]:.0%} of the weights are exactly zero "
-            f"at λ = {lambdas[good]:.1e}, and {accuracy[2, good]:.1%} of the test digits are still "
-            f"read right, {accuracy[2, 0]:.1%} at the smallest λ. L1 by its subgradient brings "
-            f"{nearly[1, good]:.0%} of the weights within {SMALL} of zero there, but "
-            f"{exact[1, good]:.1%} to zero."
-        ),
-        findings={
-            "ridge shrinks every eigendirection by s²/(s² + λ)": off < 1e-7,
-            "the proximal step solves the lasso": missed < 1e-10 and zeros[0] < zeros[-2] < 10,
-            "the penalised networks' weights get smaller with every λ": falls(found["norm of w"]),
-            "and so do their input gradients": falls(found["input gradient"]),
-            "L2 makes no weight zero": float(exact[0].max()) < 0.001,
-            "nor does L1 by its subgradient": float(exact[1].max()) < 0.001,
-            "the proximal step makes a fifth zero, at two points of accuracy": exact[2, good] > 0.2,
-            "the subgradient comes near zero where the proximal step is there": bool(
-                np.all(nearly[1] > exact[2] - 0.02)
-            ),
-        },
+        answer=answer(seen),
+        findings=findings(seen),
         measured={
             "ridge_error": off,
             "lasso_conditions_missed": missed,
             "lasso_zeros": zeros,
-            **{m: {n: v[i] for n, v in found.items()} for i, m in enumerate(METHODS)},
+            **{m: {n: v[i] for n, v in nets.items()} for i, m in enumerate(METHODS)},
         },
-        figure=picture(ridge, s2, ratios, lambdas, found),
-        tables=[
-            Table(
-                f"Networks at λ = {lambdas[good]:.1e}",
-                ["", *NAMES],
-                [[m, *(f"{found[n][i, good]:.3f}" for n in NAMES)] for i, m in enumerate(METHODS)],
-            )
-        ],
+        figure=picture(ridge, s2, ratios, lambdas, nets),
+        tables=[table(seen)],
         rows=[
-            {"method": m, "strength": strength, **{n: v[i, j] for n, v in found.items()}}
+            {"method": m, "strength": strength, **{n: v[i, j] for n, v in nets.items()}}
             for i, m in enumerate(METHODS)
             for j, strength in enumerate(lambdas)
         ],
-    )  # fmt: skip
+    )
 
 
-def picture(ridge: Any, s2: Any, ratios: Any, lambdas: Any, found: Any) -> plots.Figure:
+class Seen(NamedTuple):
+    """What was measured."""
+
+    off: float  # the largest distance of a ridge regression's shrinking from s²/(s² + λ)
+    zeros: np.ndarray  # weights of the lasso that are 0, by λ
+    missed: float  # by how much the lasso misses its conditions
+    lambdas: np.ndarray  # of the networks
+    nets: dict[str, np.ndarray]  # name → medians [methods, λ]
+    good: Any  # place of the largest λ where proximal steps cost two points of accuracy at most
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    exact, nearly = seen.nets["exactly zero"], seen.nets["nearly zero"]
+    return {
+        "ridge shrinks every eigendirection by s²/(s² + λ)": seen.off < 1e-7,
+        "the proximal step solves the lasso": (
+            seen.missed < 1e-10 and seen.zeros[0] < seen.zeros[-2] < 10
+        ),
+        "the penalised networks' weights get smaller with every λ": falls(seen.nets["norm of w"]),
+        "and so do their input gradients": falls(seen.nets["input gradient"]),
+        "L2 makes no weight zero": float(exact[0].max()) < 0.001,
+        "nor does L1 by its subgradient": float(exact[1].max()) < 0.001,
+        "the proximal step makes a fifth zero, at two points of accuracy": (
+            exact[2, seen.good] > 0.2
+        ),
+        "the subgradient comes near zero where the proximal step is there": bool(
+            np.all(nearly[1] > exact[2] - 0.02)
+        ),
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    exact, nearly, accuracy = (seen.nets[n] for n in ("exactly zero", "nearly zero", "accuracy"))
+    shorter, smoother = (
+        seen.nets[name][0, -1] / seen.nets[name][0, 0] for name in ("norm of w", "input gradient")
+    )
+    lambdas, good = seen.lambdas, seen.good
+    return (
+        f"L2 does; L1 does so only with the right step. L2 shrinks every eigendirection of a "
+        f"ridge regression by s²/(s² + λ), to {seen.off:.0e}. In a network that reads digits, "
+        f"going from λ = {lambdas[0]:.0e} to {lambdas[-1]:.0e} takes the norm of the weights "
+        f"to {shorter:.0%} and that of ∂y/∂x to {smoother:.0%}, but L2 makes no weight zero. "
+        f"With the proximal step of L1, {exact[2, good]:.0%} of the weights are exactly zero "
+        f"at λ = {lambdas[good]:.1e}, and {accuracy[2, good]:.1%} of the test digits are still "
+        f"read right, {accuracy[2, 0]:.1%} at the smallest λ. L1 by its subgradient brings "
+        f"{nearly[1, good]:.0%} of the weights within {SMALL} of zero there, but "
+        f"{exact[1, good]:.1%} to zero."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """The networks at one λ."""
+    good, nets = seen.good, seen.nets
+    return Table(
+        f"Networks at λ = {seen.lambdas[good]:.1e}",
+        ["", *NAMES],
+        [[m, *(f"{nets[n][i, good]:.3f}" for n in NAMES)] for i, m in enumerate(METHODS)],
+    )
+
+
+def picture(ridge: Any, s2: Any, ratios: Any, lambdas: Any, nets: Any) -> plots.Figure:
     """Ridge on its curve, the share of zeros, and the size of weights and input gradients."""
     title = "L2 shrinks weights; only the proximal step of L1 makes them exactly zero"
     figure, ((left, middle, right),) = plots.picture(title, 1, 3, size=(11, 3.8))
@@ -199,14 +231,14 @@ def picture(ridge: Any, s2: Any, ratios: Any, lambdas: Any, found: Any) -> plots
     left.set_title("ridge regression, diabetes")
     for i, method in enumerate(METHODS):
         color, wide = plots.COLORS[i], 3.5 - i
-        middle.plot(lambdas, found["exactly zero"][i], color=color, label=method, linewidth=wide)
-        middle.plot(lambdas, found["nearly zero"][i], ":", color=color)
+        middle.plot(lambdas, nets["exactly zero"][i], color=color, label=method, linewidth=wide)
+        middle.plot(lambdas, nets["nearly zero"][i], ":", color=color)
     middle.plot([], [], ":", color=plots.INK, label=f"(dotted: within {SMALL})")
     middle.set(xscale="log", xlabel="λ", ylabel="share of the weights")
     middle.set_title("exactly zero weights, digits")
     for i, style, method in ((0, "-", "L2"), (2, "--", "L1, proximal")):
         for j, (name, letter) in enumerate((("norm of w", "‖W‖"), ("input gradient", "‖∂y/∂x‖"))):
-            values = found[name][i] / found[name][i, 0]
+            values = nets[name][i] / nets[name][i, 0]
             right.plot(
                 lambdas, values, style, color=plots.COLORS[3 + j], label=f"{letter}, {method}"
             )

@@ -30,7 +30,7 @@ Ledger: act.sigmoid-saturation, act.tanh-centred, act.relu-sparsity.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
@@ -59,69 +59,97 @@ def measure(config: Config) -> Outcome:
     with jax.enable_x64(True):
         rows = training_digits.first(config.rows)
         keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-        found = {name: signals(k, depths, rows, keys) for name, k in KINDS.items()}
+        runs = {name: signals(k, depths, rows, keys) for name, k in KINDS.items()}
         square = float((rows.x**2).mean())
         expected = {name: theory(k, depths[-1], square) for name, k in KINDS.items()}
-    return outcome(depths, found, expected)
-
-
-def outcome(
-    depths: list[int],
-    found: dict[str, list[Signals]],
-    expected: dict[str, np.ndarray],
-) -> Outcome:
-    """What was measured, and what it says."""
-    steps = depths[-1] - 1
-    shares = {name: s[-1].deltas / s[-1].deltas[:, -1:] for name, s in found.items()}
+    shares = {name: s[-1].deltas / s[-1].deltas[:, -1:] for name, s in runs.items()}
     first = {name: float(np.median(share[:, 0])) for name, share in shares.items()}
-    rates = {name: share ** (1 / steps) for name, share in first.items()}
-    wide = {name: float(e[0]) ** (1 / steps) for name, e in expected.items()}
-    slack = min(s.slack for s in found["sigmoid"])
-    bound = float(np.median(found["sigmoid"][-1].bounds[:, 0]))
+    root = 1 / (depths[-1] - 1)
+    seen = Seen(
+        depths, runs, first,
+        rates={name: share**root for name, share in first.items()},
+        wide={name: float(e[0]) ** root for name, e in expected.items()},
+    )  # fmt: skip
     return Outcome(
-        answer=(
-            f"After {steps} layers the error signal is {first['sigmoid']:.0e} of what it was "
-            f"with sigmoids, "
-            f"{first['tanh']:.2f} with tanh, {first['ReLU']:.2f} with ReLU: per layer it is "
-            f"multiplied by {rates['sigmoid']:.3f}, {rates['tanh']:.3f} and {rates['ReLU']:.3f} "
-            f"(theory of infinitely wide layers: {wide['sigmoid']:.3f}, {wide['tanh']:.3f}, "
-            f"{wide['ReLU']:.3f}). The bound from σ′ ≤ ¼, {bound:.0e} over all layers, held for "
-            "every sigmoid network, layer and digit."
-        ),
-        findings={
-            "the bound from σ′ ≤ ¼ holds for every sigmoid network, layer and digit": slack >= 1,
-            "it does not hold for tanh or ReLU, which do not shrink δ that much": all(
-                s[-1].slack < 1 for name, s in found.items() if name != "sigmoid"
-            ),
-            "sigmoids leave less than a third of δ per layer": rates["sigmoid"] < 1 / 3,
-            "tanh and ReLU leave more than three quarters of it": (
-                min(rates["tanh"], rates["ReLU"]) > 3 / 4
-            ),
-            "the rates are within 5 % of those of infinitely wide layers": all(
-                abs(rates[name] / wide[name] - 1) < 0.05 for name in KINDS
-            ),
+        answer=answer(seen),
+        findings=findings(seen),
+        measured={
+            "share": first, "rate": seen.rates, "rate_infinite_width": seen.wide,
+            "slack": seen.slack(),
         },
-        measured={"share": first, "rate": rates, "rate_infinite_width": wide, "slack": slack},
-        figure=picture(depths, found, shares, expected),
-        tables=[
-            Table(
-                f"δ from layer {depths[-1]} back to layer 1",
-                ["", "left of it", "per layer", "theory"],
-                [[k, f"{first[k]:.1e}", f"{rates[k]:.3f}", f"{wide[k]:.3f}"] for k in KINDS],
-            )
-        ],
+        figure=picture(depths, runs, shares, expected),
+        tables=[table(seen)],
         rows=[
             {"layer": i + 1}
             | {name: float(np.median(shares[name][:, i])) for name in KINDS}
             | {f"{name} theory": float(expected[name][i]) for name in KINDS}
             for i in range(depths[-1])
         ],
+    )  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """What was measured, by activation."""
+
+    depths: list[int]
+    runs: dict[str, list[Signals]]  # [depths]
+    first: dict[str, float]  # what is left of δ in the first layer of the deepest network
+    rates: dict[str, float]  # the same per layer
+    wide: dict[str, float]  # rates of infinitely wide layers
+
+    def slack(self) -> float:
+        """The least of δ's distances from the sigmoids' bound, as a ratio."""
+        return min(s.slack for s in self.runs["sigmoid"])
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    rates = seen.rates
+    return {
+        "the bound from σ′ ≤ ¼ holds for every sigmoid network, layer and digit": (
+            seen.slack() >= 1
+        ),
+        "it does not hold for tanh or ReLU, which do not shrink δ that much": all(
+            s[-1].slack < 1 for name, s in seen.runs.items() if name != "sigmoid"
+        ),
+        "sigmoids leave less than a third of δ per layer": rates["sigmoid"] < 1 / 3,
+        "tanh and ReLU leave more than three quarters of it": (
+            min(rates["tanh"], rates["ReLU"]) > 3 / 4
+        ),
+        "the rates are within 5 % of those of infinitely wide layers": all(
+            abs(rates[name] / seen.wide[name] - 1) < 0.05 for name in KINDS
+        ),
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    first, rates, wide = seen.first, seen.rates, seen.wide
+    bound = float(np.median(seen.runs["sigmoid"][-1].bounds[:, 0]))
+    return (
+        f"After {seen.depths[-1] - 1} layers the error signal is {first['sigmoid']:.0e} of what "
+        f"it was with sigmoids, "
+        f"{first['tanh']:.2f} with tanh, {first['ReLU']:.2f} with ReLU: per layer it is "
+        f"multiplied by {rates['sigmoid']:.3f}, {rates['tanh']:.3f} and {rates['ReLU']:.3f} "
+        f"(theory of infinitely wide layers: {wide['sigmoid']:.3f}, {wide['tanh']:.3f}, "
+        f"{wide['ReLU']:.3f}). The bound from σ′ ≤ ¼, {bound:.0e} over all layers, held for "
+        "every sigmoid network, layer and digit."
+    )
+
+
+def table(seen: Seen) -> Table:
+    """What is left of δ, measured and by theory."""
+    first, rates, wide = seen.first, seen.rates, seen.wide
+    return Table(
+        f"δ from layer {seen.depths[-1]} back to layer 1",
+        ["", "left of it", "per layer", "theory"],
+        [[k, f"{first[k]:.1e}", f"{rates[k]:.3f}", f"{wide[k]:.3f}"] for k in KINDS],
     )
 
 
 def picture(
     depths: list[int],
-    found: dict[str, list[Signals]],
+    runs: dict[str, list[Signals]],
     shares: dict[str, np.ndarray],
     expected: dict[str, np.ndarray],
 ) -> plots.Figure:
@@ -132,10 +160,10 @@ def picture(
     for name, color in zip(KINDS, plots.COLORS, strict=False):
         plots.band(left, layers, shares[name].T, color, name)
         left.plot(layers, expected[name], ":", color=plots.INK, linewidth=1.2)
-        gradients = np.stack([s.gradients for s in found[name]])
+        gradients = np.stack([s.gradients for s in runs[name]])
         plots.band(right, depths, gradients, color, name)
     left.plot([], [], ":", color=plots.INK, linewidth=1.2, label="theory")
-    bound = np.median(found["sigmoid"][-1].bounds, 0)
+    bound = np.median(runs["sigmoid"][-1].bounds, 0)
     left.plot(layers, bound, "--", color=plots.COLORS[0], linewidth=1.2, label="sigmoid: bound")
     left.set(yscale="log", xlabel="layer", ylabel=f"‖δ‖ at the layer / at layer {depths[-1]}")
     left.set_title(f"One network of {depths[-1]} hidden layers", loc="left", fontsize=10)

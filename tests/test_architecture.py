@@ -14,6 +14,10 @@ ROOT = pathlib.Path(fnn.__file__).parent
 TESTS = pathlib.Path(__file__).parent
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py")
 
+AROUND = sorted(
+    p for name in ("experiments", "benchmarks") for p in (ROOT.parent / name).rglob("*.py")
+)
+
 FLOORS = {  # a module imports from lower floors only, the longest prefix decides
     "types": 0,
     "numerics": 0.5,
@@ -103,7 +107,7 @@ def test_every_module_has_its_test_file(path):
     assert (TESTS / relative.parent / f"test_{relative.name}").is_file()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [*MODULES, *AROUND], ids=name_of)
 def test_files_and_functions_are_short(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 400

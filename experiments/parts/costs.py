@@ -1,7 +1,7 @@
 """What predictions and gradients cost: operations, products of matrices, seconds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,16 +42,25 @@ class Case(NamedTuple):
     other: Cost = NOTHING  # the gradient in a worse way
 
 
-def cost(f: Callable[..., Any], arguments: tuple[Any, ...], repeats: int) -> Cost:
-    """Compile f, count, and time it."""
-    compiled = jax.jit(f).lower(*arguments).compile()
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
-        times.append(time.perf_counter() - began)
-    counted, text = compiled.cost_analysis() or {}, compiled.as_text() or ""
-    return Cost(float(counted["flops"]), text.count(" dot("), float(np.median(times[1:])))
+def costs(
+    functions: Sequence[Callable[..., Any]], arguments: tuple[Any, ...], repeats: int
+) -> list[Cost]:
+    """Compile every function, count, and time them in turn: they see the same machine."""
+    programs = [jax.jit(f).lower(*arguments).compile() for f in functions]
+    times = np.empty((repeats + 1, len(programs)))
+    for round_times in times:
+        for k, program in enumerate(programs):
+            began = time.perf_counter()
+            jax.block_until_ready(program(*arguments))
+            round_times[k] = time.perf_counter() - began
+    return [
+        Cost(
+            float((program.cost_analysis() or {})["flops"]),
+            (program.as_text() or "").count(" dot("),
+            float(seconds),
+        )
+        for program, seconds in zip(programs, np.median(times[1:], 0), strict=True)
+    ]
 
 
 class Problem(NamedTuple):
@@ -96,9 +105,8 @@ def case(width: int, n_layers: int, setting: Setting, other: str = "") -> Case:
     """Count and time one network; `other`: quotients, layers or nothing."""
     p = problem(width, n_layers, setting)
     size = sum(leaf.size for leaf in jax.tree.leaves(p.params))
-    found = [cost(f, p.arguments(), setting.repeats) for f in (p.forward, p.both)]
-    if other == "quotients":
-        found.append(cost(p.quotients, p.arguments(), setting.repeats))
+    ways = [p.forward, p.both] + [p.quotients] * (other == "quotients")
+    found = costs(ways, p.arguments(), setting.repeats)
     if other == "layers":
         found.append(layer_by_layer(p, setting.repeats))
     return Case(size, *found)
@@ -107,5 +115,6 @@ def case(width: int, n_layers: int, setting: Setting, other: str = "") -> Case:
 def layer_by_layer(p: Problem, repeats: int) -> Cost:
     """The gradient of every layer by a program of its own, that shares nothing."""
     dense = [i for i, layer in enumerate(p.net.layers) if isinstance(layer, fnn.Dense)]
-    costs = [cost(lambda *args, i=i: p.both(*args)[1][i], p.arguments(), repeats) for i in dense]
-    return Cost(*(sum(parts) for parts in zip(*costs, strict=True)))
+    alone = [lambda *args, i=i: p.both(*args)[1][i] for i in dense]
+    found = costs(alone, p.arguments(), repeats)
+    return Cost(*(sum(parts) for parts in zip(*found, strict=True)))

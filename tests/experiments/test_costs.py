@@ -10,7 +10,7 @@ SETTING = costs.Setting(rows=8, seed=0, repeats=1)
 
 def test_a_product_of_matrices_is_one_product_of_2nmk_operations():
     a, b = jnp.ones((8, 16)), jnp.ones((16, 4))
-    found = costs.cost(lambda a, b: a @ b, (a, b), repeats=2)
+    (found,) = costs.costs([lambda a, b: a @ b], (a, b), repeats=2)
     assert found.operations == 2 * 8 * 16 * 4
     assert found.products == 1
     assert found.seconds > 0
