@@ -6,10 +6,11 @@ Question: What does the gradient of a dense network cost, compared with its pred
 
 Answer: Prediction and gradient take operations that grow like P^1.00 with the number P of
 parameters. The backward pass takes 1.75 times the operations of the forward pass (2, less
-what the first layer saves) and 1.3 times its time in the widest network, P = 1,050,624.
-With difference quotients a gradient costs P + 1 forward passes: 2,211 of them for P =
-2,112, where the hand-written one costs 2.5. Values that are kept pay off with depth: 23
-products of matrices for 8 layers, 100 where each layer computes its gradient alone.
+what the first layer saves) and 1.2 times its time in the widest network, P = 1,050,624.
+With difference quotients a gradient costs P + 1 forward passes and the making of the steps:
+for P = 2,112 the operations of 2,211 forward passes, where the hand-written one costs those
+of 2.5. Values that are kept pay off with depth: 23 products of matrices for 8 layers, 100
+where each layer computes its gradient alone.
 
     forward              z_l = a_{l−1} w_l + b_l                    L products of matrices
     backward             ∂L/∂w_l = a_{l−1}ᵀ δ_l                     L more
@@ -23,7 +24,7 @@ The wide networks have four layers of equal width, the deep ones `width` neurons
 quotients are taken of networks of two layers. Times are medians on the CPU and depend on it.
 
 Source: Baydin, Pearlmutter, Radul & Siskind (2018), arXiv:1502.05767, section 3.2.
-Ledger: bp.cost, bp.dynamic-programming.
+Equations: bp.cost, bp.dynamic-programming.
 """
 
 import sys
@@ -76,8 +77,10 @@ def measure(config: Config) -> Outcome:
             f"The backward pass takes {ratio:.2f} times the operations of the forward pass (2, "
             f"less what the first layer saves) and {times:.1f} times its time in the widest "
             f"network, P = {wide[-1].parameters:,}. With difference quotients a gradient costs "
-            f"P + 1 forward passes: {passes[1]:,.0f} of them for P = {slow.parameters:,}, where "
-            f"the hand-written one costs {passes[0]:.1f}. Values that are kept pay off with "
+            f"P + 1 forward passes and the making of the steps: for P = {slow.parameters:,} the "
+            f"operations of {passes[1]:,.0f} forward passes, where the hand-written one costs "
+            f"those "
+            f"of {passes[0]:.1f}. Values that are kept pay off with "
             f"depth: {deep[-1].both.products} products of matrices for {config.depths[-1]} "
             f"layers, {deep[-1].other.products} where each layer computes its gradient alone."
         ),
@@ -151,7 +154,7 @@ def tables(wide: list[Case], deep: list[Case], small: list[Case]) -> list[Table]
 
 def picture(config: Config, wide: list[Case], deep: list[Case], small: list[Case]) -> plots.Figure:
     """Operations, time, difference quotients and depth."""
-    title = "With its gradient a prediction costs three times as much, whatever the size"
+    title = "With its gradient a prediction takes less than three times the operations, at any size"
     figure, ((first, second), (third, fourth)) = plots.picture(title, 2, 2, (10, 7.4))
     blue, red, green = plots.COLORS[:3]
     size = [c.parameters for c in wide]
@@ -174,7 +177,7 @@ def picture(config: Config, wide: list[Case], deep: list[Case], small: list[Case
     fourth.plot(depths, alone, "o-", color=green, label="every layer on its own")
     fourth.plot(depths, [c.both.products for c in deep], "o-", color=red, label="one backward pass")
     fourth.set(xlabel="layers L", ylabel="products of matrices")
-    names = ("Operations grow like P", "So does the time", "Quotients: P + 1 forward passes",
+    names = ("Operations grow like P", "Times on a CPU", "Quotients: P + 1 forward passes",
              "Kept values save products: 3 L − 1")  # fmt: skip
     for axes, name in zip((first, second, third, fourth), names, strict=True):
         axes.set_title(name, loc="left", fontsize=10)

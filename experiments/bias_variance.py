@@ -5,26 +5,31 @@
 Question: Is the test error bias² + variance + noise, and how do the terms change with size?
 
 Answer: It is: in a finite case to 2e-16, and with noise held out within 1.5 standard errors
-for all 24 models. From degree 0 to 15 the bias² of polynomials falls from 0.52 to 0.001 and
-their variance grows from 0.004 to 0.15: the error is least at degree 7, 0.118, of which
-0.09 is noise. Networks are different. From width 1 to 50 their bias² falls from 0.26 to
-0.0004 too, but their variance stops growing: 0.011, at most 0.063, 0.059 at the end. Width
-50, 151 parameters for 24 points, has an error of 0.150, the best width (4) 0.147.
+for all 24 models. From degree 0 to 15 the bias² of polynomials falls from 0.52 to below
+0.004 (in theory 1e-12) and their variance grows from 0.004 to 0.15: the error is least at
+degree 7, 0.118, of which 0.09 is noise. Networks are different. From width 1 to 50 their
+bias² falls from 0.26 to below 0.0005 too, but their variance stops growing: 0.011, at most
+0.064, 0.059 at the end. Width 50, 151 parameters for 24 points, has an error of 0.150, the
+best width (4) 0.147.
 
     E[(y − f̂(x))²] = (E f̂(x) − f(x))² + Var f̂(x) + σ²        averaged over x
 
-y = f(x) + ε with f(x) = sin 3x + x/2 and ε ~ N(0, σ²), σ = 0.3. Every training set has the same 24
-evenly spaced x in [−2, 2] and noise of its own; x to judge by lie between. Networks 1-width-1 of
-tanh are trained on each by full-batch Adam (η = 0.02), polynomials (Legendre) by least squares.
-Bias² and variance come from one half of the training sets. The test error comes from
-the other half, with new noise at every x, and the two must agree within four standard errors. For
-polynomials bias² and variance are known:
-b = φ(x)ᵀ Φ⁺ f − f(x) and σ² |φ(x)ᵀ Φ⁺|². In a finite case, where y = f ± σ takes its two values
-equally often, the equation holds exactly.
+y = f(x) + ε with f(x) = sin 3x + x/2 and ε ~ N(0, σ²), σ = 0.3. Every training set has the same
+24 evenly spaced x in [−2, 2] and noise of its own; x to judge by lie between. Networks 1-width-1
+of tanh are trained on each by full-batch Adam (η = 0.02), polynomials (Legendre) by least
+squares. Bias² and variance come from the first n training sets, one half: with m the mean of
+their fits and s² = Σ (f̂ − m)² / (n − 1), bias² is (m − f)² − s²/n, since m itself scatters by
+s²/n. This is right on average, but near 0 it is lost in its standard error and may be negative
+(the picture shows it from two standard errors on); that is √(4 bᵀC b / n + 2 tr C² / n²) / 100
+for b = m − f with C the covariance of the fits at the 100 x to judge by. The test error comes
+from the other half, with new noise at every x, and the two must agree within four standard
+errors. For polynomials b = φ(x)ᵀ Φ⁺ f − f(x) and C = σ² φ(x)ᵀ Φ⁺ (φ(x)ᵀ Φ⁺)ᵀ are known exactly:
+bias² must be the mean b² within six standard errors, the variance that of C. In a finite case,
+where y = f ± σ takes its two values equally often, the equation holds exactly.
 
 Source: Geman, Bienenstock & Doursat (1992), Neural Computation 4, section 2;
 Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 7.9.
-Ledger: gen.bias-variance.
+Equations: gen.bias-variance.
 """
 
 import sys
@@ -67,11 +72,17 @@ class Terms(NamedTuple):
     noise: float
     error: float
     slack: float  # the standard error of error − (bias² + variance + noise)
+    doubt: float  # the standard error of bias²
 
     @property
     def total(self) -> float:
         """bias² + variance + noise."""
         return self.bias2 + self.variance + self.noise
+
+    @property
+    def biased(self) -> bool:
+        """Whether the bias can be told from 0."""
+        return self.bias2 > 2 * self.doubt
 
 
 def f(x: Any) -> Any:
@@ -83,11 +94,19 @@ def terms(fits: np.ndarray, noise: np.ndarray) -> Terms:
     """Of fits [sets, x]: the terms from one half, the error from the other with noise [sets, x]."""
     truth, half = f(BETWEEN[:, 0]), len(fits) // 2
     first, second = fits[:half], fits[half:]
-    bias2, variance = (first.mean(0) - truth) ** 2, first.var(0)
+    off, variance = first.mean(0) - truth, first.var(0, ddof=1)
+    bias2 = off**2 - variance / half  # without the scatter of the mean
     errors = ((truth + noise[half:] - second) ** 2).mean(1)
     spread = ((first - truth) ** 2).mean(1).var() / half + errors.var() / len(second)
     parts = (float(bias2.mean()), float(variance.mean()), SIGMA**2)
-    return Terms(*parts, float(errors.mean()), float(np.sqrt(spread)))
+    doubt = uncertainty(off, np.cov(first.T), half)
+    return Terms(*parts, float(errors.mean()), float(np.sqrt(spread)), doubt)
+
+
+def uncertainty(bias: np.ndarray, covariance: np.ndarray, sets: int) -> float:
+    """The standard error of bias², averaged over x, from the covariance of the fits [x, x]."""
+    both = 4 * bias @ covariance @ bias / sets + 2 * (covariance**2).sum() / sets**2
+    return float(np.sqrt(both) / len(bias))
 
 
 def exactly(fits: np.ndarray) -> float:
@@ -120,14 +139,23 @@ def smoother(degree: int) -> np.ndarray:
     return basis[0] @ np.linalg.pinv(basis[1])
 
 
+def expected(degree: int) -> np.ndarray:
+    """The bias of a polynomial at all x, from its expected fit."""
+    return smoother(degree) @ f(X[:, 0]) - f(BETWEEN[:, 0])
+
+
 def as_known(degree: int, found: Terms, sets: int) -> bool:
-    """Whether a polynomial's bias² and variance are what theory says, up to four deviations."""
-    hat = smoother(degree)
-    bias2 = float(((hat @ f(X[:, 0]) - f(BETWEEN[:, 0])) ** 2).mean())
-    variance = float(SIGMA**2 * (hat**2).sum(1).mean())
-    left = variance / sets  # the variance of a mean of so many fits
-    near = abs(found.bias2 - bias2 - left) < 4 * (2 * np.sqrt(bias2 * left) + left)
+    """Whether a polynomial's bias² and variance are what theory says."""
+    bias, hat = expected(degree), smoother(degree)
+    covariance = SIGMA**2 * hat @ hat.T
+    near = abs(found.bias2 - (bias**2).mean()) < 6 * uncertainty(bias, covariance, sets)
+    variance = np.trace(covariance) / len(bias)
     return bool(near and abs(found.variance / variance - 1) < 4 * np.sqrt(2 / sets))
+
+
+def exact(degree: int) -> float:
+    """The bias² of a polynomial, averaged over x."""
+    return float((expected(degree) ** 2).mean())
 
 
 def measure(config: Config) -> Outcome:
@@ -201,17 +229,27 @@ def answer(config: Config, seen: Seen) -> str:
         f"It is: in a finite case to {seen.rounding:.0e}, and with noise held out within "
         f"{seen.off:.1f} standard errors for all {len(one) + len(many)} models. From degree "
         f"{config.degrees[0]} to {config.degrees[-1]} the bias² of polynomials falls from "
-        f"{one[0].bias2:.2f} to {one[-1].bias2:.3f} and their variance grows from "
+        f"{one[0].bias2:.2f} to {least(one[-1])} (in theory "
+        f"{exact(config.degrees[-1]):.0e}) and their variance grows from "
         f"{one[0].variance:.3f} to {one[-1].variance:.2f}: the error is least at degree "
         f"{config.degrees[best]}, {one[best].error:.3f}, of which {SIGMA**2:.2f} is noise. "
         f"Networks are different. From width {config.widths[0]} to {config.widths[-1]} their "
-        f"bias² falls from {many[0].bias2:.2f} to {many[-1].bias2:.4f} too, but their variance "
+        f"bias² falls from {many[0].bias2:.2f} to {least(many[-1])} too, but their variance "
         f"stops growing: {many[0].variance:.3f}, at most "
         f"{max(t.variance for t in many):.3f}, {many[-1].variance:.3f} at the end. Width "
         f"{config.widths[-1]}, {3 * config.widths[-1] + 1} parameters for {POINTS} points, "
         f"has an error of {many[-1].error:.3f}, the best width "
         f"({config.widths[wide]}) {many[wide].error:.3f}."
     )
+
+
+def least(t: Terms) -> str:
+    """A small bias², or below what it is, rounded up, where it cannot be told from 0."""
+    if t.biased:
+        return f"{t.bias2:.1g}"
+    top = max(t.bias2, 0) + 2 * t.doubt
+    unit = 10 ** np.floor(np.log10(top))
+    return f"below {np.ceil(top / unit) * unit:.1g}"
 
 
 def table(found: dict[Any, Terms]) -> Table:
@@ -233,16 +271,27 @@ def picture(found: dict[Any, Terms], fits: dict[Any, np.ndarray]) -> plots.Figur
         these = [found[kind, n] for n in sizes]
         what = {"polynomial": "degree", "network": "width"}[kind]
         for i, name in enumerate(("bias2", "variance", "noise", "total")):
-            label = {"bias2": "bias²", "total": "sum"}.get(name, name)
+            label = {"bias2": "bias² if > 2 std. errors", "total": "sum"}.get(name, name)
             color = plots.INK if name == "total" else plots.COLORS[i]
-            row[0].plot(sizes, [getattr(t, name) for t in these], color=color, label=label)
+            values = [getattr(t, name) for t in these]
+            if name == "bias2":  # where it can be told from 0
+                values = [t.bias2 if t.biased else np.nan for t in these]
+            row[0].plot(sizes, values, color=color, label=label)
+        doubts = [t.doubt for t in these]
+        row[0].plot(sizes, doubts, ":", color=plots.COLORS[0], label="std. error of bias²")
+        if kind == "polynomial":
+            known = [exact(degree) for degree in sizes]
+            row[0].plot(sizes, known, "--", color=plots.COLORS[0], label="bias² in theory")
         errors = [t.error for t in these]
         row[0].plot(sizes, errors, "o", color=plots.INK, markersize=4, label="test error")
-        row[0].set(yscale="log", ylim=(1e-4, 1), xlabel=what, ylabel="squared error")
+        row[0].set(yscale="log", ylim=(1e-7, 1), xlabel=what, ylabel="squared error")
         row[0].set_title(f"{kind}s: terms of the error")
         if kind == "network":
             row[0].set_xscale("log")
-            row[0].legend(frameon=False, fontsize=9, loc="lower left")
+        handles, labels = row[0].get_legend_handles_labels()
+        mine = [i for i, n in enumerate(labels) if ("bias²" in n) == (kind == "polynomial")]
+        chosen = [handles[i] for i in mine], [labels[i] for i in mine]
+        row[0].legend(*chosen, frameon=False, fontsize=8, loc="lower left")
         for ax, n in ((row[1], sizes[0]), (row[2], sizes[-1])):
             ax.plot(BETWEEN, fits[kind, n][:30].T, color=plots.COLORS[5], linewidth=0.6)
             ax.plot(BETWEEN, fits[kind, n].mean(0), color=plots.COLORS[1], label="mean of all")

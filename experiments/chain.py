@@ -26,7 +26,7 @@ Training is full-batch gradient descent from random starts, |w| between 1 and 3;
 learned where its cost ends below 0.1 (0.23 is that of a constant).
 
 Source: S4, sections 1.4 to 1.7 as corrected.
-Ledger: chain.two-forward, chain.two-local-layer1, chain.two-local-layer2, chain.two-cost,
+Equations: chain.two-forward, chain.two-local-layer1, chain.two-local-layer2, chain.two-cost,
 chain.two-grad-layer2, chain.two-grad-activation, chain.two-grad-layer1,
 chain.target-surrogate, chain.target-surrogate-grad, chain.deep-forward, chain.deep-local,
 chain.deep-base, chain.deep-surrogate, chain.deep-grad-w, chain.deep-grad-b,
@@ -122,7 +122,7 @@ def measure(config: Config) -> Outcome:
     seen = Seen(
         ratios={d: np.median(g["printed"] / g["fnn"], (0, 2)) for d, g in gradients.items()},
         off=distances(gradients),
-        cosine=float(cosine.min()),
+        cosine=cosine.min(),
         above={form: float(np.median((costs[form, "small"] > 0.15).sum(1))) for form in FORMS},
         learned={k: float((c[:, -1] < 0.1).mean()) for k, c in costs.items()},
         last={k: float(np.median(c[:, -1])) for k, c in costs.items()},

@@ -15,7 +15,7 @@ most 0.14 of ‖θ₀ − θ*‖²/(2ηT), the bound of convex costs.
 
 β = λ_max(c Xᵀ X/N + λ D) bounds the curvature of J, the mean loss plus (λ/2) ‖w‖²: c = 1/4
 for logistic regression, because σ′ ≤ 1/4, and c = 2 for squared errors, where β is the
-curvature itself. X are the breast cancer data, standardized, with ones for the bias, which D
+curvature itself. X are the breast cancer data, standardised, with ones for the bias, which D
 leaves out; λ = 10⁻³. The left picture shows the worst step of all runs, as
 (J(θ) − J(θ⁺)) / (η ‖∇J‖²). Runs start in random directions, at distances from 0.1 to 10.
 Gradients are fnn's, in float64; θ* is found by Newton's method with jax.jacfwd.
@@ -24,7 +24,7 @@ For squared errors the share of the second bound is at most max_x x (1 − x/T)^
 
 Source: Nesterov (2018), Lectures on Convex Optimization, lemma 1.2.3; Beck & Teboulle (2009),
 SIAM Journal on Imaging Sciences 2, theorem 3.1.
-Ledger: dir.optimization-theory.
+Equations: dir.optimization-theory.
 """
 
 import sys

@@ -33,7 +33,7 @@ anew; 898 others judge; means over the seeds.
 
 Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR 15, sections 4
 and 9.1 (linear regression), 10 (the inverted form).
-Ledger: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
+Equations: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
 """
 
 import sys

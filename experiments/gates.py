@@ -29,7 +29,7 @@ of `starts` seeds. Without f it is linear before the last sigmoid, and some corn
 
 Source: Minsky & Papert (1969), Perceptrons, on XOR; Rumelhart, Hinton &
 Williams (1986), in Parallel Distributed Processing 1, chapter 8, on its local minima.
-Ledger: calc.difference-quotient, chain.linear-cost, chain.linear-grad,
+Equations: calc.difference-quotient, chain.linear-cost, chain.linear-grad,
 chain.neuron2-cost, chain.neuron2-grad, act.nonlinearity.
 """
 

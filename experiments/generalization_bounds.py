@@ -4,10 +4,10 @@
 
 Question: What do the bounds of learning theory say about a net that reads digits?
 
-Answer: Those that count weights, or measure norms, say nothing. A net trained on 1,257 rows
-reads 2.2% of fresh digits wrong. The VC dimension says at most 3.3, counting nets with
-32-bit weights 3.1, margin and norms 7.4: all vacuous (1 or more); the first two would need
-948,724 and 11,714 rows to fall below 1. Rounding the weights to a few bits gives 0.80,
+Answer: Most say nothing. A net trained on 1,257 rows reads 2.2% of fresh digits wrong. The
+VC bound is 3.3, as for any class that can label these rows in all ways, counting nets with
+32-bit weights gives 3.1, margin and norms 7.4: all vacuous (1 or more); the first two would
+need 948,724 and 11,714 rows to fall below 1. Rounding the weights to a few bits gives 0.80,
 worse than a coin, PAC-Bayes 0.34, and 0.13 with a prior learned from half of the rows. 270
 held-out rows say 0.10 and need no theory of nets.
 
@@ -28,9 +28,9 @@ Every bound holds with probability 0.95 over the drawing of the rows:
 A union bound pays for each choice. The error is measured on 270 rows that nothing has seen.
 With random labels the risk of every net is 1/2 exactly, so a bound below that is wrong.
 
-Source: experiments/parts/bounds.py; for PAC-Bayes of nets Dziugaite & Roy (2017), UAI; for a
+Source: experiments/common/bounds.py; for PAC-Bayes of nets Dziugaite & Roy (2017), UAI; for a
 prior from half of the rows Ambroladze, Parrado-Hernández & Shawe-Taylor (2007), NIPS 19.
-Ledger: dir.generalization-bound, dir.vc.
+Equations: dir.generalization-bound, dir.vc.
 """
 
 import sys
@@ -86,11 +86,14 @@ def outcome(rows: list[int], found: dict[str, np.ndarray]) -> Outcome:
     few = net_bounds.needed()
     return Outcome(
         answer=(
-            f"Those that count weights, or measure norms, say nothing. A net trained on "
-            f"{rows[-1]:,} rows reads {error:.1%} of fresh digits wrong. The VC dimension says "
-            f"at most {value[VC]:.1f}, counting nets with 32-bit weights {value[ALL_BITS]:.1f}, "
-            f"margin and norms {value[MARGIN]:.1f}: all vacuous (1 or more); the first two would "
-            f"need {few[VC]:,} and {few[ALL_BITS]:,} rows to fall below 1. Rounding the weights "
+            f"Most say nothing. A net trained on {rows[-1]:,} rows reads {error:.1%} of fresh "
+            f"digits "
+            f""
+            f"wrong. The VC bound is {value[VC]:.1f}, as for any class that can label these rows "
+            f"in "
+            f"all ways, counting nets with 32-bit weights gives {value[ALL_BITS]:.1f}, margin and "
+            f"norms {value[MARGIN]:.1f}: all vacuous (1 or more); the first two would need "
+            f"{few[VC]:,} and {few[ALL_BITS]:,} rows to fall below 1. Rounding the weights "
             f"to a few bits gives {value[FEW_BITS]:.2f}, worse than a coin, PAC-Bayes "
             f"{value[RANDOM]:.2f}, and {value[HALF]:.2f} with a prior learned from half of the "
             f"rows. {FRESH} held-out rows say {value[HELD]:.2f} and need no theory of nets."
@@ -121,12 +124,14 @@ def outcome(rows: list[int], found: dict[str, np.ndarray]) -> Outcome:
 def findings(found: dict[str, np.ndarray], value: dict[str, float]) -> dict[str, bool]:
     """What is claimed; value: the medians for the largest N."""
     true = {name: values[:, :, 0] for name, values in found.items()}
-    below = np.mean([values[:, :, 1, 1] < 0.5 for values in found.values()])
+    below = max(np.mean(values[:, :, 1, 1] < 0.5) for values in found.values())
     return {
         "no bound is below the error on fresh rows, in any run": all(
             bool((v[..., 1] >= v[..., 2]).all()) for v in true.values()
         ),
-        "random labels: at most 5 % of the bounds are below the risk, 1/2": bool(below <= DELTA),
+        "random labels: no bound is below the risk, 1/2, in more than 5 % of the runs": bool(
+            below <= DELTA
+        ),
         "VC dimension, 32-bit weights and norms are vacuous in all runs": all(
             bool((true[n][..., 1] >= 1).all()) for n in (MARGIN, ALL_BITS, VC)
         ),

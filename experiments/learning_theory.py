@@ -8,8 +8,9 @@ Answer: Yes. The bound for 64 hypotheses failed in at most 0.6% of the samples (
 allowed) and is 1.17 times the deviation it bounds; the bound for one hypothesis fails for
 64 in 41%. The VC bound for all thresholds failed in 0% and is 8 times too large. With the
 rows that PAC learning asks for, a bad hypothesis was chosen in 3.2% (72 rows, one never
-errs) and 0.0% (393 rows, all err); with half of them in 76% and 0.1%. Half-spaces of Rᵈ
-make all labellings of some d + 1 points and never of d + 2.
+errs) and 0.0% (393 rows, all err); with half of them in 76% and 0.1%. For d = 1, 2, 3
+half-spaces of Rᵈ made all labellings of some d + 1 points, and of none of the sets of d + 2
+that were tried (by Radon's theorem there is none).
 
 A sample of N rows is drawn again and again, and the risk R of every hypothesis is known:
 
@@ -27,8 +28,8 @@ A sample of N rows is drawn again and again, and the risk R of every hypothesis 
 
 δ = 0.05.
 
-Source: experiments/parts/bounds.py; Radon (1921), Mathematische Annalen 83.
-Ledger: dir.generalization-bound, dir.pac, dir.vc.
+Source: experiments/common/bounds.py; Radon (1921), Mathematische Annalen 83.
+Equations: dir.generalization-bound, dir.pac, dir.vc.
 """
 
 import math
@@ -39,10 +40,10 @@ from typing import Annotated, NamedTuple
 import jax
 import numpy as np
 
-from experiments.common import claims, plots
+from experiments.common import bounds, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
-from experiments.parts import bounds, half_spaces, samples
+from experiments.parts import half_spaces, samples
 from experiments.parts.samples import AGNOSTIC, DELTA, LOG_SIZE, REALIZABLE, SHARES, SIZE, UNIFORM
 
 HALF = SHARES.index(0.5)
@@ -163,7 +164,8 @@ def answer(seen: Seen) -> str:
         f"({realizable.rows[-1]} rows, one never errs) and {agnostic.measured[-1]:.1%} "
         f"({agnostic.rows[-1]} rows, all err); with half of them in "
         f"{realizable.measured[HALF]:.0%} and {agnostic.measured[HALF]:.1%}. "
-        f"Half-spaces of Rᵈ make all labellings of some d + 1 points and never of d + 2."
+        "For d = 1, 2, 3 half-spaces of Rᵈ made all labellings of some d + 1 points, and of none "
+        "of the sets of d + 2 that were tried (by Radon's theorem there is none)."
     )
 
 

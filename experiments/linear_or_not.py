@@ -2,14 +2,15 @@
 
     uv run python -m experiments.linear_or_not
 
-Question: On which data does each of the four models do, and what do nonlinear layers add?
+Question: Which data does each of the four models suffice for, and what do nonlinear layers
+add?
 
 Answer: Linear models do on linear data: R² 0.99 on a line, 100.0% right on separable
 classes; of handwritten digits linear regression reads 95.5%, logistic regression 96.3%,
-softmax 96.7%, the perceptron 98.5%. On the rest only the perceptron does: XOR 99.8% (the
-best of the others 50.0%), moons 98.9% (86.9%), a wave R² 0.92 (0.15). It is the activation,
-not the depth: on the corners of XOR two layers without one stay at 0.6931 (log 2 is
-0.6931), with tanh they get to 0.0018 or less.
+softmax 96.7%, the multilayer perceptron 98.5%. On the rest only the multilayer perceptron
+does: XOR 99.8% (the best of the others 50.0%), moons 98.9% (86.9%), a wave R² 0.92 (0.15).
+It is the activation, not the depth: on the corners of XOR two layers without one stay at
+0.6931 (log 2 is 0.6931), with tanh they get to 0.0018 or less.
 
     linear regression      y = x W + b          Σ (y − t)²/2, classes as one-hot rows
     logistic regression    y = x W + b          sigmoid and cross-entropy of every class
@@ -19,13 +20,13 @@ not the depth: on the corners of XOR two layers without one stay at 0.6931 (log 
 
 The class is that of the largest y; for two classes the border is a line in the first three.
 Numbers are judged by R² = 1 − Σ (t − y)²/Σ (t − t̄)², classes by the share that is right, both
-on fresh rows (digits: on the test rows). The made-up data are those of common/shapes.py, drawn
+on fresh rows (digits: on the test rows). The made-up data are those of parts/shapes.py, drawn
 anew for every repetition. The last claim is about the four corners of XOR, with full-batch
 descent: the cost of a model that is linear in x is convex, with its minimum log 2 at W = 0.
 
 Source: Minsky & Papert (1969), Perceptrons, MIT Press; Rumelhart, Hinton & Williams (1986),
 Nature 323.
-Ledger: model.typical-data, model.mlp, act.nonlinearity.
+Equations: model.typical-data, model.mlp, act.nonlinearity.
 """
 
 import sys
@@ -128,41 +129,71 @@ def measure(config: Config) -> Outcome:
     straight = MODELS[:3]
     best = {name: max(mean[m, name] for m in straight if (m, name) in mean) for name in SETS}
     ends = {name: losses[:, -1] for name, losses in corners(config).items()}
-    flat = np.concatenate([ends["one layer"], ends["two layers, no activation"]])
-    bent = ends["two layers, tanh"]
+    seen = Seen(mean, best, ends)
     return Outcome(
-        answer=(
-            f"Linear models do on linear data: R² {mean[LINEAR, 'line']:.2f} on a line, "
-            f"{best['separable']:.1%} right on separable classes; of handwritten digits linear "
-            f"regression reads {mean[LINEAR, 'digits']:.1%}, logistic regression "
-            f"{mean[LOGISTIC, 'digits']:.1%}, softmax {mean[SOFTMAX, 'digits']:.1%}, the "
-            f"perceptron {mean[MLP, 'digits']:.1%}. On the rest only the perceptron does: XOR "
-            f"{mean[MLP, 'XOR']:.1%} (the best of the others {best['XOR']:.1%}), moons "
-            f"{mean[MLP, 'moons']:.1%} ({best['moons']:.1%}), a wave R² {mean[MLP, 'wave']:.2f} "
-            f"({mean[LINEAR, 'wave']:.2f}). It is the activation, not the depth: on the corners of "
-            f"XOR two layers without one stay at {flat.mean():.4f} (log 2 is 0.6931), with tanh "
-            f"they get to {bent.max():.4f} or less."
-        ),
-        findings={
-            "linear regression follows a line": mean[LINEAR, "line"] > 0.95,
-            "every model parts separable classes": min(mean[m, "separable"] for m in MODELS) > 0.97,
-            "no linear model knows XOR": best["XOR"] < 0.75 < 0.95 < mean[MLP, "XOR"],
-            "the perceptron is better on moons": mean[MLP, "moons"] > best["moons"] + 0.05,
-            "and on a wave": mean[MLP, "wave"] > mean[LINEAR, "wave"] + 0.4,
-            "all read most digits": min(mean[m, "digits"] for m in MODELS) > 0.9,
-            "without activations, depth leaves XOR at log 2": bool(
-                (abs(flat - np.log(2)) < 1e-3).all()
-            ),
-            "with tanh its cost goes to 0": bool((bent < 0.02).all()),
+        answer=answer(seen),
+        findings=findings(seen),
+        measured={
+            "scores": {" on ".join(k): v for k, v in mean.items()},
+            "corners": {name: float(e.mean()) for name, e in ends.items()},
         },
-        measured={"scores": {" on ".join(k): v for k, v in mean.items()},
-                  "corners": {name: float(e.mean()) for name, e in ends.items()}},
         figure=picture(groups, found),
         rows=[
             {"model": m, "data": s, "score": mean[m, s], "spread": float(r.scores.std())}
             for (m, s), r in found.items()
         ],
-    )  # fmt: skip
+    )
+
+
+class Seen(NamedTuple):
+    """What was measured."""
+
+    mean: dict[tuple[str, str], float]  # (model, set) → mean score
+    best: dict[str, float]  # set → the best mean of a linear model
+    ends: dict[str, np.ndarray]  # net → costs of the corners at the end
+
+    def flat(self) -> np.ndarray:
+        """The costs of the corners without activation."""
+        return np.concatenate([self.ends["one layer"], self.ends["two layers, no activation"]])
+
+    def bent(self) -> np.ndarray:
+        """The costs of the corners with tanh."""
+        return self.ends["two layers, tanh"]
+
+
+def findings(seen: Seen) -> dict[str, bool]:
+    """What is claimed."""
+    mean, best = seen.mean, seen.best
+    return {
+        "linear regression follows a line": mean[LINEAR, "line"] > 0.95,
+        "every model parts separable classes": min(mean[m, "separable"] for m in MODELS) > 0.97,
+        "no linear model knows XOR": best["XOR"] < 0.75 < 0.95 < mean[MLP, "XOR"],
+        "the multilayer perceptron is better on moons": mean[MLP, "moons"] > best["moons"] + 0.05,
+        "and on a wave": mean[MLP, "wave"] > mean[LINEAR, "wave"] + 0.4,
+        "all read most digits": min(mean[m, "digits"] for m in MODELS) > 0.9,
+        "without activations, depth leaves XOR at log 2": bool(
+            (abs(seen.flat() - np.log(2)) < 1e-3).all()
+        ),
+        "with tanh its cost goes to 0": bool((seen.bent() < 0.02).all()),
+    }
+
+
+def answer(seen: Seen) -> str:
+    """What was measured, in sentences."""
+    mean, best = seen.mean, seen.best
+    return (
+        f"Linear models do on linear data: R² {mean[LINEAR, 'line']:.2f} on a line, "
+        f"{best['separable']:.1%} right on separable classes; of handwritten digits linear "
+        f"regression reads {mean[LINEAR, 'digits']:.1%}, logistic regression "
+        f"{mean[LOGISTIC, 'digits']:.1%}, softmax {mean[SOFTMAX, 'digits']:.1%}, the "
+        f"multilayer perceptron {mean[MLP, 'digits']:.1%}. On the rest only the multilayer "
+        f"perceptron does: XOR "
+        f"{mean[MLP, 'XOR']:.1%} (the best of the others {best['XOR']:.1%}), moons "
+        f"{mean[MLP, 'moons']:.1%} ({best['moons']:.1%}), a wave R² {mean[MLP, 'wave']:.2f} "
+        f"({mean[LINEAR, 'wave']:.2f}). It is the activation, not the depth: on the corners of "
+        f"XOR two layers without one stay at {seen.flat().mean():.4f} (log 2 is 0.6931), with tanh "
+        f"they get to {seen.bent().max():.4f} or less."
+    )
 
 
 def picture(groups: Any, found: Any) -> plots.Figure:

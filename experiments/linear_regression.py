@@ -7,8 +7,8 @@ Question: Does descent by the hand-written gradient find the coefficients of the
 Answer: Yes. The ten coefficients and the bias come out as in the closed form, within 4e-13
 for least squares and 9e-14 for ridge with λ = 0.05. Getting within 10⁻⁶ takes 4191 steps of
 gradient descent, 250 with momentum; for ridge 589 and 92. The model explains 51.8% of the
-variance of all rows; in random divisions 52.4% of the rows it learned from, 48.2% ± 4.8% of
-those it did not.
+variance of all rows; in random divisions 52.4% on the rows it learned from, 48.2% on those
+it did not, with a standard deviation of 4.8% between divisions.
 
 The progress of diabetes in a year (442 patients) from ten standardised measurements,
 
@@ -20,7 +20,7 @@ the eigenvalues of XᵀX/N allow. R² is measured on random divisions, a third f
 each standardised by its own training rows.
 
 Source: Hoerl & Kennard (1970), Technometrics 12, eq. 2.1; the rows are those of bundles.py.
-Ledger: model.linear-regression, reg.l2-effect.
+Equations: model.linear-regression, reg.l2-effect.
 """
 
 import sys
@@ -148,8 +148,9 @@ def answer(config: Config, last: Any, steps: Any, r2: float, divisions: Scores) 
         f"λ = {config.strength:g}. Getting within 10⁻⁶ takes {steps[OLS, PLAIN]} steps of gradient "
         f"descent, {steps[OLS, MOMENTUM]} with momentum; for ridge {steps[RIDGE, PLAIN]} and "
         f"{steps[RIDGE, MOMENTUM]}. The model explains {r2:.1%} of the variance of all rows; in "
-        f"random divisions {divisions.train.mean():.1%} of the rows it learned from, "
-        f"{divisions.test.mean():.1%} ± {divisions.test.std():.1%} of those it did not."
+        f"random divisions {divisions.train.mean():.1%} on the rows it learned from, "
+        f"{divisions.test.mean():.1%} on those it did not, with a standard deviation of "
+        f"{divisions.test.std():.1%} between divisions."
     )
 
 

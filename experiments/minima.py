@@ -5,13 +5,13 @@
 Question: Do different seeds find different minima, and are some of them worse?
 
 Answer: Different in place, hardly in worth if the net is wide: 8 nets with two hidden
-layers of 128 end with losses of 0.0008 to 0.0010 (of 8: 0.12 to 0.28), 1.4 times as far
-from each other as from 0. On the straight line between two the loss rises by 0.41; with the
-hidden units of one put in the order of the other's only by 0.014. Even a net and its own
-copy with reordered units, the same function, have a barrier of 0.45 between them, so the
-loss is not convex. In a net of 3 hidden units the point 0 is a saddle with 3 directions
-down, and 24 of 24 starts end in minima of loss 0.12 to 0.29, the best of them 48 times
-over: there some are worse.
+layers of 128 end with losses of 0.0008 to 0.0010 (with layers of 8: 0.12 to 0.28), 1.4
+times as far from each other as from 0. On the straight line between two the loss rises by
+0.41; with the hidden units of one put in the order of the other's only by 0.014. Even a net
+and its own copy with reordered units, the same function, have a barrier of 0.45 between
+them, so the loss is not convex. In a net of 3 hidden units the point 0 is a saddle with 3
+directions down, and 24 of 24 starts end in minima of loss 0.12 to 0.29, the best of them 48
+times over: there some are worse.
 
 Networks 64–n–n–10 with ReLU, trained on the digits by Adam from different seeds. The
 barrier between parameters a and b is the largest excess of the training loss J over the
@@ -27,7 +27,7 @@ gradient, can be had whole.
 
 Source: Ainsworth, Hayase & Srinivasa (2023), arXiv:2209.04836, figures 1 and 2; Goodfellow,
 Bengio & Courville (2016), Deep Learning, section 8.2.2.
-Ledger: land.minima, land.nonconvex.
+Equations: land.minima, land.nonconvex.
 """
 
 import itertools
@@ -256,7 +256,7 @@ def answer(config: Config, found: list[Found], highest: np.ndarray, small: Tiny)
     return (
         f"Different in place, hardly in worth if the net is wide: {config.seeds} nets with two "
         f"hidden layers of {n} end with losses of {wide.loss.min():.4f} to {wide.loss.max():.4f} "
-        f"(of {m}: {thin.loss.min():.2f} to {thin.loss.max():.2f}), "
+        f"(with layers of {m}: {thin.loss.min():.2f} to {thin.loss.max():.2f}), "
         f"{np.median(wide.apart[0]):.1f} times as far from each other as from 0. On the "
         f"straight line between two the loss rises by {highest[-1, 0]:.2f}; with the hidden "
         f"units of one put in the order of the other's only by {highest[-1, 1]:.3f}. Even a net "

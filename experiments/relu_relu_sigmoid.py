@@ -15,14 +15,14 @@ points).
     L = −(1/N) Σ y log ŷ + (1 − y) log(1 − ŷ)     ŷ = σ(A₂ w₃ + b₃)
     A₂ = max(A₁ w₂ + b₂, 0)                       A₁ = max(X w₁ + b₁, 0)
 
-The six gradients (common/six_gradients.py) in plain jax.numpy, fnn with BinaryCrossEntropy
+The six gradients (parts/six_gradients.py) in plain jax.numpy, fnn with BinaryCrossEntropy
 after a Sigmoid, and fnn with both in one, SigmoidBinaryCrossEntropy, take the same full-batch
 steps θ ← θ − α ∂θ in float64 from the same start, on the tumours of breast_cancer, standardised.
 Every repetition has its own start and its own division, 70 % : 15 % : 15 %; what is tested are
 the parameters with the least validation loss, for the linear model (one layer) too.
 
 Source: S2, displays 1 to 28 as corrected; He, Zhang, Ren & Sun (2015), ICCV, eq. 10, for the start.
-Ledger: fwd.relu-relu-sigmoid, fwd.network.
+Equations: fwd.relu-relu-sigmoid, fwd.network.
 """
 
 import sys

@@ -21,11 +21,12 @@ The networks have six hidden layers of 32 neurons, weights drawn by he_normal an
 w and −w are equally likely, so z is positive with probability ½ for every digit. They are
 trained on the standardised digits by SGD with minibatches, from many seeds, and looked at
 after every epoch. The kept signal is ‖δ_1‖ / ‖δ_L‖ before training. Shown are means over the
-seeds; bands are the middle 80 %.
+seeds; bands are the middle 80 %. Two of the ten leaky networks at the rate 0.3 diverge, in
+epochs 8 and 11, and are left out from then on; no other does.
 
 Source: Glorot, Bordes & Bengio (2011), AISTATS, section 3; Maas, Hannun & Ng (2013),
 section 2; He, Zhang, Ren & Sun (2015), arXiv:1502.01852, section 2.2.
-Ledger: act.relu-sparsity.
+Equations: act.relu-sparsity.
 """
 
 import sys
@@ -40,6 +41,7 @@ from experiments.common import claims, plots, training_digits
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.parts.zeros import ACTIVATIONS, History, exact, history
+from experiments.parts.zeros import Seen as Look
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,18 @@ def findings(seen: Seen) -> dict[str, bool]:
         "the highest learning rate leaves more zeros than the lowest": bool(
             seen.after["ReLU"][-1] > seen.after["ReLU"][0] + 0.02
         ),
+        "looks are left out only where training diverges, at most one in ten": all(
+            skipped(h.before) == 0
+            and skipped(h.seen[-1]) == np.isnan(h.accuracy).sum()
+            and max(map(skipped, h.seen)) == skipped(h.seen[-1]) <= h.accuracy.size / 10
+            for h in (relu, leaky)
+        ),
         "every dead ReLU neuron gets no gradient": all(
-            (s.stuck >= s.dead).all() for s in (relu.before, *relu.seen) if finite(s.zeros)
+            absent(s.reached) for s in (relu.before, *relu.seen)
         ),
         "every leaky ReLU neuron gets a gradient, negative for every digit or not": (
             leaky.before.dead.max() > 0
-            and all((s.stuck == 0).all() for s in (leaky.before, *leaky.seen) if finite(s.zeros))
+            and all(absent(s.stuck) for s in (leaky.before, *leaky.seen))
         ),
     }
 
@@ -154,9 +162,14 @@ def mean(shares: np.ndarray) -> np.ndarray:
     return np.nanmean(shares, (1, 2))
 
 
-def finite(shares: np.ndarray) -> bool:
-    """Whether no training has diverged."""
-    return bool(np.isfinite(shares).all())
+def skipped(look: Look) -> int:
+    """How many networks show nothing in one look, because they have diverged."""
+    return int(np.isnan(look.zeros).any(-1).sum())
+
+
+def absent(shares: np.ndarray) -> bool:
+    """Whether a share is 0 in every layer of every network that has not diverged."""
+    return bool((shares[~np.isnan(shares)] == 0).all())
 
 
 def table(config: Config, seen: Seen) -> Table:

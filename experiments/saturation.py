@@ -4,12 +4,12 @@
 
 Question: How flat are sigmoid and tanh far from 0, and what does that do to training?
 
-Answer: σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32
-they are 0 from z = 16.6 and 8.0 on. Where the weights start 64 times too large, 91 % of the
-sigmoid outputs are saturated (tanh: 96 %), the gradient of the hidden layers is 4.5 times
-smaller (tanh: 3.9), and reading 90 % of the digits right takes 336 steps instead of 80
-(tanh: 106 instead of 6). Sigmoids learn fastest at k = 4. The mean output is 0.502 for the
-sigmoid and 0.002 for tanh.
+Answer: σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32 σ′
+is 0 from z = 16.6 on (not at −z, where σ is small itself) and tanh′ from |z| = 8.0 on.
+Where the weights start 64 times too large, 91 % of the sigmoid outputs are saturated (tanh:
+96 %), the gradient of the hidden layers is 4.5 times smaller (tanh: 3.9), and reading 90 %
+of the digits right takes 336 steps instead of 80 (tanh: 106 instead of 6). Sigmoids learn
+fastest at k = 4. The mean output is 0.502 for the sigmoid and 0.002 for tanh.
 
     σ′(z) = σ(z) (1 − σ(z)) ≤ min(¼, e^−|z|)        tanh′(z) = 1 − tanh² z ≤ min(1, 4 e^−2|z|)
 
@@ -22,7 +22,7 @@ medians over the seeds, with the middle 80 %.
 
 Source: LeCun, Bottou, Orr & Müller (1998), Efficient BackProp, sections 4.4 and 4.6;
 Glorot & Bengio (2010), AISTATS, section 3.
-Ledger: act.sigmoid-saturation, act.tanh-centred.
+Equations: act.sigmoid-saturation, act.tanh-centred.
 """
 
 import sys
@@ -178,8 +178,9 @@ def answer(config: Config, seen: Seen) -> str:
     best = scales[int(s["steps"].argmin())]
     return (
         f"σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32 "
-        f"they are 0 from z = {flat['sigmoid'].vanishes:.1f} and {flat['tanh'].vanishes:.1f} "
-        f"on. Where the weights start {scales[-1]:g} times too large, "
+        f"σ′ is 0 from z = {flat['sigmoid'].vanishes:.1f} on (not at −z, where σ is small "
+        f"itself) and tanh′ from |z| = {flat['tanh'].vanishes:.1f} on. Where the weights start "
+        f"{scales[-1]:g} times too large, "
         f"{100 * s['saturated'][-1]:.0f} % of the sigmoid outputs are saturated (tanh: "
         f"{100 * t['saturated'][-1]:.0f} %), the gradient of the hidden layers is "
         f"{s['gradient'][0] / s['gradient'][-1]:.1f} times smaller (tanh: "

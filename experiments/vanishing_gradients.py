@@ -4,10 +4,10 @@
 
 Question: How much of the error signal reaches the first layers of a deep network?
 
-Answer: After 31 layers the error signal is 3e-20 of what it was with sigmoids, 0.16 with
-tanh, 1.00 with ReLU: per layer it is multiplied by 0.236, 0.943 and 1.000 (theory of
-infinitely wide layers: 0.235, 0.943, 1.000). The bound from σ′ ≤ ¼, 2e-10 over all layers,
-held for every sigmoid network, layer and digit.
+Answer: Of the error signal 3e-20 is left after 31 layers of sigmoids, 0.16 of tanh, 1.00 of
+ReLU: per layer it is multiplied by 0.236, 0.943 and 1.000 (theory of infinitely wide
+layers: 0.235, 0.943, 1.000). The bound from σ′ ≤ ¼, 2e-10 over all layers, held for every
+sigmoid network, layer and digit.
 
     δ_l = ∂L/∂z_l = (δ_{l+1} w_{l+1}ᵀ) ⊙ f′(z_l)       z_l = a_{l−1} w_l + b_l
     ∂L/∂w_1 = xᵀ δ_1
@@ -25,7 +25,7 @@ The theory is that of infinitely many neurons: z_l is normal with the variance q
 
 Source: Hochreiter, Bengio, Frasconi & Schmidhuber (2001), Gradient flow in recurrent nets;
 Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), arXiv:1611.01232, eqs. 3 and 8.
-Ledger: act.sigmoid-saturation, act.tanh-centred, act.relu-sparsity.
+Equations: act.sigmoid-saturation, act.tanh-centred, act.relu-sparsity.
 """
 
 import sys
@@ -127,9 +127,8 @@ def answer(seen: Seen) -> str:
     first, rates, wide = seen.first, seen.rates, seen.wide
     bound = float(np.median(seen.runs["sigmoid"][-1].bounds[:, 0]))
     return (
-        f"After {seen.depths[-1] - 1} layers the error signal is {first['sigmoid']:.0e} of what "
-        f"it was with sigmoids, "
-        f"{first['tanh']:.2f} with tanh, {first['ReLU']:.2f} with ReLU: per layer it is "
+        f"Of the error signal {first['sigmoid']:.0e} is left after {seen.depths[-1] - 1} layers of "
+        f"sigmoids, {first['tanh']:.2f} of tanh, {first['ReLU']:.2f} of ReLU: per layer it is "
         f"multiplied by {rates['sigmoid']:.3f}, {rates['tanh']:.3f} and {rates['ReLU']:.3f} "
         f"(theory of infinitely wide layers: {wide['sigmoid']:.3f}, {wide['tanh']:.3f}, "
         f"{wide['ReLU']:.3f}). The bound from σ′ ≤ ¼, {bound:.0e} over all layers, held for "

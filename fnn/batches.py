@@ -1,6 +1,6 @@
 """Minibatches of rows: which rows, with which weights, and the averages over them.
 
-Ledger: nt.dataset, opt.sgd.
+Equations: nt.dataset, opt.sgd.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ With `backprop`, the default, the fold computes ∂L/∂params. Another rule com
 something else from the same values: all deltas, norms per example, another learning
 rule's updates.
 
-Ledger: risk.empirical, risk.gradient, bp.goal, bp.batch-average, bp.training-cycle.
+Equations: risk.empirical, risk.gradient, bp.goal, bp.batch-average, bp.training-cycle.
 """
 
 from collections.abc import Callable

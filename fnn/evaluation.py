@@ -9,7 +9,7 @@ by its test-time form, in two steps:
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
 
-Ledger: reg.dropout-standard, reg.dropout-inverted.
+Equations: reg.dropout-standard, reg.dropout-inverted.
 """
 
 import functools

@@ -18,7 +18,7 @@ Losses are computed and returned in at least float32, dy in y's dtype. Targets t
 no labels are converted to the dtype of the losses, integers and booleans too. In float16
 dy has no room for the small numbers of a mean over thousands: bfloat16 has.
 
-Ledger: risk.generic-loss, risk.empirical, bp.batch-average.
+Equations: risk.generic-loss, risk.empirical, bp.batch-average.
 """
 
 import abc

@@ -9,7 +9,7 @@ scales or tables. A tuple of penalties is a penalty, and None is none.
 
 Sources: L2: Krogh & Hertz (1991), NIPS 4, eq. 2; L1: Tibshirani (1996), JRSS B 58, eq.
 1; proximal maps: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 6.5.
-Ledger: la.norm-frobenius, reg.l2, reg.l2-grad, reg.l1, reg.l1-grad, reg.l1-sparsity.
+Equations: la.norm-frobenius, reg.l2, reg.l2-grad, reg.l1, reg.l1-grad, reg.l1-sparsity.
 """
 
 import abc

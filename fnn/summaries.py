@@ -1,6 +1,6 @@
 """The table of a net: every leaf with its output shape and number of parameters.
 
-Ledger: fwd.param-count.
+Equations: fwd.param-count.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ with other rows of the permutation at weight 0: real values, left out of loss an
 gradient, so that every step has one shape and compiles once. That is exact for layers
 that treat rows independently; `drop_last=True` leaves the last batch out instead.
 
-Ledger: risk.objective, bp.training-cycle, opt.sgd.
+Equations: risk.objective, bp.training-cycle, opt.sgd.
 """
 
 from collections.abc import Callable, Mapping

@@ -27,8 +27,10 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import jax
 
 from experiments.common import cli, plots, runs
-from experiments.common.cli import Bounds
+from experiments.common.cli import Bounds, UserError
 from experiments.common.progress import console, table
+
+NOT_SEEN = 5  # exit code of a run that does not show what is claimed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,11 @@ class Outcome:
     tables: Sequence[Table] = ()
     rows: Sequence[dict[str, Any]] = field(default=())  # the points of the picture, metrics.csv
 
+    @property
+    def holds(self) -> bool:
+        """Whether this run shows all that is claimed."""
+        return all(self.findings.values())
+
 
 class Told(NamedTuple):
     """What a module's docstring tells of a claim."""
@@ -77,7 +84,9 @@ def run(measure: Callable[[S], Outcome], quick: S, argv: Sequence[str] | None = 
     module = measure.__module__
 
     def main(config):
-        report(measure, config, cli.name_of(module))
+        outcome = report(measure, config, cli.name_of(module))
+        if not outcome.holds:
+            raise UserError("a finding was not seen in this run.", NOT_SEEN)
 
     return cli.run(main, type(quick), argv, quick=quick, module=module)
 
@@ -95,7 +104,7 @@ def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
             {
                 "question": told(sys.modules[measure.__module__]).question,
                 "answer": outcome.answer,
-                "findings": outcome.findings,
+                "findings": {name: bool(seen) for name, seen in outcome.findings.items()},
                 **outcome.measured,
                 "seconds": time.perf_counter() - began,
                 "jax": jax.__version__,
@@ -106,6 +115,8 @@ def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
         table(shown.title, list(shown.columns), [list(row) for row in shown.rows])
     for finding, seen in outcome.findings.items():
         console().print(f"{'✓' if seen else '✗'} {finding}", markup=False, soft_wrap=True)
+    if not outcome.holds:
+        console().print("This run does not show what is marked ✗.", soft_wrap=True)
     console().print(outcome.answer, markup=False, soft_wrap=True)
     print(f"written to {path}/")
     return outcome

@@ -8,8 +8,8 @@
         sys.exit(cli.run(main, Config))
 
 A mistake of the user's is told in one short paragraph, with the flag, before anything is
-read or written. Exit codes: 0 done, 2 usage, 3 data or checkpoint, 4 not finite,
-130 interrupted.
+read or written. Exit codes: 0 done, 2 usage, 3 data or checkpoint, 4 not finite, 5 a claim
+that was not seen, 130 interrupted.
 """
 
 import dataclasses

@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+import jax
+import numpy as np
+
 from experiments.common.cli import UserError
 
 
@@ -82,7 +85,9 @@ class Run:
 
 
 def finite(value: Any) -> Any:
-    """`value` with None for NaN and infinities, which JSON cannot write."""
+    """`value` as JSON can write it: plain numbers and lists, None for NaN and infinities."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.tolist()
     if isinstance(value, dict):
         return {name: finite(v) for name, v in value.items()}
     if isinstance(value, list | tuple):

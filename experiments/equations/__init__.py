@@ -14,7 +14,7 @@ Five source texts, S0 to S4, define, derive or claim 160 things. A formula is co
 fact of mathematics is a test on what jax and numpy have; a claim is an experiment with a
 measured answer; what is printed wrong is an entry of experiments.errata as well. A test
 fails where an entry names code or a test that does not exist, or where a docstring's line
-"Ledger:" and the table do not say the same.
+"Equations:" and the table do not say the same.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,8 @@ prints the same with line numbers, by `--text`, `--topic`, `--status`, `--form` 
 | S3 | 41 displayed formulas: layers, losses, derivatives, optimizers | k-th display: d1, d2, … |
 | S4 | descent on numbers: one weight, one neuron, chains of neurons | its numbers: (1.0.1), … |
 
-**Printed**: ○ a convention, one of several, named below the formula; ✗ wrong in print
+**Printed**: ○ one of several conventions, or a formula that no text prints: see below the
+formula; ✗ wrong in print
 ([experiments.errata](../errata/__init__.py) shows it), right here; no mark: as printed.
 **Code** is the library's; where there is none, the line is a fact of mathematics that the
 test states about jax and numpy, or a claim that the experiment measures.

@@ -64,9 +64,9 @@ def conclusion(results: Results) -> str:
     several = sum(not j.case.kinds for j in cases)
     return (
         f"{entries} of {len(results)} entries can be computed, in {len(cases)} cases: "
-        f"{refused} printed formulas refused, {passed} corrections passed. The diagnosis names "
-        f"the mistake in {named} of {len(cases) - several}; the other {several} are several "
-        "mistakes at once, or none that has a name."
+        f"{refused} printed formulas refused, {passed} corrections passed. Of the "
+        f"{len(cases) - several} that are one mistake with a name the diagnosis names {named}; "
+        f"the {several} others are several mistakes at once, or one without a name."
     )
 
 

@@ -3,10 +3,10 @@
     J(θ) = mean loss + (λ/2) ‖w‖²      θ = (w, b)      β = λ_max(c Xᵀ X/N + λ D)
 
 c = 1/4 for logistic regression, because σ′ ≤ 1/4, and 2 for squared errors. X are the breast
-cancer data, standardized, with a column of ones for b, which D leaves out.
+cancer data, standardised, with a column of ones for b, which D leaves out.
 
 Source: Böhning (1992), Annals of the Institute of Statistical Mathematics 44, section 2.
-Ledger: dir.optimization-theory.
+Equations: dir.optimization-theory.
 """
 
 from functools import partial

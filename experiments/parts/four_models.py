@@ -7,7 +7,7 @@
 
 All rows in every step, by Adam; many sets and repetitions at once.
 
-Ledger: model.linear-regression, model.logistic-regression, model.softmax-classifier, model.mlp.
+Equations: model.linear-regression, model.logistic-regression, model.softmax-classifier, model.mlp.
 """
 
 from typing import Any, NamedTuple

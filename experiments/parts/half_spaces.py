@@ -7,7 +7,7 @@ linear program decides. Radon: any d + 2 points fall into two parts whose convex
 no half-space holds the one and not the other.
 
 Source: Radon (1921), Mathematische Annalen 83.
-Ledger: dir.vc.
+Equations: dir.vc.
 """
 
 import itertools

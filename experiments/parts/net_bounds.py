@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.parts import bounds
+from experiments.common import bounds
 from experiments.parts.bounded import BITS, DELTA, DRAWN, FRESH, STDS, Run, Spread
 from experiments.parts.parity import HIDDEN, WEIGHTS
 

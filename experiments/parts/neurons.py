@@ -8,7 +8,7 @@ with σ′ = a (1 − a) and one q for every sample. The parameters are wb [L, 2
 neuron; x and y are [n].
 
 Source: S4, sections 1.4 to 1.7 as corrected.
-Ledger: chain.deep-forward, chain.deep-local, chain.deep-base, chain.deep-grad-w,
+Equations: chain.deep-forward, chain.deep-local, chain.deep-base, chain.deep-grad-w,
 chain.deep-grad-b, chain.deep-grad-activation, chain.target-surrogate, and for L = 2
 chain.two-forward, chain.two-cost, chain.two-grad-layer1, chain.two-grad-layer2,
 chain.two-grad-activation, chain.two-local-layer1, chain.two-local-layer2.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binom
 
-from experiments.parts import bounds
+from experiments.common import bounds
 
 DELTA, SIZE, EPSILON, RISK = 0.05, 64, 0.1, 0.3
 LOG_SIZE = math.log(SIZE)

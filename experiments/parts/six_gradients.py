@@ -11,7 +11,7 @@
 L is differentiated through the sigmoid by hand, which cancels ŷ (1 − ŷ).
 
 Source: S2, displays 1 to 28 as corrected.
-Ledger: fwd.relu-relu-sigmoid, bp.delta-hidden, bp.grad-w, bp.grad-b, loss.bce-logit-grad.
+Equations: fwd.relu-relu-sigmoid, bp.delta-hidden, bp.grad-w, bp.grad-b, loss.bce-logit-grad.
 """
 
 from typing import Any, NamedTuple

@@ -1,6 +1,6 @@
 """Rectifiers at work: which outputs are zero, before, in and after training.
 
-look       zeros, neurons that are never positive, neurons without gradient, ‖δ_1‖ / ‖δ_L‖
+look       zeros, neurons that are never positive, without gradient or both, ‖δ_1‖ / ‖δ_L‖
 history    many networks before training, some of them after every epoch
 """
 
@@ -26,6 +26,7 @@ class Seen(NamedTuple):
     zeros: Any  # share of z ≤ 0
     dead: Any  # share of neurons with z ≤ 0 for every digit
     stuck: Any  # share of neurons whose weights get no gradient
+    reached: Any  # share of neurons that are dead and yet get a gradient
     kept: Any  # ‖δ_1‖ / ‖δ_L‖, [rates, seeds]
 
 
@@ -40,7 +41,8 @@ def look(net: fnn.Serial, params: Any, x: Any, target: Any) -> Seen:
     none = jnp.stack([(g.w == 0).all(0) & (g.b == 0) for g in grads[:-1:2]])
     _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.deltas)
     first, last = (jnp.linalg.norm(deltas[i]) for i in (0, -3))
-    shares = (~on).mean((1, 2)), (~on.any(1)).mean(1), none.mean(1)
+    dead = ~on.any(1)
+    shares = (~on).mean((1, 2)), dead.mean(1), none.mean(1), (dead & ~none).mean(1)
     finite = jnp.isfinite(hidden).all()
     return Seen(*(jnp.where(finite, share, jnp.nan) for share in (*shares, first / last)))
 
@@ -49,7 +51,7 @@ class History(NamedTuple):
     """What one activation shows."""
 
     before: Seen  # [draws, ...], networks that are not trained
-    seen: list[Seen]  # [rates, seeds, ...], at the start and after every epoch
+    seen: list[Seen]  # [rates, seeds, ...], after every epoch
     accuracy: np.ndarray  # of the last epoch, [rates, seeds]
 
 

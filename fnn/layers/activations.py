@@ -28,7 +28,7 @@ Klambauer, Unterthiner, Mayr & Hochreiter (2017), arXiv:1706.02515, eq. 2. GELU:
 Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU: Elfwing, Uchibe & Doya
 (2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019), arXiv:1908.08681, eq. 1.
 Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
-Ledger: nt.*, fwd.neuron-two-inputs, fwd.activation, act.backward, act.linear,
+Equations: nt.*, fwd.neuron-two-inputs, fwd.activation, act.backward, act.linear,
 act.linear-grad, act.sigmoid, act.sigmoid-grad, act.tanh, act.tanh-grad, act.relu,
 act.relu-grad, act.leaky-relu, act.leaky-relu-grad, bp.delta-output, bp.delta-output-mse,
 bp.delta-hidden, chain.*.

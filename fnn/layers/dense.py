@@ -9,7 +9,7 @@ With dy = ∂L/∂y, and Σ over all leading axes of x (batch, time, ...),
 The sums run in at least float32, whatever the dtypes are.
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323, eqs. 1, 6 and 7.
-Ledger: nt.*, fwd.neuron, fwd.neuron-two-inputs, fwd.dense, bp.delta-hidden,
+Equations: nt.*, fwd.neuron, fwd.neuron-two-inputs, fwd.dense, bp.delta-hidden,
 bp.local-affine, bp.grad-w, bp.grad-b, chain.*, model.linear-regression,
 model.logistic-regression, model.softmax-classifier.
 """

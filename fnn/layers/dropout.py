@@ -10,7 +10,7 @@ turns the layer into its test-time form.
 
 Sources: standard: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR
 15, section 4, whose p is 1 − rate; inverted: section 10 of the same.
-Ledger: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
+Equations: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@
 
 It is what dropout without inverted scaling becomes at test time (c = 1 − rate).
 
-Ledger: reg.dropout-standard.
+Equations: reg.dropout-standard.
 """
 
 from dataclasses import dataclass

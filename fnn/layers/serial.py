@@ -2,7 +2,7 @@
 
     y = f_n(... f_2(f_1(x)))        dx = dy ∂f_n ... ∂f_2 ∂f_1
 
-Ledger: nt.*, calc.chain-rule, fwd.input, fwd.layer-input, fwd.prediction, fwd.network,
+Equations: nt.*, calc.chain-rule, fwd.input, fwd.layer-input, fwd.prediction, fwd.network,
 bp.dynamic-programming, chain.*.
 """
 

@@ -13,7 +13,7 @@ and for the logarithm, y_k = x_k − m − log Σ_j exp(x_j − m), ∂y_k/∂x_
 The arithmetic is at least float32.
 
 Source: Bridle (1990), Neurocomputing, NATO ASI F68, pp. 227-236.
-Ledger: nt.layer-output, act.softmax, act.softmax-jacobian, act.softmax-vjp,
+Equations: nt.layer-output, act.softmax, act.softmax-jacobian, act.softmax-vjp,
 bp.delta-output-rowwise.
 """
 

@@ -16,7 +16,7 @@ distribution makes its loss and its row of dy NaN.
 
 Sources: Bridle (1990), NIPS 2, eqs. 7 and 8; smoothing: Szegedy, Vanhoucke, Ioffe, Shlens &
 Wojna (2016), arXiv:1512.00567, section 7.
-Ledger: loss.cce, loss.cce-index, loss.cce-grad, loss.softmax-cce-grad, loss.cce-stable,
+Equations: loss.cce, loss.cce-index, loss.cce-grad, loss.softmax-cce-grad, loss.cce-stable,
 model.softmax-classifier.
 """
 

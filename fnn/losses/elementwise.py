@@ -4,7 +4,7 @@
 
 with ℓ′ the derivative in y. Sums run over the last axis, in at least float32.
 
-Ledger: bp.delta-output-mse, bp.delta-output-mse-linear, chain.deep-base.
+Equations: bp.delta-output-mse, bp.delta-output-mse-linear, chain.deep-base.
 """
 
 import abc

@@ -2,7 +2,7 @@
 
     y = f_L( ... f_1(x w_1 + b_1) ... w_L + b_L)
 
-Ledger: fwd.network, fwd.relu-relu-sigmoid, fwd.param-count, model.mlp.
+Equations: fwd.network, fwd.relu-relu-sigmoid, fwd.param-count, model.mlp.
 """
 
 import itertools

@@ -8,7 +8,7 @@
 η = 1 is the published method. The first step has the length √ε / √((1 − ρ) g² + ε) |g|.
 
 Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
-Ledger: opt.adadelta.
+Equations: opt.adadelta.
 """
 
 from dataclasses import dataclass

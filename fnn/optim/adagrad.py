@@ -3,7 +3,7 @@
     v ← v + g²        update = −η g / (√v + ε)
 
 Source: Duchi, Hazan & Singer (2011), JMLR 12, section 1, the diagonal form.
-Ledger: opt.adagrad.
+Equations: opt.adagrad.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ The moments and this arithmetic are at least float32, whatever the parameters ar
 bfloat16 β₂ = 0.999 is 1, and nothing would ever move.
 
 Source: Kingma & Ba (2015), arXiv:1412.6980, algorithm 1.
-Ledger: opt.adam.
+Equations: opt.adam.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ gradient is divided by √v̂ like any other.
 
 Source: Loshchilov & Hutter (2019), arXiv:1711.05101, algorithm 2, with its schedule
 multiplier in η.
-Ledger: reg.weight-decay.
+Equations: reg.weight-decay.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ velocity through the same line once more: update = −η (μ v + g) or −η (μ
 
 Sources: Polyak (1964), USSR Comp. Math. 4, eq. 9; Nesterov's form as in Sutskever,
 Martens, Dahl & Hinton (2013), ICML, eqs. 3 and 4.
-Ledger: opt.momentum-heavy-ball, opt.momentum-ema.
+Equations: opt.momentum-heavy-ball, opt.momentum-ema.
 """
 
 from dataclasses import dataclass, field

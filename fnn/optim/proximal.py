@@ -7,7 +7,7 @@ optimizer's learning rate at that step. With adaptive optimizers the map does no
 their scaling, so λ weighs more than in the penalised loss where gradients are small.
 
 Source: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 4.2.
-Ledger: reg.l1-sparsity.
+Equations: reg.l1-sparsity.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
     v ← ρ v + (1 − ρ) g²        update = −η g / (√v + ε)
 
 Source: Tieleman & Hinton (2012), COURSERA: Neural Networks for Machine Learning, lecture 6.5.
-Ledger: opt.rmsprop.
+Equations: opt.rmsprop.
 """
 
 from dataclasses import dataclass

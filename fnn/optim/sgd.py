@@ -3,7 +3,7 @@
     update = −η g
 
 Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; Cauchy (1847) for the whole set.
-Ledger: nt.learning-rate, opt.gd, opt.sgd.
+Equations: nt.learning-rate, opt.gd, opt.sgd.
 """
 
 from dataclasses import dataclass

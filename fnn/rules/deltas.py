@@ -8,7 +8,7 @@ stacked under Repeat): deltas[0] is the first layer's in a Serial. Under jit a d
 nobody reads costs nothing.
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323, eqs. 5 and 7.
-Ledger: bp.delta-def, bp.delta-output.
+Equations: bp.delta-def, bp.delta-output.
 """
 
 from fnn.layer import rule

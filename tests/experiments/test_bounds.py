@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
-from experiments.parts import bounds
+from experiments.common import bounds
 
 
 def test_by_hand():
@@ -43,12 +43,21 @@ def test_growth():
     assert bounds.sauer(7, 1) == 8
 
 
+def relu_log_growth(m, weights, units):
+    """ln Π_l 2 (2 e m l k_l / W_l)^{W_l}, W_l = Σ_{i ≤ l} weights: sign patterns of m points."""
+    sums = np.cumsum(weights)
+    return sum(
+        math.log(2) + w * math.log(2 * math.e * m * layer * k / w)
+        for layer, (k, w) in enumerate(zip(units, sums, strict=True), 1)
+    )
+
+
 @pytest.mark.parametrize(
     ("weights", "units"), [((12, 4), (4, 1)), ((1040, 16), (16, 1)), ((30, 42, 6), (5, 7, 1))]
 )
 def test_vc_dimension_of_relu_nets_is_where_the_growth_is_less_than_all_labellings(weights, units):
     d = bounds.relu_dimension(weights, units)
-    f = lambda m: m * math.log(2) - bounds.relu_log_growth(m, weights, units)  # noqa: E731
+    f = lambda m: m * math.log(2) - relu_log_growth(m, weights, units)  # noqa: E731
     least = brentq(f, sum(np.cumsum(weights)), 10 * d)
     assert 0.5 * d < least <= d  # from here on not all labellings can be made
     assert f(2 * d) > 0

@@ -130,11 +130,11 @@ def test_every_erratum_belongs_to_an_entry():
     assert named == {e.id for e in errata.ERRATA}
 
 
-def ledger_of(path):
-    """The ids behind "Ledger:" in the docstring of a file."""
+def named_by(path):
+    """The ids behind "Equations:" in the docstring of a file."""
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     doc = inspect.getdoc(module) or ""
-    found = re.search(r"^Ledger: (.*?)\.$", doc, re.DOTALL | re.MULTILINE)
+    found = re.search(r"^Equations: (.*?)\.$", doc, re.DOTALL | re.MULTILINE)
     return set(re.split(r",\s*", found[1])) if found else set()
 
 
@@ -145,7 +145,7 @@ def test_the_docstrings_of_the_library_and_the_table_say_the_same():
             told[ROOT / table.line_of_code(symbol)[0]].add(e.id)
     for path in sorted((ROOT / "fnn").rglob("*.py")):
         if path.name != "__init__.py":
-            patterns = ledger_of(path)  # chain.* stands for all of that kind
+            patterns = named_by(path)  # chain.* stands for all of that kind
             named = {p: set(fnmatch.filter(told[path], p)) for p in patterns}
             assert set().union(*named.values()) == told[path], path
             assert all(named.values()), path
@@ -158,7 +158,7 @@ def test_the_docstrings_of_the_experiments_and_the_table_say_the_same():
             told[name].add(e.id)
     for path in sorted((ROOT / "experiments").glob("*.py")):
         if path.name != "__init__.py":
-            assert ledger_of(path) == told[path.stem], path
+            assert named_by(path) == told[path.stem], path
 
 
 def test_a_wrong_entry_is_noticed():

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.parts import bounds, half_spaces, samples
+from experiments.common import bounds
+from experiments.parts import half_spaces, samples
 
 
 def test_threshold_deviations_are_those_of_a_fine_grid():

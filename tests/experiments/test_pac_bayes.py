@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.parts import bounds, pac_bayes, parity
+from experiments.common import bounds
+from experiments.parts import pac_bayes, parity
 from experiments.parts.pac_bayes import Gaussian, Problem
 
 

@@ -2,6 +2,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments.common import runs
@@ -52,3 +54,12 @@ def test_folder_that_cannot_be_made_is_the_users_matter(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         runs.Run(tmp_path / "file" / "run", Config())
+
+
+def test_numbers_of_numpy_and_jax_are_written_as_numbers(tmp_path):
+    numbers = {"seen": np.bool_(True), "n": np.int64(3), "x": np.float32(0.5)}
+    with runs.Run(tmp_path / "run", Config()) as run:
+        run.summary(numbers | {"w": np.array([1.0, np.nan]), "b": jnp.arange(2)})
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary == {"seen": True, "n": 3, "x": 0.5, "w": [1.0, None], "b": [0, 1]}
+    assert summary["seen"] is True

@@ -24,6 +24,16 @@ def test_a_look_counts_zeros_and_neurons_without_gradient():
     np.testing.assert_allclose(seen.dead, [1 / 3, 1 / 3])
     # the second neuron is on for x < 0, but its only reader is dead
     np.testing.assert_allclose(seen.stuck, [2 / 3, 1 / 3])
+    np.testing.assert_array_equal(seen.reached, 0)
+
+
+def test_a_dead_neuron_with_a_gradient_is_not_hidden_by_another_without():
+    # the first neuron is on but nobody reads it, the second is negative but leaks
+    net = fnn.mlp([1, 2, 2], activation=fnn.LeakyReLU(0.1))
+    params = (fnn.DenseParams(jnp.array([[1.0, -1.0]]), jnp.zeros(2)), (),
+              fnn.DenseParams(jnp.array([[0.0, 0.0], [1.0, 2.0]]), jnp.zeros(2)))  # fmt: skip
+    seen = LOOK(net, params, jnp.array([[1.0], [2.0], [4.0]]), jnp.array([0, 1, 0]))
+    assert [float(s[0]) for s in (seen.dead, seen.stuck, seen.reached)] == [0.5, 0.5, 0.5]
 
 
 def test_nothing_is_counted_where_training_has_diverged():

@@ -18,7 +18,7 @@ theorem 1; Cover (1965), IEEE Trans. Electronic Computers 14, theorem 1; Bartlet
 Liaw & Mehrabian (2019), JMLR 20 (63), theorem 7; Golowich, Rakhlin & Shamir (2018), COLT,
 theorem 1; Mohri, Rostamizadeh & Talwalkar (2018), Foundations of Machine Learning, theorems
 2.5, 2.13 and 5.8; Maurer (2004), arXiv cs/0411099, theorem 5.
-Ledger: dir.generalization-bound, dir.vc, dir.pac.
+Equations: dir.generalization-bound, dir.vc, dir.pac.
 """
 
 import math
@@ -78,15 +78,6 @@ def relu_dimension(weights: Sequence[int], units: Sequence[int]) -> float:
     total = float(np.cumsum(weights).sum())
     u = sum(layer * k for layer, k in enumerate(units, 1))
     return len(units) + total * math.log2(4 * math.e * u * math.log2(2 * math.e * u))
-
-
-def relu_log_growth(m: float, weights: Sequence[int], units: Sequence[int]) -> float:
-    """ln Π_l 2 (2 e m l k_l / W_l)^{W_l}, W_l = Σ_{i ≤ l} weights: sign patterns of m points."""
-    sums = np.cumsum(weights)
-    return sum(
-        math.log(2) + w * math.log(2 * math.e * m * layer * k / w)
-        for layer, (k, w) in enumerate(zip(units, sums, strict=True), 1)
-    )
 
 
 def rademacher(squares: float, n: int, layers: int) -> float:
