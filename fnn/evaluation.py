@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from fnn.errors import at
 from fnn.layer import Composite, Layer, rule
 from fnn.layers.activations import Identity
+from fnn.layers.affine import Affine, AffineParams
 from fnn.layers.dropout import Dropout
+from fnn.layers.normalization import BatchNorm
 from fnn.layers.scale import Scale
 from fnn.types import PyTree
 
@@ -86,6 +88,16 @@ def calibrated(layer, params, cache, dy):
         raise NotImplementedError(f"{layer}: no test-time form is registered for its type.")
     _, dx = layer.backward(params, cache, dy)
     return (layer, params), dx
+
+
+@calibrated.register(BatchNorm)
+def _(layer, params, cache, dy):
+    """y = x (r s) + (b − μ r s), with the statistics of the batch."""
+    _, dx = layer.backward(params, cache, dy)
+    scale = cache.r * params.scale
+    b = params.b - cache.mean * scale
+    dtype = params.scale.dtype
+    return (Affine(layer.n), AffineParams(scale.astype(dtype), b.astype(dtype))), dx
 
 
 def rebuilt(net, result):

@@ -61,6 +61,10 @@ FLOORS = {  # a module imports from lower floors only, the longest prefix decide
 }
 
 SHARED = {  # inside one folder: contracts, composites' parts, formulas that contain others
+    "fnn.layers.affine",
+    "fnn.layers.blockwise",
+    "fnn.layers.recurrence",
+    "fnn.layers.windows",
     "fnn.losses.elementwise",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
@@ -136,7 +140,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
-    routes = {"serial", "repeat", "scale", "cast", "recompute"}
+    routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
     plumbing = {"optimizer", "foreign", "chaining", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

@@ -120,6 +120,37 @@ LAYERS = (
     Subject("Dense", "layer", lambda level: fnn.Dense(*DENSE[level]), dense_inputs),
 )
 
+
+def small(name: str, block: Any, *shape: int, n_vocab: int = 0) -> Subject:
+    """A layer of one size; its inputs are numbers below `n_vocab` where it has a table."""
+
+    def draw(level, rng):
+        return (rng.integers(0, n_vocab, shape) if n_vocab else noise(rng, *shape)), None
+
+    return Subject(name, "layer", lambda level: block, draw, levels=(1,))
+
+
+BLOCKS = (
+    small("Affine", fnn.Affine(24), 7, 24),
+    small("LayerNorm", fnn.LayerNorm(24), 7, 24),
+    small("RMSNorm", fnn.RMSNorm(48), 7, 48),
+    small("GroupNorm", fnn.GroupNorm(24, 3), 5, 4, 24),
+    small("BatchNorm", fnn.BatchNorm(24), 7, 24),
+    small("Flatten", fnn.Flatten(), 3, 4, 5),
+    small("Conv1d", fnn.Conv1d(3, 4, 3, stride=2, padding=1), 2, 7, 3),
+    small("Conv2d", fnn.Conv2d(2, 4, 3, dilation=2, groups=2), 2, 6, 7, 2),
+    small("MaxPool2d", fnn.MaxPool2d(2), 2, 4, 6, 3),
+    small("AvgPool2d", fnn.AvgPool2d(2, 1), 2, 4, 6, 3),
+    small("GlobalAvgPool", fnn.GlobalAvgPool(), 2, 4, 6, 3),
+    small("Embedding", fnn.Embedding(12, 6), 3, 4, n_vocab=12),
+    small("Positions", fnn.Positions(8, 7), 3, 5, 7),
+    small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
+    small("RNN", fnn.RNN(3, 6), 2, 5, 3),
+    small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
+    small("GRU", fnn.GRU(3, 4), 2, 5, 3),
+    small("Attention", fnn.Attention(4, 2, block=2), 2, 5, 4),
+)
+
 # Nets of n_in → n → n → n_out; blocks of n → n.
 WIDTHS = {"net": (1, 4, 20, 90, 360), "block": (1, 4, 22, 90, 361), "repeat": (1, 4, 18, 73, 295)}
 
@@ -255,4 +286,4 @@ PENALTIES = (
     Subject("L2", "penalty", lambda level: fnn.L2(0.3), weights),
 )
 
-SUBJECTS = {s.name: s for s in (*LAYERS, *NETS, *LOSSES, *PENALTIES)}
+SUBJECTS = {s.name: s for s in (*LAYERS, *BLOCKS, *NETS, *LOSSES, *PENALTIES)}

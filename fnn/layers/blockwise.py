@@ -1,0 +1,111 @@
+"""Scaled dot-product attention of given q, k, v, a block of rows at a time.
+
+    p = exp(q kᵀ/√d − m)      o = p v
+    dv = pᵀ do      du = p (do vᵀ − Σ do o) / √d      dq = du k      dk = duᵀ q
+
+One sequence and one key head is worked on at a time, so that all that exists of p is one
+block of it; a causal block of rows ends at its own last key. The block is at least float32.
+
+Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
+Equations: dir.attention.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fnn.numerics import wide
+from fnn.types import Array
+
+
+def attended(q, k, v, mask, causal: bool, block: int | None) -> tuple[Array, Array]:
+    """o and m of q [B, H, G, T, d] over k, v [B, H, T, d], mask [B, T] or None."""
+    rows = spans(k.shape[2], block, causal)
+
+    def head(q, k, v, mask):
+        done = [
+            rows_of(q[:, i:j], k[:end], v[:end], part(mask, end), i, causal) for i, j, end in rows
+        ]
+        o, m = zip(*done, strict=True)
+        return jnp.concatenate(o, 1), jnp.concatenate(m, 1)
+
+    return over_heads(head, (q, k, v), mask, block)
+
+
+def attended_back(q, k, v, o, m, do, mask, causal: bool, block: int | None):
+    """dq, dk, dv."""
+    rows = spans(k.shape[2], block, causal)
+
+    def head(q, k, v, o, m, do, mask):
+        dq, dk, dv = [], jnp.zeros(k.shape, wide(k.dtype)), jnp.zeros(v.shape, wide(v.dtype))
+        for i, j, end in rows:
+            at = slice(i, j)
+            given = q[:, at], k[:end], v[:end], o[:, at], m[:, at], do[:, at]
+            dq_i, dk_i, dv_i = rows_back(*given, part(mask, end), i, causal)
+            dq.append(dq_i)
+            dk, dv = dk.at[:end].add(dk_i), dv.at[:end].add(dv_i)
+        return jnp.concatenate(dq, 1), dk.astype(k.dtype), dv.astype(v.dtype)
+
+    return over_heads(head, (q, k, v, o, m, do), mask, block)
+
+
+def spans(length: int, block: int | None, causal: bool) -> list[tuple[int, int, int]]:
+    """The rows of every block, and how many keys it looks at."""
+    block = block or max(length, 1)
+    starts = range(0, length, block)
+    return [
+        (i, min(i + block, length), min(i + block, length) if causal else length) for i in starts
+    ]
+
+
+def over_heads(head, arrays, mask, block: int | None):
+    """`head` for every sequence and key head: one after another, or at once."""
+    if block is None:
+        inner = jax.vmap(head, (*(0,) * len(arrays), None))
+        return jax.vmap(inner, (*(0,) * len(arrays), None if mask is None else 0))(*arrays, mask)
+    n_batch, n_heads = arrays[0].shape[:2]
+    flat = jax.tree.map(lambda a: a.reshape(n_batch * n_heads, *a.shape[2:]), arrays)
+    masks = None if mask is None else jnp.repeat(mask, n_heads, 0)
+    found = jax.lax.map(lambda a: head(*a[0], a[1]), (flat, masks))
+    return jax.tree.map(lambda a: a.reshape(n_batch, n_heads, *a.shape[1:]), found)
+
+
+def part(mask: Array | None, end: int) -> Array | None:
+    """The mask of the first keys."""
+    return None if mask is None else mask[:end]
+
+
+def scores(q: Array, k: Array, mask: Array | None, first: int, causal: bool) -> Array:
+    """q kᵀ/√d, −∞ where row t = first + i may not see key s, [G, rows, keys]."""
+    u = jnp.einsum("gtd,sd->gts", q, k, preferred_element_type=wide(q.dtype))
+    u = u / math.sqrt(q.shape[-1])
+    if causal:
+        t = first + jnp.arange(q.shape[1])[:, None]
+        u = jnp.where(jnp.arange(len(k)) <= t, u, -jnp.inf)
+    return u if mask is None else jnp.where(mask, u, -jnp.inf)
+
+
+def rows_of(q, k, v, mask, first: int, causal: bool) -> tuple[Array, Array]:
+    """o and m of some rows; a row that sees nothing has o = 0 and m = 0."""
+    u = scores(q, k, mask, first, causal)
+    top = u.max(-1, keepdims=True)
+    top = jnp.where(jnp.isneginf(top), 0, top)
+    e = jnp.exp(u - top)
+    total = e.sum(-1, keepdims=True)
+    total = jnp.where(total == 0, 1, total)
+    o = jnp.einsum("gts,sd->gtd", (e / total).astype(v.dtype), v)
+    return o, (top + jnp.log(total))[..., 0]
+
+
+def rows_back(q, k, v, o, m, do, mask, first: int, causal: bool):
+    """dq of some rows, and what they add to dk and dv."""
+    u, sums = scores(q, k, mask, first, causal), wide(q.dtype)
+    p = jnp.exp(u - m[..., None])
+    dv = jnp.einsum("gts,gtd->sd", p.astype(do.dtype), do, preferred_element_type=sums)
+    dp = jnp.einsum("gtd,sd->gts", do, v, preferred_element_type=sums)
+    delta = (do.astype(sums) * o.astype(sums)).sum(-1, keepdims=True)
+    du = (p * (dp - delta) / math.sqrt(q.shape[-1])).astype(q.dtype)
+    dq = jnp.einsum("gts,sd->gtd", du, k)
+    dk = jnp.einsum("gts,gtd->sd", du, q, preferred_element_type=sums)
+    return dq, dk, dv

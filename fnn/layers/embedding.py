@@ -1,0 +1,176 @@
+"""Embedding: a table's rows, chosen by number; and positions that are added to them.
+
+    Embedding      y[b,t] = table[x[b,t]]
+    Positions      y[b,t] = x[b,t] + table[t]
+    Sinusoids      y[b,t] = x[b,t] + p[t],   p[t,2i] = sin(t / 10⁴^(2i/n)), p[t,2i+1] = cos(...)
+
+A row of the table receives what all its places send back,
+
+    dtable[v] = Σ_{b,t} dy[b,t] 1{x[b,t] = v}      x is a number: it has no dx
+    dtable[t] = Σ_b dy[b,t]                        dx = dy
+
+The sums run in at least float32.
+
+Source: Bengio, Ducharme, Vincent & Jauvin (2003), JMLR 3, section 2; Vaswani et al.
+(2017), arXiv:1706.03762, section 3.5, for the sinusoids.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.errors import check_key, check_last_axis, check_params
+from fnn.layer import Layer
+from fnn.numerics import concrete, wide
+from fnn.types import Array
+
+
+class EmbeddingParams(NamedTuple):
+    """The rows, and their gradients."""
+
+    table: Array  # [n_vocab, n], or [n_context, n]
+
+
+class EmbeddingCache(NamedTuple):
+    """What backward needs of forward."""
+
+    x: Array  # [B, ...], integers
+
+
+@dataclass(frozen=True)
+class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
+    """y = table[x].  x [B, ...] integers from 0 to n_vocab − 1 → y [B, ..., n].
+
+    A number outside is an error where it is known; under jit its row of y is NaN.
+    """
+
+    n_vocab: int
+    n: int
+    scale: float = 0.02  # standard deviation of the first rows
+
+    def __post_init__(self):
+        """Reject sizes that no array can have."""
+        super().__post_init__()
+        if self.n_vocab < 1 or self.n < 1 or self.scale < 0:
+            raise ValueError(f"{self}: n_vocab and n must be at least 1, scale at least 0.")
+
+    def init(self, key):
+        """table ~ N(0, scale²)."""
+        check_key(self, key)
+        return EmbeddingParams(self.scale * jax.random.normal(key, (self.n_vocab, self.n)))
+
+    def forward(self, params, x, *, key=None):
+        """y = table[x]."""
+        check_tokens(self, x, self.n_vocab)
+        check_params(self, params, table=(self.n_vocab, self.n))
+        x = jnp.asarray(x)
+        y = params.table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return y, EmbeddingCache(x)
+
+    def backward(self, params, cache, dy) -> tuple[EmbeddingParams, Any]:
+        """dtable[v] = Σ dy where x = v."""
+        table = jnp.zeros(params.table.shape, wide(dy.dtype))
+        x, rows = cache.x.reshape(-1), dy.reshape(-1, self.n).astype(table.dtype)
+        table = table.at[x].add(rows, mode="drop", wrap_negative_indices=False)
+        return EmbeddingParams(table.astype(params.table.dtype)), None
+
+
+class PositionsCache(NamedTuple):
+    """Backward needs nothing of forward."""
+
+
+@dataclass(frozen=True)
+class Positions(Layer[EmbeddingParams, PositionsCache]):
+    """y = x + table[t], learned.  x [B, T, n] → y [B, T, n], T up to n_context."""
+
+    n_context: int
+    n: int
+    scale: float = 0.02  # standard deviation of the first rows
+
+    def __post_init__(self):
+        """Reject sizes that no array can have."""
+        super().__post_init__()
+        if self.n_context < 1 or self.n < 1 or self.scale < 0:
+            raise ValueError(f"{self}: n_context and n must be at least 1, scale at least 0.")
+
+    def init(self, key):
+        """table ~ N(0, scale²)."""
+        check_key(self, key)
+        return EmbeddingParams(self.scale * jax.random.normal(key, (self.n_context, self.n)))
+
+    def forward(self, params, x, *, key=None):
+        """y = x + table[t]."""
+        check_sequence(self, x, self.n)
+        check_params(self, params, table=(self.n_context, self.n))
+        if x.shape[1] > self.n_context:
+            raise ValueError(
+                f"{self}: a sequence of {x.shape[1]} is longer than n_context, {self.n_context}; "
+                "cut it, or build the layer for longer ones."
+            )
+        return x + params.table[: x.shape[1]], PositionsCache()
+
+    def backward(self, params, cache, dy):
+        """dtable[t] = Σ dy,  dx = dy."""
+        rows = dy.sum(0, dtype=wide(dy.dtype)).astype(params.table.dtype)
+        table = jnp.zeros_like(params.table).at[: len(rows)].set(rows)
+        return EmbeddingParams(table), dy
+
+
+@dataclass(frozen=True)
+class Sinusoids(Layer[tuple[()], PositionsCache]):
+    """y = x + p[t], sines and cosines of t.  x [B, T, n] → y [B, T, n], n even."""
+
+    n: int
+
+    def __post_init__(self):
+        """Reject an odd size: sines and cosines come in pairs."""
+        super().__post_init__()
+        if self.n < 2 or self.n % 2:
+            raise ValueError(f"{self}: n must be even and at least 2.")
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def forward(self, params, x, *, key=None):
+        """y = x + p."""
+        check_sequence(self, x, self.n)
+        return x + jnp.asarray(waves(x.shape[1], self.n), x.dtype), PositionsCache()
+
+    def backward(self, params, cache, dy):
+        """dx = dy."""
+        return (), dy
+
+
+def waves(length: int, n: int) -> np.ndarray:
+    """p[t, 2i] = sin(t / 10⁴^(2i/n)), p[t, 2i + 1] its cosine, [length, n]."""
+    angle = np.arange(length)[:, None] / 1e4 ** (np.arange(0, n, 2) / n)
+    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, n)
+
+
+def check_sequence(owner: Layer, x: Array, n: int) -> None:
+    """Raise unless x is a floating-point batch of sequences with n features."""
+    check_last_axis(owner, "x", x, n)
+    if x.ndim != 3:
+        raise ValueError(f"{owner}: x must have shape [B, T, {n}], got {list(x.shape)}.")
+
+
+def check_tokens(owner: Layer, x: Array, n_vocab: int) -> None:
+    """Raise unless x is a batch of integers, from 0 to n_vocab − 1 where they are known."""
+    if not hasattr(x, "dtype") or not jnp.issubdtype(x.dtype, jnp.integer):
+        got = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"{owner}: x must be an array of integers, got {got}.")
+    if x.ndim < 1:
+        raise ValueError(f"{owner}: x must have shape [B, ...], got []; one number is x[None].")
+    known = concrete(x)
+    if known is None:
+        return
+    wrong = (known < 0) | (known >= n_vocab)
+    if wrong.any():
+        at = tuple(map(int, np.argwhere(wrong)[0]))
+        raise ValueError(
+            f"{owner}: x must be from 0 to {n_vocab - 1}, got {known[at]} at {list(at)}."
+        )

@@ -1,0 +1,139 @@
+"""GRU: a recurrent layer that mixes what it knew with what is new.
+
+For t = 1 ... T, with a = x_t wx + bx and u = h_{t−1} wh + bh, both cut in three,
+
+    r = σ(a_r + u_r)      z = σ(a_z + u_z)      n = tanh(a_n + r u_n)
+    h_t = (1 − z) n + z h_{t−1} = y_t
+
+Back through time, t = T ... 1, with ⊙ understood,
+
+    dh_t = dy_t + du_{t+1} whᵀ + dh_{t+1} z_{t+1}
+    da_n = dh (1 − z) (1 − n²)      da_z = dh (h_{t−1} − n) z (1 − z)      da_r = da_n u_n r (1 − r)
+    du = (da_r, da_z, da_n r)
+
+    dwx = Σ x_tᵀ da_t      dwh = Σ h_{t−1}ᵀ du_t      dbx = Σ da_t      dbh = Σ du_t
+    dx_t = da_t wxᵀ
+
+The reset gate r acts on the product, not on h, so that one product serves three gates. A
+step that the mask skips has h_t = h_{t−1}; its cotangent goes around it.
+
+Source: Cho et al. (2014), arXiv:1406.1078, eqs. 5 to 8, which let z keep the old; r behind
+the product: Chung, Gulcehre, Cho & Bengio (2014), arXiv:1412.3555, as in version 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_key, check_params
+from fnn.initializers import glorot_uniform, orthogonal
+from fnn.layer import Layer
+from fnn.layers.recurrence import answer, form, kept, passed, sequence, swap
+from fnn.numerics import wide
+from fnn.types import Array, Key, Static
+
+
+class GRUParams(NamedTuple):
+    """The weights of a GRU, and their gradients; gates in the order r, z, n."""
+
+    wx: Array  # [n_in, 3 n_hidden]
+    wh: Array  # [n_hidden, 3 n_hidden]
+    bx: Array  # [3 n_hidden]
+    bh: Array  # [3 n_hidden]
+
+
+class GRUSteps(NamedTuple):
+    """Every step of the recurrence, [B, T, n_hidden] each."""
+
+    h: Array  # h_{t−1}
+    r: Array
+    z: Array
+    n: Array
+    u: Array  # u_n
+
+
+class GRUCache(NamedTuple):
+    """What backward needs of forward."""
+
+    x: Array  # [B, T, n_in]
+    mask: Array | None  # [B, T]
+    steps: GRUSteps
+    given: Static  # the form of x
+
+
+@dataclass(frozen=True)
+class GRU(Layer[GRUParams, GRUCache]):
+    """y_t = h_t.  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
+
+    `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; biases start at 0.
+    """
+
+    n_in: int
+    n_hidden: int
+    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
+
+    def __post_init__(self):
+        """Reject sizes that no array can have."""
+        super().__post_init__()
+        if self.n_in < 1 or self.n_hidden < 1:
+            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
+
+    def init(self, key):
+        """Three wx, three wh side by side, biases 0."""
+        check_key(self, key)
+        keys, n = jax.random.split(key, 6), self.n_hidden
+        return GRUParams(
+            wx=jnp.concatenate([self.wx_init(k, self.n_in, n) for k in keys[:3]], 1),
+            wh=jnp.concatenate([self.wh_init(k, n, n) for k in keys[3:]], 1),
+            bx=jnp.zeros(3 * n),
+            bh=jnp.zeros(3 * n),
+        )
+
+    def forward(self, params, x, *, key=None):
+        """h_1 ... h_T."""
+        n = self.n_hidden
+        given = form(x)
+        x, mask, (state,) = sequence(self, x, self.n_in, n, 1)
+        check_params(self, params, wx=(self.n_in, 3 * n), wh=(n, 3 * n), bx=(3 * n,), bh=(3 * n,))
+
+        def step(h, inputs):
+            x, m = inputs
+            a_r, a_z, a_n = jnp.split(x @ params.wx + params.bx, 3, axis=-1)
+            u_r, u_z, u_n = jnp.split(h @ params.wh + params.bh, 3, axis=-1)
+            r, z = jax.nn.sigmoid(a_r + u_r), jax.nn.sigmoid(a_z + u_z)
+            n = jnp.tanh(a_n + r * u_n)
+            h_next = kept(m, (1 - z) * n + z * h, h)
+            return h_next, (h_next, GRUSteps(h, r, z, n, u_n))
+
+        _, (y, steps) = jax.lax.scan(step, state, swap((x, mask)))
+        return swap(y), GRUCache(x, mask, swap(steps), given)
+
+    def backward(self, params, cache, dy):
+        """da_T ... da_1 and du_T ... du_1, then one product for each weight matrix."""
+        wh = params.wh.T
+
+        def step(dh, inputs):
+            dy, s, m = inputs
+            dh, around = passed(m, dy + dh)
+            da_n = dh * (1 - s.z) * (1 - s.n**2)
+            da_z = dh * (s.h - s.n) * s.z * (1 - s.z)
+            da_r = da_n * s.u * s.r * (1 - s.r)
+            du = jnp.concatenate([da_r, da_z, da_n * s.r], -1)
+            return du @ wh + dh * s.z + around, (jnp.concatenate([da_r, da_z, da_n], -1), du)
+
+        inputs = swap((dy, cache.steps, cache.mask))
+        state, steps = jax.lax.scan(
+            step, jnp.zeros((len(dy), self.n_hidden), dy.dtype), inputs, reverse=True
+        )
+        (da, du), sums = swap(steps), wide(dy.dtype)
+        every = ((0, 1), (0, 1))
+        wx = jnp.tensordot(cache.x, da, every, preferred_element_type=sums)
+        wh = jnp.tensordot(cache.steps.h, du, every, preferred_element_type=sums)
+        grads = GRUParams(wx, wh, da.sum((0, 1), dtype=sums), du.sum((0, 1), dtype=sums))
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
+        dx = (da @ params.wx.T).astype(cache.x.dtype)
+        return grads, answer(cache.given, dx, state)

@@ -1,0 +1,143 @@
+"""LSTM: a recurrent layer with gated memory.
+
+For t = 1 ... T, with a = x_t wx + h_{t−1} wh + b cut in four and ⊙ understood,
+
+    i = σ(a_i)      f = σ(a_f)      g = tanh(a_g)      o = σ(a_o)
+    c_t = f c_{t−1} + i g
+    h_t = o tanh c_t = y_t
+
+Back through time, t = T ... 1,
+
+    dh_t = dy_t + da_{t+1} whᵀ
+    dc_t = dh_t o (1 − tanh² c_t) + dc_{t+1} f_{t+1}
+    da_i = dc g i (1 − i)            da_f = dc c_{t−1} f (1 − f)
+    da_g = dc i (1 − g²)             da_o = dh tanh(c_t) o (1 − o)
+
+    dwx = Σ x_tᵀ da_t      dwh = Σ h_{t−1}ᵀ da_t      db = Σ da_t      dx_t = da_t wxᵀ
+
+A step that the mask skips has h_t = h_{t−1}, c_t = c_{t−1}; its cotangents go around it.
+The products that give dwx, dwh, db and dx stand behind the loop, for all steps at once.
+
+Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; f from Gers, Schmidhuber &
+Cummins (2000), Neural Computation 12, eqs. 3.1 to 3.6.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_key, check_params
+from fnn.initializers import glorot_uniform, orthogonal
+from fnn.layer import Layer
+from fnn.layers.recurrence import answer, form, kept, passed, sequence, swap
+from fnn.numerics import wide
+from fnn.types import Array, Key, Static
+
+
+class LSTMParams(NamedTuple):
+    """The weights of an LSTM, and their gradients; gates in the order i, f, g, o."""
+
+    wx: Array  # [n_in, 4 n_hidden]
+    wh: Array  # [n_hidden, 4 n_hidden]
+    b: Array  # [4 n_hidden]
+
+
+class LSTMSteps(NamedTuple):
+    """Every step of the recurrence, [B, T, n_hidden] each."""
+
+    h: Array  # h_{t−1}
+    c: Array  # c_{t−1}
+    i: Array
+    f: Array
+    g: Array
+    o: Array
+
+
+class LSTMCache(NamedTuple):
+    """What backward needs of forward."""
+
+    x: Array  # [B, T, n_in]
+    mask: Array | None  # [B, T]
+    steps: LSTMSteps
+    given: Static  # the form of x
+
+
+@dataclass(frozen=True)
+class LSTM(Layer[LSTMParams, LSTMCache]):
+    """y_t = h_t.  x [B, T, n_in], or a Sequence with state (h₀, c₀) → y [B, T, n_hidden].
+
+    `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; `forget_bias` is
+    where the bias of f starts, the others start at 0.
+    """
+
+    n_in: int
+    n_hidden: int
+    forget_bias: float = 1.0
+    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
+
+    def __post_init__(self):
+        """Reject sizes that no array can have."""
+        super().__post_init__()
+        if self.n_in < 1 or self.n_hidden < 1:
+            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
+
+    def init(self, key):
+        """Four wx, four wh side by side, b = 0 but for f."""
+        check_key(self, key)
+        keys, n = jax.random.split(key, 8), self.n_hidden
+        b = jnp.zeros(4 * n).at[n : 2 * n].set(self.forget_bias)
+        return LSTMParams(
+            wx=jnp.concatenate([self.wx_init(k, self.n_in, n) for k in keys[:4]], 1),
+            wh=jnp.concatenate([self.wh_init(k, n, n) for k in keys[4:]], 1),
+            b=b,
+        )
+
+    def forward(self, params, x, *, key=None):
+        """h_1 ... h_T."""
+        n = self.n_hidden
+        given = form(x)
+        x, mask, state = sequence(self, x, self.n_in, n, 2)
+        check_params(self, params, wx=(self.n_in, 4 * n), wh=(n, 4 * n), b=(4 * n,))
+
+        def step(carry, inputs):
+            (h, c), (x, m) = carry, inputs
+            i, f, g, o = jnp.split(x @ params.wx + h @ params.wh + params.b, 4, axis=-1)
+            i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+            c_next = kept(m, f * c + i * g, c)
+            h_next = kept(m, o * jnp.tanh(c_next), h)
+            return (h_next, c_next), (h_next, LSTMSteps(h, c, i, f, g, o))
+
+        _, (y, steps) = jax.lax.scan(step, state, swap((x, mask)))
+        return swap(y), LSTMCache(x, mask, swap(steps), given)
+
+    def backward(self, params, cache, dy):
+        """da_T ... da_1, then one product for each weight matrix."""
+        wh = params.wh.T
+
+        def step(carry, inputs):
+            (dh, dc), (dy, s, m) = carry, inputs
+            (dh, dh_around), (dc, dc_around) = passed(m, dy + dh), passed(m, dc)
+            tanh_c = jnp.tanh(s.f * s.c + s.i * s.g)
+            dc = dh * s.o * (1 - tanh_c**2) + dc
+            da_i = dc * s.g * s.i * (1 - s.i)
+            da_f = dc * s.c * s.f * (1 - s.f)
+            da_g = dc * s.i * (1 - s.g**2)
+            da_o = dh * tanh_c * s.o * (1 - s.o)
+            da = jnp.concatenate([da_i, da_f, da_g, da_o], axis=-1)
+            return (da @ wh + dh_around, dc * s.f + dc_around), da
+
+        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
+        inputs = swap((dy, cache.steps, cache.mask))
+        state, da = jax.lax.scan(step, (zero, zero), inputs, reverse=True)
+        da, sums = swap(da), wide(dy.dtype)
+        every = ((0, 1), (0, 1))
+        wx = jnp.tensordot(cache.x, da, every, preferred_element_type=sums)
+        wh = jnp.tensordot(cache.steps.h, da, every, preferred_element_type=sums)
+        grads = LSTMParams(wx, wh, da.sum((0, 1), dtype=sums))
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
+        dx = (da @ params.wx.T).astype(cache.x.dtype)
+        return grads, answer(cache.given, dx, state)

@@ -1,0 +1,194 @@
+"""MaxPool2d, AvgPool2d, GlobalAvgPool: windows summed up by one number.
+
+    MaxPool2d       y[b,i,c] = max_k x[b, i·s + k − p, c]
+    AvgPool2d       y[b,i,c] = mean_k x[b, i·s + k − p, c], of the entries inside x
+    GlobalAvgPool   y[b,c] = mean over all positions
+
+k runs over the window. Backward, every window returns its dy to where it came from,
+
+    MaxPool2d       dx[b,j,c] = Σ_i dy[b,i,c] 1{j is the first largest of window i}
+    AvgPool2d       dx[b,j,c] = Σ_i dy[b,i,c] / n_i 1{j in window i}, n_i entries inside
+    GlobalAvgPool   dx[b,j,c] = dy[b,c] / n
+
+Source: Boureau, Ponce & LeCun (2010), ICML, section 2; Lin, Chen & Yan (2014),
+arXiv:1312.4400, section 3.2, for the global one.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.errors import check_floating
+from fnn.layer import Layer
+from fnn.layers.windows import Padding, Window, check_padding, pairs, windows
+from fnn.numerics import wide
+from fnn.types import Array, Static
+
+
+class MaxPoolCache(NamedTuple):
+    """What backward needs of forward."""
+
+    where: Array  # [B, H′, W′, C], the place in its window of the largest entry
+    shape: Static  # (H, W)
+
+
+class AvgPoolCache(NamedTuple):
+    """What backward needs of forward."""
+
+    shape: Static  # (H, W), or all spatial axes
+
+
+@dataclass(frozen=True)
+class Pool(Layer[tuple[()], Any]):
+    """What MaxPool2d and AvgPool2d have in common."""
+
+    kernel: Any  # a number, or one per axis; so is stride
+    stride: Any = None
+    padding: Padding = "valid"
+
+    def __post_init__(self):
+        """One number per axis; without a stride the windows do not overlap."""
+        super().__post_init__()
+        name = type(self).__name__
+        object.__setattr__(self, "kernel", pairs(name, "kernel", self.kernel, 2))
+        stride = self.kernel if self.stride is None else self.stride
+        object.__setattr__(self, "stride", pairs(name, "stride", stride, 2))
+        check_padding(name, self.padding, 2)
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def windows(self, shape: tuple[int, ...]) -> tuple[Window, Window]:
+        """The windows along H and W; each has an entry of x inside."""
+        tall, broad = windows(self, shape, self.kernel, self.stride, (1, 1), self.padding)
+        for a in (tall, broad):
+            if a.low >= a.size or (a.n_out - 1) * a.stride - a.low >= a.n_in:
+                raise ValueError(
+                    f"{self}: a window would lie in the padding alone; use less of it."
+                )
+        return tall, broad
+
+
+@dataclass(frozen=True)
+class MaxPool2d(Pool):
+    """y = max of a window.  x [B, H, W, C] → y [B, H′, W′, C].
+
+    Without `stride` the windows stand side by side. Of several largest entries the first
+    gets the gradient; NaN wins.
+    """
+
+    def forward(self, params, x, *, key=None):
+        """y = max x over the window, and where it is."""
+        check_maps(self, x, 4)
+        x = jnp.asarray(x)
+        along = self.windows(x.shape[1:3])
+        first, *offsets = np.ndindex(self.kernel)
+        best = seen(x, along, first, -jnp.inf)
+        at = jnp.zeros(best.shape, jnp.int32)
+        for k, offset in enumerate(offsets, 1):
+            v = seen(x, along, offset, -jnp.inf)
+            more = (v > best) | (jnp.isnan(v) & ~jnp.isnan(best))
+            best, at = jnp.where(more, v, best), jnp.where(more, k, at)
+        return best, MaxPoolCache(at, Static(x.shape[1:3]))
+
+    def backward(self, params, cache, dy):
+        """dx = dy, at the largest entries."""
+        along = self.windows(cache.shape.value)
+        dx = jnp.zeros((), dy.dtype)
+        for k, offset in enumerate(np.ndindex(self.kernel)):
+            dx += returned(jnp.where(cache.where == k, dy, 0), along, offset)
+        return (), dx
+
+
+@dataclass(frozen=True)
+class AvgPool2d(Pool):
+    """y = mean of a window, padding not counted.  x [B, H, W, C] → y [B, H′, W′, C].
+
+    Without `stride` the windows stand side by side.
+    """
+
+    def forward(self, params, x, *, key=None):
+        """y = Σ x / n over the window."""
+        check_maps(self, x, 4)
+        x = jnp.asarray(x)
+        along = self.windows(x.shape[1:3])
+        parts = [seen(x.astype(wide(x.dtype)), along, k, 0) for k in np.ndindex(self.kernel)]
+        total = functools.reduce(jnp.add, parts)
+        y = total / self.inside(along, total.dtype)
+        return y.astype(x.dtype), AvgPoolCache(Static(x.shape[1:3]))
+
+    def backward(self, params, cache, dy):
+        """dx = Σ dy / n over the windows that see the entry."""
+        along = self.windows(cache.shape.value)
+        dz = dy.astype(wide(dy.dtype))
+        dz = dz / self.inside(along, dz.dtype)
+        parts = [returned(dz, along, k) for k in np.ndindex(self.kernel)]
+        return (), functools.reduce(jnp.add, parts).astype(dy.dtype)
+
+    def inside(self, along: tuple[Window, Window], dtype) -> Array:
+        """How many entries of each window lie inside x, [H′, W′, 1]."""
+        counts = []
+        for a in along:
+            first = np.arange(a.n_out) * a.stride - a.low
+            counts.append(np.minimum(first + a.size, a.n_in) - np.maximum(first, 0))
+        return jnp.asarray(counts[0][:, None, None] * counts[1][:, None], dtype)
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool(Layer[tuple[()], AvgPoolCache]):
+    """y = mean over all positions.  x [B, ..., C] → y [B, C]."""
+
+    def init(self, key):
+        """No parameters."""
+        return ()
+
+    def forward(self, params, x, *, key=None):
+        """y = mean x."""
+        check_floating(self, "x", x)
+        if x.ndim < 3:
+            raise ValueError(f"{self}: x must have shape [B, ..., C], got {list(x.shape)}.")
+        x = jnp.asarray(x)
+        y = x.mean(tuple(range(1, x.ndim - 1)), dtype=wide(x.dtype))
+        return y.astype(x.dtype), AvgPoolCache(Static(x.shape[1:-1]))
+
+    def backward(self, params, cache, dy):
+        """dx = dy / n."""
+        shape = cache.shape.value
+        dx = (dy / math.prod(shape)).reshape(len(dy), *(1,) * len(shape), -1)
+        return (), jnp.broadcast_to(dx, (len(dy), *shape, dy.shape[-1])).astype(dy.dtype)
+
+
+def seen(x: Array, along: tuple[Window, Window], offset: tuple[int, ...], pad: float) -> Array:
+    """What every window sees at one of its places, [B, H′, W′, C]."""
+    low, high, step = [0], [0], [1]
+    for a, k in zip(along, offset, strict=True):
+        first, last = k - a.low, k - a.low + (a.n_out - 1) * a.stride
+        low.append(-first)  # negative: cut off
+        high.append(last + 1 - a.n_in)
+        step.append(a.stride)
+    config = [(lo, hi, 0) for lo, hi in zip([*low, 0], [*high, 0], strict=True)]
+    x = jax.lax.pad(x, jnp.asarray(pad, x.dtype), config)
+    return x[:, :: step[1], :: step[2]]
+
+
+def returned(dy: Array, along: tuple[Window, Window], offset: tuple[int, ...]) -> Array:
+    """dy of every window at one of its places, zeros elsewhere, [B, H, W, C]."""
+    config = [(0, 0, 0)]
+    for a, k in zip(along, offset, strict=True):
+        first, spread = k - a.low, (a.n_out - 1) * a.stride + 1
+        config.append((first, a.n_in - spread - first, a.stride - 1))
+    return jax.lax.pad(dy, jnp.zeros((), dy.dtype), [*config, (0, 0, 0)])
+
+
+def check_maps(owner: Pool, x: Array, n_axes: int) -> None:
+    """Raise unless x is a floating-point batch of images, channels last."""
+    check_floating(owner, "x", x)
+    if x.ndim != n_axes:
+        hint = "; one example is x[None], one channel x[..., None]" if x.ndim == 3 else ""
+        raise ValueError(f"{owner}: x must have shape [B, H, W, C], got {list(x.shape)}{hint}.")

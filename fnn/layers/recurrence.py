@@ -1,0 +1,72 @@
+"""What recurrent layers share: their input, and the order of time.
+
+A recurrent layer takes x [B, T, n_in] or a Sequence, and gives y [B, T, n_hidden], what it
+remembers after every step. dx has the form of x.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_floating, check_last_axis, check_shape
+from fnn.types import Array, PyTree, Static
+
+
+class Sequence(NamedTuple):
+    """A batch of sequences with what belongs to them."""
+
+    x: Array  # [B, T, n]
+    mask: Array | None = None  # [B, T] booleans; a step where it is False is skipped
+    state: PyTree = None  # [B, n_hidden] each, before the first step; None: zeros
+
+
+def sequence(owner: Any, x: Any, n_in: int, n_hidden: int, n_states: int) -> Sequence:
+    """x as a Sequence whose state is a tuple of arrays; all shapes are checked."""
+    given = x if isinstance(x, Sequence) else Sequence(x)
+    check_last_axis(owner, "x", given.x, n_in)
+    if given.x.ndim != 3:
+        raise ValueError(f"{owner}: x must have shape [B, T, {n_in}], got {list(given.x.shape)}.")
+    x = jnp.asarray(given.x)
+    if given.mask is not None:
+        check_shape(owner, "mask", given.mask, x.shape[:2])
+        if given.mask.dtype != bool:
+            raise TypeError(f"{owner}: mask must be boolean, got {given.mask.dtype}.")
+    state = given.state
+    if state is None:
+        state = (jnp.zeros((len(x), n_hidden), x.dtype),) * n_states
+    state = tuple(state) if isinstance(state, tuple | list) else (state,)
+    if len(state) != n_states:
+        raise ValueError(f"{owner}: state must have {n_states} arrays, got {len(state)}.")
+    for s in state:
+        check_floating(owner, "state", s)
+        check_shape(owner, "state", s, (len(x), n_hidden))
+    return Sequence(x, given.mask, state)
+
+
+def form(x: Any) -> Static:
+    """How x was given: as a Sequence or not, with a state or not."""
+    return Static((isinstance(x, Sequence), isinstance(x, Sequence) and x.state is not None))
+
+
+def answer(given: Static, dx: Array, state: PyTree) -> Any:
+    """dx in the form of x; a mask has no gradient."""
+    is_sequence, has_state = given.value
+    return Sequence(dx, None, state if has_state else None) if is_sequence else dx
+
+
+def swap(tree: Any) -> Any:
+    """[B, T, ...] to [T, B, ...], the order in which scan runs, and back."""
+    return jax.tree.map(lambda a: a.swapaxes(0, 1), tree)
+
+
+def kept(mask: Array | None, new: Array, old: Array) -> Array:
+    """`new` where the step counts, `old` where it is skipped."""
+    return new if mask is None else jnp.where(mask[:, None], new, old)
+
+
+def passed(mask: Array | None, d: Array) -> tuple[Array, Array]:
+    """A cotangent, split into what reaches the step and what goes around it."""
+    if mask is None:
+        return d, jnp.zeros((), d.dtype)
+    return jnp.where(mask[:, None], d, 0), jnp.where(mask[:, None], 0, d)

@@ -1,0 +1,130 @@
+"""Tests of fnn.layers.attention."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_layer, noise
+
+from fnn.layers.attention import Attention, AttentionParams
+from fnn.layers.recurrence import Sequence
+
+KEY = jax.random.key(0)
+CASES = [Attention(6, 2, block=2), Attention(4, 4, causal=False, n_kv_heads=2, block=None)]
+
+
+@pytest.mark.parametrize("layer", CASES, ids=str)
+def test_contract(layer):
+    check_layer(layer, noise(2, 5, layer.n))
+
+
+def plain(layer, params, x, mask=None):
+    """The textbook: softmax of all products, head by head."""
+    _batch, length, n = x.shape
+    d, groups = n // layer.n_heads, layer.n_heads // layer.kv_heads
+    q, k, v = x @ params.wq, x @ params.wk, x @ params.wv
+    outs = []
+    for h in range(layer.n_heads):
+        at, kv = slice(h * d, (h + 1) * d), slice(h // groups * d, (h // groups + 1) * d)
+        u = q[..., at] @ k[..., kv].mT / math.sqrt(d)
+        if layer.causal:
+            u = jnp.where(jnp.tril(jnp.ones((length, length), bool)), u, -jnp.inf)
+        if mask is not None:
+            u = jnp.where(mask[:, None], u, -jnp.inf)
+        outs.append(jax.nn.softmax(u, -1) @ v[..., kv])
+    return jnp.concatenate(outs, -1) @ params.wo
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("block", [1, 2, 5, 128, None])
+@pytest.mark.parametrize("kv", [1, 2, 4])
+def test_blocks_and_shared_heads_have_the_values_and_gradients_of_the_textbook(causal, block, kv):
+    layer = Attention(12, 4, causal, kv, block)
+    params, x, dy = layer.init(KEY), noise(2, 5, 12), noise(2, 5, 12, seed=2)
+    mask = jnp.array([[True, True, True, False, True], [True, True, True, True, False]])
+    y, cache = layer.forward(params, Sequence(x, mask))
+    want, vjp = jax.vjp(lambda p, x: plain(layer, p, x, mask), params, x)
+    np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
+    grads, dx = layer.backward(params, cache, dy)
+    for a, b in zip(jax.tree.leaves((grads, dx.x)), jax.tree.leaves(vjp(dy)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_by_hand():
+    layer = Attention(1, 1)
+    params = AttentionParams(*(jnp.array([[w]]) for w in (1.0, 2.0, 3.0, 4.0)))
+    y, _ = layer.forward(params, jnp.array([[[0.5], [1.0]]]))
+    p = np.exp([1.0, 2.0])
+    np.testing.assert_allclose(y[0, :, 0], [6, 4 * (p @ [1.5, 3]) / p.sum()], rtol=1e-12)
+
+
+def test_no_position_sees_a_later_one():
+    layer = Attention(6, 2, block=2)
+    params, x = layer.init(KEY), noise(1, 5, 6)
+    y, _ = layer.forward(params, x)
+    other, _ = layer.forward(params, x.at[:, 3:].set(100))
+    np.testing.assert_allclose(other[:, :3], y[:, :3], rtol=1e-12)
+
+
+def test_without_positions_a_permutation_permutes_the_answers():
+    layer = Attention(6, 2, causal=False)
+    params, x, order = layer.init(KEY), noise(1, 5, 6), jnp.array([3, 1, 4, 0, 2])
+    y, _ = layer.forward(params, x)
+    np.testing.assert_allclose(layer.forward(params, x[:, order])[0], y[:, order], rtol=1e-10)
+
+
+@pytest.mark.parametrize("block", [2, None])
+def test_a_position_that_sees_nothing_says_nothing_and_is_not_nan(block):
+    layer = Attention(6, 2, block=block)
+    params, x = layer.init(KEY), noise(2, 5, 6)
+    mask = jnp.array([[False] * 5, [False, True, True, True, True]])
+    y, cache = layer.forward(params, Sequence(x, mask))
+    grads, dx = layer.backward(params, cache, jnp.ones_like(y))
+    np.testing.assert_array_equal(y[0], 0)
+    np.testing.assert_array_equal(y[1, 0], 0)
+    np.testing.assert_array_equal(dx.x[0], 0)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_hessian_vector_products_and_vmap_go_through():
+    layer = Attention(6, 2, block=2)
+    params, x = layer.init(KEY), noise(3, 2, 5, 6)
+
+    def gradient(params, x):
+        y, cache = layer.forward(params, x)
+        return layer.backward(params, cache, jnp.cos(y))[0]
+
+    def reference(params, x):
+        return jax.grad(lambda p: jnp.sin(plain(layer, p, x)).sum())(params)
+
+    def both(f):
+        product = jax.jvp(lambda p: f(p, x[0]), (params,), (params,))[1]
+        return jax.tree.leaves((product, jax.vmap(lambda x: f(params, x))(x)))
+
+    for a, b in zip(both(gradient), both(reference), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_large_scores_do_not_overflow():
+    layer = Attention(4, 1)
+    params = AttentionParams(*(1e3 * jnp.eye(4) for _ in range(4)))
+    y, cache = layer.forward(params, noise(1, 5, 4))
+    grads, _ = layer.backward(params, cache, jnp.ones_like(y))
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves((y, grads)))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="n_heads must divide n, got 4 and 6"):
+        Attention(6, 4)
+    with pytest.raises(ValueError, match="n_kv_heads must divide n_heads, got 2 and 3"):
+        Attention(6, 3, n_kv_heads=2)
+    with pytest.raises(ValueError, match="block must be at least 1, or None"):
+        Attention(6, 3, block=0)
+    layer = Attention(6, 2)
+    params = layer.init(KEY)
+    with pytest.raises(ValueError, match=r"x must have shape \[B, T, 6\], got \[5, 6\]"):
+        layer.forward(params, noise(5, 6))
+    with pytest.raises(ValueError, match=r"mask must have shape \[2, 5\], got \[2, 4\]"):
+        layer.forward(params, Sequence(noise(2, 5, 6), jnp.ones((2, 4), bool)))

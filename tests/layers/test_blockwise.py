@@ -1,0 +1,46 @@
+"""Tests of fnn.layers.blockwise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import noise
+
+from fnn.layers.blockwise import attended, attended_back, spans
+
+
+def test_causal_blocks_end_at_their_own_last_key():
+    assert spans(5, 2, causal=True) == [(0, 2, 2), (2, 4, 4), (4, 5, 5)]
+    assert spans(5, 2, causal=False) == [(0, 2, 5), (2, 4, 5), (4, 5, 5)]
+    assert spans(5, None, causal=True) == [(0, 5, 5)]
+
+
+@pytest.mark.parametrize("block", [2, None])
+def test_values_and_gradients_are_those_of_softmax(block):
+    q, k, v = noise(2, 3, 2, 5, 4), noise(2, 3, 5, 4, seed=2), noise(2, 3, 5, 4, seed=3)
+
+    def plain(q, k, v):
+        u = jnp.einsum("bhgtd,bhsd->bhgts", q, k) / 2
+        u = jnp.where(jnp.tril(jnp.ones((5, 5), bool)), u, -jnp.inf)
+        return jnp.einsum("bhgts,bhsd->bhgtd", jax.nn.softmax(u, -1), v)
+
+    want, vjp = jax.vjp(plain, q, k, v)
+    o, m = attended(q, k, v, None, True, block)
+    np.testing.assert_allclose(o, want, rtol=1e-10, atol=1e-12)
+    do = noise(*o.shape, seed=4)
+    found = attended_back(q, k, v, o, m, do, None, True, block)
+    for a, b in zip(found, vjp(do), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_probabilities_exist_one_block_at_a_time():
+    def memory(block):
+        def both(q, k, v, do):
+            o, m = attended(q, k, v, None, True, block)
+            return attended_back(q, k, v, o, m, do, None, True, block)
+
+        q, kv = jnp.ones((2, 4, 1, 256, 8)), jnp.ones((2, 4, 256, 8))
+        compiled = jax.jit(both).lower(q, kv, kv, q).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert memory(32) < 0.2 * memory(None)

@@ -1,0 +1,128 @@
+"""Tests of fnn.layers.normalization."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_layer, noise
+
+import fnn
+from fnn.layers.affine import Affine, AffineParams
+from fnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from fnn.numerics import cast
+
+CASES = [
+    (LayerNorm(3), (5, 3)),
+    (LayerNorm(4), (2, 3, 4)),
+    (RMSNorm(3), (5, 3)),
+    (RMSNorm(4), (2, 3, 4)),
+    (GroupNorm(6, 2), (5, 3, 6)),
+    (GroupNorm(6, 3), (2, 4, 5, 6)),
+    (BatchNorm(3), (5, 3)),
+    (BatchNorm(4), (2, 3, 4)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), CASES, ids=str)
+def test_contract(layer, shape):
+    check_layer(layer, noise(*shape))
+
+
+def test_layer_norm_by_hand():
+    layer, x = LayerNorm(3, eps=0.0), jnp.array([[1.0, 2.0, 6.0]])  # μ = 3, σ² = 14/3
+    params = AffineParams(jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.0, 0.0]))
+    y, cache = layer.forward(params, x)
+    r = np.sqrt(3 / 14)
+    np.testing.assert_allclose(y, [[-2 * r + 0.5, -2 * r, 9 * r]])
+    grads, dx = layer.backward(params, cache, jnp.array([[1.0, 0.0, 0.0]]))
+    # dz = (1, 0, 0): mean 1/3, and mean(dz z) z = -2r/3 (-2, -1, 3) r = 3/14 (4, 2, -6)/3
+    np.testing.assert_allclose(dx, [r * (np.array([2, -1, -1]) / 3 - np.array([4, 2, -6]) / 14)])
+    np.testing.assert_allclose(grads.scale, [-2 * r, 0, 0])
+    np.testing.assert_allclose(grads.b, [1, 0, 0])
+
+
+def test_rms_norm_by_hand():
+    layer, x = RMSNorm(2, eps=0.0), jnp.array([[1.0, 7.0]])  # mean x² = 25
+    params = layer.init(jax.random.key(0))
+    y, cache = layer.forward(params, x)
+    np.testing.assert_allclose(y, [[0.2, 1.4]])
+    _, dx = layer.backward(params, cache, jnp.array([[1.0, 0.0]]))
+    np.testing.assert_allclose(dx, [[(1 - 0.2 * 0.1) / 5, (-1.4 * 0.1) / 5]])
+
+
+def test_each_set_of_entries_has_mean_0_and_variance_1():
+    x = 5 + 3 * noise(4, 5, 6)
+
+    def y(layer):
+        return np.asarray(layer.forward(layer.init(jax.random.key(0)), x)[0])
+
+    def judged(values, axes):
+        np.testing.assert_allclose(values.mean(axes), 0, atol=1e-12)
+        np.testing.assert_allclose(values.std(axes), 1, rtol=1e-4)
+
+    judged(y(LayerNorm(6)), (2,))
+    judged(y(GroupNorm(6, 2)).reshape(4, 5, 2, 3), (1, 3))
+    judged(y(BatchNorm(6)), (0, 1))
+    np.testing.assert_allclose((y(RMSNorm(6)) ** 2).mean(2), 1, rtol=1e-5)
+
+
+def test_a_shift_and_a_factor_of_a_row_change_nothing_and_get_no_gradient():
+    layer, x, dy = LayerNorm(7, eps=0.0), noise(5, 7), noise(5, 7, seed=2)
+    params = layer.init(jax.random.key(0))
+    y, cache = layer.forward(params, x)
+    other, _ = layer.forward(params, 3 * x + 8)
+    _, dx = layer.backward(params, cache, dy)
+    np.testing.assert_allclose(other, y, rtol=1e-10)
+    np.testing.assert_allclose(dx.sum(-1), 0, atol=1e-13)
+    np.testing.assert_allclose((dx * x).sum(-1), 0, atol=1e-13)
+
+
+def test_one_group_of_all_channels_at_one_position_is_layer_norm():
+    x = noise(5, 6)
+    group, layer = GroupNorm(6, 1), LayerNorm(6)
+    params = layer.init(jax.random.key(0))
+    np.testing.assert_allclose(group.forward(params, x)[0], layer.forward(params, x)[0], rtol=1e-12)
+
+
+def test_at_test_time_batch_norm_is_the_affine_map_of_the_calibration_batch():
+    net = fnn.Serial(fnn.Dense(3, 4), BatchNorm(4), fnn.Repeat(2, BatchNorm(4)))
+    params, x = net.init(jax.random.key(0)), noise(50, 3)
+    calm, calm_params = fnn.inference(net, params, x)
+    assert not any(f.mixes_examples for f in calm.children)
+    y, _ = net.forward(params, x)
+    np.testing.assert_allclose(calm.forward(calm_params, x)[0], y, rtol=1e-10, atol=1e-12)
+    one, _ = calm.forward(calm_params, x[:1])
+    np.testing.assert_allclose(one, y[:1], rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="give a calibration batch x"):
+        fnn.inference(net, params)
+
+
+def test_per_example_norms_refuse_batch_norm():
+    net, x = BatchNorm(3), noise(5, 3)
+    params = net.init(jax.random.key(0))
+    with pytest.raises(NotImplementedError, match=r"BatchNorm\(n=3, eps=1e-05\)"):
+        fnn.value_and_grad(net, fnn.SquaredError(), params, x, x, rule=fnn.example_norms)
+
+
+@pytest.mark.parametrize("layer", [LayerNorm(4), RMSNorm(4), GroupNorm(4, 2), Affine(4)], ids=str)
+def test_far_from_zero_and_constant_rows_stay_finite(layer):
+    params = cast(layer.init(jax.random.key(0)), jnp.float32)
+    for x in (jnp.full((2, 4), 1e4, jnp.float32), jnp.zeros((2, 4), jnp.float32)):
+        y, cache = layer.forward(params, x)
+        _, dx = layer.backward(params, cache, jnp.ones_like(y))
+        assert np.isfinite(y).all()
+        assert np.isfinite(dx).all()
+
+
+def test_errors():
+    for wrong in (lambda: LayerNorm(0), lambda: RMSNorm(3, -1.0), lambda: BatchNorm(0)):
+        with pytest.raises(ValueError, match="n must be at least 1 and eps at least 0"):
+            wrong()
+    with pytest.raises(ValueError, match=r"n_groups must divide n, got 5 and 2"):
+        GroupNorm(5, 2)
+    layer = LayerNorm(3)
+    params = layer.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"x must have shape \[B, ..., 3\], got \[2, 4\]"):
+        layer.forward(params, noise(2, 4))
+    with pytest.raises(ValueError, match=r"params.scale must have shape \[3\], got \[4\]"):
+        layer.forward(LayerNorm(4).init(jax.random.key(0)), noise(2, 3))
