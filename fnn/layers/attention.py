@@ -35,8 +35,7 @@ from fnn.errors import check_key, check_last_axis, check_params, check_shape
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.blockwise import attended, attended_back
-from fnn.layers.recurrence import Sequence, answer, form
-from fnn.numerics import wide
+from fnn.layers.recurrence import Sequence, answer, form, product
 from fnn.types import Array, Key, Static
 
 
@@ -163,8 +162,3 @@ class Attention(Layer[AttentionParams, AttentionCache]):
         """Back to [B, T, n_kv_heads d]."""
         a = jnp.moveaxis(a, 2, 1)
         return a.reshape(*a.shape[:2], -1)
-
-
-def product(a: Array, b: Array) -> Array:
-    """Σ aᵀ b over batch and time, in at least float32."""
-    return jnp.tensordot(a, b, ((0, 1), (0, 1)), preferred_element_type=wide(b.dtype))

@@ -21,19 +21,25 @@ Source: Cho et al. (2014), arXiv:1406.1078, eqs. 5 to 8, which let z keep the ol
 the product: Chung, Gulcehre, Cho & Bengio (2014), arXiv:1412.3555, as in version 1.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_key, check_params
-from fnn.initializers import glorot_uniform, orthogonal
-from fnn.layer import Layer
-from fnn.layers.recurrence import answer, form, kept, passed, sequence, swap
+from fnn.errors import check_params
+from fnn.layers.recurrence import (
+    Recurrent,
+    answer,
+    form,
+    kept,
+    passed,
+    product,
+    sequence,
+    swap,
+)
 from fnn.numerics import wide
-from fnn.types import Array, Key, Static
+from fnn.types import Array, Static
 
 
 class GRUParams(NamedTuple):
@@ -65,33 +71,16 @@ class GRUCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GRU(Layer[GRUParams, GRUCache]):
+class GRU(Recurrent[GRUParams, GRUCache]):
     """y_t = h_t.  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
 
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; biases start at 0.
     """
 
-    n_in: int
-    n_hidden: int
-    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
-    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
-
-    def __post_init__(self):
-        """Reject sizes that no array can have."""
-        super().__post_init__()
-        if self.n_in < 1 or self.n_hidden < 1:
-            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
-
     def init(self, key):
         """Three wx, three wh side by side, biases 0."""
-        check_key(self, key)
-        keys, n = jax.random.split(key, 6), self.n_hidden
-        return GRUParams(
-            wx=jnp.concatenate([self.wx_init(k, self.n_in, n) for k in keys[:3]], 1),
-            wh=jnp.concatenate([self.wh_init(k, n, n) for k in keys[3:]], 1),
-            bx=jnp.zeros(3 * n),
-            bh=jnp.zeros(3 * n),
-        )
+        b = jnp.zeros(3 * self.n_hidden)
+        return GRUParams(*self.drawn(key, 3), bx=b, bh=b)
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
@@ -130,9 +119,8 @@ class GRU(Layer[GRUParams, GRUCache]):
             step, jnp.zeros((len(dy), self.n_hidden), dy.dtype), inputs, reverse=True
         )
         (da, du), sums = swap(steps), wide(dy.dtype)
-        every = ((0, 1), (0, 1))
-        wx = jnp.tensordot(cache.x, da, every, preferred_element_type=sums)
-        wh = jnp.tensordot(cache.steps.h, du, every, preferred_element_type=sums)
+        wx = product(cache.x, da)
+        wh = product(cache.steps.h, du)
         grads = GRUParams(wx, wh, da.sum((0, 1), dtype=sums), du.sum((0, 1), dtype=sums))
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         dx = (da @ params.wx.T).astype(cache.x.dtype)

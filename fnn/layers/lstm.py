@@ -22,19 +22,25 @@ Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; f from Gers, Schm
 Cummins (2000), Neural Computation 12, eqs. 3.1 to 3.6.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_key, check_params
-from fnn.initializers import glorot_uniform, orthogonal
-from fnn.layer import Layer
-from fnn.layers.recurrence import answer, form, kept, passed, sequence, swap
+from fnn.errors import check_params
+from fnn.layers.recurrence import (
+    Recurrent,
+    answer,
+    form,
+    kept,
+    passed,
+    product,
+    sequence,
+    swap,
+)
 from fnn.numerics import wide
-from fnn.types import Array, Key, Static
+from fnn.types import Array, Static
 
 
 class LSTMParams(NamedTuple):
@@ -66,35 +72,19 @@ class LSTMCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LSTM(Layer[LSTMParams, LSTMCache]):
+class LSTM(Recurrent[LSTMParams, LSTMCache]):
     """y_t = h_t.  x [B, T, n_in], or a Sequence with state (h₀, c₀) → y [B, T, n_hidden].
 
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; `forget_bias` is
     where the bias of f starts, the others start at 0.
     """
 
-    n_in: int
-    n_hidden: int
     forget_bias: float = 1.0
-    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
-    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
-
-    def __post_init__(self):
-        """Reject sizes that no array can have."""
-        super().__post_init__()
-        if self.n_in < 1 or self.n_hidden < 1:
-            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
 
     def init(self, key):
         """Four wx, four wh side by side, b = 0 but for f."""
-        check_key(self, key)
-        keys, n = jax.random.split(key, 8), self.n_hidden
-        b = jnp.zeros(4 * n).at[n : 2 * n].set(self.forget_bias)
-        return LSTMParams(
-            wx=jnp.concatenate([self.wx_init(k, self.n_in, n) for k in keys[:4]], 1),
-            wh=jnp.concatenate([self.wh_init(k, n, n) for k in keys[4:]], 1),
-            b=b,
-        )
+        n, weights = self.n_hidden, self.drawn(key, 4)
+        return LSTMParams(*weights, jnp.zeros(4 * n).at[n : 2 * n].set(self.forget_bias))
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
@@ -134,9 +124,8 @@ class LSTM(Layer[LSTMParams, LSTMCache]):
         inputs = swap((dy, cache.steps, cache.mask))
         state, da = jax.lax.scan(step, (zero, zero), inputs, reverse=True)
         da, sums = swap(da), wide(dy.dtype)
-        every = ((0, 1), (0, 1))
-        wx = jnp.tensordot(cache.x, da, every, preferred_element_type=sums)
-        wh = jnp.tensordot(cache.steps.h, da, every, preferred_element_type=sums)
+        wx = product(cache.x, da)
+        wh = product(cache.steps.h, da)
         grads = LSTMParams(wx, wh, da.sum((0, 1), dtype=sums))
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         dx = (da @ params.wx.T).astype(cache.x.dtype)

@@ -4,13 +4,18 @@ A recurrent layer takes x [B, T, n_in] or a Sequence, and gives y [B, T, n_hidde
 remembers after every step. dx has the form of x.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_floating, check_last_axis, check_shape
-from fnn.types import Array, PyTree, Static
+from fnn.errors import check_floating, check_key, check_last_axis, check_shape
+from fnn.initializers import glorot_uniform, orthogonal
+from fnn.layer import C, Layer, P
+from fnn.numerics import wide
+from fnn.types import Array, Key, PyTree, Static
 
 
 class Sequence(NamedTuple):
@@ -19,6 +24,35 @@ class Sequence(NamedTuple):
     x: Array  # [B, T, n]
     mask: Array | None = None  # [B, T] booleans; a step where it is False is skipped
     state: PyTree = None  # [B, n_hidden] each, before the first step; None: zeros
+
+
+@dataclass(frozen=True)
+class Recurrent(Layer[P, C]):
+    """What RNN, LSTM and GRU have in common: sizes, and how their weights are drawn."""
+
+    n_in: int
+    n_hidden: int
+    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
+
+    def __post_init__(self):
+        """Reject sizes that no array can have."""
+        super().__post_init__()
+        if self.n_in < 1 or self.n_hidden < 1:
+            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
+
+    def drawn(self, key: Key, n_gates: int) -> tuple[Array, Array]:
+        """wx [n_in, n_gates n_hidden] and wh [n_hidden, n_gates n_hidden], gate by gate."""
+        check_key(self, key)
+        n, keys = self.n_hidden, jax.random.split(key, 2 * n_gates)
+        wx = [self.wx_init(k, self.n_in, n) for k in keys[:n_gates]]
+        wh = [self.wh_init(k, n, n) for k in keys[n_gates:]]
+        return jnp.concatenate(wx, 1), jnp.concatenate(wh, 1)
+
+
+def product(a: Array, b: Array) -> Array:
+    """Σ aᵀ b over batch and time, in at least float32."""
+    return jnp.tensordot(a, b, ((0, 1), (0, 1)), preferred_element_type=wide(b.dtype))
 
 
 def sequence(owner: Any, x: Any, n_in: int, n_hidden: int, n_states: int) -> Sequence:

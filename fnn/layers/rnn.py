@@ -16,19 +16,25 @@ of the IEEE 78, section IV.
 Equations: dir.rnn.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_key, check_params
-from fnn.initializers import glorot_uniform, orthogonal
-from fnn.layer import Layer
-from fnn.layers.recurrence import answer, form, kept, passed, sequence, swap
+from fnn.errors import check_params
+from fnn.layers.recurrence import (
+    Recurrent,
+    answer,
+    form,
+    kept,
+    passed,
+    product,
+    sequence,
+    swap,
+)
 from fnn.numerics import wide
-from fnn.types import Array, Key, Static
+from fnn.types import Array, Static
 
 
 class RNNParams(NamedTuple):
@@ -50,30 +56,15 @@ class RNNCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RNN(Layer[RNNParams, RNNCache]):
+class RNN(Recurrent[RNNParams, RNNCache]):
     """y_t = tanh(x_t wx + y_{t−1} wh + b).  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
 
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw the weights; b starts at 0.
     """
 
-    n_in: int
-    n_hidden: int
-    wx_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
-    wh_init: Callable[[Key, int, int], Array] = field(default=orthogonal, repr=False)
-
-    def __post_init__(self):
-        """Reject sizes that no array can have."""
-        super().__post_init__()
-        if self.n_in < 1 or self.n_hidden < 1:
-            raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
-
     def init(self, key):
         """wx, wh, and b = 0."""
-        check_key(self, key)
-        k_x, k_h = jax.random.split(key)
-        wx = self.wx_init(k_x, self.n_in, self.n_hidden)
-        wh = self.wh_init(k_h, self.n_hidden, self.n_hidden)
-        return RNNParams(wx, wh, jnp.zeros(self.n_hidden))
+        return RNNParams(*self.drawn(key, 1), jnp.zeros(self.n_hidden))
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
@@ -107,9 +98,8 @@ class RNN(Layer[RNNParams, RNNCache]):
             step, jnp.zeros((len(dy), self.n_hidden), dy.dtype), inputs, reverse=True
         )
         da, sums = swap(da), wide(dy.dtype)
-        every = ((0, 1), (0, 1))
-        wx = jnp.tensordot(cache.x, da, every, preferred_element_type=sums)
-        wh = jnp.tensordot(cache.h, da, every, preferred_element_type=sums)
+        wx = product(cache.x, da)
+        wh = product(cache.h, da)
         grads = RNNParams(wx, wh, da.sum((0, 1), dtype=sums))
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         dx = (da @ params.wx.T).astype(cache.x.dtype)

