@@ -9,8 +9,8 @@ from fnn.types import Array
 def accuracy(y: Array | tuple[Array, Array], target: Array) -> Array:
     """1 where the largest entry of y is the right class, else 0.
 
-    y [B, ..., C], or (h, w) of Unembed; target labels [B, ...] or rows [B, ..., C] → [B, ...]. NaN for rows of
-    y with a NaN, and for targets that are no class.
+    y [B, ..., C], or (h, w) as from Unembed; target labels [B, ...] or rows [B, ..., C] →
+    [B, ...]. NaN for rows of y with a NaN, and for targets that are no class.
 
     Raises:
         ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values
