@@ -64,6 +64,7 @@ SHARED = {  # inside one folder: contracts, composites' parts, formulas that con
     "fnn.layers.affine",
     "fnn.layers.blockwise",
     "fnn.layers.recurrence",
+    "fnn.layers.rotary",
     "fnn.layers.windows",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
