@@ -49,7 +49,9 @@ from fnn.layers.attention import AttentionParams as AttentionParams
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.conv import Conv1d as Conv1d
 from fnn.layers.conv import Conv2d as Conv2d
-from fnn.layers.conv import ConvParams as ConvParams
+from fnn.layers.conv_transpose import ConvTranspose1d as ConvTranspose1d
+from fnn.layers.conv_transpose import ConvTranspose2d as ConvTranspose2d
+from fnn.layers.convolution import ConvParams as ConvParams
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout

@@ -139,6 +139,8 @@ BLOCKS = (
     small("Flatten", fnn.Flatten(), 3, 4, 5),
     small("Conv1d", fnn.Conv1d(3, 4, 3, stride=2, padding=1), 2, 7, 3),
     small("Conv2d", fnn.Conv2d(2, 4, 3, dilation=2, groups=2), 2, 6, 7, 2),
+    small("ConvTranspose1d", fnn.ConvTranspose1d(3, 4, 3, stride=2, padding=1), 2, 5, 3),
+    small("ConvTranspose2d", fnn.ConvTranspose2d(4, 2, 3, dilation=2, groups=2), 2, 3, 5, 4),
     small("MaxPool2d", fnn.MaxPool2d(2), 2, 4, 6, 3),
     small("AvgPool2d", fnn.AvgPool2d(2, 1), 2, 4, 6, 3),
     small("GlobalAvgPool", fnn.GlobalAvgPool(), 2, 4, 6, 3),
