@@ -147,9 +147,11 @@ BLOCKS = (
     small("Embedding", fnn.Embedding(12, 6), 3, 4, n_vocab=12),
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
+    small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
     small("GRU", fnn.GRU(3, 4), 2, 5, 3),
+    small("Bidirectional", fnn.Bidirectional(fnn.RNN(2, 4)), 2, 5, 2),
     small("Attention", fnn.Attention(4, 2, block=2), 2, 5, 4),
 )
 
