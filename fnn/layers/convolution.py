@@ -10,6 +10,7 @@ n = i·s + k·r − p for stride s, dilation r and padding p, one of each per ax
 Each is linear in both arguments, and the other two are its derivatives.
 
 Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
+Equations: dir.conv2d.
 """
 
 import math
