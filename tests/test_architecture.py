@@ -67,6 +67,7 @@ SHARED = {  # inside one folder: contracts, composites' parts, formulas that con
     "fnn.layers.convolution",
     "fnn.layers.recurrence",
     "fnn.layers.windows",
+    "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",

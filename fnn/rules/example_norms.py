@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from fnn.layer import rule
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
+from fnn.layers.unembed import Unembed
 from fnn.numerics import wide
 from fnn.types import Array, PyTree
 
@@ -82,6 +83,15 @@ def _(layer, params, cache, dy):
 
     _, dx = layer.backward(params, cache, dy)
     return jax.vmap(norm)(x, d), dx
+
+
+@example_norms.register(Unembed)
+def _(layer, params, cache, dy):
+    """dw is the sum over all examples by the time it arrives here."""
+    raise NotImplementedError(
+        f"{layer}: example_norms cannot tell the examples apart in factored logits; "
+        "end the net in Dense and train it with SoftmaxCrossEntropy."
+    )
 
 
 def square_sum(g: Array) -> Array:
