@@ -81,8 +81,8 @@ class Bidirectional(Composite[BidirectionalCache]):
                 "Bidirectional: both layers must make [B, T, ...] of the same sequence, they "
                 f"made {list(ahead.shape)} and {list(back.shape)}."
             )
-        n = Static(ahead.shape[-1])
-        return jnp.concatenate([ahead, turned(back)], -1), BidirectionalCache(*caches, n, form(x))
+        cache = BidirectionalCache(caches[0], caches[1], Static(ahead.shape[-1]), form(x))
+        return jnp.concatenate([ahead, turned(back)], -1), cache
 
     def backward_with(self, rule, params, cache, dy):
         """dx = the sum of what the two send back."""
