@@ -36,8 +36,10 @@ class Ratio(NamedTuple):
     answers: list[Answer]  # of the peer, the first round's too
 
 
-def take_turns(folder: str, modules: Sequence[str], arguments: Sequence[str], rounds: int):
-    """The Ratio of every peer that is installed, {module: Ratio}, after `rounds` rounds."""
+def take_turns(
+    folder: str, modules: Sequence[str], arguments: Sequence[str], rounds: int
+) -> dict[str, Ratio]:
+    """The Ratio of every peer that is installed, by module, after `rounds` timed rounds."""
     found = [m for m in modules if interpreter(m)]
     answers: dict[str, list[list[Answer]]] = {m: [] for m in found}
     with contextlib.ExitStack() as stack:

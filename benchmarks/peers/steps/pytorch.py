@@ -24,7 +24,9 @@ class Block(nn.Module):
     def forward(self, x):
         """Two residual sums."""
         y = self.norm1(x)
-        q, k, v = (w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in (self.q, self.k, self.v))
+        q, k, v = (
+            w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in (self.q, self.k, self.v)
+        )
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.o(y.transpose(1, 2).flatten(2))
         return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
