@@ -33,7 +33,7 @@ class Options:
     """Hand-written gradients against autodiff, and whole training runs and steps against peers."""
 
     quick: bool = False
-    """The first row of every table, hardly measured: only to see that all of it runs."""
+    """The first row of every table, steps of tiny nets, hardly measured: to see that it runs."""
     out: Path = Path("runs/benchmarks")
     """The folder for tables.md, results.json and ratios.png."""
     only: tuple[str, ...] = ()

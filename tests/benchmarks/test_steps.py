@@ -1,7 +1,8 @@
+import jax
 import numpy as np
 import pytest
 
-from benchmarks.peers.steps import blocks
+from benchmarks.peers.steps import blocks, hand_written, plain_jax
 from benchmarks.steps import AGREE, PEERS, TASKS, check_first, step_rows, summarized
 from benchmarks.turns import Ratio, interpreter
 
@@ -10,12 +11,12 @@ def ratio(first, last=1.0):
     return Ratio(0.9, 0.8, 1.0, 0.02, [{"first": first, "last": 5.0}, {"first": 3.0, "last": last}])
 
 
-@pytest.mark.parametrize("net", TASKS)
-def test_peers_compute_the_same_net_and_the_same_steps(net, monkeypatch):
+@pytest.mark.slow
+def test_installed_peers_take_the_same_steps(monkeypatch):
     here = {name: module for name, module in PEERS.items() if interpreter(module)}
     monkeypatch.setattr("benchmarks.steps.PEERS", here)
-    task = TASKS[net]
-    ours, *others = step_rows(net, task.arrays(**task.tiny), n=3, rounds=1)
+    task = TASKS["lstm"]
+    ours, *others = step_rows("lstm", task.arrays(**task.tiny), n=3, rounds=1)
     assert ours.ratio == 1.0
     assert ours.last < ours.first
     assert others
@@ -23,6 +24,21 @@ def test_peers_compute_the_same_net_and_the_same_steps(net, monkeypatch):
         assert other.seconds > 0
         assert other.first == pytest.approx(ours.first, rel=1e-5), other.peer
         assert other.last == pytest.approx(ours.last, rel=1e-4), other.peer
+
+
+@pytest.mark.parametrize("name", ["gpt", "cnn"])
+def test_first_losses_agree(name):
+    arrays = TASKS[name].arrays(**TASKS[name].tiny)
+    x, target = arrays.pop("x"), arrays.pop("target")
+    net, loss, params = hand_written.built(name, arrays)
+    plain, plain_params = plain_jax.built(name, arrays)
+
+    @jax.jit
+    def ours(params):
+        return loss.forward(net.forward(params, x)[0], target)[0].mean()
+
+    expected = jax.jit(plain_jax.mean_loss, static_argnums=0)(plain, plain_params, x, target)
+    np.testing.assert_allclose(ours(params), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("net", TASKS)

@@ -18,6 +18,7 @@ from benchmarks.peers import serve
 
 RATE, HEADS = 1e-3, 4
 EPS = 1e-5  # of LayerNorm
+OUTSIDE = {"table", "positions", "scale", "b", "w"}  # of gpt's blocks
 Start = Callable[[str, dict[str, Any], Any, Any], Callable[[], Any]]
 
 
@@ -41,7 +42,6 @@ def timed(step: Callable[[], Any], n: int) -> dict[str, float]:
 
 def blocks(params: dict[str, Any]) -> list[dict[str, Any]]:
     """The parameters of every block of gpt: what is stacked in params, one by one."""
-    alone = {"table", "positions", "scale", "b", "w"}
-    stacked = {name: a for name, a in params.items() if name not in alone}
+    stacked = {name: a for name, a in params.items() if name not in OUTSIDE}
     n_layers = len(params["wq"])
     return [{name: a[i] for name, a in stacked.items()} for i in range(n_layers)]

@@ -38,11 +38,16 @@ def convolution(w):
     return fnn.Conv2d(*w.shape[2:], 3, padding="same")
 
 
-def start(net, params, x, target):
-    """The step of a net; the arrays come in the order of its params."""
-    net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net](params)
+def built(name, params):
+    """Net, loss, params: the arrays come in the order of the net's."""
+    net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[name](params)
     own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
-    params = jax.tree.unflatten(own, list(map(jnp.array, params.values())))
+    return net, loss, jax.tree.unflatten(own, list(map(jnp.array, params.values())))
+
+
+def start(net, params, x, target):
+    """The step of a net."""
+    net, loss, params = built(net, params)
     x, target, optimizer = jnp.array(x), jnp.array(target), fnn.Adam(RATE)
     state = fnn.start(optimizer, params)
 

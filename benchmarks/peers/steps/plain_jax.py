@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.peers.steps import EPS, HEADS, RATE, blocks, main
+from benchmarks.peers.steps import EPS, HEADS, OUTSIDE, RATE, blocks, main
 
 OPTIMIZER = optax.adam(RATE)
 
@@ -64,25 +64,31 @@ def cnn(p, x):
     return y @ p["w4"] + p["b4"]
 
 
+def mean_loss(logits, params, x, target):
+    """Softmax cross-entropy."""
+    y = logits(params, x)
+    return optax.softmax_cross_entropy_with_integer_labels(y, target).mean()
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def update(logits, params, state, x, target):
     """One step."""
-
-    def value(params):
-        y = logits(params, x)
-        return optax.softmax_cross_entropy_with_integer_labels(y, target).mean()
-
-    loss, grads = jax.value_and_grad(value)(params)
+    loss, grads = jax.value_and_grad(mean_loss, argnums=1)(logits, params, x, target)
     updates, state = OPTIMIZER.update(grads, state, params)
     return optax.apply_updates(params, updates), state, loss
 
 
+def built(net, params):
+    """The logits and the params of a net."""
+    if net == "gpt":
+        params = {name: params[name] for name in OUTSIDE} | {"blocks": blocks(params)}
+    return {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net], jax.tree.map(jnp.array, params)
+
+
 def start(net, params, x, target):
     """The step of a net."""
-    logits = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net]
-    if net == "gpt":
-        params = {**params, "blocks": blocks(params)}
-    params, x, target = jax.tree.map(jnp.array, (params, x, target))
+    logits, params = built(net, params)
+    x, target = jnp.array(x), jnp.array(target)
     state = OPTIMIZER.init(params)
 
     def step():
