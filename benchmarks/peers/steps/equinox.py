@@ -122,7 +122,8 @@ def norm(scale, b):
 
 def convolution(w, b):
     """3×3, the size kept."""
-    module = eqx.nn.Conv2d(*w.shape[2:], 3, padding="SAME", key=KEY)
+    _, _, n_in, n_out = w.shape
+    module = eqx.nn.Conv2d(n_in, n_out, 3, padding="SAME", key=KEY)
     return weighted(module, w.transpose(3, 2, 0, 1), b[:, None, None])
 
 

@@ -1,6 +1,7 @@
 """Flax NNX and optax, through nnx.split and nnx.merge: nnx.jit costs more per call."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,10 +57,11 @@ class LSTM(nnx.Module):
 
     def __init__(self, p):
         """From the arrays of the net."""
-        cell = nnx.OptimizedLSTMCell(len(p["wx"]), len(p["wh"]), rngs=RNGS)
+        cell: Any = nnx.OptimizedLSTMCell(len(p["wx"]), len(p["wh"]), rngs=RNGS)
         cell.dense_i.kernel[...], cell.dense_h.kernel[...] = p["wx"], p["wh"]
         cell.dense_h.bias[...] = p["b"]
-        self.lstm, self.out = nnx.RNN(cell, rngs=RNGS), linear(p["w"], p["b_out"])
+        self.lstm: Any = nnx.RNN(cell, rngs=RNGS)
+        self.out = linear(p["w"], p["b_out"])
 
     def __call__(self, x):
         """All steps at once."""
@@ -96,14 +98,15 @@ def linear(w, b=None):
 
 def norm(scale, b):
     """LayerNorm."""
-    module = nnx.LayerNorm(len(scale), epsilon=EPS, rngs=RNGS)
+    module: Any = nnx.LayerNorm(len(scale), epsilon=EPS, rngs=RNGS)
     module.scale[...], module.bias[...] = scale, b
     return module
 
 
 def convolution(w, b):
     """3×3, the size kept."""
-    return filled(nnx.Conv(*w.shape[2:], (3, 3), padding="SAME", rngs=RNGS), w, b)
+    _, _, n_in, n_out = w.shape
+    return filled(nnx.Conv(n_in, n_out, (3, 3), padding="SAME", rngs=RNGS), w, b)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)

@@ -35,7 +35,8 @@ CROSS_ENTROPY = fnn.SoftmaxCrossEntropy()
 
 def convolution(w):
     """3×3, the size kept."""
-    return fnn.Conv2d(*w.shape[2:], 3, padding="same")
+    _, _, n_in, n_out = w.shape
+    return fnn.Conv2d(n_in, n_out, 3, padding="same")
 
 
 def built(name, params):
