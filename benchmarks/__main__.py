@@ -20,23 +20,25 @@ from benchmarks.report import (
     run_table,
     save_json,
     share_table,
+    step_table,
 )
 from benchmarks.runs import Run, training_runs
+from benchmarks.steps import Step, training_steps
 
-BLOCKS = (*[table.title.lower() for table in TABLES], "runs", "share", "import")
+BLOCKS = (*[table.title.lower() for table in TABLES], "runs", "steps", "share", "import")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Hand-written gradients against autodiff, and whole training runs against peers."""
+    """Hand-written gradients against autodiff, and whole training runs and steps against peers."""
 
     quick: bool = False
-    """The first row of every table, hardly measured: only to see that all of it runs."""
+    """The first row of every table, steps of tiny nets, hardly measured: to see that it runs."""
     out: Path = Path("runs/benchmarks")
     """The folder for tables.md, results.json and ratios.png."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers algorithms runs
-    share import."""
+    steps share import."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -52,13 +54,13 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
         say(f"{text}\n")
 
     show(", ".join(f"{name} {value}" for name, value in machine().items()))
-    runs, shares, imports = others(options.quick, wanted, show)
+    runs, steps, shares, imports = others(options.quick, wanted, show)
     tables = []
     for table in TABLES:
         if table.title.lower() in wanted:
             tables.append((table, measured(table, options.quick)))
             show(ratio_table(*tables[-1]))
-    report = Report(tables, runs, shares, imports)
+    report = Report(tables, runs, steps, shares, imports)
     (options.out / "tables.md").write_text("\n\n".join(texts) + "\n")
     save_json(options.out / "results.json", report)
     draw(options.out / "ratios.png", report)
@@ -68,20 +70,23 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
 
 def others(
     quick: bool, wanted: list[str], show: Callable[[str], None]
-) -> tuple[list[Run], list[Share], Import | None]:
+) -> tuple[list[Run], list[Step], list[Share], Import | None]:
     """What is not a table of cases; subprocesses run while this process is still idle."""
-    runs, shares, imports = [], [], None
+    runs, steps, shares, imports = [], [], [], None
     if "import" in wanted:
         imports = import_cost(n=1 if quick else 7)
         show(import_table(imports))
     if "runs" in wanted:
-        runs = training_runs(**({"rounds": 1, "epochs": 1, "repeats": 1} if quick else {}))
+        runs = training_runs(**({"rounds": 1, "epochs": 1} if quick else {}))
         show(run_table(runs))
+    if "steps" in wanted:
+        steps = training_steps(quick=quick)
+        show(step_table(steps))
     if "share" in wanted:
         tiny = {"width": 64, "batch": 64, "size": 128, "n": 3}
         shares = matmul_shares(**(tiny if quick else {}))
         show(share_table(shares))
-    return runs, shares, imports
+    return runs, steps, shares, imports
 
 
 def measured(table: Table, quick: bool) -> list[Result]:

@@ -1,4 +1,4 @@
-"""The picture: time and memory ratios of every row, and the training runs."""
+"""The picture: time and memory ratios of every row, training runs and steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Result
 from benchmarks.report import MEMORY, TIME, Report
-from benchmarks.runs import Run
 
 GOOD, BAD, GREY = "#1b7f79", "#c8553d", "#8a8a8a"
 FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond stands there
@@ -19,13 +18,19 @@ def draw(path: Path, report: Report) -> None:
     """Write the picture."""
     tables = [t for t in report.tables if t[1]]
     rows = sum(len(results) + 1.5 for _, results in tables)
-    figure = Figure(figsize=(11, 2.8 + 0.21 * rows), layout="constrained")
+    nets = list(dict.fromkeys(s.net for s in report.steps))
+    heights = [max(1.0, 0.21 * rows), 1.3, 1.5 if nets else 0.01]
+    figure = Figure(figsize=(11, 1.5 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    heights = [max(1.0, 0.21 * rows), 1.3]
-    grid = figure.add_gridspec(2, 2, height_ratios=heights)
-    time, memory = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    grid = figure.add_gridspec(3, 6, height_ratios=heights)
+    time, memory = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
     ratio_panels(time, memory, tables)
-    run_panel(figure.add_subplot(grid[1, :]), [r for r in report.runs if r.seconds])
+    ratios = [(r.name, r.ratio) for r in report.runs]
+    bars(figure.add_subplot(grid[1, :]), ratios, "a whole training run: time in units of fnn.fit")
+    for i, net in enumerate(nets):
+        ratios = [(s.peer, s.ratio) for s in report.steps if s.net == net]
+        axes = figure.add_subplot(grid[2, 2 * i : 2 * i + 2])
+        bars(axes, ratios, f"{net} step: time in units of fnn's")
     figure.savefig(path, dpi=130)
 
 
@@ -62,16 +67,16 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result
     memory.set_yticklabels([])
 
 
-def run_panel(axes: Any, runs: Sequence[Run]) -> None:
-    """How many times as long as fnn.fit a peer takes."""
-    for i, r in enumerate(runs):
-        times = 1 / (r.ratio or 1)
+def bars(axes: Any, ratios: Sequence[tuple[str, float | None]], title: str) -> None:
+    """How many times as long as ours, the first one's, a peer takes; absent ones are left out."""
+    shown = [(name, 1 / ratio) for name, ratio in ratios if ratio]
+    for i, (_, times) in enumerate(shown):
         axes.barh(i, times, color=GOOD if i == 0 else GREY, height=0.6)
         axes.text(times, i, f" {times:.1f}", va="center", fontsize=8)
-    axes.set_yticks(range(len(runs)))
-    axes.set_yticklabels([r.name for r in runs], fontsize=8)
+    axes.set_yticks(range(len(shown)))
+    axes.set_yticklabels([name for name, _ in shown], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("a whole training run: time in units of fnn.fit", fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")

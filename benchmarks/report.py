@@ -14,6 +14,7 @@ from benchmarks.case import Table
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
 from benchmarks.runs import Run
+from benchmarks.steps import Step
 
 TIME, MEMORY = 1.03, 1.0  # no row should be above
 MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
@@ -24,6 +25,7 @@ class Report(NamedTuple):
 
     tables: list[tuple[Table, list[Result]]]
     runs: list[Run]
+    steps: list[Step]
     shares: list[Share]
     imports: Import | None
 
@@ -60,24 +62,32 @@ def ratio_table(table: Table, results: Sequence[Result]) -> str:
 
 def run_table(runs: Sequence[Run]) -> str:
     """Whole training runs."""
-    rows = []
-    for r in runs:
-        if r.ratio is None:
-            rows.append([r.name, "not installed", "", ""])
-            continue
-        goal = "" if r.target is None else f"≤ {r.target}"
-        ratio = mark(r.ratio, r.target or math.inf)
-        rows.append(
-            [
-                r.name,
-                f"{ratio} [{digits(r.low or 0)}, {digits(r.high or 0)}]",
-                goal,
-                f"{r.accuracy:.3f}",
-            ]
-        )
+    rows = [[r.name, *versus(r), "" if r.accuracy is None else f"{r.accuracy:.3f}"] for r in runs]
     note = "Digits, 64-64-10, Adam, batch 32, 20 epochs; every peer in its own process."
     head = ["peer", "time of fnn.fit / time of the peer", "target", "training accuracy"]
     return f"### Whole training runs\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def step_table(steps: Sequence[Step]) -> str:
+    """Whole training steps."""
+    rows = []
+    for s in steps:
+        rest = ["", ""]
+        if s.seconds is not None:
+            rest = [digits(1e3 * s.seconds), f"{s.first:.3f} → {s.last:.3f}"]
+        rows.append([f"{s.net} step", s.peer, *versus(s), *rest])
+    note = "Forward, loss, backward, Adam, from the same arrays; every peer in its own process."
+    head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
+    return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def versus(row: Run | Step) -> list[str]:
+    """The ratio with its quartiles, and the target."""
+    if row.ratio is None:
+        return ["not installed", ""]
+    ratio = mark(row.ratio, row.target or math.inf)
+    goal = "" if row.target is None else f"≤ {row.target}"
+    return [f"{ratio} [{digits(row.low or 0)}, {digits(row.high or 0)}]", goal]
 
 
 def share_table(shares: Sequence[Share]) -> str:
@@ -144,6 +154,7 @@ def save_json(path: Path, report: Report) -> None:
         "machine": machine(),
         "tables": {t.title: [r._asdict() for r in results] for t, results in report.tables},
         "runs": [r._asdict() for r in report.runs],
+        "steps": [s._asdict() for s in report.steps],
         "shares": [s._asdict() for s in report.shares],
         "imports": report.imports and report.imports._asdict(),
     }

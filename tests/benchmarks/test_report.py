@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 from PIL import Image
@@ -17,8 +16,10 @@ from benchmarks.report import (
     run_table,
     save_json,
     share_table,
+    step_table,
 )
-from benchmarks.runs import Run, interpreter, training_runs
+from benchmarks.runs import Run, training_runs
+from benchmarks.steps import Step
 
 
 def result(name, time, memory):
@@ -31,6 +32,12 @@ RUNS = [
     Run("fnn.fit", 1.0, 1.0, 1.0, 0.04, 0.99, None),
     Run("slow", 0.2, 0.1, 0.3, 0.2, 0.98, 0.25),
     Run("absent", None, None, None, None, None, None),
+]
+STEPS = [
+    Step("gpt", "fnn", 1.0, 1.0, 1.0, 0.3, 6.1, 3.2),
+    Step("gpt", "slow", 0.8, 0.7, 0.9, 0.375, 6.1, 3.1, 0.77),
+    Step("lstm", "fnn", 1.0, 1.0, 1.0, 0.0321, 2.5, 2.4),
+    Step("lstm", "absent"),
 ]
 
 
@@ -59,6 +66,14 @@ def test_an_absent_peer_says_so():
     assert "≤ 0.25" in run_table(RUNS)
 
 
+def test_a_step_tells_its_time_and_its_losses():
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in step_table(STEPS).splitlines()]
+    assert lines[-3] == [
+        "gpt step", "slow", "**0.80** [0.70, 0.90]", "≤ 0.77", "375.00", "6.100 → 3.100",
+    ]  # fmt: skip
+    assert lines[-1] == ["lstm step", "absent", "not installed", "", "", ""]
+
+
 def test_a_share_below_its_target_is_bold():
     low, high = (Share("step", s, s - 0.1, s + 0.1, 100.0) for s in (0.8, 0.95))
     assert "**0.80**" in share_table([low])
@@ -67,12 +82,13 @@ def test_a_share_below_its_target_is_bold():
 
 
 def test_everything_is_written(tmp_path):
-    report = Report([(TABLE, RESULTS)], RUNS, [], Import(0.1, 0.1, 0.1))
+    report = Report([(TABLE, RESULTS)], RUNS, STEPS, [], Import(0.1, 0.1, 0.1))
     save_json(tmp_path / "results.json", report)
     draw(tmp_path / "ratios.png", report)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["tables"]["Some"][1]["time"] == 2.0
     assert content["runs"][2]["ratio"] is None
+    assert content["steps"][1]["seconds"] == 0.375
     with Image.open(tmp_path / "ratios.png") as picture:
         assert picture.width > 1000
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
@@ -95,18 +111,12 @@ def test_peers_run_in_processes_of_their_own(monkeypatch):
         "ours": "hand_written", "PyTorch": "pytorch",
     })  # fmt: skip
     monkeypatch.delenv("FNN_TORCH_PYTHON", raising=False)
-    monkeypatch.setattr("benchmarks.runs.importlib.util.find_spec", lambda name: None)
-    ours, absent = training_runs(rounds=1, epochs=2, repeats=1)
+    monkeypatch.setattr("benchmarks.turns.importlib.util.find_spec", lambda name: None)
+    ours, absent = training_runs(rounds=1, epochs=2)
     assert ours.ratio == 1.0
     assert ours.seconds > 0
     assert 0.5 < ours.accuracy < 1
     assert absent == ("PyTorch", None, None, None, None, None, None)
-
-
-def test_pytorch_may_live_elsewhere(monkeypatch):
-    monkeypatch.setenv("FNN_TORCH_PYTHON", "/somewhere/python")
-    assert interpreter("pytorch") == "/somewhere/python"
-    assert interpreter("optax_loop") == sys.executable
 
 
 def test_machine_is_measured():
