@@ -4,7 +4,7 @@ Some layers do in training what they must not do at test time. `inference` repla
 by its test-time form, in two steps:
 
 1. `test_time`, open on the layer's type: (layer, params) → (layer′, params′), from
-   the layer alone. Dropout → Identity, or Scale in the standard convention.
+   the layer alone. Dropout → Identity, or Scale in the standard convention; Unembed → Dense.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
@@ -22,9 +22,11 @@ from fnn.errors import at
 from fnn.layer import Composite, Layer, rule
 from fnn.layers.activations import Identity
 from fnn.layers.affine import Affine, AffineParams
+from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.scale import Scale
+from fnn.layers.unembed import Unembed
 from fnn.types import PyTree
 
 
@@ -42,7 +44,7 @@ def inference(
     Raises:
         ValueError: if a layer needs x and there is none; it is named by its path.
     """
-    net = test_time(net)
+    net, params = test_time(net, params)
     if not needs_data(net):
         return net, params
     if x is None:
@@ -54,21 +56,31 @@ def inference(
 
 
 @functools.singledispatch
-def test_time(layer):
-    """The layer's form at test time; register a type to give it one. Most have none."""
-    return layer
+def test_time(layer, params):
+    """(layer′, params′) at test time; register a type to give it a form. Most have none."""
+    return layer, params
 
 
 @test_time.register(Composite)
-def _(layer):
+def _(layer, params):
     """The same route over the children's forms."""
-    return layer.with_children(tuple(test_time(f) for f in layer.children))
+    parts = layer.parts(params)
+    pairs = [test_time(f, p) for f, p in zip(layer.children, parts, strict=True)]
+    layers, params = zip(*pairs, strict=True) if pairs else ((), ())
+    return layer.with_children(layers), params
 
 
 @test_time.register(Dropout)
-def _(layer):
+def _(layer, params):
     """The mean of the training output: x, or (1 − rate) x."""
-    return Identity() if layer.inverted else Scale(1 - layer.rate)
+    return (Identity() if layer.inverted else Scale(1 - layer.rate)), params
+
+
+@test_time.register(Unembed)
+def _(layer, params):
+    """The logits themselves, x w."""
+    b = jnp.zeros(layer.n_vocab, params.w.dtype)
+    return Dense(layer.n_in, layer.n_vocab, layer.w_init), DenseParams(params.w, b)
 
 
 def needs_data(layer: Layer[Any, Any]) -> bool:

@@ -65,6 +65,7 @@ SHARED = {  # inside one folder: contracts, composites' parts, formulas that con
     "fnn.layers.blockwise",
     "fnn.layers.recurrence",
     "fnn.layers.windows",
+    "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",

@@ -17,8 +17,16 @@ X = jax.random.normal(jax.random.key(1), (5, 3))
 
 
 def test_inverted_dropout_becomes_the_identity_and_standard_dropout_a_scale():
-    assert evaluation_form(fnn.Dropout(0.25)) == fnn.Identity()
-    assert evaluation_form(fnn.Dropout(0.25, inverted=False)) == fnn.Scale(0.75)
+    assert evaluation_form(fnn.Dropout(0.25), ()) == (fnn.Identity(), ())
+    assert evaluation_form(fnn.Dropout(0.25, inverted=False), ()) == (fnn.Scale(0.75), ())
+
+
+def test_factored_logits_become_logits():
+    net = fnn.Serial(fnn.Dense(3, 4), fnn.Unembed(4, 5))
+    params = net.init(KEY)
+    h, w = net.forward(params, X)[0]
+    evaluated, dense = fnn.inference(net, params)
+    chex.assert_trees_all_close(evaluated.forward(dense, X)[0], h @ w, rtol=1e-12)
 
 
 def test_the_evaluation_net_is_the_net_without_dropout_and_needs_no_key():

@@ -228,7 +228,9 @@ def rows(programs: Programs, given: Point) -> tuple[list[np.ndarray], ...]:
     ends = []
     for row in (slice(0, 1), slice(-1, None)):
         leaves = [a[row] if i in batched else a for i, a in enumerate(given.leaves)]
-        ends.append(Result(*map(host, programs.at_points(leaves, [d[row] for d in given.dy]))))
+        shapes = jax.eval_shape(programs.problem.forward, leaves)  # all examples may share a y
+        dy = [d[row] if d.shape != y.shape else d for d, y in zip(given.dy, shapes, strict=True)]
+        ends.append(Result(*map(host, programs.at_points(leaves, dy))))
     return tuple(
         [np.stack(pair) for pair in zip(*both, strict=True)] for both in zip(*ends, strict=True)
     )

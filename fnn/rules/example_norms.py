@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from fnn.layer import rule
 from fnn.layers.dense import Dense
+from fnn.layers.unembed import Unembed
 from fnn.numerics import wide
 from fnn.types import Array, PyTree
 
@@ -61,6 +62,15 @@ def _(layer, params, cache, dy):
         norms = square_sum(a.mT @ d) + square_sum(d.sum(1))
     _, dx = layer.backward(params, cache, dy)
     return norms, dx
+
+
+@example_norms.register(Unembed)
+def _(layer, params, cache, dy):
+    """dw is the sum over all examples by the time it arrives here."""
+    raise NotImplementedError(
+        f"{layer}: example_norms cannot tell the examples apart in factored logits; "
+        "end the net in Dense and train it with SoftmaxCrossEntropy."
+    )
 
 
 def square_sum(g: Array) -> Array:
