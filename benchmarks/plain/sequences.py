@@ -106,3 +106,9 @@ def _(net: fnn.Attention, params, x, key):
         scores = jnp.where(seen, scores, -jnp.inf)
     o = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
     return o.reshape(x.shape) @ params.wo
+
+
+@plain.register
+def _(net: fnn.Unembed, params, x, key):
+    """Logits, x w."""
+    return x @ params.w

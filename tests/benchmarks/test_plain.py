@@ -76,6 +76,23 @@ def test_the_best_plain_net_is_the_net(net, shape, kinds):
     assert kinds <= {type(layer) for layer in every(written)}
 
 
+def test_plain_logits_are_the_product_of_the_factors_and_have_the_same_losses():
+    net, loss, target = fnn.Unembed(4, 5), fnn.LinearSoftmaxCrossEntropy(), labels(7, classes=5)
+    params = drawn(net)
+    (h, w), _ = net.forward(params, draw(7, 4))
+    logits = plain(net, params, draw(7, 4), None)
+    np.testing.assert_allclose(logits, h @ w, rtol=1e-12)
+    losses, _ = loss.forward((h, w), target)
+    np.testing.assert_allclose(plain_losses(loss, logits, target), losses, rtol=1e-12)
+
+
+def test_a_plain_cast_leaves_integers_alone():
+    net = fnn.Cast(fnn.Embedding(300, 3), "bfloat16")
+    params, x = net.init(jax.random.key(0)), jnp.arange(250, 299)
+    y, _ = net.forward(params, x)
+    np.testing.assert_array_equal(plain(net, params, x, None), y)
+
+
 def every(net):
     yield net
     for layer in getattr(net, "children", ()):
