@@ -16,21 +16,39 @@ FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond s
 
 
 def draw(path: Path, report: Report) -> None:
-    """Write the picture."""
-    tables = [t for t in report.tables if t[1]]
-    rows = sum(len(results) + 1.5 for _, results in tables)
-    figure = Figure(figsize=(11, 2.8 + 0.21 * rows), layout="constrained")
+    """Write the picture: the tables in two columns, the training runs below."""
+    columns = in_columns([t for t in report.tables if t[1]])
+    rows = max((height(c) for c in columns), default=0.0)
+    n = max(len(columns), 1)
+    figure = Figure(figsize=(9.5 * n, 2.8 + 0.21 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     heights = [max(1.0, 0.21 * rows), 1.3]
-    grid = figure.add_gridspec(2, 2, height_ratios=heights)
-    time, memory = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    ratio_panels(time, memory, tables)
+    grid = figure.add_gridspec(2, 2 * n, height_ratios=heights)
+    for i, tables in enumerate(columns):
+        time, memory = (figure.add_subplot(grid[0, 2 * i + j]) for j in (0, 1))
+        ratio_panels(time, memory, tables, rows)
     run_panel(figure.add_subplot(grid[1, :]), [r for r in report.runs if r.seconds])
     figure.savefig(path, dpi=130)
 
 
-def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result]]]) -> None:
-    """A dot per row, with quartiles in time."""
+Measured = tuple[Any, list[Result]]
+
+
+def height(tables: Sequence[Measured]) -> float:
+    """In rows, with titles and gaps."""
+    return sum(len(results) + 1.5 for _, results in tables)
+
+
+def in_columns(tables: Sequence[Measured], most: float = 40) -> list[Sequence[Measured]]:
+    """One column up to `most` rows, else two, cut between tables so that they are even."""
+    if height(tables) <= most or len(tables) < 2:
+        return [tables] if tables else []
+    cut = min(range(1, len(tables)), key=lambda i: max(height(tables[:i]), height(tables[i:])))
+    return [tables[:cut], tables[cut:]]
+
+
+def ratio_panels(time: Any, memory: Any, tables: Sequence[Measured], rows: float) -> None:
+    """A dot per row, with quartiles in time; `rows` is the height of the panel."""
     y, ticks = 0.0, []
     for table, results in tables:
         time.text(FLOOR, y, f" {table.title}", weight="bold", va="center", fontsize=9)
@@ -50,7 +68,7 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result
         axes.set_xticks([1 / 256, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 2, 4])
         axes.set_xticklabels(["1/256", "1/64", "1/16", "1/4", "1/2", "1", "2", "4"])
         axes.axvline(1, color=GREY, lw=1)
-        axes.set_ylim(y, -1)
+        axes.set_ylim(rows, -1)
         axes.set_yticks([t for t, _ in ticks])
         axes.grid(axis="y", color="0.93")
         axes.set_axisbelow(True)
