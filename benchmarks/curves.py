@@ -140,6 +140,6 @@ def depths(*, quick: bool = False, rounds: int = 5) -> list[Depth]:
     for k in range(rounds):
         for n in sizes if k % 2 == 0 else reversed(sizes):
             for i in (0, 1) if k % 2 == 0 else (1, 0):
-                seconds[n, i].append(compile_seconds(pairs[n][i], pairs[n].args))
+                seconds[n, i].append(compile_seconds(pairs[n][:2][i], pairs[n].args))
     middle: Callable[[Any], float] = statistics.median
     return [Depth(n, (middle(seconds[n, 0]), middle(seconds[n, 1]))) for n in sizes]

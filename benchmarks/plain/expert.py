@@ -41,7 +41,7 @@ def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any
     if isinstance(net, fnn.Repeat) and checkpoint:
         return CheckpointedRepeat(net.n, best(net.inner, checkpoint=checkpoint))
     if isinstance(net, fnn.Composite):
-        return net.with_children([best(c, checkpoint=checkpoint) for c in net.children])
+        return net.with_children(tuple(best(c, checkpoint=checkpoint) for c in net.children))
     return net
 
 

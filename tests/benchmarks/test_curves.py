@@ -9,11 +9,11 @@ from benchmarks.measure import QUICK, difference
 
 
 def square(a):
-    return (a @ a).sum()
+    return jnp.sort(a @ a, 0)[0]
 
 
 def large(a):
-    return (jnp.tile(a, (20, 1)) @ a).sum()
+    return jnp.sort(jnp.tile(a, (20, 1)) @ a, 0)[0]
 
 
 PAIR = Pair(square, large, (np.ones((200, 200), np.float32),))
