@@ -9,13 +9,19 @@ import tyro
 
 from benchmarks.case import Table
 from benchmarks.cases import TABLES
+from benchmarks.curve_picture import draw_curves
+from benchmarks.curves import curves, depths
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
+from benchmarks.precision import precision
 from benchmarks.report import (
     Report,
+    curve_table,
+    depth_table,
     import_table,
     machine,
+    precision_table,
     ratio_table,
     run_table,
     save_json,
@@ -25,7 +31,15 @@ from benchmarks.report import (
 from benchmarks.runs import Run, training_runs
 from benchmarks.steps import Step, training_steps
 
-BLOCKS = (*[table.title.lower() for table in TABLES], "runs", "steps", "share", "import")
+BLOCKS = (
+    *[table.title.lower() for table in TABLES],
+    "runs",
+    "steps",
+    "share",
+    "import",
+    "curves",
+    "precision",
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +49,11 @@ class Options:
     quick: bool = False
     """The first row of every table, steps of tiny nets, hardly measured: to see that it runs."""
     out: Path = Path("runs/benchmarks")
-    """The folder for tables.md, results.json and ratios.png."""
+    """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
-    """Blocks whose name begins so: multilayer activations losses layers algorithms runs
-    steps share import."""
+    """Blocks whose name begins so: multilayer activations losses layers convolution
+    normalization algorithms recurrence attention heads whole curves precision runs steps
+    share import."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -60,11 +75,17 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
         if table.title.lower() in wanted:
             tables.append((table, measured(table, options.quick)))
             show(ratio_table(*tables[-1]))
-    report = Report(tables, runs, steps, shares, imports)
+    report = more(Report(tables, runs, steps, shares, imports), options.quick, wanted, show)
     (options.out / "tables.md").write_text("\n\n".join(texts) + "\n")
     save_json(options.out / "results.json", report)
-    draw(options.out / "ratios.png", report)
-    say(f"written to {options.out}: tables.md, results.json, ratios.png")
+    written = ["tables.md", "results.json"]
+    if tables or runs:
+        draw(options.out / "ratios.png", report)
+        written.append("ratios.png")
+    if report.curves:
+        draw_curves(options.out / "curves.png", report.curves, report.depths)
+        written.append("curves.png")
+    say(f"written to {options.out}: {', '.join(written)}")
     return report
 
 
@@ -87,6 +108,21 @@ def others(
         shares = matmul_shares(**(tiny if quick else {}))
         show(share_table(shares))
     return runs, steps, shares, imports
+
+
+def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
+    """The curves and the precision, added to the report."""
+    if "curves" in wanted:
+        found = curves(QUICK if quick else Effort(), quick=quick)
+        deep = depths(quick=quick, rounds=1 if quick else 5)
+        report = report._replace(curves=found, depths=deep)
+        for curve in found:
+            show(curve_table(curve))
+        show(depth_table(deep))
+    if "precision" in wanted:
+        report = report._replace(precision=precision(quick=quick))
+        show(precision_table(report.precision))
+    return report
 
 
 def measured(table: Table, quick: bool) -> list[Result]:

@@ -15,27 +15,46 @@ FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond s
 
 
 def draw(path: Path, report: Report) -> None:
-    """Write the picture."""
-    tables = [t for t in report.tables if t[1]]
-    rows = sum(len(results) + 1.5 for _, results in tables)
+    """Write the picture: the tables in two columns, training runs and steps below."""
+    columns = in_columns([t for t in report.tables if t[1]])
+    rows = max((height(c) for c in columns), default=0.0)
+    n = max(len(columns), 1)
     nets = list(dict.fromkeys(s.net for s in report.steps))
     heights = [max(1.0, 0.21 * rows), 1.3, 1.5 if nets else 0.01]
-    figure = Figure(figsize=(11, 1.5 + sum(heights)), layout="constrained")
+    figure = Figure(figsize=(9.5 * n, 1.5 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, 6, height_ratios=heights)
-    time, memory = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
-    ratio_panels(time, memory, tables)
+    grid = figure.add_gridspec(3, 6 * n, height_ratios=heights)
+    for i, tables in enumerate(columns):
+        left = 6 * i
+        time = figure.add_subplot(grid[0, left : left + 3])
+        ratio_panels(time, figure.add_subplot(grid[0, left + 3 : left + 6]), tables, rows)
     ratios = [(r.name, r.ratio) for r in report.runs]
     bars(figure.add_subplot(grid[1, :]), ratios, "a whole training run: time in units of fnn.fit")
     for i, net in enumerate(nets):
         ratios = [(s.peer, s.ratio) for s in report.steps if s.net == net]
-        axes = figure.add_subplot(grid[2, 2 * i : 2 * i + 2])
+        axes = figure.add_subplot(grid[2, 2 * n * i : 2 * n * (i + 1)])
         bars(axes, ratios, f"{net} step: time in units of fnn's")
     figure.savefig(path, dpi=130)
 
 
-def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result]]]) -> None:
-    """A dot per row, with quartiles in time."""
+Measured = tuple[Any, list[Result]]
+
+
+def height(tables: Sequence[Measured]) -> float:
+    """In rows, with titles and gaps."""
+    return sum(len(results) + 1.5 for _, results in tables)
+
+
+def in_columns(tables: Sequence[Measured], most: float = 40) -> list[Sequence[Measured]]:
+    """One column up to `most` rows, else two, cut between tables so that they are even."""
+    if height(tables) <= most or len(tables) < 2:
+        return [tables] if tables else []
+    cut = min(range(1, len(tables)), key=lambda i: max(height(tables[:i]), height(tables[i:])))
+    return [tables[:cut], tables[cut:]]
+
+
+def ratio_panels(time: Any, memory: Any, tables: Sequence[Measured], rows: float) -> None:
+    """A dot per row, with quartiles in time; `rows` is the height of the panel."""
     y, ticks = 0.0, []
     for table, results in tables:
         time.text(FLOOR, y, f" {table.title}", weight="bold", va="center", fontsize=9)
@@ -55,7 +74,7 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result
         axes.set_xticks([1 / 256, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 2, 4])
         axes.set_xticklabels(["1/256", "1/64", "1/16", "1/4", "1/2", "1", "2", "4"])
         axes.axvline(1, color=GREY, lw=1)
-        axes.set_ylim(y, -1)
+        axes.set_ylim(rows, -1)
         axes.set_yticks([t for t, _ in ticks])
         axes.grid(axis="y", color="0.93")
         axes.set_axisbelow(True)

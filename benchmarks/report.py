@@ -11,13 +11,16 @@ import jax
 import numpy as np
 
 from benchmarks.case import Table
+from benchmarks.curves import Curve, Depth
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
+from benchmarks.precision import Error
 from benchmarks.runs import Run
 from benchmarks.steps import Step
 
 TIME, MEMORY = 1.03, 1.0  # no row should be above
 MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
+GROWTH = 1.3  # of the compile time, from the first depth to any other
 
 
 class Report(NamedTuple):
@@ -28,6 +31,9 @@ class Report(NamedTuple):
     steps: list[Step]
     shares: list[Share]
     imports: Import | None
+    curves: Sequence[Curve] = ()
+    depths: Sequence[Depth] = ()
+    precision: Sequence[Error] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -111,6 +117,60 @@ def import_table(cost: Import) -> str:
     return f"### Import\n\n{markdown(['what', 'seconds', 'target'], rows)}"
 
 
+def curve_table(curve: Curve) -> str:
+    """Time and memory of both at every size."""
+    rows = [[f"{p.size}", *three(p.milliseconds), *three(p.mebibytes)] for p in curve.points]
+    head = [curve.letter, "hand-written, ms", "autodiff, ms", "ratio"]
+    head += ["hand-written, MiB", "autodiff, MiB", "ratio"]
+    note = "Medians of pairs in one run; temporary memory."
+    if any(None in p.milliseconds for p in curve.points):
+        note += " Not run: what needs more than half of the machine's memory."
+    return f"### Curve: {curve.title}\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def three(pair: tuple[float | None, float | None]) -> list[str]:
+    """Two values and their ratio."""
+    hand, auto = pair
+    ratio = f"{digits(hand / auto)}" if hand and auto else ""
+    return ["not run" if v is None else f"{v:.3g}" for v in pair] + [ratio]
+
+
+def depth_table(depths: Sequence[Depth]) -> str:
+    """Compile time at every depth, and over that of the first."""
+    first = depths[0]
+    rows = [
+        [
+            f"{d.blocks}",
+            f"{d.seconds[0]:.2f}",
+            f"{d.seconds[1]:.2f}",
+            mark(d.seconds[0] / first.seconds[0], GROWTH),
+            digits(d.seconds[1] / first.seconds[1]),
+        ]
+        for d in depths
+    ]
+    over = f"over that of {first.blocks}"
+    head = [
+        "blocks",
+        "hand-written, s",
+        "autodiff, s",
+        f"hand-written, {over}",
+        f"autodiff, {over}",
+    ]
+    note = "Trace and compile a GPT whose blocks of width 64 stand in Repeat."
+    return f"### Compile time against depth\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def precision_table(errors: Sequence[Error]) -> str:
+    """Relative differences from float64."""
+    rows = [
+        [e.net, e.way, f"{e.loss:.0e}", f"{e.gradient:.1e}", f"{e.worst:.1e}", e.leaf]
+        for e in errors
+    ]
+    head = ["net", "computed in", "loss", "gradient", "worst array", "which is"]
+    note = "Relative to float64: ‖g − g₆₄‖ / ‖g₆₄‖. bfloat16: Cast, with float32 masters."
+    return f"### Precision\n\n{note}\n\n{markdown(head, rows)}"
+
+
 def mark(value: float, limit: float, best: Callable[..., float] = min) -> str:
     """The number, in bold where it is on the wrong side of its limit."""
     rounded = digits(value)
@@ -157,5 +217,8 @@ def save_json(path: Path, report: Report) -> None:
         "steps": [s._asdict() for s in report.steps],
         "shares": [s._asdict() for s in report.shares],
         "imports": report.imports and report.imports._asdict(),
+        "curves": {c.title: [p._asdict() for p in c.points] for c in report.curves},
+        "depths": [d._asdict() for d in report.depths],
+        "precision": [e._asdict() for e in report.precision],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
