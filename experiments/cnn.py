@@ -5,7 +5,7 @@
 Question: Do weights that are shared over the image read digits better than layers that
 connect every pixel with every neuron?
 
-Answer: On these digits they do, with fewer weights: 12,346 of them read 268 of 269 test
+Answer: On these digits they do, with fewer parameters: 12,346 read 268 of 269 test
 digits right, 99.6 %, after 20 epochs, where the 17,226 of experiments.digits read 265. The
 hand-written gradient of the first batch differs from jax.grad by at most 2.2e-16 in float64
 and 1.0e-07 in float32.
@@ -31,7 +31,7 @@ Equations: dir.conv2d.
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +92,8 @@ def groups(n: int) -> int:
 
 def draw(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, plots.Figure]:
     """The windows of the first layer, and what they find in a test image of every class."""
-    (first, bend), params = checkpoint.net.children[:2], checkpoint.params[0]
+    net: Any = checkpoint.net
+    (first, bend), params = net.layers[:2], checkpoint.params[0]
     chosen = [np.flatnonzero(dataset.test.label == k)[:1] for k in range(len(dataset.classes))]
     x = dataset.test.x[np.concatenate(chosen)[:10]]
     z, _ = first.forward(params, jnp.asarray(checkpoint.standardize(x)))

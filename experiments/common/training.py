@@ -31,8 +31,9 @@ def probe(net: fnn.Serial, loss: fnn.Loss[Any], x: Any, target: Any) -> Norms:
         calm, params = fnn.inference(net, params)
         _, deltas = fnn.value_and_grad(calm, loss, params, x, target, rule=fnn.deltas)
         pairs = zip(net.layers, deltas, strict=True)
-        kinds = fnn.Dense | fnn.Conv2d
-        weighted = [(layer, delta) for layer, delta in pairs if isinstance(layer, kinds)]
+        weighted = [
+            (layer, delta) for layer, delta in pairs if isinstance(layer, fnn.Dense | fnn.Conv2d)
+        ]
         return {
             f"layer {i}: {layer.n_in} → {layer.n_out}": jnp.linalg.norm(delta)
             for i, (layer, delta) in enumerate(weighted, 1)

@@ -83,8 +83,8 @@ class Learned(NamedTuple):
 def padded(x: np.ndarray, steps: int) -> fnn.Sequence:
     """These sequences at the end of so many steps; the steps before them are skipped."""
     before = steps - x.shape[1]
-    mask = np.broadcast_to(np.arange(steps) >= before, (len(x), steps))
-    return fnn.Sequence(np.pad(x, ((0, 0), (before, 0), (0, 0))), mask)
+    mask = jnp.broadcast_to(jnp.arange(steps) >= before, (len(x), steps))
+    return fnn.Sequence(jnp.pad(x, ((0, 0), (before, 0), (0, 0))), mask)
 
 
 @functools.partial(jax.jit, static_argnames=("name", "epochs"))
@@ -166,7 +166,9 @@ def restarted(layer: fnn.Layer[Any, Any], params: Any, x: Any, at: Any, d_last: 
 
     def back(t, state):
         mask = jnp.broadcast_to(jnp.arange(length) >= t, x.shape[:2])
-        _, cache = layer.forward(params, fnn.Sequence(x, mask, state))
-        return layer.backward(params, cache, dy)[1].state
+        given: Any = fnn.Sequence(x, mask, state)
+        _, cache = layer.forward(params, given)
+        begun: Any = layer.backward(params, cache, dy)[1]
+        return begun.state
 
     return jax.vmap(back)(jnp.arange(length), at)
