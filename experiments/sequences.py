@@ -5,7 +5,12 @@
 Question: Over how many steps do RNN, LSTM and GRU learn to remember, and what is left of the
 gradient that far back?
 
-Answer: 0.
+Answer: LSTM and GRU learn the adding problem at T = 40 (mean squared error 0.0034 and
+0.0010; who always says 1 has 0.1667), the RNN at T = 10 (0.0145) and not at 40 (0.1649).
+Before training, 40 steps back, an RNN with orthogonal weights has 2e-02 of its gradient
+left, 2e-13 with spectral radius 0.5, 6e+05 with 3: it vanishes or explodes, and is nowhere
+above the bound. The LSTM has 3e-03 left; the GRU 1e-06, far less than the RNN that does not
+learn. What counts is where training leads: then it is 0.49 and 0.48 (RNN 2e-02).
 
     adding      x_t = (v_t, m_t), v_t ~ U(0, 1), m_t = 1 at one step of each half, else 0;
                 the target is the sum of the two marked v, which who always says 1 misses
@@ -186,8 +191,8 @@ def answer(seen: Seen) -> str:
         f"({loss['RNN', long]:.4f}). Before training, {long} steps back, an RNN with orthogonal "
         f"weights has {before['RNN']:.0e} of its gradient left, {left(seen.radii[small]):.0e} with "
         f"spectral radius {small:g}, {left(seen.radii[large]):.0e} with {large:g}: it vanishes or "
-        f"explodes, and is nowhere above the bound. The LSTM has {before['LSTM']:.0e} left, the "
-        f"GRU {before['GRU']:.0e}, less than the RNN that does not learn. What counts is where "
+        f"explodes, and is nowhere above the bound. The LSTM has {before['LSTM']:.0e} left; the "
+        f"GRU {before['GRU']:.0e}, far less than the RNN that does not learn. What counts is where "
         f"training leads: then it is {after['LSTM']:.2f} and {after['GRU']:.2f} "
         f"(RNN {after['RNN']:.0e})."
     )
@@ -212,7 +217,7 @@ def tables(seen: Seen) -> list[Table]:
 
 def picture(seen: Seen) -> plots.Figure:
     """Losses by epoch, and the gradient over the steps back, before and after training."""
-    title = "Gates do not start with more of the gradient, but they end with it, and learn"
+    title = "A GRU starts with less of its gradient than an RNN, ends with more, and learns"
     figure, ((left, middle, right),) = plots.picture(title, 1, 3, (12, 4.2))
     short, long = seen.lengths[0], seen.lengths[-1]
     back, epochs = np.arange(long + 1), np.arange(1, seen.losses["RNN", long].shape[1] + 1)
