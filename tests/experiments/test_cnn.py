@@ -63,10 +63,10 @@ def test_a_table_is_refused_because_it_has_no_images(tmp_path, monkeypatch, caps
 
 
 def test_network_moves_with_its_image_up_to_the_pooling():
-    net = cnn.network((6, 10), (2, 4), 3, dropout=0.5)
+    net = cnn.network((8, 12), (2, 4), 3, dropout=0.5)
     params = net.init(jax.random.key(0))
     x = (
-        jnp.zeros((1, 6, 10, 1))
+        jnp.zeros((1, 8, 12, 1))
         .at[:, 2:4, 3:5]
         .set(jax.random.normal(jax.random.key(1), (2, 2, 1)))
     )
@@ -78,7 +78,7 @@ def test_network_moves_with_its_image_up_to_the_pooling():
 
     moved = found(jnp.roll(x, (1, 2), (1, 2)))
     np.testing.assert_allclose(moved, jnp.roll(found(x), (1, 2), (1, 2)), atol=1e-6)
-    assert net.layers[-1].n_in == 3 * 5 * 4
+    assert net.layers[-1].n_in == 4 * 6 * 4
 
 
 def test_groups_divide_any_number_of_filters():
