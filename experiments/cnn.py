@@ -20,7 +20,8 @@ The network moves windows of 3 × 3 weights over the image, thrice, and halves i
 The norm is GroupNorm, which takes every image for itself. The digits, their parts and the
 folder that a run leaves are those of experiments.digits; pixels are standardised alike, not
 each by itself, so that a stroke looks the same wherever it is. maps.png shows the windows of
-the first layer and what they find in ten test digits. With seed 1 the network reads 268 digits right too.
+the first layer and what they find in ten test digits. With seed 1 the network reads 268
+digits right too.
 
 Other images train in the same way:
 
