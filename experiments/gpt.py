@@ -32,7 +32,7 @@ from experiments.common.states import Saved
 from experiments.parts import corpus, sampling, writing
 from experiments.parts.corpus import Corpus
 
-LOOK = 2**15  # bytes of each part that every evaluation looks at
+LOOK = 2**14  # bytes of each part that every evaluation looks at
 FILE = "checkpoint.safetensors"
 
 
@@ -63,8 +63,8 @@ class Config:
 
 
 QUICK = Config(
-    quick=True, n=128, heads=4, layers=2, context=64, steps=1500, batch_size=16,
-    learning_rate=0.003, evaluate_every=150,
+    quick=True, n=64, heads=4, layers=2, context=64, steps=2000, batch_size=16,
+    learning_rate=0.003, evaluate_every=200,
 )  # fmt: skip
 BESIDE = {  # the flags that these leave a choice
     "load": {"load", "prompt", "length", "temperature", "top_k", "seed"},
