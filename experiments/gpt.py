@@ -2,10 +2,26 @@
 
     uv run python -m experiments.gpt
 
-Question: Does a transformer whose every gradient is written out by hand learn to write source
+Question: Does a transformer whose gradients are all written out by hand learn to write source
 code, and how well does it foretell code that it never saw?
 
-Answer: TO BE MEASURED 1.
+Answer: It does. With --quick, 136,448 parameters and 2,000 steps in two minutes, a byte of the
+held-out modules takes 2.25 bits (seeds 0, 1 and 2: 2.247, 2.265 and 2.245), where it took 8.1
+before training. Bytes by their frequency take 4.56 bits, by the byte before them 3.52; gzip
+needs 2.06 and xz 1.77, which look back much further than the 64 bytes that this net sees. A
+byte of the text that it learned from takes 2.22 bits, hardly fewer.
+
+The text is the source of Python's own standard library, 10.2 million bytes of modules, and 0.5
+million of other modules held out (Python 3.11; other versions have other text), or --text
+FILE. A byte is a token, and nearly every byte of it a character; bits per byte are the
+cross-entropy over log 2. Every evaluation looks at the same windows of both parts, the last
+one at all that is held out; each window begins without context. Every evaluation also prints
+a sample and replaces checkpoint.safetensors in the run's folder, from which
+
+    --resume FOLDER               goes on, to the same parameters bit for bit
+    --load FILE --prompt "def "   writes, with --temperature, --top-k and --length
+
+Without --quick the net has 4.9 million parameters and wants a faster machine.
 
 Source: Radford et al. (2019), Language models are unsupervised multitask learners; the
 measure: Shannon (1951), Bell System Technical Journal 30.
@@ -113,14 +129,21 @@ def main(config: Config) -> None:
 def check(config: Config) -> None:
     """Raise a UserError for flags that do not go together."""
     for flag, free in BESIDE.items():
-        for field in dataclasses.fields(config) if getattr(config, flag) is not None else ():
-            if field.name not in free and getattr(config, field.name) != field.default:
-                name = field.name.replace("_", "-")
-                raise UserError(f"--{name} cannot stand beside --{flag}; leave it out.")
+        if getattr(config, flag) is not None and (more := sorted(given(config) - free)):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
+            raise UserError(f"{names} cannot stand beside --{flag}, where this is settled.")
     if config.n % config.heads:
         raise UserError(f"--heads must divide --n, got {config.heads} and {config.n}.")
     if not config.prompt:
         raise UserError("--prompt must have at least one letter.")
+
+
+def given(config: Config) -> set[str]:
+    """The names of the flags that were changed."""
+    before = QUICK if config.quick else Config()
+    names = {field.name for field in dataclasses.fields(config)}
+    changed = {name for name in names if getattr(config, name) != getattr(before, name)}
+    return changed | ({"quick"} if config.quick else set())
 
 
 def settings(values: dict[str, Any]) -> Config:

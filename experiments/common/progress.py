@@ -68,12 +68,10 @@ class Progress:
     def move(self, number: int, **values: float) -> None:
         """Move the bar; there is no line."""
         if self._bar is not None:
-            self._bar.update(
-                self._task, completed=number, description=self.line(number, values)
-            )
+            self._bar.update(self._task, completed=number, description=self.line(number, values))
 
     def line(self, number: int, values: Mapping[str, float]) -> str:
-        """epoch 3/40  loss 0.1234"""
+        """As in: epoch 3/40  loss 0.1234."""
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         return f"{self.unit} {number:>{len(str(self.total))}}/{self.total}  {text}".rstrip()
 

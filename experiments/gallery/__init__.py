@@ -23,7 +23,7 @@ from experiments.common.cli import UserError, nearest
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Networks that learn": ("digits", "gates"),
+    "Networks that learn": ("digits", "gpt", "gates"),
     "Models": (
         "linear_regression",
         "logistic_regression",
@@ -63,8 +63,8 @@ HEAD = """# Experiments
 One claim per file. Each is a command: it asks one question, measures, prints the answer and
 leaves the settings, all figures and the picture in a folder. `--help` lists its knobs,
 `--quick` (all but digits) takes seconds, `--out` names the folder. The answers below were
-measured with the settings as they stand, on two CPU cores; times and the last digits differ
-between machines.
+measured with the settings as they stand (gpt: with `--quick`, which takes minutes), on two
+CPU cores; times and the last digits differ between machines.
 """
 
 TAIL = """

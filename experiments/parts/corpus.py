@@ -92,7 +92,7 @@ def numbers(text: bytes) -> NDArray[np.uint8]:
 def baselines(text: Corpus) -> dict[str, float]:
     """Bits per byte of the held-out part without a network.
 
-    all alike    every byte as likely as any other, log₂ 256
+    uniform      every byte as likely as any other, log₂ 256
     frequency    bytes as frequent as in the training part
     pairs        the next byte as frequent as in the training part behind the same byte
     gzip, xz     the size of the held-out part, compressed alone
@@ -105,7 +105,7 @@ def baselines(text: Corpus) -> dict[str, float]:
     behind = (pairs + p) / (pairs.sum(1, keepdims=True) + 1)
     sizes = len(gzip.compress(h.tobytes(), mtime=0)), len(lzma.compress(h.tobytes(), preset=9))
     return {
-        "all alike": float(np.log2(N_BYTES)),
+        "uniform": float(np.log2(N_BYTES)),
         "frequency": float(-np.log2(p[h]).mean()),
         "pairs": float(-np.log2(behind[h[:-1], h[1:]]).mean()),
         "gzip": 8 * sizes[0] / len(h),

@@ -1,12 +1,16 @@
 """What a net that writes has learned, in a picture: its curves, and what it writes."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.common.plots import FAINT, INK, lines, picture
+
+WIDTH = 62  # letters of a line
+HOW: Any = {
+    "family": "monospace", "fontsize": 7.5, "color": INK, "va": "top", "parse_math": False,
+}  # fmt: skip
 
 
 def picture_of(
@@ -23,9 +27,11 @@ def picture_of(
     lines(left, steps, curves)
     for name, value in baselines.items():
         left.axhline(value, color=FAINT, linestyle="--", linewidth=1.2, zorder=0)
+        # the curves fall from the left above to the right below: names keep out of their way
+        x, side = (0.98, "right") if value > 1.4 * curves["held out"][-1] else (0.02, "left")
         left.annotate(
-            name, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", ha="right", color="#888888", fontsize=9,
+            name, (x, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            textcoords="offset points", ha=side, color="#888888", fontsize=9,
         )  # fmt: skip
     left.set(xlabel="step", ylabel="bits per byte", ylim=(0, max(8.6, max(curves["training"]))))
     right.set_axis_off()
@@ -37,15 +43,12 @@ def samples(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """The lines that show what was written at the beginning, early, and at the end."""
     shown = []
     for i in sorted({0, len(history) // 4, len(history) - 1}):
-        wrapped = [
-            part
-            for line in history[i]["sample"].expandtabs(4).splitlines()
-            for part in textwrap.wrap(line, 62, drop_whitespace=False) or [""]
+        # no font has all letters that a net writes before it has learned
+        text = history[i]["sample"].encode("ascii", "backslashreplace").decode()
+        cut = [
+            line[at : at + WIDTH]
+            for line in text.expandtabs(4).rstrip().splitlines()
+            for at in range(0, max(len(line), 1), WIDTH)
         ]
-        shown += [f"step {history[i]['step']:,}", *(f"  {line}" for line in wrapped[:7]), ""]
+        shown += [f"step {history[i]['step']:,}", *(f"  {line}" for line in cut[:9]), ""]
     return shown
-
-
-HOW: Any = {
-    "family": "monospace", "fontsize": 7.5, "color": INK, "va": "top", "parse_math": False,
-}  # fmt: skip

@@ -20,7 +20,14 @@ def text(train, held_out):
 def folder(tmp_path):
     """A library of eight modules; three of them are not for learning."""
     assert zlib.crc32(HELD_OUT.encode()) % 20 == 0 != zlib.crc32(LEARNED.encode()) % 20
-    names = ("z/c.py", LEARNED, HELD_OUT, "site-packages/d.py", "a/test/e.py", "_sysconfigdata_x.py")
+    names = (
+        "z/c.py",
+        LEARNED,
+        HELD_OUT,
+        "site-packages/d.py",
+        "a/test/e.py",
+        "_sysconfigdata_x.py",
+    )
     for name in (*names, "notes.txt"):
         path = tmp_path / "lib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,7 @@ def test_fingerprint_knows_where_the_text_is_divided():
 def test_baselines_by_hand():
     found = corpus.baselines(text(b"aab", b"aba"))
     a, b = 3 / 259, 2 / 259  # two and one, and one of each of 256
-    assert found["all alike"] == 8
+    assert found["uniform"] == 8
     assert found["frequency"] == pytest.approx(-(2 * math.log2(a) + math.log2(b)) / 3)
     pairs = (1 + b) / 3, a / 1  # behind a once b of two; behind b nothing is known
     assert found["pairs"] == pytest.approx(-sum(map(math.log2, pairs)) / 2)

@@ -50,7 +50,7 @@ def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, 
     assert 7 < float(rows[0]["held_out"]) < 9
     assert float(rows[-1]["held_out"]) < 2
     assert summary["held_out"] < 2
-    assert summary["baselines"]["all alike"] == 8
+    assert summary["baselines"]["uniform"] == 8
     assert summary["steps_per_second"] > 0
 
     sample = states.load(out / gpt.FILE, gpt.optimizer_of).history[-1]["sample"]
@@ -97,11 +97,11 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
         np.testing.assert_array_equal(a, b)
     assert without_seconds(ends[0].history) == without_seconds(ends[1].history)
     assert without_seconds(rows_of(whole)) == without_seconds(rows_of(halves))
-    assert ends[0].state.params[0].table.dtype == np.float32 if precision == "float32" else True
+    assert {a.dtype for a in jax.tree.leaves(ends[0].state.params)} == {np.dtype(np.float32)}
 
 
 def test_steps_are_the_same_in_pieces_of_any_length(text):
-    config = gpt.Config(text=text, n=8, heads=2, layers=1, context=12, batch_size=3, steps=7)
+    config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
     problem, saved = gpt.prepared(config, corpus.read(text, 12))
     how = {"batch_size": 3, "context": 12}
     whole, total = gpt.steps(saved.net, problem, saved.state, 7, **how)
@@ -109,7 +109,7 @@ def test_steps_are_the_same_in_pieces_of_any_length(text):
     part, second = gpt.steps(saved.net, problem, part, 5, **how)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert total == pytest.approx(first + second, rel=1e-6)
+    np.testing.assert_allclose(total, first + second, rtol=1e-6)
 
 
 def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, capsys):

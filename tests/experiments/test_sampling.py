@@ -35,7 +35,9 @@ def test_temperature_0_is_the_likeliest_byte_while_the_window_fills_and_slides(p
     for _ in range(9):
         known.append(likeliest(params, known))
     assert generate(params, prompt, 9, temperature=0) == bytes(known[len(prompt) :])
-    assert generate(params, prompt, 9, seed=1, temperature=2, top_k=1) == bytes(known[len(prompt) :])
+    assert generate(params, prompt, 9, seed=1, temperature=2, top_k=1) == bytes(
+        known[len(prompt) :]
+    )
 
 
 def test_a_seed_writes_the_same_text_again_and_another_seed_another(params):
