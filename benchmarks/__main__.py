@@ -9,33 +9,50 @@ import tyro
 
 from benchmarks.case import Table
 from benchmarks.cases import TABLES
+from benchmarks.curve_picture import draw_curves
+from benchmarks.curves import curves, depths
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
+from benchmarks.precision import precision
 from benchmarks.report import (
     Report,
+    curve_table,
+    depth_table,
     import_table,
     machine,
+    precision_table,
     ratio_table,
     run_table,
     save_json,
     share_table,
+    step_table,
 )
 from benchmarks.runs import Run, training_runs
+from benchmarks.steps import Step, training_steps
 
-BLOCKS = (*[table.title.lower() for table in TABLES], "runs", "share", "import")
+BLOCKS = (
+    *[table.title.lower() for table in TABLES],
+    "runs",
+    "steps",
+    "share",
+    "import",
+    "curves",
+    "precision",
+)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Hand-written gradients against autodiff, and whole training runs against peers."""
+    """Hand-written gradients against autodiff, and whole training runs and steps against peers."""
 
     quick: bool = False
-    """The first row of every table, hardly measured: only to see that all of it runs."""
+    """The first row of every table, steps of tiny nets, hardly measured: to see that it runs."""
     out: Path = Path("runs/benchmarks")
-    """The folder for tables.md, results.json and ratios.png."""
+    """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
-    """Blocks whose name begins so: multilayer activations losses layers algorithms runs
+    """Blocks whose name begins so: multilayer activations losses layers convolution
+    normalization algorithms recurrence attention heads whole curves precision runs steps
     share import."""
 
 
@@ -52,36 +69,60 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
         say(f"{text}\n")
 
     show(", ".join(f"{name} {value}" for name, value in machine().items()))
-    runs, shares, imports = others(options.quick, wanted, show)
+    runs, steps, shares, imports = others(options.quick, wanted, show)
     tables = []
     for table in TABLES:
         if table.title.lower() in wanted:
             tables.append((table, measured(table, options.quick)))
             show(ratio_table(*tables[-1]))
-    report = Report(tables, runs, shares, imports)
+    report = more(Report(tables, runs, steps, shares, imports), options.quick, wanted, show)
     (options.out / "tables.md").write_text("\n\n".join(texts) + "\n")
     save_json(options.out / "results.json", report)
-    draw(options.out / "ratios.png", report)
-    say(f"written to {options.out}: tables.md, results.json, ratios.png")
+    written = ["tables.md", "results.json"]
+    if tables or runs:
+        draw(options.out / "ratios.png", report)
+        written.append("ratios.png")
+    if report.curves:
+        draw_curves(options.out / "curves.png", report.curves, report.depths)
+        written.append("curves.png")
+    say(f"written to {options.out}: {', '.join(written)}")
     return report
 
 
 def others(
     quick: bool, wanted: list[str], show: Callable[[str], None]
-) -> tuple[list[Run], list[Share], Import | None]:
+) -> tuple[list[Run], list[Step], list[Share], Import | None]:
     """What is not a table of cases; subprocesses run while this process is still idle."""
-    runs, shares, imports = [], [], None
+    runs, steps, shares, imports = [], [], [], None
     if "import" in wanted:
         imports = import_cost(n=1 if quick else 7)
         show(import_table(imports))
     if "runs" in wanted:
-        runs = training_runs(**({"rounds": 1, "epochs": 1, "repeats": 1} if quick else {}))
+        runs = training_runs(**({"rounds": 1, "epochs": 1} if quick else {}))
         show(run_table(runs))
+    if "steps" in wanted:
+        steps = training_steps(quick=quick)
+        show(step_table(steps))
     if "share" in wanted:
         tiny = {"width": 64, "batch": 64, "size": 128, "n": 3}
         shares = matmul_shares(**(tiny if quick else {}))
         show(share_table(shares))
-    return runs, shares, imports
+    return runs, steps, shares, imports
+
+
+def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
+    """The curves and the precision, added to the report."""
+    if "curves" in wanted:
+        found = curves(QUICK if quick else Effort(), quick=quick)
+        deep = depths(quick=quick, rounds=1 if quick else 5)
+        report = report._replace(curves=found, depths=deep)
+        for curve in found:
+            show(curve_table(curve))
+        show(depth_table(deep))
+    if "precision" in wanted:
+        report = report._replace(precision=precision(quick=quick))
+        show(precision_table(report.precision))
+    return report
 
 
 def measured(table: Table, quick: bool) -> list[Result]:

@@ -85,6 +85,12 @@ def difference(case: Case, hand: Any, reference: Any) -> float:
 
 def pairs(programs: list[Any], args: tuple[Any, ...], effort: Effort) -> tuple[float, Any]:
     """Seconds of one run of the first program, and the ratios first / second."""
+    seconds = times(programs, args, effort)
+    return float(np.median(seconds[:, 0])), seconds[:, 0] / seconds[:, 1]
+
+
+def times(programs: list[Any], args: tuple[Any, ...], effort: Effort) -> np.ndarray:
+    """Seconds of every run, a row per round, a column per program."""
 
     def sample(program: Any, calls: int) -> float:
         start = time.perf_counter()
@@ -94,32 +100,33 @@ def pairs(programs: list[Any], args: tuple[Any, ...], effort: Effort) -> tuple[f
 
     once = max(min(sample(p, 1) for _ in range(3)) for p in programs)
     calls = max(1, round(effort.sample / once))
-    n = int(np.clip(effort.seconds / (2 * calls * once), effort.least, effort.most))
-    times = np.empty((n, 2))
+    n = int(np.clip(effort.seconds / (len(programs) * calls * once), effort.least, effort.most))
+    seconds, forward = np.empty((n, len(programs))), range(len(programs))
     for i in range(n):
-        for j in (0, 1) if i % 2 == 0 else (1, 0):
-            times[i, j] = sample(programs[j], calls)
-    return float(np.median(times[:, 0])), times[:, 0] / times[:, 1]
+        for j in forward if i % 2 == 0 else reversed(forward):
+            seconds[i, j] = sample(programs[j], calls)
+    return seconds
 
 
 def compile_ratio(
     hand: Callable[..., Any], reference: Callable[..., Any], args: Any, effort: Effort
 ) -> float:
     """Time to trace and compile from empty caches, the median of pairs."""
-
-    def seconds(f: Callable[..., Any]) -> float:
-        jax.clear_caches()
-        start = time.perf_counter()
-        jax.jit(f).lower(*args).compile()
-        return time.perf_counter() - start
-
     ratios = []
     for i in range(effort.compiles):
         if i % 2 == 0:
-            ratios.append(seconds(hand) / seconds(reference))
+            ratios.append(compile_seconds(hand, args) / compile_seconds(reference, args))
         else:
-            ratios.append(1 / (seconds(reference) / seconds(hand)))
+            ratios.append(1 / (compile_seconds(reference, args) / compile_seconds(hand, args)))
     return float(np.median(ratios))
+
+
+def compile_seconds(f: Callable[..., Any], args: Any) -> float:
+    """Of tracing and compiling from empty caches."""
+    jax.clear_caches()
+    start = time.perf_counter()
+    jax.jit(f).lower(*args).compile()
+    return time.perf_counter() - start
 
 
 def ratio(a: float, b: float) -> float:

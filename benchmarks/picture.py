@@ -1,4 +1,4 @@
-"""The picture: time and memory ratios of every row, and the training runs."""
+"""The picture: time and memory ratios of every row, training runs and steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,28 +9,52 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import Result
 from benchmarks.report import MEMORY, TIME, Report
-from benchmarks.runs import Run
 
 GOOD, BAD, GREY = "#1b7f79", "#c8553d", "#8a8a8a"
 FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond stands there
 
 
 def draw(path: Path, report: Report) -> None:
-    """Write the picture."""
-    tables = [t for t in report.tables if t[1]]
-    rows = sum(len(results) + 1.5 for _, results in tables)
-    figure = Figure(figsize=(11, 2.8 + 0.21 * rows), layout="constrained")
+    """Write the picture: the tables in two columns, training runs and steps below."""
+    columns = in_columns([t for t in report.tables if t[1]])
+    rows = max((height(c) for c in columns), default=0.0)
+    n = max(len(columns), 1)
+    nets = list(dict.fromkeys(s.net for s in report.steps))
+    heights = [max(1.0, 0.21 * rows), 1.3, 1.5 if nets else 0.01]
+    figure = Figure(figsize=(9.5 * n, 1.5 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    heights = [max(1.0, 0.21 * rows), 1.3]
-    grid = figure.add_gridspec(2, 2, height_ratios=heights)
-    time, memory = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-    ratio_panels(time, memory, tables)
-    run_panel(figure.add_subplot(grid[1, :]), [r for r in report.runs if r.seconds])
+    grid = figure.add_gridspec(3, 6 * n, height_ratios=heights)
+    for i, tables in enumerate(columns):
+        left = 6 * i
+        time = figure.add_subplot(grid[0, left : left + 3])
+        ratio_panels(time, figure.add_subplot(grid[0, left + 3 : left + 6]), tables, rows)
+    ratios = [(r.name, r.ratio) for r in report.runs]
+    bars(figure.add_subplot(grid[1, :]), ratios, "a whole training run: time in units of fnn.fit")
+    for i, net in enumerate(nets):
+        ratios = [(s.peer, s.ratio) for s in report.steps if s.net == net]
+        axes = figure.add_subplot(grid[2, 2 * n * i : 2 * n * (i + 1)])
+        bars(axes, ratios, f"{net} step: time in units of fnn's")
     figure.savefig(path, dpi=130)
 
 
-def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result]]]) -> None:
-    """A dot per row, with quartiles in time."""
+Measured = tuple[Any, list[Result]]
+
+
+def height(tables: Sequence[Measured]) -> float:
+    """In rows, with titles and gaps."""
+    return sum(len(results) + 1.5 for _, results in tables)
+
+
+def in_columns(tables: Sequence[Measured], most: float = 40) -> list[Sequence[Measured]]:
+    """One column up to `most` rows, else two, cut between tables so that they are even."""
+    if height(tables) <= most or len(tables) < 2:
+        return [tables] if tables else []
+    cut = min(range(1, len(tables)), key=lambda i: max(height(tables[:i]), height(tables[i:])))
+    return [tables[:cut], tables[cut:]]
+
+
+def ratio_panels(time: Any, memory: Any, tables: Sequence[Measured], rows: float) -> None:
+    """A dot per row, with quartiles in time; `rows` is the height of the panel."""
     y, ticks = 0.0, []
     for table, results in tables:
         time.text(FLOOR, y, f" {table.title}", weight="bold", va="center", fontsize=9)
@@ -50,7 +74,7 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result
         axes.set_xticks([1 / 256, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 2, 4])
         axes.set_xticklabels(["1/256", "1/64", "1/16", "1/4", "1/2", "1", "2", "4"])
         axes.axvline(1, color=GREY, lw=1)
-        axes.set_ylim(y, -1)
+        axes.set_ylim(rows, -1)
         axes.set_yticks([t for t, _ in ticks])
         axes.grid(axis="y", color="0.93")
         axes.set_axisbelow(True)
@@ -62,16 +86,16 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[tuple[Any, list[Result
     memory.set_yticklabels([])
 
 
-def run_panel(axes: Any, runs: Sequence[Run]) -> None:
-    """How many times as long as fnn.fit a peer takes."""
-    for i, r in enumerate(runs):
-        times = 1 / (r.ratio or 1)
+def bars(axes: Any, ratios: Sequence[tuple[str, float | None]], title: str) -> None:
+    """How many times as long as ours, the first one's, a peer takes; absent ones are left out."""
+    shown = [(name, 1 / ratio) for name, ratio in ratios if ratio]
+    for i, (_, times) in enumerate(shown):
         axes.barh(i, times, color=GOOD if i == 0 else GREY, height=0.6)
         axes.text(times, i, f" {times:.1f}", va="center", fontsize=8)
-    axes.set_yticks(range(len(runs)))
-    axes.set_yticklabels([r.name for r in runs], fontsize=8)
+    axes.set_yticks(range(len(shown)))
+    axes.set_yticklabels([name for name, _ in shown], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("a whole training run: time in units of fnn.fit", fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")

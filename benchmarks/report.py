@@ -11,12 +11,16 @@ import jax
 import numpy as np
 
 from benchmarks.case import Table
+from benchmarks.curves import Curve, Depth
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
+from benchmarks.precision import Error
 from benchmarks.runs import Run
+from benchmarks.steps import Step
 
 TIME, MEMORY = 1.03, 1.0  # no row should be above
 MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
+GROWTH = 1.3  # of the compile time, from the first depth to any other
 
 
 class Report(NamedTuple):
@@ -24,8 +28,12 @@ class Report(NamedTuple):
 
     tables: list[tuple[Table, list[Result]]]
     runs: list[Run]
+    steps: list[Step]
     shares: list[Share]
     imports: Import | None
+    curves: Sequence[Curve] = ()
+    depths: Sequence[Depth] = ()
+    precision: Sequence[Error] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -60,24 +68,32 @@ def ratio_table(table: Table, results: Sequence[Result]) -> str:
 
 def run_table(runs: Sequence[Run]) -> str:
     """Whole training runs."""
-    rows = []
-    for r in runs:
-        if r.ratio is None:
-            rows.append([r.name, "not installed", "", ""])
-            continue
-        goal = "" if r.target is None else f"≤ {r.target}"
-        ratio = mark(r.ratio, r.target or math.inf)
-        rows.append(
-            [
-                r.name,
-                f"{ratio} [{digits(r.low or 0)}, {digits(r.high or 0)}]",
-                goal,
-                f"{r.accuracy:.3f}",
-            ]
-        )
+    rows = [[r.name, *versus(r), "" if r.accuracy is None else f"{r.accuracy:.3f}"] for r in runs]
     note = "Digits, 64-64-10, Adam, batch 32, 20 epochs; every peer in its own process."
     head = ["peer", "time of fnn.fit / time of the peer", "target", "training accuracy"]
     return f"### Whole training runs\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def step_table(steps: Sequence[Step]) -> str:
+    """Whole training steps."""
+    rows = []
+    for s in steps:
+        rest = ["", ""]
+        if s.seconds is not None:
+            rest = [digits(1e3 * s.seconds), f"{s.first:.3f} → {s.last:.3f}"]
+        rows.append([f"{s.net} step", s.peer, *versus(s), *rest])
+    note = "Forward, loss, backward, Adam, from the same arrays; every peer in its own process."
+    head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
+    return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def versus(row: Run | Step) -> list[str]:
+    """The ratio with its quartiles, and the target."""
+    if row.ratio is None:
+        return ["not installed", ""]
+    ratio = mark(row.ratio, row.target or math.inf)
+    goal = "" if row.target is None else f"≤ {row.target}"
+    return [f"{ratio} [{digits(row.low or 0)}, {digits(row.high or 0)}]", goal]
 
 
 def share_table(shares: Sequence[Share]) -> str:
@@ -99,6 +115,60 @@ def import_table(cost: Import) -> str:
     seconds = f"{mark(cost.seconds, cost.target)} [{cost.low:.2f}, {cost.high:.2f}]"
     rows = [["import fnn, after import jax", seconds, f"≤ {cost.target}"]]
     return f"### Import\n\n{markdown(['what', 'seconds', 'target'], rows)}"
+
+
+def curve_table(curve: Curve) -> str:
+    """Time and memory of both at every size."""
+    rows = [[f"{p.size}", *three(p.milliseconds), *three(p.mebibytes)] for p in curve.points]
+    head = [curve.letter, "hand-written, ms", "autodiff, ms", "ratio"]
+    head += ["hand-written, MiB", "autodiff, MiB", "ratio"]
+    note = "Medians of pairs in one run; temporary memory."
+    if any(None in p.milliseconds for p in curve.points):
+        note += " Not run: what needs more than half of the machine's memory."
+    return f"### Curve: {curve.title}\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def three(pair: tuple[float | None, float | None]) -> list[str]:
+    """Two values and their ratio."""
+    hand, auto = pair
+    ratio = f"{digits(hand / auto)}" if hand and auto else ""
+    return ["not run" if v is None else f"{v:.3g}" for v in pair] + [ratio]
+
+
+def depth_table(depths: Sequence[Depth]) -> str:
+    """Compile time at every depth, and over that of the first."""
+    first = depths[0]
+    rows = [
+        [
+            f"{d.blocks}",
+            f"{d.seconds[0]:.2f}",
+            f"{d.seconds[1]:.2f}",
+            mark(d.seconds[0] / first.seconds[0], GROWTH),
+            digits(d.seconds[1] / first.seconds[1]),
+        ]
+        for d in depths
+    ]
+    over = f"over that of {first.blocks}"
+    head = [
+        "blocks",
+        "hand-written, s",
+        "autodiff, s",
+        f"hand-written, {over}",
+        f"autodiff, {over}",
+    ]
+    note = "Trace and compile a GPT whose blocks of width 64 stand in Repeat."
+    return f"### Compile time against depth\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def precision_table(errors: Sequence[Error]) -> str:
+    """Relative differences from float64."""
+    rows = [
+        [e.net, e.way, f"{e.loss:.0e}", f"{e.gradient:.1e}", f"{e.worst:.1e}", e.leaf]
+        for e in errors
+    ]
+    head = ["net", "computed in", "loss", "gradient", "worst array", "which is"]
+    note = "Relative to float64: ‖g − g₆₄‖ / ‖g₆₄‖. bfloat16: Cast, with float32 masters."
+    return f"### Precision\n\n{note}\n\n{markdown(head, rows)}"
 
 
 def mark(value: float, limit: float, best: Callable[..., float] = min) -> str:
@@ -144,7 +214,11 @@ def save_json(path: Path, report: Report) -> None:
         "machine": machine(),
         "tables": {t.title: [r._asdict() for r in results] for t, results in report.tables},
         "runs": [r._asdict() for r in report.runs],
+        "steps": [s._asdict() for s in report.steps],
         "shares": [s._asdict() for s in report.shares],
         "imports": report.imports and report.imports._asdict(),
+        "curves": {c.title: [p._asdict() for p in c.points] for c in report.curves},
+        "depths": [d._asdict() for d in report.depths],
+        "precision": [e._asdict() for e in report.precision],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

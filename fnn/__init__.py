@@ -46,10 +46,13 @@ from fnn.layers.affine import Affine as Affine
 from fnn.layers.affine import AffineParams as AffineParams
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionParams as AttentionParams
+from fnn.layers.bidirectional import Bidirectional as Bidirectional
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.conv import Conv1d as Conv1d
 from fnn.layers.conv import Conv2d as Conv2d
-from fnn.layers.conv import ConvParams as ConvParams
+from fnn.layers.conv_transpose import ConvTranspose1d as ConvTranspose1d
+from fnn.layers.conv_transpose import ConvTranspose2d as ConvTranspose2d
+from fnn.layers.convolution import ConvParams as ConvParams
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout
@@ -58,6 +61,8 @@ from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.embedding import Positions as Positions
 from fnn.layers.embedding import Sinusoids as Sinusoids
 from fnn.layers.flatten import Flatten as Flatten
+from fnn.layers.glu import GLU as GLU
+from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
 from fnn.layers.gru import GRUParams as GRUParams
 from fnn.layers.lstm import LSTM as LSTM

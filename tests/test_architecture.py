@@ -61,9 +61,12 @@ FLOORS = {  # a module imports from lower floors only, the longest prefix decide
 }
 
 SHARED = {  # inside one folder: contracts, composites' parts, formulas that contain others
+    "fnn.layers.activations",
     "fnn.layers.affine",
     "fnn.layers.blockwise",
+    "fnn.layers.convolution",
     "fnn.layers.recurrence",
+    "fnn.layers.rotary",
     "fnn.layers.windows",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",

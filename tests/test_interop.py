@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import chex
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
@@ -51,6 +52,46 @@ def test_it_works_without_a_key_and_under_vmap():
     for i in range(2):
         one = jax.tree.map(lambda a, i=i: a[i], swept)
         chex.assert_trees_all_close(one, grad(stacked[i]), rtol=1e-10)
+
+
+class Reader(eqx.Module):
+    """An Equinox model: a layer of fnn by its params, then a layer of Equinox."""
+
+    lstm: fnn.LSTMParams
+    head: eqx.nn.Linear
+
+    def __call__(self, x):
+        h = fnn.as_function(fnn.LSTM(3, 4))(self.lstm, x)
+        return jax.vmap(jax.vmap(self.head))(h)
+
+
+def test_a_layer_inside_an_equinox_model_has_the_gradients_of_fnn():
+    net, loss = fnn.Serial(fnn.LSTM(3, 4), fnn.Dense(4, 2)), fnn.SquaredError()
+    lstm, dense = params = net.init(KEY)
+    x, target = (jax.random.normal(KEY, (5, 7, n)) for n in (3, 2))
+    head = eqx.nn.Linear(4, 2, key=KEY)
+    head = eqx.tree_at(lambda h: (h.weight, h.bias), head, (dense.w.T, dense.b))
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def theirs(model, x):
+        return ((model(x) - target) ** 2).sum(-1).mean()
+
+    value, grads = theirs(Reader(lstm, head), x)
+    ours = fnn.value_and_grad(net, loss, params, x, target)
+    found = (value, (grads.lstm, fnn.DenseParams(grads.head.weight.T, grads.head.bias)))
+    chex.assert_trees_all_close(found, ours, rtol=1e-10, atol=1e-12)
+
+
+def test_the_backward_that_an_equinox_model_takes_is_the_hand_written_one():
+    class Doubling(eqx.Module):
+        x: jax.Array
+
+        def __call__(self):
+            return fnn.as_function(Doubled())((), self.x).sum()
+
+    grads = eqx.filter_jit(eqx.filter_grad(lambda model: model()))(Doubling(jnp.ones((2, 3))))
+    assert grads.x.tolist() == [[2.0] * 3] * 2
 
 
 def test_equal_layers_give_the_same_function():

@@ -2,8 +2,17 @@
 
 from benchmarks.cases.activations import ACTIVATIONS
 from benchmarks.cases.algorithms import ALGORITHMS
+from benchmarks.cases.attention import ATTENTION
+from benchmarks.cases.convolution import CONVOLUTION
+from benchmarks.cases.heads import HEADS
 from benchmarks.cases.layers import LAYERS
 from benchmarks.cases.losses import LOSSES
 from benchmarks.cases.mlps import MLPS
+from benchmarks.cases.nets import NETS
+from benchmarks.cases.normalization import NORMALIZATION
+from benchmarks.cases.recurrence import RECURRENCE
 
-TABLES = (MLPS, ACTIVATIONS, LOSSES, LAYERS, ALGORITHMS)
+TABLES = (
+    MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION,
+    ALGORITHMS, RECURRENCE, ATTENTION, HEADS, NETS,
+)  # fmt: skip

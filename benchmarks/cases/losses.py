@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from benchmarks.case import Case, Table, draw, labels, loss_gradient
+from benchmarks.case import Case, Pair, Table, draw, labels, loss_gradient
 
 SHAPE = (1024, 256)
 
@@ -37,6 +37,11 @@ def case(
 ) -> Case:
     """A row of this table."""
     return Case(name, lambda: loss_gradient(loss, y(), t()))
+
+
+def vocabulary() -> Pair:
+    """Logits of a language model that exist whole."""
+    return loss_gradient(fnn.SoftmaxCrossEntropy(), draw(4096, 8192), labels(4096, classes=8192))
 
 
 def real() -> jax.Array:
@@ -69,5 +74,6 @@ LOSSES = Table(
             real,
             of_class,
         ),
+        Case("SoftmaxCrossEntropy, y [4096, 8192]", vocabulary),
     ),
 )

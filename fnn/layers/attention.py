@@ -16,7 +16,8 @@ Backward, with do = dy woᵀ cut into heads,
 p is never stored: forward keeps m, backward makes p again of q, k and m, a block of rows at
 a time; a causal block looks at no key behind its end. `block=None` stores p whole instead,
 the reference. With fewer key heads than query heads, several queries share one key head.
-A position that may see nothing has o = 0.
+A position that may see nothing has o = 0. With `rotary`, q and k are turned by their
+positions (rotary.py) before they meet, and dq and dk are turned back.
 
 Source: Vaswani et al. (2017), arXiv:1706.03762, eq. 1 and section 3.2.2; Dao, Fu, Ermon,
 Rudra & Ré (2022), arXiv:2205.14135, section 3.1 and appendix B.2; Ainslie et al. (2023),
@@ -36,6 +37,7 @@ from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.blockwise import attended, attended_back
 from fnn.layers.recurrence import Sequence, answer, form, product
+from fnn.layers.rotary import turned
 from fnn.types import Array, Key, Static
 
 
@@ -53,8 +55,8 @@ class AttentionCache(NamedTuple):
 
     x: Array  # [B, T, n]
     mask: Array | None  # [B, T]
-    q: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T, d]
-    k: Array  # [B, n_kv_heads, T, d]
+    q: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T, d], turned
+    k: Array  # [B, n_kv_heads, T, d], turned
     v: Array  # [B, n_kv_heads, T, d]
     o: Array  # like q
     m: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T]
@@ -67,7 +69,8 @@ class Attention(Layer[AttentionParams, AttentionCache]):
 
     `n_heads` must divide n, `n_kv_heads` (None: the same) n_heads. `causal`: no position
     sees a later one. The mask says which positions may be seen. `block` rows of p exist at
-    a time, per head; None: all of them. `w_init` (key, n_in, n_out) → w.
+    a time, per head; None: all of them. `rotary` is the base θ of rotary positions, usually
+    10⁴; None: the layer knows no positions but by `causal`. `w_init` (key, n_in, n_out) → w.
     """
 
     n: int
@@ -75,6 +78,7 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     causal: bool = True
     n_kv_heads: int | None = None
     block: int | None = 128
+    rotary: float | None = None
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
 
     def __post_init__(self):
@@ -87,6 +91,8 @@ class Attention(Layer[AttentionParams, AttentionCache]):
             raise ValueError(f"{self}: n_kv_heads must divide n_heads, got {kv} and {heads}.")
         if self.block is not None and self.block < 1:
             raise ValueError(f"{self}: block must be at least 1, or None.")
+        if self.rotary is not None and (self.rotary <= 1 or self.n // heads % 2):
+            raise ValueError(f"{self}: rotary must be above 1, and n / n_heads even.")
 
     @property
     def kv_heads(self) -> int:
@@ -118,6 +124,8 @@ class Attention(Layer[AttentionParams, AttentionCache]):
         check_params(self, params, **self.shapes())
         x = jnp.asarray(x)
         q, k, v = self.split(x @ params.wq), self.cut(x @ params.wk), self.cut(x @ params.wv)
+        if self.rotary is not None:
+            q, k = turned(q, self.rotary), turned(k, self.rotary)
         o, m = attended(q, k, v, mask, self.causal, self.block)
         return self.joined(o) @ params.wo, AttentionCache(x, mask, q, k, v, o, m, given)
 
@@ -126,6 +134,8 @@ class Attention(Layer[AttentionParams, AttentionCache]):
         x, mask, q, k, v, o, m, given = cache
         do = self.split(dy @ params.wo.T)
         dq, dk, dv = attended_back(q, k, v, o, m, do, mask, self.causal, self.block)
+        if self.rotary is not None:
+            dq, dk = turned(dq, self.rotary, back=True), turned(dk, self.rotary, back=True)
         dq, dk, dv = self.joined(dq), self.whole(dk), self.whole(dv)
         grads = AttentionParams(
             product(x, dq), product(x, dk), product(x, dv), product(self.joined(o), dy)
@@ -147,18 +157,16 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     def split(self, a: Array) -> Array:
         """[B, T, n_heads d] → [B, n_kv_heads, n_heads / n_kv_heads, T, d]."""
         heads = self.kv_heads, self.n_heads // self.kv_heads
-        return jnp.moveaxis(a.reshape(*a.shape[:2], *heads, -1), 1, 3)
+        return jnp.moveaxis(a.reshape(*a.shape[:2], *heads, self.n // self.n_heads), 1, 3)
 
     def joined(self, a: Array) -> Array:
         """Back to [B, T, n_heads d]."""
-        a = jnp.moveaxis(a, 3, 1)
-        return a.reshape(*a.shape[:2], -1)
+        return jnp.moveaxis(a, 3, 1).reshape(a.shape[0], a.shape[3], self.n)
 
     def cut(self, a: Array) -> Array:
         """[B, T, n_kv_heads d] → [B, n_kv_heads, T, d]."""
-        return jnp.moveaxis(a.reshape(*a.shape[:2], self.kv_heads, -1), 1, 2)
+        return jnp.moveaxis(a.reshape(*a.shape[:2], self.kv_heads, self.n // self.n_heads), 1, 2)
 
     def whole(self, a: Array) -> Array:
         """Back to [B, T, n_kv_heads d]."""
-        a = jnp.moveaxis(a, 2, 1)
-        return a.reshape(*a.shape[:2], -1)
+        return jnp.moveaxis(a, 2, 1).reshape(a.shape[0], a.shape[2], a.shape[1] * a.shape[3])

@@ -22,6 +22,8 @@ from fnn.types import Array
 def attended(q, k, v, mask, causal: bool, block: int | None) -> tuple[Array, Array]:
     """o and m of q [B, H, G, T, d] over k, v [B, H, T, d], mask [B, T] or None."""
     rows = spans(k.shape[2], block, causal)
+    if not rows:
+        return jnp.zeros_like(q), jnp.zeros(q.shape[:-1], wide(q.dtype))
 
     def head(q, k, v, mask):
         done = [
@@ -36,6 +38,8 @@ def attended(q, k, v, mask, causal: bool, block: int | None) -> tuple[Array, Arr
 def attended_back(q, k, v, o, m, do, mask, causal: bool, block: int | None):
     """dq, dk, dv."""
     rows = spans(k.shape[2], block, causal)
+    if not rows:
+        return jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v)
 
     def head(q, k, v, o, m, do, mask):
         dq, dk, dv = [], jnp.zeros(k.shape, wide(k.dtype)), jnp.zeros(v.shape, wide(v.dtype))

@@ -31,14 +31,16 @@ from fnn.errors import check_params
 from fnn.layers.recurrence import (
     Recurrent,
     answer,
+    back_through_time,
     form,
     kept,
+    later,
     passed,
     product,
     sequence,
     swap,
+    total,
 )
-from fnn.numerics import wide
 from fnn.types import Array, Static
 
 
@@ -96,17 +98,17 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             r, z = jax.nn.sigmoid(a_r + u_r), jax.nn.sigmoid(a_z + u_z)
             n = jnp.tanh(a_n + r * u_n)
             h_next = kept(m, (1 - z) * n + z * h, h)
-            return h_next, (h_next, GRUSteps(h, r, z, n, u_n))
+            return h_next, GRUSteps(h, r, z, n, u_n)
 
-        _, (y, steps) = jax.lax.scan(step, state, swap((x, mask)))
-        return swap(y), GRUCache(x, mask, swap(steps), given)
+        h, steps = jax.lax.scan(step, state, swap((x, mask)))
+        return swap(later(steps.h, h)), GRUCache(x, mask, swap(steps), given)
 
     def backward(self, params, cache, dy):
-        """da_T ... da_1 and du_T ... du_1, then one product for each weight matrix."""
-        wh = params.wh.T
+        """da_T ... da_1 and du_T ... du_1, and of every chunk one product for each matrix."""
+        wh, wx = params.wh.T, params.wx.T
 
         def step(dh, inputs):
-            dy, s, m = inputs
+            _, dy, s, m = inputs
             dh, around = passed(m, dy + dh)
             da_n = dh * (1 - s.z) * (1 - s.n**2)
             da_z = dh * (s.h - s.n) * s.z * (1 - s.z)
@@ -114,14 +116,12 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             du = jnp.concatenate([da_r, da_z, da_n * s.r], -1)
             return du @ wh + dh * s.z + around, (jnp.concatenate([da_r, da_z, da_n], -1), du)
 
-        inputs = swap((dy, cache.steps, cache.mask))
-        state, steps = jax.lax.scan(
-            step, jnp.zeros((len(dy), self.n_hidden), dy.dtype), inputs, reverse=True
-        )
-        (da, du), sums = swap(steps), wide(dy.dtype)
-        wx = product(cache.x, da)
-        wh = product(cache.steps.h, du)
-        grads = GRUParams(wx, wh, da.sum((0, 1), dtype=sums), du.sum((0, 1), dtype=sums))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        dx = (da @ params.wx.T).astype(cache.x.dtype)
-        return grads, answer(cache.given, dx, state)
+        def weigh(inputs, d):
+            (x, _, s, _), (da, du) = inputs, d
+            grads = GRUParams(product(x, da), product(s.h, du), total(da), total(du))
+            return grads, da @ wx
+
+        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
+        steps = swap((cache.x, dy, cache.steps, cache.mask))
+        state, grads, dx = back_through_time(step, weigh, zero, steps, params)
+        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)

@@ -16,7 +16,7 @@ Back through time, t = T ... 1,
     dwx = Σ x_tᵀ da_t      dwh = Σ h_{t−1}ᵀ da_t      db = Σ da_t      dx_t = da_t wxᵀ
 
 A step that the mask skips has h_t = h_{t−1}, c_t = c_{t−1}; its cotangents go around it.
-The products that give dwx, dwh, db and dx stand behind the loop, for all steps at once.
+The products that give dwx, dwh, db and dx stand behind the loop over the steps of a chunk.
 
 Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; f from Gers, Schmidhuber &
 Cummins (2000), Neural Computation 12, eqs. 3.1 to 3.6.
@@ -32,14 +32,16 @@ from fnn.errors import check_params
 from fnn.layers.recurrence import (
     Recurrent,
     answer,
+    back_through_time,
     form,
     kept,
+    later,
     passed,
     product,
     sequence,
     swap,
+    total,
 )
-from fnn.numerics import wide
 from fnn.types import Array, Static
 
 
@@ -99,17 +101,17 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
             c_next = kept(m, f * c + i * g, c)
             h_next = kept(m, o * jnp.tanh(c_next), h)
-            return (h_next, c_next), (h_next, LSTMSteps(h, c, i, f, g, o))
+            return (h_next, c_next), LSTMSteps(h, c, i, f, g, o)
 
-        _, (y, steps) = jax.lax.scan(step, state, swap((x, mask)))
-        return swap(y), LSTMCache(x, mask, swap(steps), given)
+        (h, _), steps = jax.lax.scan(step, state, swap((x, mask)))
+        return swap(later(steps.h, h)), LSTMCache(x, mask, swap(steps), given)
 
     def backward(self, params, cache, dy):
-        """da_T ... da_1, then one product for each weight matrix."""
-        wh = params.wh.T
+        """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
+        wh, wx = params.wh.T, params.wx.T
 
         def step(carry, inputs):
-            (dh, dc), (dy, s, m) = carry, inputs
+            (dh, dc), (_, dy, s, m) = carry, inputs
             (dh, dh_around), (dc, dc_around) = passed(m, dy + dh), passed(m, dc)
             tanh_c = jnp.tanh(s.f * s.c + s.i * s.g)
             dc = dh * s.o * (1 - tanh_c**2) + dc
@@ -120,13 +122,11 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             da = jnp.concatenate([da_i, da_f, da_g, da_o], axis=-1)
             return (da @ wh + dh_around, dc * s.f + dc_around), da
 
+        def weigh(inputs, da):
+            x, _, s, _ = inputs
+            return LSTMParams(product(x, da), product(s.h, da), total(da)), da @ wx
+
         zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
-        inputs = swap((dy, cache.steps, cache.mask))
-        state, da = jax.lax.scan(step, (zero, zero), inputs, reverse=True)
-        da, sums = swap(da), wide(dy.dtype)
-        wx = product(cache.x, da)
-        wh = product(cache.steps.h, da)
-        grads = LSTMParams(wx, wh, da.sum((0, 1), dtype=sums))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        dx = (da @ params.wx.T).astype(cache.x.dtype)
-        return grads, answer(cache.given, dx, state)
+        steps = swap((cache.x, dy, cache.steps, cache.mask))
+        state, grads, dx = back_through_time(step, weigh, (zero, zero), steps, params)
+        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)

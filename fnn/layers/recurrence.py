@@ -2,6 +2,10 @@
 
 A recurrent layer takes x [B, T, n_in] or a Sequence, and gives y [B, T, n_hidden], what it
 remembers after every step. dx has the form of x.
+
+Backward runs through time in chunks. What has to wait for the next step stays in the loop
+over steps; the products that give the gradients of the weights and dx are taken once per
+chunk, so that they are large, and the da of one chunk only exist at a time.
 """
 
 from collections.abc import Callable
@@ -50,9 +54,51 @@ class Recurrent(Layer[P, C]):
         return jnp.concatenate(wx, 1), jnp.concatenate(wh, 1)
 
 
+def back_through_time(
+    step: Callable[[Any, Any], Any],
+    weigh: Callable[[Any, Any], tuple[Any, Array]],
+    carry: Any,
+    steps: Any,
+    like: PyTree,
+) -> tuple[Any, PyTree, Array]:
+    """The last carry, the gradients of the weights, and dx [B, T, n_in].
+
+    Args:
+        step: (carry, one of steps) → (carry, da), as a scan from the last step to the first.
+        weigh: (a chunk of steps, its da) → (what they add to the gradients, dx).
+        carry: behind the last step.
+        steps: all that the steps need, [T, B, ...] each.
+        like: the parameters; their gradients are summed in at least float32.
+    """
+    size = chunk_size(len(jax.tree.leaves(steps)[0]))
+
+    def chunk(state, inputs):
+        carry, grads = state
+        carry, da = jax.lax.scan(step, carry, inputs, reverse=True)
+        more, dx = weigh(inputs, da)
+        return (carry, jax.tree.map(jnp.add, grads, more)), dx
+
+    chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
+    grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), like)
+    (carry, grads), dx = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
+    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, like)
+    return carry, grads, swap(dx.reshape(-1, *dx.shape[2:]))
+
+
+def chunk_size(length: int) -> int:
+    """The steps of a chunk: 8 to 16 where that divides the length, else all."""
+    sizes = [n for n in range(8, 17) if length % n == 0 and n <= length]
+    return max(sizes, default=max(length, 1))
+
+
 def product(a: Array, b: Array) -> Array:
     """Σ aᵀ b over batch and time, in at least float32."""
     return jnp.tensordot(a, b, ((0, 1), (0, 1)), preferred_element_type=wide(b.dtype))
+
+
+def total(a: Array) -> Array:
+    """Σ a over batch and time, in at least float32."""
+    return a.sum((0, 1), dtype=wide(a.dtype))
 
 
 def sequence(owner: Any, x: Any, n_in: int, n_hidden: int, n_states: int) -> Sequence:
@@ -92,6 +138,11 @@ def answer(given: Static, dx: Array, state: PyTree) -> Any:
 def swap(tree: Any) -> Any:
     """[B, T, ...] to [T, B, ...], the order in which scan runs, and back."""
     return jax.tree.map(lambda a: a.swapaxes(0, 1), tree)
+
+
+def later(h: Array, last: Array) -> Array:
+    """h_t of h_{t−1} [T, B, n] and h_T: a scan need not stack both."""
+    return jnp.concatenate([h[1:], last[None]]) if len(h) else h
 
 
 def kept(mask: Array | None, new: Array, old: Array) -> Array:

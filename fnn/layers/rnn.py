@@ -26,14 +26,16 @@ from fnn.errors import check_params
 from fnn.layers.recurrence import (
     Recurrent,
     answer,
+    back_through_time,
     form,
     kept,
+    later,
     passed,
     product,
     sequence,
     swap,
+    total,
 )
-from fnn.numerics import wide
 from fnn.types import Array, Static
 
 
@@ -51,7 +53,7 @@ class RNNCache(NamedTuple):
     x: Array  # [B, T, n_in]
     mask: Array | None  # [B, T]
     h: Array  # [B, T, n_hidden], h_{t−1}
-    y: Array  # [B, T, n_hidden], tanh(...)
+    y: Array  # [B, T, n_hidden], h_t
     given: Static  # the form of x
 
 
@@ -75,32 +77,27 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
         def step(h, inputs):
             x, m = inputs
-            y = jnp.tanh(x @ params.wx + h @ params.wh + params.b)
-            h_next = kept(m, y, h)
-            return h_next, (h_next, h, y)
+            return kept(m, jnp.tanh(x @ params.wx + h @ params.wh + params.b), h), h
 
-        _, steps = jax.lax.scan(step, state, swap((x, mask)))
-        y, h_before, tanh = swap(steps)
-        return y, RNNCache(x, mask, h_before, tanh, given)
+        last, h = jax.lax.scan(step, state, swap((x, mask)))
+        h, y = swap((h, later(h, last)))
+        return y, RNNCache(x, mask, h, y, given)
 
     def backward(self, params, cache, dy):
-        """da_T ... da_1, then one product for each weight matrix."""
-        wh = params.wh.T
+        """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
+        wh, wx = params.wh.T, params.wx.T
 
         def step(dh, inputs):
-            dy, y, m = inputs
+            _, dy, y, _, m = inputs
             dh, around = passed(m, dy + dh)
             da = dh * (1 - y**2)
             return da @ wh + around, da
 
-        inputs = swap((dy, cache.y, cache.mask))
-        state, da = jax.lax.scan(
-            step, jnp.zeros((len(dy), self.n_hidden), dy.dtype), inputs, reverse=True
-        )
-        da, sums = swap(da), wide(dy.dtype)
-        wx = product(cache.x, da)
-        wh = product(cache.h, da)
-        grads = RNNParams(wx, wh, da.sum((0, 1), dtype=sums))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        dx = (da @ params.wx.T).astype(cache.x.dtype)
-        return grads, answer(cache.given, dx, state)
+        def weigh(inputs, da):
+            x, _, _, h, _ = inputs
+            return RNNParams(product(x, da), product(h, da), total(da)), da @ wx
+
+        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
+        steps = swap((cache.x, dy, cache.y, cache.h, cache.mask))
+        state, grads, dx = back_through_time(step, weigh, zero, steps, params)
+        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)

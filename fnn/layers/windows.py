@@ -66,15 +66,19 @@ def padded(padding: Padding, axis: int, n: int, span: int, stride: int) -> tuple
     return padding[axis]
 
 
-def pairs(owner: object, name: str, value: int | tuple[int, ...], n_axes: int) -> tuple[int, ...]:
-    """One positive number per axis; one number stands for all.
+def pairs(
+    owner: object, name: str, value: int | tuple[int, ...], n_axes: int, least: int = 1
+) -> tuple[int, ...]:
+    """One number of at least `least` per axis; one number stands for all.
 
     Raises:
-        ValueError: unless there are `n_axes` numbers of at least 1.
+        ValueError: unless there are `n_axes` such numbers.
     """
     values = (value,) * n_axes if isinstance(value, int) else tuple(value)
-    if len(values) != n_axes or any(not isinstance(v, int) or v < 1 for v in values):
-        raise ValueError(f"{owner}: {name} must be {n_axes} numbers of at least 1, got {value}.")
+    if len(values) != n_axes or any(not isinstance(v, int) or v < least for v in values):
+        raise ValueError(
+            f"{owner}: {name} must be {n_axes} numbers of at least {least}, got {value}."
+        )
     return values
 
 

@@ -8,8 +8,10 @@ t ← (1 − ε) t + ε / C,
                            m = max_j y_j                            p = softmax(y)
 
 The second is the first after a softmax, in a form that neither overflows nor cancels;
-p is rebuilt in backward from m and the logarithm. With 0 log 0 = 0 a class that cannot
-be, y_k = −∞ with t_k = 0, costs nothing and gets the derivative 0.
+p is rebuilt in backward from m and the logarithm. The driver knows dl before the losses:
+`value_and_backward` takes p from the exponentials that the losses need anyway. With
+0 log 0 = 0 a class that cannot be, y_k = −∞ with t_k = 0, costs nothing and gets the
+derivative 0.
 
 Under jit, where values are not known, a label outside [0, C) or a row that is no
 distribution makes its loss and its row of dy NaN.
@@ -21,6 +23,7 @@ model.softmax-classifier.
 """
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -171,6 +174,45 @@ class SoftmaxCrossEntropy(Categorical):
         cache = SoftmaxCrossEntropyCache(y, target, valid, m, log_sum)
         return self.finish(losses, valid, ignored), cache
 
+    def value_and_backward(self, y, target, dl):
+        """The losses and dy in one pass; where y is large, some rows after others."""
+        self.check(y, target)
+        y, target, n = jnp.asarray(y), as_classes(target), math.prod(y.shape[:-1])
+        rows = at_once(n, y.shape[-1])
+        flat = (
+            y.reshape(n // rows, rows, -1),
+            target.reshape(n // rows, rows, *target.shape[y.ndim - 1 :]),
+        )
+
+        def some(block):
+            y, target, dl = block
+            losses, dy = self.one_pass(y.astype(wide(y.dtype)), target, dl)
+            return losses, dy.astype(y.dtype)
+
+        losses, dy = jax.lax.map(some, (cut(y), cut(target), cut(dl)))
+        return losses.reshape(y.shape[:-1]), dy.reshape(y.shape)
+
+    def one_pass(self, z: Array, target: Array, dl: Array) -> tuple[Array, Array]:
+        """The losses of logits z, and dl (p − t) from the exponentials of the losses."""
+        ignored = self.ignored(z, target)
+        valid = valid_classes(z, target) | ignored
+        z = z - jax.lax.stop_gradient(z.max(-1, keepdims=True))
+        e = jnp.exp(z)
+        total = e.sum(-1)
+        losses = self.finish(jnp.log(total) - self.expected(target, z), valid, ignored)
+        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
+        return losses, self.minus(times(times(dl, 1 / total)[..., None], e), target, dl)
+
+    def minus(self, d: Array, target: Array, dl: Array) -> Array:
+        """d − dl t, with the smoothed t; one entry of a row where it is a label."""
+        if not are_labels(d, target):
+            return d - times(dl[..., None], self.rows(target, d))
+        if self.label_smoothing:
+            d = d - (dl * (self.label_smoothing / d.shape[-1]))[..., None]
+        flat, k = d.reshape(-1, d.shape[-1]), jnp.clip(target, 0, d.shape[-1] - 1).reshape(-1)
+        sent = ((1 - self.label_smoothing) * dl).reshape(-1)
+        return flat.at[jnp.arange(len(k)), k].add(-sent).reshape(d.shape)
+
     def backward(self, cache, dl):
         """dl (p − t)."""
         y, target, valid, m, log_sum = cache
@@ -178,3 +220,10 @@ class SoftmaxCrossEntropy(Categorical):
         p = jnp.exp(y.astype(m.dtype) - m - log_sum)
         d = jnp.where(valid[..., None], p - self.rows(target, y), jnp.nan)
         return spread(dl, d).astype(y.dtype)
+
+
+def at_once(n: int, n_classes: int, entries: int = 2**18) -> int:
+    """Of n rows how many fit a cache, in equal parts: all of them where n has no such part."""
+    most = entries // n_classes
+    part = max((r for r in range(1, min(most, n) + 1) if n % r == 0), default=n)
+    return part if 8 * part >= min(most, n) else n

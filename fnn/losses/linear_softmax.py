@@ -26,10 +26,9 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_floating
-from fnn.loss import spread
-from fnn.losses.categorical import Categorical, SoftmaxCrossEntropy
+from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.numerics import wide
-from fnn.targets import as_classes, valid_classes
+from fnn.targets import as_classes
 from fnn.types import Array
 
 ENTRIES = 2**22  # of a block of logits where `block` does not say
@@ -44,7 +43,7 @@ class LinearSoftmaxCrossEntropyCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LinearSoftmaxCrossEntropy(Categorical):
+class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     """losses = −Σ_k t_k log softmax_k(h w).  y = (h [B, ..., n], w [n, V]) → losses [B, ...].
 
     target: labels [B, ...] or rows of probabilities [B, ..., V]. `block` positions have
@@ -59,73 +58,57 @@ class LinearSoftmaxCrossEntropy(Categorical):
         if self.block is not None and self.block < 1:
             raise ValueError(f"{self}: block must be at least 1, or None.")
 
-    @property
-    def given(self) -> SoftmaxCrossEntropy:
-        """The same loss of logits that exist."""
-        return SoftmaxCrossEntropy(self.label_smoothing, self.ignore_label)
-
     def shape(self, y):
         """The shape of the losses of y."""
-        return (y[0] if isinstance(y, tuple) else y).shape[:-1]
+        return super().shape(y[0] if isinstance(y, tuple) else y)
 
     def check(self, y, target):
         """y must be (h, w), target hold labels [B, ...] or probabilities [B, ..., V]."""
-        check_factors(self, y)
-        h, w = y
-        super().check(jax.ShapeDtypeStruct((*h.shape[:-1], w.shape[1]), h.dtype), target)
+        if isinstance(y, tuple):
+            check_factors(self, y)
+            h, w = y
+            y = jax.ShapeDtypeStruct((*h.shape[:-1], w.shape[1]), h.dtype)
+        super().check(y, target)
 
     def forward(self, y, target):
         """log Σ_k e_k − Σ_k t_k (z_k − m), block by block."""
         if not isinstance(y, tuple):
-            return self.given.forward(y, target)
+            return super().forward(y, target)
         self.check(y, target)
         (h, w), target = jax.tree.map(jnp.asarray, y), as_classes(target)
-        blocks = self.cut(h.shape[:-1], w.shape[1], (h, target))
-        losses = jax.lax.map(lambda block: self.whole(w, *block)[0], blocks)
+
+        def losses_of(block):
+            h, target = block
+            return super(LinearSoftmaxCrossEntropy, self).forward(logits(h, w), target)[0]
+
+        losses = jax.lax.map(losses_of, self.cut(h.shape[:-1], w.shape[1], (h, target)))
         return joined(losses, h.shape[:-1]), LinearSoftmaxCrossEntropyCache(h, w, target)
 
     def backward(self, cache, dl):
         """dh = dz wᵀ,  dw = Σ hᵀ dz, of z formed again."""
         if not isinstance(cache, LinearSoftmaxCrossEntropyCache):
-            return self.given.backward(cache, dl)
+            return super().backward(cache, dl)
         return self.value_and_backward((cache.h, cache.w), cache.target, dl)[1]
 
     def value_and_backward(self, y, target, dl):
         """The losses, dh and dw, in one pass over the blocks."""
         if not isinstance(y, tuple):
-            return self.given.value_and_backward(y, target, dl)
+            return super().value_and_backward(y, target, dl)
         self.check(y, target)
         (h, w), target = jax.tree.map(jnp.asarray, y), as_classes(target)
         rows, wt, sums = h.shape[:-1], w.T, wide(h.dtype)
 
-        def step(dw, block):
+        def step(dwt, block):
             h, target, dl = block
-            losses, dz = self.whole(w, h, target, dl)
+            losses, dz = self.one_pass(logits(h, w), target, dl)
             dz = dz.astype(w.dtype)
-            h = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
-            dw += jnp.dot(h.T, dz, preferred_element_type=sums)
-            return dw, (losses, (dz @ wt).astype(h.dtype))
+            counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
+            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
+            return dwt, (losses, (dz @ wt).astype(h.dtype))
 
         blocks = self.cut(rows, w.shape[1], (h, target, dl))
-        dw, (losses, dh) = jax.lax.scan(step, jnp.zeros(w.shape, sums), blocks)
-        return joined(losses, rows), (joined(dh, rows), dw.astype(w.dtype))
-
-    def whole(
-        self, w: Array, h: Array, target: Array, dl: Array | None = None
-    ) -> tuple[Array, Any]:
-        """The losses of one block, and dz where there is dl."""
-        z = jnp.dot(h, w, preferred_element_type=wide(h.dtype))
-        ignored = self.ignored(z, target)
-        valid = valid_classes(z, target) | ignored
-        z -= jax.lax.stop_gradient(z.max(-1, keepdims=True))
-        e = jnp.exp(z)
-        total = e.sum(-1, keepdims=True)
-        losses = jnp.log(total[:, 0]) - self.expected(target, z)
-        losses = self.finish(losses, valid, ignored)
-        if dl is None:
-            return losses, None
-        d = jnp.where(valid[:, None], e / total - self.rows(target, z), jnp.nan)
-        return losses, spread(jnp.where(ignored, 0, dl), d)
+        dwt, (losses, dh) = jax.lax.scan(step, jnp.zeros(wt.shape, sums), blocks)
+        return joined(losses, rows), (joined(dh, rows), dwt.T.astype(w.dtype))
 
     def cut(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [blocks, positions, ...], filled with zeros."""
@@ -140,6 +123,11 @@ class LinearSoftmaxCrossEntropy(Categorical):
             return a.reshape(n_blocks, size, *a.shape[1:])
 
         return jax.tree.map(blocks, arrays)
+
+
+def logits(h: Array, w: Array) -> Array:
+    """z = h w, in at least float32."""
+    return jnp.dot(h, w, preferred_element_type=wide(h.dtype))
 
 
 def joined(blocks: Array, rows: tuple[int, ...]) -> Array:

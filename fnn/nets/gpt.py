@@ -1,42 +1,133 @@
-"""The transformer that predicts the next token, as a Serial of blocks.
+"""Transformers as a Serial of blocks, and the one that predicts the next token.
 
-    x_0 = table[tokens] + positions
-    a_i = x_i + attention(norm x_i)        x_{i+1} = a_i + feed_forward(norm a_i)
-    logits = norm(x_L) w
+    a = x + attention(norm x)        y = a + feed_forward(norm a)           a block
+
+    x_0 = table[tokens] + positions      x_i = block_i(x_{i−1})      logits = norm(x_L) w
+
+The blocks stand in a Repeat: compile time does not grow with their number. Between the two
+products of the feed-forward net only what the activation is taken of is kept; what it gives
+is made again in backward, by Recompute.
 
 Source: Radford et al. (2019), Language models are unsupervised multitask learners, section
 2.3; the order of norm and sum: Xiong et al. (2020), arXiv:2002.04745, figure 1b.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
+from fnn.initializers import he_normal
 from fnn.layer import Layer
 from fnn.layers.activations import GELU
 from fnn.layers.attention import Attention
 from fnn.layers.dense import Dense
-from fnn.layers.embedding import Embedding, Positions
+from fnn.layers.dropout import Dropout
+from fnn.layers.embedding import Embedding, Positions, Sinusoids
 from fnn.layers.normalization import LayerNorm
+from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
 from fnn.layers.unembed import Unembed
 
+Norm = Callable[[int], Layer[Any, Any]]
+Where = Literal["learned", "sinusoidal", "rotary"]
+BASE = 1e4  # θ of rotary positions
 
-def transformer_block(n: int, n_heads: int, *, causal: bool = True) -> Serial:
-    """x + attention(norm x), then the same with a feed-forward net.  x [B, T, n] → [B, T, n]."""
+
+def transformer_block(
+    n: int,
+    n_heads: int,
+    *,
+    causal: bool = True,
+    n_kv_heads: int | None = None,
+    rotary: float | None = None,
+    feed_forward: Layer[Any, Any] | None = None,
+    norm: Norm = LayerNorm,
+    dropout: float = 0.0,
+    block: int | None = 128,
+) -> Serial:
+    """Attention, then a feed-forward net, each behind a norm and beside a way around it.
+
+    x [B, T, n] → y [B, T, n].
+
+    Args:
+        n: the features of every position; n_heads must divide it.
+        n_heads: heads of attention.
+        causal: whether no position sees a later one.
+        n_kv_heads: key heads that queries share; None: as many as n_heads.
+        rotary: the base θ of rotary positions, None for none.
+        feed_forward: from n to n; None: Dense(n, 4n), GELU, Dense(4n, n). GLU(n, n_hidden)
+            is the gated kind.
+        norm: n → a layer; LayerNorm or RMSNorm.
+        dropout: the rate of a Dropout behind each of the two; 0 adds no layer.
+        block: rows of attention's probabilities at a time, see Attention.
+
+    Raises:
+        ValueError: for heads that do not divide, as Attention does.
+    """
+    attention = Attention(n, n_heads, causal, n_kv_heads, block, rotary)
+    after = (Dropout(dropout),) if dropout else ()
     return Serial(
-        Residual(Serial(LayerNorm(n), Attention(n, n_heads, causal))),
-        Residual(Serial(LayerNorm(n), Dense(n, 4 * n), GELU(), Dense(4 * n, n))),
+        Residual(Serial(norm(n), attention, *after)),
+        Residual(Serial(norm(n), feed_forward or perceptron(n), *after)),
     )
 
 
-def gpt(n_vocab: int, n: int, n_heads: int, n_layers: int, n_context: int) -> Serial:
-    """Tokens [B, T] → (h, w), the logits in factored form, for LinearSoftmaxCrossEntropy."""
-    block: Layer[Any, Any] = transformer_block(n, n_heads)
+def perceptron(n: int) -> Serial:
+    """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept."""
+    return Serial(Dense(n, 4 * n, he_normal), Recompute(Serial(GELU(), Dense(4 * n, n))))
+
+
+def gpt(
+    n_vocab: int,
+    n: int,
+    n_heads: int,
+    n_layers: int,
+    n_context: int,
+    *,
+    positions: Where = "learned",
+    n_kv_heads: int | None = None,
+    feed_forward: Layer[Any, Any] | None = None,
+    norm: Norm = LayerNorm,
+    dropout: float = 0.0,
+    recompute: bool = False,
+    block: int | None = 128,
+) -> Serial:
+    """Tokens [B, T] → (h [B, T, n], w [n, n_vocab]), for LinearSoftmaxCrossEntropy.
+
+    `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
+    Sequences may be shorter than n_context: no position sees a later one, so padding on the
+    right, left out by weights, changes nothing. Learned positions refuse longer ones.
+
+    Args:
+        n_vocab: the number of tokens.
+        n: the features of every position.
+        n_heads: heads of attention, which divide n.
+        n_layers: blocks.
+        n_context: the longest sequence.
+        positions: how a token knows its place: a learned table, sines and cosines that are
+            added, or rotary.
+        n_kv_heads: of every block, as in transformer_block.
+        feed_forward: of every block.
+        norm: of every block, and in front of the head.
+        dropout: the rate in every block.
+        recompute: keep the input of every block only, and run it again in backward.
+        block: rows of attention's probabilities at a time.
+
+    Raises:
+        ValueError: for sizes that do not fit, and for positions of another name.
+    """
+    if positions not in get_args(Where):
+        raise ValueError(f"gpt: positions must be one of {get_args(Where)}, got {positions!r}.")
+    inner: Layer[Any, Any] = transformer_block(
+        n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
+        feed_forward=feed_forward, norm=norm, dropout=dropout, block=block,
+    )  # fmt: skip
+    table = {"learned": (Positions(n_context, n),), "sinusoidal": (Sinusoids(n),), "rotary": ()}
     return Serial(
         Embedding(n_vocab, n),
-        Positions(n_context, n),
-        Repeat(n_layers, block),
-        LayerNorm(n),
+        *table[positions],
+        Repeat(n_layers, Recompute(inner) if recompute else inner),
+        norm(n),
         Unembed(n, n_vocab),
     )

@@ -7,7 +7,12 @@ For a dense layer applied at T positions, with inputs a_t and δ_t = ∂L_b/∂y
     ‖∂L_b/∂w‖² + ‖∂L_b/∂b‖² = ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖²
                             = Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s)
 
-The second form needs no gradient; it is the cheaper one while 2 T² < n_in n_out.
+The second form needs no gradient; it is the cheaper one while 2 T² < n_in n_out. For an
+embedding, with the tokens x_t,
+
+    ‖∂L_b/∂table‖² = Σ_v ‖Σ_t 1{x_t = v} δ_t‖² = Σ_t Σ_s 1{x_t = x_s} δ_t·δ_s
+
+is summed up over the tokens v that the example has, T at most, never over the whole table.
 
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
 Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
@@ -20,6 +25,7 @@ import jax.numpy as jnp
 
 from fnn.layer import rule
 from fnn.layers.dense import Dense
+from fnn.layers.embedding import Embedding
 from fnn.layers.unembed import Unembed
 from fnn.numerics import wide
 from fnn.types import Array, PyTree
@@ -62,6 +68,21 @@ def _(layer, params, cache, dy):
         norms = square_sum(a.mT @ d) + square_sum(d.sum(1))
     _, dx = layer.backward(params, cache, dy)
     return norms, dx
+
+
+@example_norms.register(Embedding)
+def _(layer, params, cache, dy):
+    """Σ_v ‖Σ_t 1{x_t = v} δ_t‖², with room for the example's own tokens: no larger than dy."""
+    x, d = cache.x.reshape(len(dy), -1), dy.reshape(len(dy), -1, layer.n)
+    inside = (x >= 0) & (x < layer.n_vocab)  # as in Embedding.backward
+    d = jnp.where(inside[..., None], d, 0).astype(wide(dy.dtype))
+
+    def norm(x, d):
+        _, which = jnp.unique(x, return_inverse=True, size=x.size)  # which of its tokens
+        return (jax.ops.segment_sum(d, which, x.size) ** 2).sum()
+
+    _, dx = layer.backward(params, cache, dy)
+    return jax.vmap(norm)(x, d), dx
 
 
 @example_norms.register(Unembed)

@@ -1,24 +1,31 @@
 import json
-import sys
 
 import pytest
 from PIL import Image
 
 from benchmarks.__main__ import Options, main
 from benchmarks.case import Case, Table
+from benchmarks.curve_picture import draw_curves
+from benchmarks.curves import Curve, Depth, Point
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import Result
-from benchmarks.picture import draw
+from benchmarks.picture import draw, height, in_columns
+from benchmarks.precision import Error
 from benchmarks.report import (
     Report,
+    curve_table,
+    depth_table,
     import_table,
     mark,
+    precision_table,
     ratio_table,
     run_table,
     save_json,
     share_table,
+    step_table,
 )
-from benchmarks.runs import Run, interpreter, training_runs
+from benchmarks.runs import Run, training_runs
+from benchmarks.steps import Step
 
 
 def result(name, time, memory):
@@ -32,6 +39,17 @@ RUNS = [
     Run("slow", 0.2, 0.1, 0.3, 0.2, 0.98, 0.25),
     Run("absent", None, None, None, None, None, None),
 ]
+STEPS = [
+    Step("gpt", "fnn", 1.0, 1.0, 1.0, 0.3, 6.1, 3.2),
+    Step("gpt", "slow", 0.8, 0.7, 0.9, 0.375, 6.1, 3.1, 0.77),
+    Step("lstm", "fnn", 1.0, 1.0, 1.0, 0.0321, 2.5, 2.4),
+    Step("lstm", "absent"),
+]
+
+POINTS = [Point(256, (2.0, 8.0), (1.0, 4.0)), Point(4096, (50.0, None), (16.0, 2e6))]
+CURVES = [Curve("Some layer", "T", POINTS)]
+DEPTHS = [Depth(4, (2.0, 3.0)), Depth(12, (2.2, 3.3)), Depth(48, (3.0, 3.3))]
+ERRORS = [Error("net", "bfloat16", 1e-3, 2e-3, 5e-3, "params[0].w of Dense")]
 
 
 def test_a_missed_target_is_bold():
@@ -59,6 +77,14 @@ def test_an_absent_peer_says_so():
     assert "≤ 0.25" in run_table(RUNS)
 
 
+def test_a_step_tells_its_time_and_its_losses():
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in step_table(STEPS).splitlines()]
+    assert lines[-3] == [
+        "gpt step", "slow", "**0.80** [0.70, 0.90]", "≤ 0.77", "375.00", "6.100 → 3.100",
+    ]  # fmt: skip
+    assert lines[-1] == ["lstm step", "absent", "not installed", "", "", ""]
+
+
 def test_a_share_below_its_target_is_bold():
     low, high = (Share("step", s, s - 0.1, s + 0.1, 100.0) for s in (0.8, 0.95))
     assert "**0.80**" in share_table([low])
@@ -66,16 +92,55 @@ def test_a_share_below_its_target_is_bold():
     assert "**0.20**" in import_table(Import(0.2, 0.1, 0.3))
 
 
+def cells(text):
+    return [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
+
+
+def test_a_point_that_was_not_run_says_so_and_has_its_memory():
+    text = curve_table(CURVES[0])
+    assert cells(text)[-2] == ["256", "2", "8", "0.25", "1", "4", "0.25"]
+    assert cells(text)[-1][:4] == ["4096", "50", "not run", ""]
+    assert cells(text)[-1][4:6] == ["16", "2e+06"]
+    assert "more than half of the machine's memory" in text
+    assert "half" not in curve_table(CURVES[0]._replace(points=POINTS[:1]))
+
+
+def test_compile_time_that_grows_is_bold():
+    assert cells(depth_table(DEPTHS))[-2][3:] == ["1.10", "1.10"]
+    assert cells(depth_table(DEPTHS))[-1] == ["48", "3.00", "3.30", "**1.50**", "1.10"]
+
+
+def test_errors_name_their_worst_array():
+    row = cells(precision_table(ERRORS))[-1]
+    assert row == ["net", "bfloat16", "1e-03", "2.0e-03", "5.0e-03", "params[0].w of Dense"]
+
+
+def test_many_tables_stand_in_two_even_columns():
+    tables = [(TABLE, RESULTS * n) for n in (15, 2, 9, 3)]
+    assert in_columns(tables[1:2]) == [tables[1:2]]
+    left, right = in_columns(tables)
+    assert (left, right) == (tables[:1], tables[1:])
+    assert height(right) == 28 + 4.5
+
+
 def test_everything_is_written(tmp_path):
-    report = Report([(TABLE, RESULTS)], RUNS, [], Import(0.1, 0.1, 0.1))
+    tables = [(TABLE, RESULTS * 12), (TABLE, RESULTS * 9)]
+    imports = Import(0.1, 0.1, 0.1)
+    report = Report(tables, RUNS, STEPS, [], imports, CURVES, DEPTHS, ERRORS)
     save_json(tmp_path / "results.json", report)
     draw(tmp_path / "ratios.png", report)
+    draw_curves(tmp_path / "curves.png", report.curves, report.depths)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["tables"]["Some"][1]["time"] == 2.0
     assert content["runs"][2]["ratio"] is None
-    with Image.open(tmp_path / "ratios.png") as picture:
-        assert picture.width > 1000
-        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+    assert content["steps"][1]["seconds"] == 0.375
+    assert content["curves"]["Some layer"][1]["milliseconds"] == [50.0, None]
+    assert content["depths"][2]["seconds"] == [3.0, 3.3]
+    assert content["precision"][0]["leaf"] == "params[0].w of Dense"
+    for name in ("ratios.png", "curves.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 1000
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
 
 
 def test_one_block_alone_runs_quickly(tmp_path):
@@ -95,18 +160,12 @@ def test_peers_run_in_processes_of_their_own(monkeypatch):
         "ours": "hand_written", "PyTorch": "pytorch",
     })  # fmt: skip
     monkeypatch.delenv("FNN_TORCH_PYTHON", raising=False)
-    monkeypatch.setattr("benchmarks.runs.importlib.util.find_spec", lambda name: None)
-    ours, absent = training_runs(rounds=1, epochs=2, repeats=1)
+    monkeypatch.setattr("benchmarks.turns.importlib.util.find_spec", lambda name: None)
+    ours, absent = training_runs(rounds=1, epochs=2)
     assert ours.ratio == 1.0
     assert ours.seconds > 0
     assert 0.5 < ours.accuracy < 1
     assert absent == ("PyTorch", None, None, None, None, None, None)
-
-
-def test_pytorch_may_live_elsewhere(monkeypatch):
-    monkeypatch.setenv("FNN_TORCH_PYTHON", "/somewhere/python")
-    assert interpreter("pytorch") == "/somewhere/python"
-    assert interpreter("optax_loop") == sys.executable
 
 
 def test_machine_is_measured():

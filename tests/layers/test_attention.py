@@ -12,7 +12,11 @@ from fnn.layers.attention import Attention, AttentionParams
 from fnn.layers.recurrence import Sequence
 
 KEY = jax.random.key(0)
-CASES = [Attention(6, 2, block=2), Attention(4, 4, causal=False, n_kv_heads=2, block=None)]
+CASES = [
+    Attention(6, 2, block=2),
+    Attention(4, 4, causal=False, n_kv_heads=2, block=None),
+    Attention(8, 2, n_kv_heads=1, block=3, rotary=100.0),
+]
 
 
 @pytest.mark.parametrize("layer", CASES, ids=str)
@@ -107,6 +111,27 @@ def test_hessian_vector_products_and_vmap_go_through():
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+def test_with_rotary_positions_only_distances_count():
+    layer = Attention(8, 2, causal=False, rotary=100.0)
+    params, x = layer.init(KEY), jnp.tile(noise(1, 1, 8), (1, 7, 1))
+    x = x.at[:, 2].add(noise(8, seed=3)).at[:, 3].add(noise(8, seed=4))
+    seen = jnp.array([[False, False, True, True, False, False, False]])
+    y, _ = layer.forward(params, Sequence(x, seen))
+    later, _ = layer.forward(params, Sequence(jnp.roll(x, 2, 1), jnp.roll(seen, 2, 1)))
+    np.testing.assert_allclose(later[:, 2:], y[:, :-2], rtol=1e-10)
+    assert not np.allclose(y[:, 0], y[:, 1])  # equal x at other distances
+
+
+@pytest.mark.parametrize("block", [2, None])
+def test_an_empty_sequence_has_an_empty_answer_and_no_gradient(block):
+    layer = Attention(6, 2, block=block)
+    params, x = layer.init(KEY), jnp.zeros((2, 0, 6))
+    y, cache = layer.forward(params, x)
+    grads, dx = layer.backward(params, cache, y)
+    assert y.shape == dx.shape == (2, 0, 6)
+    assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(grads))
+
+
 def test_large_scores_do_not_overflow():
     layer = Attention(4, 1)
     params = AttentionParams(*(1e3 * jnp.eye(4) for _ in range(4)))
@@ -122,6 +147,9 @@ def test_errors():
         Attention(6, 3, n_kv_heads=2)
     with pytest.raises(ValueError, match="block must be at least 1, or None"):
         Attention(6, 3, block=0)
+    for wrong in (Attention, 6, 2, 1.0), (Attention, 6, 2, 100.0):
+        with pytest.raises(ValueError, match="rotary must be above 1, and n / n_heads even"):
+            wrong[0](*wrong[1:3], rotary=wrong[3])
     layer = Attention(6, 2)
     params = layer.init(KEY)
     with pytest.raises(ValueError, match=r"x must have shape \[B, T, 6\], got \[5, 6\]"):

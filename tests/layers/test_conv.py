@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from contract import check_layer, noise
 
-from fnn.layers.conv import Conv1d, Conv2d, ConvParams
+from fnn.layers.conv import Conv1d, Conv2d
+from fnn.layers.convolution import ConvParams
 
 CASES = [
     (Conv1d(2, 3, 4), (2, 7, 2)),

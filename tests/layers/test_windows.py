@@ -27,6 +27,9 @@ def test_one_number_stands_for_all_axes():
     for wrong in (0, (1,), (1, -1), (1.5, 1)):
         with pytest.raises(ValueError, match="f: stride must be 2 numbers of at least 1"):
             pairs("f", "stride", wrong, 2)
+    assert pairs("f", "more", 0, 2, 0) == (0, 0)
+    with pytest.raises(ValueError, match="f: more must be 2 numbers of at least 0, got -1"):
+        pairs("f", "more", -1, 2, 0)
 
 
 def test_paddings():

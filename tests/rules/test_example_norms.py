@@ -88,6 +88,37 @@ def test_the_formula_of_dense_equals_the_default():
         )
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 7), (4, 2, 3), (4, 0)], ids=str)
+def test_the_formula_of_embedding_equals_the_default(shape):
+    layer, default = fnn.Embedding(5, 3), example_norms.dispatch(object)
+    params = layer.init(jax.random.key(0))
+    x = jax.random.randint(jax.random.key(1), shape, -2, 7)  # those outside are dropped
+    dy = jax.random.normal(jax.random.key(2), (*shape, 3))
+    _, cache = jax.jit(layer.forward)(params, x)
+    for norms in (example_norms, jax.jit(example_norms, static_argnums=0)):
+        found, dx = norms(layer, params, cache, dy)
+        chex.assert_trees_all_close(found, default(layer, params, cache, dy)[0], rtol=1e-10)
+        assert dx is None
+
+
+def test_embedding_by_hand():
+    layer = fnn.Embedding(9, 1)
+    _, cache = layer.forward(layer.init(jax.random.key(0)), jnp.array([[7, 2, 7], [1, 1, 1]]))
+    dy = jnp.array([[1.0, 10.0, 2.0], [1.0, 2.0, -3.0]])[..., None]
+    norms, _ = example_norms(layer, layer.init(jax.random.key(0)), cache, dy)
+    chex.assert_trees_all_equal(norms, jnp.array([3.0**2 + 10**2, 0.0]))
+
+
+def test_an_embedding_needs_no_table_for_every_example():
+    layer = fnn.Embedding(10_000, 8)
+    params = layer.init(jax.random.key(0))
+    x, dy = jnp.arange(60).reshape(20, 3), jnp.ones((20, 3, 8))
+    _, cache = layer.forward(params, x)
+    run = jax.jit(lambda *args: example_norms(layer, *args)[0])
+    memory = run.lower(params, cache, dy).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 8 * params.table.size  # one table, of twenty
+
+
 def test_by_hand():
     layer = fnn.Dense(2, 1)
     params = layer.init(jax.random.key(0))

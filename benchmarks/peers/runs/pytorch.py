@@ -4,7 +4,7 @@ import functools
 
 import torch  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers import BATCH, HIDDEN, RATE, main
+from benchmarks.peers.runs import BATCH, HIDDEN, RATE, main
 
 ALL = torch.get_num_threads()
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.peers import BATCH, HIDDEN, RATE, main
+from benchmarks.peers.runs import BATCH, HIDDEN, RATE, main
 
 OPTIMIZER = optax.adam(RATE)
 

@@ -3,7 +3,7 @@
 import jax
 
 import fnn
-from benchmarks.peers import BATCH, HIDDEN, RATE, main
+from benchmarks.peers.runs import BATCH, HIDDEN, RATE, main
 
 
 def run(x, target, epochs, seed):

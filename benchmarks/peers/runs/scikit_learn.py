@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from benchmarks.peers import BATCH, HIDDEN, RATE, main
+from benchmarks.peers.runs import BATCH, HIDDEN, RATE, main
 
 
 def run(threads, x, target, epochs, seed):

@@ -1,0 +1,47 @@
+"""Whole training steps of the nets of benchmarks.steps, by Adam (rate 0.001).
+
+A way to run a peer is start(net, params, x, target) → step, with the arrays that
+benchmarks.steps draws; step() updates the parameters once and returns the loss before.
+Every step has the same batch. As in a training loop nothing waits for a step but the one
+after it; a turn ends when the last loss is known.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import serve
+
+RATE, HEADS = 1e-3, 4
+EPS = 1e-5  # of LayerNorm
+OUTSIDE = {"table", "positions", "scale", "b", "w"}  # of gpt's blocks
+Start = Callable[[str, dict[str, Any], Any, Any], Callable[[], Any]]
+
+
+def main(*starts: Start) -> None:
+    """`n` further steps whenever asked."""
+    net, path, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    with np.load(path) as data:
+        arrays = dict(data)
+    x, target = arrays.pop("x"), arrays.pop("target")
+    serve([functools.partial(timed, start(net, arrays, x, target), n) for start in starts])
+
+
+def timed(step: Callable[[], Any], n: int) -> dict[str, float]:
+    """Seconds per step, the first and the last loss."""
+    start = time.perf_counter()
+    losses = [step() for _ in range(n)]
+    last = float(losses[-1])
+    seconds = (time.perf_counter() - start) / n
+    return {"seconds": seconds, "first": float(losses[0]), "last": last}
+
+
+def blocks(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters of every block of gpt: what is stacked in params, one by one."""
+    stacked = {name: a for name, a in params.items() if name not in OUTSIDE}
+    n_layers = len(params["wq"])
+    return [{name: a[i] for name, a in stacked.items()} for i in range(n_layers)]

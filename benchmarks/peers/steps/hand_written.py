@@ -1,0 +1,64 @@
+"""fnn.step."""
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+from benchmarks.peers.steps import HEADS, RATE, main
+
+
+def gpt(p):
+    """The net and the loss: the next byte."""
+    (n_vocab, n), n_context, n_layers = p["table"].shape, len(p["positions"]), len(p["wq"])
+    net = fnn.gpt(n_vocab, n, HEADS, n_layers, n_context)
+    return net, fnn.LinearSoftmaxCrossEntropy()
+
+
+def lstm(p):
+    """The net and the loss: a class at every step."""
+    (n_in, _), (n_hidden, n_out) = p["wx"].shape, p["w"].shape
+    return fnn.Serial(fnn.LSTM(n_in, n_hidden), fnn.Dense(n_hidden, n_out)), CROSS_ENTROPY
+
+
+def cnn(p):
+    """The net and the loss: a class."""
+    net = fnn.Serial(
+        convolution(p["w1"]), fnn.ReLU(), convolution(p["w2"]), fnn.ReLU(),
+        fnn.MaxPool2d(2), fnn.Flatten(),
+        fnn.Dense(*p["w3"].shape), fnn.ReLU(), fnn.Dense(*p["w4"].shape),
+    )  # fmt: skip
+    return net, CROSS_ENTROPY
+
+
+CROSS_ENTROPY = fnn.SoftmaxCrossEntropy()
+
+
+def convolution(w):
+    """3×3, the size kept."""
+    _, _, n_in, n_out = w.shape
+    return fnn.Conv2d(n_in, n_out, 3, padding="same")
+
+
+def built(name, params):
+    """Net, loss, params: the arrays come in the order of the net's."""
+    net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[name](params)
+    own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
+    return net, loss, jax.tree.unflatten(own, list(map(jnp.array, params.values())))
+
+
+def start(net, params, x, target):
+    """The step of a net."""
+    net, loss, params = built(net, params)
+    x, target, optimizer = jnp.array(x), jnp.array(target), fnn.Adam(RATE)
+    state = fnn.start(optimizer, params)
+
+    def step():
+        nonlocal state
+        state, row = fnn.step(net, loss, optimizer, state, x, target)
+        return row["loss"]
+
+    return step
+
+
+if __name__ == "__main__":
+    main(start)

@@ -1,0 +1,103 @@
+"""jax.value_and_grad and optax: functions of a dictionary of arrays."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.peers.steps import EPS, HEADS, OUTSIDE, RATE, blocks, main
+
+OPTIMIZER = optax.adam(RATE)
+
+
+def norm(x, scale, b):
+    """LayerNorm."""
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(variance + EPS) * scale + b
+
+
+def attention(p, x):
+    """Causal."""
+    q, k, v = ((x @ p[w]).reshape(*x.shape[:2], HEADS, -1) for w in ("wq", "wk", "wv"))
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(x.shape) @ p["wo"]
+
+
+def gpt(p, x):
+    """Logits of the next byte."""
+    y = p["table"][x] + p["positions"]
+    for q in p["blocks"]:
+        y = y + attention(q, norm(y, q["scale1"], q["b1"]))
+        z = norm(y, q["scale2"], q["b2"]) @ q["w_up"] + q["b_up"]
+        y = y + jax.nn.gelu(z) @ q["w_down"] + q["b_down"]
+    return norm(y, p["scale"], p["b"]) @ p["w"]
+
+
+def lstm(p, x):
+    """Logits at every step."""
+
+    def cell(state, x):
+        h, c = state
+        z = x @ p["wx"] + h @ p["wh"] + p["b"]
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zero = jnp.zeros((len(x), p["wh"].shape[0]))
+    _, y = jax.lax.scan(cell, (zero, zero), x.swapaxes(0, 1))
+    return y.swapaxes(0, 1) @ p["w"] + p["b_out"]
+
+
+def convolution(x, w, b):
+    """3×3, the size kept."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers) + b
+
+
+def cnn(p, x):
+    """Logits."""
+    y = jax.nn.relu(convolution(x, p["w1"], p["b1"]))
+    y = jax.nn.relu(convolution(y, p["w2"], p["b2"]))
+    y = jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    y = jax.nn.relu(y.reshape(len(y), -1) @ p["w3"] + p["b3"])
+    return y @ p["w4"] + p["b4"]
+
+
+def mean_loss(logits, params, x, target):
+    """Softmax cross-entropy."""
+    y = logits(params, x)
+    return optax.softmax_cross_entropy_with_integer_labels(y, target).mean()
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+def update(logits, params, state, x, target):
+    """One step."""
+    loss, grads = jax.value_and_grad(mean_loss, argnums=1)(logits, params, x, target)
+    updates, state = OPTIMIZER.update(grads, state, params)
+    return optax.apply_updates(params, updates), state, loss
+
+
+def built(net, params):
+    """The logits and the params of a net."""
+    if net == "gpt":
+        params = {name: params[name] for name in OUTSIDE} | {"blocks": blocks(params)}
+    return {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net], jax.tree.map(jnp.array, params)
+
+
+def start(net, params, x, target):
+    """The step of a net."""
+    logits, params = built(net, params)
+    x, target = jnp.array(x), jnp.array(target)
+    state = OPTIMIZER.init(params)
+
+    def step():
+        nonlocal params, state
+        params, state, loss = update(logits, params, state, x, target)
+        return loss
+
+    return step
+
+
+if __name__ == "__main__":
+    main(start)

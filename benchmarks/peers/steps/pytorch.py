@@ -1,0 +1,125 @@
+"""PyTorch, eager, with all threads and with one."""
+
+import functools
+
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
+
+from benchmarks.peers.steps import HEADS, RATE, blocks, main
+
+ALL = torch.get_num_threads()
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a LayerNorm."""
+
+    def __init__(self, p):
+        """From the arrays of one block."""
+        super().__init__()
+        self.norm1, self.norm2 = norm(p["scale1"], p["b1"]), norm(p["scale2"], p["b2"])
+        self.q, self.k, self.v, self.o = (linear(p[f"w{a}"]) for a in "qkvo")
+        self.up, self.down = linear(p["w_up"], p["b_up"]), linear(p["w_down"], p["b_down"])
+
+    def forward(self, x):
+        """Two residual sums."""
+        y = self.norm1(x)
+        q, k, v = (
+            w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in (self.q, self.k, self.v)
+        )
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.o(y.transpose(1, 2).flatten(2))
+        return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class GPT(nn.Module):
+    """Logits of the next byte."""
+
+    def __init__(self, p):
+        """From the arrays of the net."""
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(tensor(p["table"]), freeze=False)
+        self.positions = nn.Parameter(tensor(p["positions"]))
+        self.blocks = nn.Sequential(*map(Block, blocks(p)))
+        self.norm, self.head = norm(p["scale"], p["b"]), linear(p["w"])
+
+    def forward(self, x):
+        """All positions at once."""
+        return self.head(self.norm(self.blocks(self.table(x) + self.positions)))
+
+
+class LSTM(nn.Module):
+    """Logits at every step."""
+
+    def __init__(self, p):
+        """PyTorch has two biases where one does: the second stays 0."""
+        super().__init__()
+        wx, wh, b = p["wx"], p["wh"], p["b"]
+        self.lstm = nn.LSTM(len(wx), len(wh), batch_first=True)
+        given = {"weight_ih_l0": wx.T, "weight_hh_l0": wh.T, "bias_ih_l0": b, "bias_hh_l0": 0 * b}
+        self.lstm.load_state_dict({name: tensor(a) for name, a in given.items()})
+        self.lstm.bias_hh_l0.requires_grad_(False)
+        self.out = linear(p["w"], p["b_out"])
+
+    def forward(self, x):
+        """All steps at once."""
+        return self.out(self.lstm(x)[0])
+
+
+def cnn(p):
+    """Logits; images and weights with the channels first."""
+    side = int((len(p["w3"]) / len(p["b2"])) ** 0.5)
+    w3 = p["w3"].reshape(side, side, len(p["b2"]), -1).transpose(2, 0, 1, 3)
+    return nn.Sequential(
+        convolution(p["w1"], p["b1"]), nn.ReLU(), convolution(p["w2"], p["b2"]), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(),
+        linear(w3.reshape(p["w3"].shape), p["b3"]), nn.ReLU(), linear(p["w4"], p["b4"]),
+    )  # fmt: skip
+
+
+def tensor(a):
+    """A copy of an array."""
+    return torch.tensor(a)
+
+
+def filled(module, w, b):
+    """The module with these arrays for its own."""
+    module.load_state_dict({"weight": tensor(w)} | ({} if b is None else {"bias": tensor(b)}))
+    return module
+
+
+def linear(w, b=None):
+    """PyTorch keeps the transposed w."""
+    return filled(nn.Linear(*w.shape, bias=b is not None), w.T, b)
+
+
+def norm(scale, b):
+    """LayerNorm."""
+    return filled(nn.LayerNorm(len(scale)), scale, b)
+
+
+def convolution(w, b):
+    """3×3, the size kept."""
+    return filled(nn.Conv2d(*w.shape[2:], 3, padding="same"), w.transpose(3, 2, 0, 1), b)
+
+
+def start(threads, net, params, x, target):
+    """The step of a net."""
+    model = {"gpt": GPT, "lstm": LSTM, "cnn": cnn}[net](params)
+    x = x.transpose(0, 3, 1, 2) if net == "cnn" else x
+    x, target = tensor(x), tensor(target).long()
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+
+    def step():
+        torch.set_num_threads(threads)
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x).flatten(0, -2), target.flatten())
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+if __name__ == "__main__":
+    main(*(functools.partial(start, threads) for threads in (ALL, 1)))

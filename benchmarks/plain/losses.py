@@ -1,0 +1,76 @@
+"""Losses as one writes them for autodiff: optax, or the textbook formula."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import fnn
+
+
+@functools.singledispatch
+def plain_losses(loss: Any, y: jax.Array, target: jax.Array) -> jax.Array:
+    """One number per row of y, by the loss's own forward."""
+    return loss.forward(y, target)[0]
+
+
+@plain_losses.register
+def _(loss: fnn.SquaredError, y, target):
+    """Scaled sum of squares."""
+    return loss.scale * ((y - target) ** 2).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.AbsoluteError, y, target):
+    """Sum of magnitudes."""
+    return jnp.abs(y - target).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.Huber, y, target):
+    """optax."""
+    return optax.huber_loss(y, target, delta=loss.delta).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.Hinge, y, target):
+    """optax."""
+    return optax.hinge_loss(y, target).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.BinaryCrossEntropy, y, target):
+    """As in a textbook."""
+    return -(target * jnp.log(y) + (1 - target) * jnp.log1p(-y)).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.SigmoidBinaryCrossEntropy, y, target):
+    """optax."""
+    return optax.sigmoid_binary_cross_entropy(y, target).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.CrossEntropy, y, target):
+    """As in a textbook, for labels or rows of probabilities."""
+    if target.ndim == y.ndim:
+        return -(target * jnp.log(y)).sum(-1)
+    return -jnp.log(jnp.take_along_axis(y, target[..., None], -1)[..., 0])
+
+
+@plain_losses.register
+def _(loss: fnn.SoftmaxCrossEntropy, y, target):
+    """optax, in at least float32; smoothed labels as rows."""
+    y = y if y.dtype.itemsize >= 4 else y.astype(jnp.float32)
+    if target.ndim < y.ndim and loss.label_smoothing == 0:
+        return optax.softmax_cross_entropy_with_integer_labels(y, target)
+    rows = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target
+    return optax.softmax_cross_entropy(y, optax.smooth_labels(rows, loss.label_smoothing))
+
+
+@plain_losses.register
+def _(loss: fnn.LinearSoftmaxCrossEntropy, y, target):
+    """The same of logits."""
+    return plain_losses(loss.given, y, target)

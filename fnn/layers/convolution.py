@@ -1,0 +1,165 @@
+"""What convolutions share: sizes, and the three sums over their windows.
+
+With Σ over the entries k of a window and n the place that output i sees there,
+n = i·s + k·r − p for stride s, dilation r and padding p, one of each per axis,
+
+    gathered    y[b,i,d] = Σ_k Σ_c x[b,n,c] w[k,c,d]
+    spread      x[b,j,c] = Σ_k Σ_d Σ_i 1{n = j} y[b,i,d] w[k,d,c]
+    weighed     w[k,c,d] = Σ_b Σ_i x[b,n,c] y[b,i,d]
+
+Each is linear in both arguments, and the other two are its derivatives.
+
+Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
+Equations: dir.conv2d.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.errors import check_floating, check_key
+from fnn.initializers import glorot_uniform
+from fnn.layer import Layer
+from fnn.layers.windows import Padding, Window, check_padding, pairs
+from fnn.numerics import wide
+from fnn.types import Array, Key
+
+AXES = "HW"
+Windows = tuple[Window, ...]
+
+
+class ConvParams(NamedTuple):
+    """The weights of a convolution, and their gradients."""
+
+    w: Array  # [K, (K,) n_in / groups, n_out]
+    b: Array  # [n_out]
+
+
+class ConvCache(NamedTuple):
+    """What backward needs of forward."""
+
+    x: Array  # [B, H, (W,) n_in]
+
+
+@dataclass(frozen=True)
+class Convolution(Layer[ConvParams, ConvCache]):
+    """What Conv and ConvTranspose have in common; `n_axes` is the number of spatial axes."""
+
+    n_axes: ClassVar[int]
+
+    n_in: int
+    n_out: int
+    kernel: Any  # a number, or one per axis; so are stride and dilation
+    stride: Any = 1
+    padding: Padding = "valid"
+    dilation: Any = 1
+    groups: int = 1
+    w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+
+    def __post_init__(self):
+        """One number per axis for kernel, stride and dilation; refuse what does not fit."""
+        super().__post_init__()
+        for name in ("kernel", "stride", "dilation"):
+            values = pairs(type(self).__name__, name, getattr(self, name), self.n_axes)
+            object.__setattr__(self, name, values)
+        check_padding(type(self).__name__, self.padding, self.n_axes)
+        if self.n_in < 1 or self.n_out < 1:
+            raise ValueError(f"{self}: n_in and n_out must be at least 1.")
+        if self.groups < 1 or self.n_in % self.groups or self.n_out % self.groups:
+            raise ValueError(f"{self}: groups must divide n_in and n_out.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of w."""
+        return (*self.kernel, self.n_in // self.groups, self.n_out)
+
+    def init(self, key):
+        """w from `w_init` with n_in K... inputs, b = 0."""
+        check_key(self, key)
+        size = math.prod(self.kernel)
+        w = self.w_init(key, size * (self.n_in // self.groups), self.n_out)
+        return ConvParams(w.reshape(self.shape), jnp.zeros(self.n_out))
+
+
+def gathered(x: Array, w: Array, along: Windows, groups: int) -> Array:
+    """x ∗ w: every window of x, times w [K..., n_x / groups, n_y]."""
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=[a.stride for a in along],
+        padding=[(a.low, a.high) for a in along],
+        rhs_dilation=[a.dilation for a in along],
+        dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
+        feature_group_count=groups,
+    )
+
+
+def spread(y: Array, w: Array, along: Windows, groups: int) -> Array:
+    """The mirrored w [K..., n_y / groups, n_x] over y, spread by the stride."""
+    return jax.lax.conv_general_dilated(
+        y,
+        jnp.flip(w, tuple(range(len(along)))),
+        window_strides=[1] * len(along),
+        padding=[around(a) for a in along],
+        lhs_dilation=[a.stride for a in along],
+        rhs_dilation=[a.dilation for a in along],
+        dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
+        feature_group_count=groups,
+    )
+
+
+def weighed(x: Array, y: Array, along: Windows, groups: int) -> Array:
+    """Examples take the place of channels: x ∗ y, [K..., n_x / groups, n_y]."""
+    return jax.lax.conv_general_dilated(
+        x,
+        y,
+        window_strides=[a.dilation for a in along],
+        padding=[(a.low, rest(a)) for a in along],
+        rhs_dilation=[a.stride for a in along],
+        dimension_numbers=numbers(len(along), "C_N", "I_O", "_NC"),
+        batch_group_count=groups,
+        preferred_element_type=wide(y.dtype),
+    )
+
+
+def exchanged(w: Array, groups: int) -> Array:
+    """w with its channels in each other's place, [K..., a / groups, b] → [K..., b / groups, a]."""
+    *size, a, b = w.shape
+    parts = w.reshape(*size, a, groups, b // groups)
+    parts = jnp.moveaxis(parts, -3, -1)  # [K..., groups, b / groups, a / groups]
+    parts = jnp.moveaxis(parts, -3, -2)  # [K..., b / groups, groups, a / groups]
+    return parts.reshape(*size, b // groups, a * groups)
+
+
+def rest(a: Window) -> int:
+    """The padding behind x for which x ∗ y has as many entries as the window."""
+    length = (a.n_out - 1) * a.stride + 1
+    return a.span - 1 + length - a.n_in - a.low
+
+
+def around(a: Window) -> tuple[int, int]:
+    """The padding of the spread y for which y ∗ w has as many entries as x."""
+    low, length = a.span - 1 - a.low, (a.n_out - 1) * a.stride + 1
+    return low, a.n_in + a.span - 1 - length - low
+
+
+def numbers(n_axes: int, *forms: str) -> Any:
+    """Dimension numbers: the spatial axes in place of _."""
+    return tuple(form.replace("_", AXES[:n_axes]) for form in forms)
+
+
+def check_images(owner: Any, x: Any, n_axes: int, n_in: int) -> None:
+    """Raise unless x is a floating-point batch with `n_axes` spatial axes and `n_in` channels."""
+    check_floating(owner, "x", x)
+    if x.ndim != n_axes + 2 or x.shape[-1] != n_in:
+        axes = ", ".join(["B", *AXES[:n_axes], str(n_in)])
+        hint = ""
+        if x.ndim == n_axes + 1:
+            hint = "; one example is x[None], one channel x[..., None]"
+        elif x.ndim == n_axes + 2 and x.shape[1] == n_in:
+            hint = "; channels are the last axis: jnp.moveaxis(x, 1, -1)"
+        raise ValueError(f"{owner}: x must have shape [{axes}], got {list(x.shape)}{hint}.")

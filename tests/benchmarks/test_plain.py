@@ -1,0 +1,161 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from benchmarks.case import draw, labels
+from benchmarks.plain import ACTIVATIONS, best, plain, plain_losses
+from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused
+
+IMAGES = (6, 7, 8, 4)
+BLOCK = fnn.Serial(fnn.Residual(fnn.Attention(4, 2)), fnn.Dense(4, 4))
+LAYERS = [
+    (fnn.Conv1d(4, 6, 3, stride=2, padding=1), (7, 9, 4)),
+    (fnn.Conv1d(4, 6, 3, padding=((2, 0),), dilation=2), (7, 9, 4)),
+    (fnn.Conv2d(4, 6, 3), IMAGES),
+    (fnn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding="same", groups=2), IMAGES),
+    (fnn.MaxPool2d(2), IMAGES),
+    (fnn.MaxPool2d(3, stride=2, padding=1), IMAGES),
+    (fnn.AvgPool2d((3, 2)), IMAGES),
+    (fnn.AvgPool2d(3, stride=2, padding="same"), IMAGES),
+    (fnn.AvgPool2d(2, padding=((1, 0), (0, 1))), IMAGES),
+    (fnn.GlobalAvgPool(), IMAGES),
+    (fnn.Flatten(), IMAGES),
+    (fnn.Affine(4), IMAGES),
+    (fnn.LayerNorm(4), (7, 9, 4)),
+    (fnn.RMSNorm(4), (7, 9, 4)),
+    (fnn.GroupNorm(4, 2), IMAGES),
+    (fnn.BatchNorm(4), IMAGES),
+    (fnn.Embedding(5, 3), (7, 9)),
+    (fnn.Positions(11, 4), (7, 9, 4)),
+    (fnn.Sinusoids(4), (7, 9, 4)),
+    (fnn.RNN(4, 5), (7, 9, 4)),
+    (fnn.LSTM(4, 5), (7, 9, 4)),
+    (fnn.GRU(4, 5), (7, 9, 4)),
+    (fnn.Attention(6, 3), (7, 9, 6)),
+    (fnn.Attention(6, 3, causal=False, block=4), (7, 9, 6)),
+    (fnn.Attention(8, 4, n_kv_heads=2), (7, 9, 8)),
+]
+
+
+def inputs(net, shape):
+    return labels(*shape, classes=net.n_vocab) if isinstance(net, fnn.Embedding) else draw(*shape)
+
+
+def drawn(net):
+    """Parameters of which none is 0 or 1."""
+    params = net.init(jax.random.key(0))
+    leaves, tree = jax.tree.flatten(params)
+    return tree.unflatten([p + 0.1 * draw(*p.shape, seed=5 + i) for i, p in enumerate(leaves)])
+
+
+@pytest.mark.parametrize(("net", "shape"), LAYERS, ids=lambda a: f"{a}"[:40])
+def test_plain_layer_is_the_layer(net, shape):
+    params, x = drawn(net), inputs(net, shape)
+    y, _ = net.forward(params, x)
+    np.testing.assert_allclose(plain(net, params, x, None), y, rtol=1e-10, atol=1e-12)
+    assert plain.dispatch(type(net)) is not plain.dispatch(object)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "kinds"),
+    [
+        (fnn.Attention(6, 3), (7, 9, 6), {Fused}),
+        (fnn.Attention(8, 4, causal=False, n_kv_heads=2), (7, 9, 8), {Fused}),
+        (fnn.LSTM(4, 5), (7, 9, 4), {CheckpointedLSTM}),
+        (fnn.Repeat(3, BLOCK), (7, 9, 4), {CheckpointedRepeat, Fused}),
+    ],
+    ids=["causal", "shared key heads", "LSTM", "Repeat"],
+)
+def test_the_best_plain_net_is_the_net(net, shape, kinds):
+    written, params, x = best(net, checkpoint=True), drawn(net), draw(*shape)
+    y, _ = net.forward(params, x)
+    with jax.numpy_dtype_promotion("standard"):  # jax's attention is float32 within
+        np.testing.assert_allclose(plain(written, params, x, None), y, rtol=1e-5, atol=1e-6)
+    assert kinds <= {type(layer) for layer in every(written)}
+
+
+def test_plain_logits_are_the_product_of_the_factors_and_have_the_same_losses():
+    net, loss, target = fnn.Unembed(4, 5), fnn.LinearSoftmaxCrossEntropy(), labels(7, classes=5)
+    params = drawn(net)
+    (h, w), _ = net.forward(params, draw(7, 4))
+    logits = plain(net, params, draw(7, 4), None)
+    np.testing.assert_allclose(logits, h @ w, rtol=1e-12)
+    losses, _ = loss.forward((h, w), target)
+    np.testing.assert_allclose(plain_losses(loss, logits, target), losses, rtol=1e-12)
+
+
+def test_a_plain_cast_leaves_integers_alone():
+    net = fnn.Cast(fnn.Embedding(300, 3), "bfloat16")
+    params, x = net.init(jax.random.key(0)), jnp.arange(250, 299)
+    y, _ = net.forward(params, x)
+    np.testing.assert_array_equal(plain(net, params, x, None), y)
+
+
+def every(net):
+    yield net
+    for layer in getattr(net, "children", ()):
+        yield from every(layer)
+
+
+def test_without_checkpoint_only_attention_is_replaced():
+    net = fnn.Serial(fnn.LSTM(4, 4), fnn.Repeat(3, BLOCK))
+    kinds = {type(layer) for layer in every(best(net))}
+    assert Fused in kinds
+    assert not kinds & {fnn.Attention, CheckpointedLSTM, CheckpointedRepeat}
+
+
+def test_checkpoint_keeps_less():
+    block = fnn.Serial(fnn.Dense(16, 256), fnn.Tanh(), fnn.Dense(256, 16))
+    net, x = fnn.Repeat(8, block), draw(128, 16)
+
+    def temporary(net):
+        gradient = jax.jit(jax.grad(lambda p: plain(net, p, x, None).sum()))
+        program = gradient.lower(net.init(jax.random.key(0))).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporary(best(net, checkpoint=True)) < 0.5 * temporary(best(net))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.__name__)
+def test_plain_activation_is_the_layer(activation):
+    x = 3 * draw(6, 5)
+    y, _ = activation().forward((), x)
+    np.testing.assert_allclose(plain(activation(), (), x, None), y, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        fnn.Residual(fnn.Dense(5, 5)),
+        fnn.Repeat(3, fnn.Recompute(fnn.Serial(fnn.Dense(5, 5), fnn.Tanh()))),
+        fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
+        fnn.Cast(fnn.Dense(5, 4), "float32"),
+    ],
+    ids=lambda net: f"{net}"[:20],
+)
+def test_plain_net_is_the_net_with_the_same_keys(net):
+    params, key = net.init(jax.random.key(0)), jax.random.key(3)
+    y, _ = net.forward(params, draw(6, 5), key=key)
+    np.testing.assert_allclose(plain(net, params, draw(6, 5), key), y, rtol=1e-6)
+
+
+def test_plain_losses_are_the_losses():
+    y, t, k = draw(6, 4), draw(6, 4, seed=3), labels(6, classes=4)
+    p, q = jax.nn.softmax(y), jax.nn.softmax(t)
+    for loss, y_, t_ in (
+        (fnn.SquaredError(scale=0.5), y, t),
+        (fnn.AbsoluteError(), y, t),
+        (fnn.Huber(delta=0.7), y, t),
+        (fnn.Hinge(), y, jnp.sign(t)),
+        (fnn.BinaryCrossEntropy(), p, q),
+        (fnn.SigmoidBinaryCrossEntropy(), y, q),
+        (fnn.CrossEntropy(), p, q),
+        (fnn.CrossEntropy(), p, k),
+        (fnn.SoftmaxCrossEntropy(), y, q),
+        (fnn.SoftmaxCrossEntropy(), y, k),
+        (fnn.SoftmaxCrossEntropy(label_smoothing=0.2), y, k),
+    ):
+        losses, _ = loss.forward(y_, t_)
+        np.testing.assert_allclose(plain_losses(loss, y_, t_), losses, rtol=1e-12)

@@ -1,0 +1,67 @@
+"""Tests of fnn.layers.convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import noise
+
+import fnn
+from fnn.layers.convolution import around, exchanged, gathered, rest, spread, weighed
+from fnn.layers.windows import windows
+
+X = noise(2, 9, 4)
+
+
+def along(stride, dilation, padding=((2, 1),)):
+    return windows("f", (9,), (3,), (stride,), (dilation,), padding)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_three_sums_are_the_faces_of_one_trilinear_form(stride, dilation, groups):
+    where = along(stride, dilation)
+    w = noise(3, 4 // groups, 6, seed=2)
+    y = noise(2, where[0].n_out, 6, seed=3)
+    form = (gathered(X, w, where, groups) * y).sum()
+    np.testing.assert_allclose((weighed(X, y, where, groups) * w).sum(), form, rtol=1e-12)
+    np.testing.assert_allclose(
+        (spread(y, exchanged(w, groups), where, groups) * X).sum(), form, rtol=1e-12
+    )
+
+
+def test_by_hand():
+    where = windows("f", (3,), (2,), (1,), (1,), "valid")
+    x, y = jnp.array([[[1.0], [10.0], [100.0]]]), jnp.array([[[1.0], [2.0]]])
+    w = jnp.array([[[2.0]], [[3.0]]])
+    np.testing.assert_array_equal(gathered(x, w, where, 1)[0, :, 0], [2 + 30, 20 + 300])
+    np.testing.assert_array_equal(spread(y, w, where, 1)[0, :, 0], [2, 3 + 4, 6])
+    np.testing.assert_array_equal(weighed(x, y, where, 1)[:, 0, 0], [1 + 20, 10 + 200])
+
+
+def test_exchanged_is_a_transposed_w_in_every_group_and_undoes_itself():
+    w = noise(3, 2, 6)  # 2 groups of 2 inputs and 3 outputs
+    other = exchanged(w, 2)
+    assert other.shape == (3, 3, 4)
+    for g in range(2):
+        ours, theirs = other[..., 2 * g : 2 * g + 2], w[..., 3 * g : 3 * g + 3]
+        np.testing.assert_array_equal(ours, theirs.swapaxes(1, 2))
+    np.testing.assert_array_equal(exchanged(other, 2), w)
+
+
+def test_paddings_restore_the_lengths_of_the_window_and_of_the_input():
+    (a,) = along(2, 2)  # 9 + 3 entries, a span of 5: 4 outputs, spread over 7
+    assert (rest(a), around(a)) == (0, (2, 4))
+
+
+def test_weights_are_drawn_for_the_entries_of_a_window():
+    asked = []
+
+    def w_init(key, n_in, n_out):
+        asked.append((n_in, n_out))
+        return noise(n_in, n_out)
+
+    layer = fnn.Conv1d(4, 6, 3, groups=2, w_init=w_init)
+    assert layer.init(jax.random.key(0)).w.shape == layer.shape == (3, 2, 6)
+    assert asked == [(6, 6)]
