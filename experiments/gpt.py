@@ -63,6 +63,7 @@ class Config:
     context: Annotated[int, Bounds(1)] = 256  # bytes that it sees at most
     steps: Annotated[int, Bounds(1)] = 6000  # of the optimizer, AdamW
     batch_size: Annotated[int, Bounds(1)] = 32  # windows per step
+    dropout: Annotated[float, Bounds(0, 1)] = 0.0  # share of every block's values dropped
     # the highest, after a warm-up of a tenth of the steps
     learning_rate: Annotated[float, Bounds(0, open_low=True)] = 0.001
     precision: Literal["float32", "bfloat16"] = "float32"  # of all but parameters and sums
@@ -91,7 +92,7 @@ BESIDE = {  # the flags that these leave a choice
 class Problem(NamedTuple):
     """What is to be learned from, and how."""
 
-    loss: fnn.LinearSoftmaxCrossEntropy
+    loss: fnn.Loss[Any]
     optimizer: Any
     train: Any  # the bytes, on the device
     looks: dict[str, tuple[Any, Any]]  # train, held_out: (x, target) of every evaluation
@@ -114,8 +115,12 @@ def main(config: Config) -> None:
         raise UserError(f"{text.name}: not the text that the run in {path} learns from.", DATA)
     print(f"{text.name}: {len(text.train):,} bytes, and {len(text.held_out):,} held out")
     problem, fresh = prepared(config, text)
+    if saved is None:
+        saved = fresh
+    else:
+        saved = saved._replace(state=saved.state._replace(key=fresh.state.key))
     with runs.Run(path, config) as run:
-        saved = train(config, problem, saved or fresh, run)
+        saved = train(config, problem, saved, run)
         baselines = corpus.baselines(text)
         results = judged(saved, problem, text) | speed(config, saved)
         figure = writing.picture_of(saved.history, results["held_out"], baselines)
@@ -148,15 +153,15 @@ def given(config: Config) -> set[str]:
 
 def settings(values: dict[str, Any]) -> Config:
     """The Config that a checkpoint holds."""
-    known = {field.name: values[field.name] for field in dataclasses.fields(Config)}
+    known: dict[str, Any] = {f.name: values[f.name] for f in dataclasses.fields(Config)}
     paths = {name: Path(known[name]) for name in ("text", "out") if known[name] is not None}
-    return Config(**known | paths)
+    return Config(**(known | paths))
 
 
 def network(config: Config) -> fnn.Layer[Any, Any]:
     """The net to train."""
     sizes = config.n, config.heads, config.layers, config.context
-    net = fnn.gpt(corpus.N_BYTES, *sizes)
+    net = fnn.gpt(corpus.N_BYTES, *sizes, dropout=config.dropout)
     return net if config.precision == "float32" else fnn.Cast(net, config.precision)
 
 
@@ -171,7 +176,8 @@ def optimizer_of(values: dict[str, Any]) -> Any:
 
 def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
     """The problem, and the run before its first step."""
-    k_params, k_windows, k_samples = jax.random.split(jax.random.key(config.seed), 3)
+    keys = jax.random.split(jax.random.key(config.seed), 4)
+    k_params, k_windows, k_samples, k_dropout = keys
     values = asdict(config) | {"sha256": text.fingerprint()}
     net, optimizer = network(config), optimizer_of(values)
     most = max(LOOK // config.context, 1)
@@ -179,7 +185,7 @@ def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
         "train": corpus.windows(text.train, config.context, most),
         "held_out": corpus.windows(text.held_out, config.context, most),
     }
-    state = fnn.start(optimizer, jax.jit(net.init)(k_params))
+    state = fnn.start(optimizer, jax.jit(net.init)(k_params), k_dropout)
     train = jnp.asarray(text.train)
     loss = fnn.LinearSoftmaxCrossEntropy()
     problem = Problem(loss, optimizer, train, looks, k_windows, k_samples)
@@ -265,7 +271,7 @@ def check_finite(loss: float, step: int) -> None:
 def evaluated(saved: Saved, problem: Problem, look: tuple[Any, Any]) -> float:
     """Bits per byte."""
     net, params = saved.net, saved.state.params
-    row = fnn.evaluate(net, problem.loss.given, params, *look, batch_size=64)
+    row = fnn.evaluate(net, problem.loss, params, *look, batch_size=64)
     return float(row["loss"]) / math.log(2)
 
 

@@ -72,12 +72,12 @@ def stopped_after(step, monkeypatch):
     monkeypatch.setattr(gpt, "advanced", until)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("more", ["", "--precision bfloat16 --dropout 0.3"])
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
-    precision, text, tmp_path, monkeypatch, capsys
+    more, text, tmp_path, monkeypatch, capsys
 ):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    argv = f"{SMALL} --precision {precision} --text {text}"
+    argv = f"{SMALL} {more} --text {text}"
     assert run(f"{argv} --out {whole}") == 0
     with monkeypatch.context() as patch:
         stopped_after(4, patch)
@@ -138,7 +138,7 @@ def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypa
     monkeypatch.setattr(corpus, "read", lambda *arguments: pytest.fail("text was read"))
     for argv in (
         "--heads 3", "--n 0", "--precision float16", "--temperature -1", "--top-k 0",
-        "--steps 1.5", "--prompt=", "--out a --resume b", "--quick --resume b", "--n 8 --load c",
+        "--steps 1.5", "--dropout 1", "--prompt=", "--out a --resume b", "--quick --resume b", "--n 8 --load c",
         "--resume b --load c",
     ):  # fmt: skip
         assert run(argv) == cli.USAGE
