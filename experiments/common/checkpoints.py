@@ -114,12 +114,12 @@ def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
     return tree.unflatten([jax.numpy.asarray(tensors[name]) for name in names])
 
 
-def ends(checkpoint: Checkpoint) -> tuple[int, int]:
-    """How many numbers the network takes, and how many it gives."""
-    n_in = len(checkpoint.standardize.mean)
-    x = jax.ShapeDtypeStruct((1, n_in), jax.numpy.float32)
+def ends(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
+    """The shape of an example that the network takes, and how many numbers it gives."""
+    shape = checkpoint.standardize.mean.shape
+    x = jax.ShapeDtypeStruct((1, *shape), jax.numpy.float32)
     net, params = fnn.inference(checkpoint.net, checkpoint.params)
-    return n_in, jax.eval_shape(net.forward, params, x)[0].shape[-1]
+    return shape, jax.eval_shape(net.forward, params, x)[0].shape[-1]
 
 
 def kind(a: Any) -> str:

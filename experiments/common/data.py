@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 class Rows(NamedTuple):
     """Examples and what they are."""
 
-    x: Floats  # [N, n]
+    x: Floats  # [N, n], or [N, H, W, 1] where neighbours count
     label: NDArray[np.int32]  # [N]
 
 
@@ -39,8 +39,8 @@ class Dataset:
 class Standardizer(NamedTuple):
     """z = (x − mean) / std; where x is constant, std is recorded as 1 and z is 0."""
 
-    mean: Floats  # [n]
-    std: Floats  # [n]
+    mean: Floats  # of the shape of an example
+    std: Floats  # the same
 
     @classmethod
     def of(cls, x: Floats) -> "Standardizer":
@@ -50,8 +50,17 @@ class Standardizer(NamedTuple):
         std = np.where(constant, 1, x.std(0, dtype=np.float64))
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
+    @classmethod
+    def alike(cls, x: Floats) -> "Standardizer":
+        """With one mean and one std for all entries of these rows, [N, ...].
+
+        So a thing looks the same wherever it is in an image.
+        """
+        mean, std = x.mean(dtype=np.float64), x.std(dtype=np.float64) or 1.0
+        return cls(*(np.full(x.shape[1:], a, np.float32) for a in (mean, std)))
+
     def __call__(self, x: Floats) -> Floats:
-        """z, [N, n]."""
+        """z, in the shape of x."""
         return (x - self.mean) / self.std
 
 

@@ -1,7 +1,7 @@
 """How a trained classifier fares on every part of its data, in numbers and in pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,35 +11,42 @@ from experiments.common import plots, portraits
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.data import Dataset
 
+CHUNK = 4096  # rows at a time: a convolution's maps are many times its images
 
-def judge(path: Path | None, checkpoint: Checkpoint, dataset: Dataset) -> dict[str, float]:
-    """The accuracy on every part; in `path`, pictures of how the test went."""
+Draw = Callable[[Checkpoint, Dataset], dict[str, plots.Figure]]  # by name, without .png
+
+
+def judge(
+    path: Path | None, checkpoint: Checkpoint, dataset: Dataset, draw: Draw
+) -> dict[str, float]:
+    """The accuracy on every part; in `path`, pictures of the test and those of `draw`."""
     net, params = fnn.inference(checkpoint.net, checkpoint.params)
+    forward = jax.jit(lambda params, x: net.forward(params, x)[0])
     parts = dataset.parts()
     x = checkpoint.standardize(np.concatenate([rows.x for rows in parts.values()]))
-    y = jax.jit(lambda params, x: net.forward(params, x)[0])(params, x)
+    chunks = [x[i : i + CHUNK] for i in range(0, len(x), CHUNK)]
+    label = np.concatenate([np.asarray(forward(params, c)).argmax(-1) for c in chunks])
     ends = np.cumsum([len(rows.x) for rows in parts.values()])
-    said = dict(zip(parts, np.split(np.asarray(y).argmax(-1), ends[:-1]), strict=True))
+    said = dict(zip(parts, np.split(label, ends[:-1]), strict=True))
     if path is not None:
-        draw(path, params[0].w, said["test"], dataset)
+        figures = tested(said["test"], dataset) | draw(checkpoint, dataset)
+        for name, figure in figures.items():
+            plots.save(figure, path / f"{name}.png")
     return {
         f"{name}_accuracy": float((said[name] == rows.label).mean()) for name, rows in parts.items()
     }
 
 
-def draw(path: Path, w: Any, said: np.ndarray, dataset: Dataset) -> None:
-    """confusion.png and, where an example is an image, mistakes.png and weights.png."""
+def tested(said: np.ndarray, dataset: Dataset) -> dict[str, plots.Figure]:
+    """The confusion of classes and, where an example is an image, the mistakes."""
     x, label = dataset.test
     what = dataset.name
     counts = np.zeros((len(dataset.classes),) * 2, int)
     np.add.at(counts, (label, said), 1)
-    plots.save(portraits.confusion(counts, dataset.classes, what), path / "confusion.png")
-    if len(dataset.shape) != 2:
-        return
-    wrong = np.flatnonzero(said != label)
-    names = [f"{dataset.classes[label[i]]} → {dataset.classes[said[i]]}" for i in wrong]
-    images = x[wrong].reshape(-1, *dataset.shape)
-    plots.save(portraits.mistakes(images, names, len(x), 40, what), path / "mistakes.png")
-    constant = (dataset.train.x == dataset.train.x[0]).all(0)
-    figure = portraits.weights(np.asarray(w), dataset.shape, constant, 60, what)
-    plots.save(figure, path / "weights.png")
+    figures = {"confusion": portraits.confusion(counts, dataset.classes, what)}
+    if len(dataset.shape) == 2:
+        wrong = np.flatnonzero(said != label)
+        names = [f"{dataset.classes[label[i]]} → {dataset.classes[said[i]]}" for i in wrong]
+        images = x[wrong].reshape(-1, *dataset.shape)
+        figures["mistakes"] = portraits.mistakes(images, names, len(x), 40, what)
+    return figures

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from experiments.common.plots import INK, lines, picture, tiles
@@ -111,3 +112,43 @@ def gradient_flow(epochs: Sequence[int], norms: Mapping[str, Sequence[float]]) -
     lines(axes, list(epochs), norms)
     axes.set(xlabel="epoch (0: before training)", ylabel="‖δ‖ = ‖∂L/∂z‖ (log scale)")
     return figure
+
+
+def maps(w: np.ndarray, images: np.ndarray, found: np.ndarray, what: str = "digits") -> Figure:
+    """Windows w [n, K, K] above what they find, [N, n, H, W], in images [N, H, W] at the left.
+
+    At most 16 windows are shown.
+    """
+    w, found = w[:16], found[:, :16]
+    n, size = len(w), images.shape[-1]
+    tops = found.max((0, 2, 3), keepdims=True)
+    shown = np.concatenate([images[:, None] / images.max(), found / np.maximum(tops, 1e-9)], 1)
+    title = f"What {n} windows of the first layer look for, and what they find in {len(images)} "
+    figure, ((axes,),) = picture(title + what, size=(0.6 * n + 2, 0.6 * len(images) + 1.6))
+    side, high = size + 1, (images.shape[1] + 1) * len(images)
+    rows = cells(shown, 1, 1)
+    greys = colormaps["Greys"].resampled(16)  # few, so that a PNG has colours left
+    axes.imshow(rows, cmap=greys, extent=(0, side * (n + 1), high, 0), vmin=0, vmax=1)
+    top, scale = float(abs(w).max()), max(size // w.shape[-1], 1)
+    windows = cells(np.kron(w, np.ones((1, scale, scale)))[None], 1, side - scale * w.shape[-1])
+    drawn = axes.imshow(
+        windows, cmap="RdBu_r", vmin=-top, vmax=top,
+        extent=(side, side * (n + 1), -1, -1 - len(windows)),
+    )  # fmt: skip
+    axes.set(xlim=(-1, side * (n + 1)), ylim=(high, -2 - len(windows)))
+    axes.set_axis_off()
+    for j in range(n):
+        middle = side * (j + 1) + scale * w.shape[-1] / 2
+        axes.text(middle, -2 - len(windows), str(j), ha="center", va="bottom", fontsize=9)
+    figure.colorbar(drawn, ax=axes, shrink=0.5, label="weight", aspect=30)
+    note = "left: the image. Every map is darkest where its window finds most, and white at 0."
+    figure.supxlabel(note, fontsize=10, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def cells(images: np.ndarray, below: int, beside: int) -> np.ndarray:
+    """Images [rows, columns, H, W] as one, with so many blank pixels below and beside each."""
+    n_rows, n_columns, height, width = images.shape
+    wide = ((0, 0), (0, 0), (0, below), (0, beside))
+    padded = np.pad(images, wide, constant_values=np.nan).swapaxes(1, 2)
+    return padded.reshape(n_rows * (height + below), n_columns * (width + beside))

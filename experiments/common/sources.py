@@ -1,5 +1,6 @@
 """What --data can name, and whether a saved network fits it."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +9,30 @@ from typing import Any
 from experiments.common import bundles, checkpoints, idx, tables
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.cli import DataError, UserError, nearest
-from experiments.common.data import Dataset
+from experiments.common.data import Dataset, Rows
 
 FORMS = {"digits": "digits", "mnist": "mnist:FOLDER", "csv": "csv:FILE"}
+
+
+def images(data: str) -> Callable[[], Dataset]:
+    """How images of this name are read, every one [H, W, 1]; nothing is read yet.
+
+    Raises:
+        UserError: for a form that does not exist, or has no images.
+    """
+    if data.partition(":")[0] == "csv":
+        raise UserError(f"--data {data} has no images; take digits or mnist:FOLDER.")
+    read = chosen(data)
+
+    def whole():
+        dataset = read()
+        parts = {
+            name: Rows(rows.x.reshape(-1, *dataset.shape, 1), rows.label)
+            for name, rows in dataset.parts().items()
+        }
+        return dataclasses.replace(dataset, **parts)
+
+    return whole
 
 
 def chosen(
@@ -54,9 +76,14 @@ def hint(data: str) -> str:
 def described(dataset: Dataset) -> str:
     """How many rows of what, in one line."""
     counts = ", ".join(f"{len(rows.label)} {name}" for name, rows in dataset.parts().items())
-    size = " × ".join(map(str, dataset.shape))
+    size = by(dataset.shape)
     classes = ", ".join(dataset.classes[:8]) + ", …" * (len(dataset.classes) > 8)
     return f"{counts} {dataset.name} of {size} numbers; {len(dataset.classes)} classes: {classes}"
+
+
+def by(shape: Sequence[int]) -> str:
+    """A shape in words: 8 × 8 × 1."""
+    return " × ".join(map(str, shape))
 
 
 def names_of(dataset: Dataset) -> dict[str, Sequence[str]]:
@@ -67,13 +94,14 @@ def names_of(dataset: Dataset) -> dict[str, Sequence[str]]:
 
 def check_fit(path: Path, checkpoint: Checkpoint, data: str, dataset: Dataset) -> None:
     """Raise a DataError unless the network of this file was made for such data."""
-    want, got = (dataset.train.x.shape[1], len(dataset.classes)), checkpoints.ends(checkpoint)
+    want, got = (dataset.train.x.shape[1:], len(dataset.classes)), checkpoints.ends(checkpoint)
     saved: dict[str, Any] = checkpoint.config
     trained = saved.get("data", data)
     other = "" if trained == data else f" It was trained on --data {trained}."
     if got != want:
-        need = f"{data} needs {want[0]} to {want[1]}"
-        raise DataError(f"{path} maps {got[0]} numbers to {got[1]}; {need}.{other}")
+        (given, n_given), (size, n) = ((by(shape), n_out) for shape, n_out in (got, want))
+        need = f"{data} needs {size} to {n}"
+        raise DataError(f"{path} maps {given} numbers to {n_given}; {need}.{other}")
     for name, now in names_of(dataset).items():
         before = saved.get(name, now)
         for i, (a, b) in enumerate(zip(before, now, strict=False)):

@@ -24,17 +24,19 @@ def right(y: Any, target: Any) -> Any:
 
 
 def probe(net: fnn.Serial, loss: fnn.Loss[Any], x: Any, target: Any) -> Norms:
-    """params → the norm of δ = ∂L/∂z of every Dense layer, on rows that stay the same."""
+    """params → the norm of δ = ∂L/∂z of every weighted layer, on rows that stay the same."""
 
     @jax.jit
     def norms(params):
         calm, params = fnn.inference(net, params)
         _, deltas = fnn.value_and_grad(calm, loss, params, x, target, rule=fnn.deltas)
         pairs = zip(net.layers, deltas, strict=True)
-        dense = [(layer, delta) for layer, delta in pairs if isinstance(layer, fnn.Dense)]
+        weighted = [
+            (layer, delta) for layer, delta in pairs if isinstance(layer, fnn.Dense | fnn.Conv2d)
+        ]
         return {
             f"layer {i}: {layer.n_in} → {layer.n_out}": jnp.linalg.norm(delta)
-            for i, (layer, delta) in enumerate(dense, 1)
+            for i, (layer, delta) in enumerate(weighted, 1)
         }
 
     return norms

@@ -178,11 +178,10 @@ class SoftmaxCrossEntropy(Categorical):
         """The losses and dy in one pass; where y is large, some rows after others."""
         self.check(y, target)
         y, target, n = jnp.asarray(y), as_classes(target), math.prod(y.shape[:-1])
-        rows = at_once(n, y.shape[-1])
-        flat = (
-            y.reshape(n // rows, rows, -1),
-            target.reshape(n // rows, rows, *target.shape[y.ndim - 1 :]),
-        )
+        rows = at_once(max(n, 1), y.shape[-1])
+
+        def cut(a):
+            return a.reshape(n // rows, rows, *a.shape[y.ndim - 1 :])
 
         def some(block):
             y, target, dl = block

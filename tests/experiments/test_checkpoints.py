@@ -35,7 +35,7 @@ def test_file_gives_back_network_parameters_and_preprocessing(saved):
     for a, b in zip(*map(jax.tree.leaves, (loaded, checkpoint)), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.asarray(a).dtype == np.asarray(b).dtype
-    assert checkpoints.ends(loaded) == (3, 2)
+    assert checkpoints.ends(loaded) == ((3,), 2)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

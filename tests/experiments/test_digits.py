@@ -1,13 +1,10 @@
 import csv
-import gzip
 import json
-import struct
 
-import numpy as np
 import pytest
 
 from experiments import digits
-from experiments.common import bundles, checkpoints, cli, sources
+from experiments.common import bundles, checkpoints, classifying, cli, sources
 
 SMALL = "--hidden 8 --epochs 2 --batch-size 400 --learning-rate 0.01"
 
@@ -59,7 +56,7 @@ def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
 
 
 def test_loss_that_is_not_finite_ends_the_run_with_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(digits, "check_gradients", lambda *arguments: {})
+    monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     argv = f"{SMALL} --optimizer sgd --out {tmp_path / 'run'}"
     assert run(argv.replace("0.01", "1e30")) == cli.NOT_FINITE
     assert capsys.readouterr().err.startswith("error: the loss is nan after epoch 1")
@@ -121,24 +118,6 @@ def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path,
     assert "class 1 was 'setosa' in training" in capsys.readouterr().err
 
 
-@pytest.fixture
-def images(tmp_path):
-    """Files like those of MNIST: the digits, larger, the first 200 for training."""
-    rows, _ = bundles.table("digits.csv.gz", tuple("0123456789"))
-    pixels = np.kron(rows.x.reshape(-1, 8, 8), np.ones((3, 3))) * 15
-    pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2))).astype(np.uint8)
-    folder = tmp_path / "mnist"
-    folder.mkdir()
-    for part, chosen in (("train", slice(200)), ("t10k", slice(200, 300))):
-        kinds = {"images-idx3": pixels[chosen], "labels-idx1": rows.label[chosen].astype(np.uint8)}
-        for kind, a in kinds.items():
-            header = bytes([0, 0, 8, a.ndim]) + struct.pack(f">{a.ndim}I", *a.shape)
-            packed = part == "train"
-            raw = gzip.compress(header + a.tobytes()) if packed else header + a.tobytes()
-            (folder / f"{part}-{kind}-ubyte{'.gz' * packed}").write_bytes(raw)
-    return folder
-
-
 def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(f"--data mnist:{images} --hidden 16 --epochs 10 --out {out}") == 0
@@ -154,7 +133,7 @@ def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys
 
 
 def test_twelve_rows_are_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits, "check_gradients", lambda *arguments: {})
+    monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     path = tmp_path / "few.csv"
     path.write_text("a,kind\n" + "1,x\n2,y\n" * 6)
     assert run(f"--data csv:{path} --target kind {SMALL} --out {tmp_path / 'run'}") == 0
