@@ -138,8 +138,8 @@ def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypa
     monkeypatch.setattr(corpus, "read", lambda *arguments: pytest.fail("text was read"))
     for argv in (
         "--heads 3", "--n 0", "--precision float16", "--temperature -1", "--top-k 0",
-        "--steps 1.5", "--dropout 1", "--prompt=", "--out a --resume b", "--quick --resume b", "--n 8 --load c",
-        "--resume b --load c",
+        "--steps 1.5", "--dropout 1", "--prompt=", "--out a --resume b",
+        "--quick --resume b", "--n 8 --load c", "--resume b --load c",
     ):  # fmt: skip
         assert run(argv) == cli.USAGE
         assert argv.split()[0].removesuffix("=") in capsys.readouterr().err
