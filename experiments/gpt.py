@@ -155,8 +155,9 @@ def given(config: Config) -> set[str]:
 def settings(values: dict[str, Any]) -> Config:
     """The Config that a checkpoint holds."""
     known: dict[str, Any] = {f.name: values[f.name] for f in dataclasses.fields(Config)}
-    paths = {name: Path(known[name]) for name in ("text", "out") if known[name] is not None}
-    return Config(**(known | paths))
+    for name in ("text", "out"):
+        known[name] = None if known[name] is None else Path(known[name])
+    return Config(**known)
 
 
 def network(config: Config) -> fnn.Layer[Any, Any]:
