@@ -6,11 +6,11 @@ Question: Over how many steps do RNN, LSTM and GRU learn to remember, and what i
 gradient that far back?
 
 Answer: LSTM and GRU learn the adding problem at T = 40 (mean squared error 0.0034 and
-0.0010; who always says 1 has 0.1667), the RNN at T = 10 (0.0145) and not at 40 (0.1649).
-Before training, 40 steps back, an RNN with orthogonal weights has 2e-02 of its gradient
-left, 2e-13 with spectral radius 0.5, 6e+05 with 3: it vanishes or explodes, and is nowhere
-above the bound. The LSTM has 3e-03 left; the GRU 1e-06, far less than the RNN that does not
-learn. What counts is where training leads: then it is 0.49 and 0.48 (RNN 2e-02).
+0.0010; who always says 1 has 0.1667), the RNN at T = 10 (0.0145); at 40 it is left
+with 0.1649. Before training, 40 steps back, an RNN with orthogonal weights has 2e-02 of its
+gradient left, 2e-13 with spectral radius 0.5, 6e+05 with 3: it vanishes or explodes, and is
+nowhere above the bound. The LSTM has 3e-03 left; the GRU 1e-06, far less than the RNN, which
+it outdoes. What counts is where training leads: then it is 0.49 and 0.48 (RNN 2e-02).
 
     adding      x_t = (v_t, m_t), v_t ~ U(0, 1), m_t = 1 at one step of each half, else 0;
                 the target is the sum of the two marked v, which who always says 1 misses
@@ -156,13 +156,14 @@ def findings(seen: Seen) -> dict[str, bool]:
     short, long = seen.lengths[0], seen.lengths[-1]
     small, large = min(seen.radii), max(seen.radii)
     learned = {at: bool((seen.ends(*at) < VARIANCE / 5).all()) for at in seen.losses}
+    loss = {at: float(np.median(seen.ends(*at))) for at in seen.losses}
     return {
         "every layer learns the shortest sequences, from every start": all(
             learned[name, short] for name in KINDS
         ),
         "LSTM and GRU learn the longest too": learned["LSTM", long] and learned["GRU", long],
-        "the RNN does not: more than half of the variance stays": bool(
-            (seen.ends("RNN", long) > VARIANCE / 2).all()
+        "of the longest the RNN is left with five times as much as either": bool(
+            loss["RNN", long] > 5 * max(loss["LSTM", long], loss["GRU", long])
         ),
         "the bound holds for every RNN, sequence and step": seen.slack() > 1 - 1e-9,
         "with a radius below 1 the RNN's gradient vanishes": (
@@ -187,12 +188,12 @@ def answer(seen: Seen) -> str:
     return (
         f"LSTM and GRU learn the adding problem at T = {long} (mean squared error "
         f"{loss['LSTM', long]:.4f} and {loss['GRU', long]:.4f}; who always says 1 has "
-        f"{VARIANCE:.4f}), the RNN at T = {short} ({loss['RNN', short]:.4f}) and not at {long} "
-        f"({loss['RNN', long]:.4f}). Before training, {long} steps back, an RNN with orthogonal "
+        f"{VARIANCE:.4f}), the RNN at T = {short} ({loss['RNN', short]:.4f}); at {long} "
+        f"it is left with {loss['RNN', long]:.4f}. Before training, {long} steps back, an RNN with orthogonal "
         f"weights has {before['RNN']:.0e} of its gradient left, {left(seen.radii[small]):.0e} with "
         f"spectral radius {small:g}, {left(seen.radii[large]):.0e} with {large:g}: it vanishes or "
         f"explodes, and is nowhere above the bound. The LSTM has {before['LSTM']:.0e} left; the "
-        f"GRU {before['GRU']:.0e}, far less than the RNN that does not learn. What counts is where "
+        f"GRU {before['GRU']:.0e}, far less than the RNN, which it outdoes. What counts is where "
         f"training leads: then it is {after['LSTM']:.2f} and {after['GRU']:.2f} "
         f"(RNN {after['RNN']:.0e})."
     )

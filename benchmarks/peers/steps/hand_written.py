@@ -1,4 +1,6 @@
-"""fnn.step."""
+"""fnn.step in a jitted function that gives the old State's memory to the new one."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -52,9 +54,13 @@ def start(net, params, x, target):
     x, target, optimizer = jnp.array(x), jnp.array(target), fnn.Adam(RATE)
     state = fnn.start(optimizer, params)
 
+    @partial(jax.jit, donate_argnums=0)
+    def update(state, x, target):
+        return fnn.step(net, loss, optimizer, state, x, target)
+
     def step():
         nonlocal state
-        state, row = fnn.step(net, loss, optimizer, state, x, target)
+        state, row = update(state, x, target)
         return row["loss"]
 
     return step
