@@ -20,11 +20,11 @@ from benchmarks.case import Case
 class Effort:
     """How long to measure."""
 
-    seconds: float = 3.0  # of pairs for each row
-    least: int = 15  # pairs
+    seconds: float = 2.0  # of pairs for each row
+    least: int = 7  # pairs
     most: int = 301
     sample: float = 2e-3  # seconds; shorter programs run several times per sample
-    compiles: int = 5
+    compiles: int = 3
 
 
 QUICK = Effort(seconds=0.1, least=3, most=5, sample=2e-4, compiles=1)
