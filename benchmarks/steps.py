@@ -59,7 +59,7 @@ class Task(NamedTuple):
     n: int
 
 
-def training_steps(*, rounds: int = 12, quick: bool = False) -> list[Step]:
+def training_steps(*, rounds: int = 6, quick: bool = False) -> list[Step]:
     """Every net with every peer; `quick`: of tiny sizes, hardly measured."""
     rows = []
     for name, task in TASKS.items():
