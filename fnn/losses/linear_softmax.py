@@ -97,6 +97,8 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         self.check(y, target)
         (h, w), target = jax.tree.map(jnp.asarray, y), as_classes(target)
         rows, wt, sums = h.shape[:-1], w.T, wide(h.dtype)
+        counted = self.counted(target)
+        dl = dl if counted is None else jnp.where(counted, dl, 0)
 
         def step(dwt, block):
             h, target, dl = block
