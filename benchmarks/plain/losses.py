@@ -62,15 +62,9 @@ def _(loss: fnn.CrossEntropy, y, target):
 
 @plain_losses.register
 def _(loss: fnn.SoftmaxCrossEntropy, y, target):
-    """optax, in at least float32; smoothed labels as rows."""
+    """optax, in at least float32; smoothed labels as rows. Factored logits come whole here."""
     y = y if y.dtype.itemsize >= 4 else y.astype(jnp.float32)
     if target.ndim < y.ndim and loss.label_smoothing == 0:
         return optax.softmax_cross_entropy_with_integer_labels(y, target)
     rows = jax.nn.one_hot(target, y.shape[-1], dtype=y.dtype) if target.ndim < y.ndim else target
     return optax.softmax_cross_entropy(y, optax.smooth_labels(rows, loss.label_smoothing))
-
-
-@plain_losses.register
-def _(loss: fnn.LinearSoftmaxCrossEntropy, y, target):
-    """The same of logits."""
-    return plain_losses(loss.given, y, target)

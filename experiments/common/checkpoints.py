@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,16 +44,13 @@ class Checkpoint(NamedTuple):
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write the file; at every moment it is whole or not there."""
-    tensors = by_name(checkpoint.params)
     statistics = {name: a.tolist() for name, a in checkpoint.standardize._asdict().items()}
     texts = {
-        "network": json.dumps(described(checkpoint.net)),
-        "preprocessing": json.dumps(statistics),
-        "config": json.dumps(checkpoint.config, default=str),
+        "network": described(checkpoint.net),
+        "preprocessing": statistics,
+        "config": checkpoint.config,
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=texts | {"sha256": digest(tensors, texts)})
-    os.replace(partial, path)
+    write(path, by_name(checkpoint.params), texts)
 
 
 def load(path: Path) -> Checkpoint:
@@ -60,6 +58,28 @@ def load(path: Path) -> Checkpoint:
 
     Raises:
         UserError: where the file is missing, damaged, or does not fit its own network.
+    """
+    tensors, texts = read(path, TEXTS)
+    network, preprocessing, config = (texts[name] for name in TEXTS)
+    net = built(path, network)
+    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
+    params = restored(path, jax.eval_shape(net.init, jax.random.key(0)), tensors)
+    return Checkpoint(net, params, Standardizer(mean, std), config)
+
+
+def write(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+    """Write tensors and JSON values; at every moment the file is whole or not there."""
+    texts = {name: json.dumps(value, default=str) for name, value in values.items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=texts | {"sha256": digest(tensors, texts)})
+    os.replace(partial, path)
+
+
+def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors of a file, and its values of these names.
+
+    Raises:
+        UserError: where the file is missing, damaged, or has no such values.
     """
     if not path.is_file():
         near = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -70,21 +90,17 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a safetensors file: {error}.", DATA) from None
-    missing = [name for name in (*TEXTS, "sha256") if name not in metadata]
+    missing = [name for name in (*names, "sha256") if name not in metadata]
     if missing:
         raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
-    texts = {name: metadata[name] for name in TEXTS}
+    texts = {name: metadata[name] for name in names}
     if digest(tensors, texts) != metadata["sha256"]:
         raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)
-    network, preprocessing, config = (json.loads(texts[name]) for name in TEXTS)
-    net = built(path, network)
-    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
-    return Checkpoint(net, restored(path, net, tensors), Standardizer(mean, std), config)
+    return tensors, {name: json.loads(text) for name, text in texts.items()}
 
 
-def restored(path: Path, net: fnn.Layer[Any, Any], tensors: dict[str, np.ndarray]) -> Any:
-    """The tensors as params of the net; every difference is listed."""
-    like = jax.eval_shape(net.init, jax.random.key(0))
+def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
+    """The tensors as a tree like `like`, a tree of shapes; every difference is listed."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     names = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
     faults = [f"{name} is unexpected" for name in tensors if name not in names]

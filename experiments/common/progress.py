@@ -1,11 +1,11 @@
 """What a run says while it runs: a bar on a terminal, plain lines elsewhere.
 
-Lines are at most one per epoch and about twenty in all. NO_COLOR asks for lines too.
+Lines are at most one per report and about twenty in all. NO_COLOR asks for lines too.
 """
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self, TypeVar
 
 import rich.progress
@@ -28,11 +28,11 @@ def animated() -> bool:
 
 
 class Progress:
-    """A count of epochs up to `total`; a context manager."""
+    """A count of epochs, or of other `unit`s, up to `total`; a context manager."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int, unit: str = "epoch"):
         """A bar that is not shown yet, or lines."""
-        self.total = total
+        self.total, self.unit = total, unit
         self._every = -(-total // 20)
         self._bar = None
         if animated():
@@ -53,13 +53,27 @@ class Progress:
             self._bar.stop()
 
     def epoch(self, number: int, **values: float) -> None:
-        """Report an epoch, counted from 1."""
-        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-        line = f"epoch {number:>{len(str(self.total))}}/{self.total}  {text}"
+        """Report an epoch, counted from 1: in the bar, or as a line if one is due."""
+        line = self.line(number, values)
         if self._bar is not None:
             self._bar.update(self._task, completed=number, description=line)
         elif number % self._every == 0 or number == self.total:
             print(line, flush=True)
+
+    def report(self, number: int, **values: float) -> None:
+        """Report this one as a line in any case, above the bar where there is one."""
+        print(self.line(number, values), flush=True)
+        self.move(number, **values)
+
+    def move(self, number: int, **values: float) -> None:
+        """Move the bar; there is no line."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=number, description=self.line(number, values))
+
+    def line(self, number: int, values: Mapping[str, float]) -> str:
+        """As in: epoch 3/40  loss 0.1234."""
+        text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        return f"{self.unit} {number:>{len(str(self.total))}}/{self.total}  {text}".rstrip()
 
 
 def track(what: str, items: Sequence[T]) -> Iterator[T]:

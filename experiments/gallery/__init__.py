@@ -23,7 +23,7 @@ from experiments.common.cli import UserError, nearest
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Networks that learn": ("digits", "cnn", "sequences", "gates"),
+    "Networks that learn": ("digits", "cnn", "gpt", "sequences", "gates"),
     "Models": (
         "linear_regression",
         "logistic_regression",
@@ -62,9 +62,9 @@ HEAD = """# Experiments
 
 One claim per file. Each is a command: it asks one question, measures, prints the answer and
 leaves the settings, all figures and the picture in a folder. `--help` lists its knobs,
-`--quick` (all but digits and cnn) takes seconds, `--out` names the folder. The answers below were
-measured with the settings as they stand, on two CPU cores; times and the last digits differ
-between machines.
+`--quick` (all but digits and cnn) takes seconds (gpt: minutes), `--out` names the folder. The
+answers below were measured with the settings as they stand (gpt: with `--quick`), on two CPU
+cores; times and the last digits differ between machines.
 """
 
 TAIL = """

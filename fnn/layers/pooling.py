@@ -16,6 +16,7 @@ arXiv:1312.4400, section 3.2, for the global one.
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,20 +91,18 @@ class MaxPool2d(Pool):
         along = self.windows(x.shape[1:3])
         first, *offsets = np.ndindex(self.kernel)
         best = seen(x, along, first, -jnp.inf)
-        at = jnp.zeros(best.shape, jnp.int32)
+        at = jnp.zeros(best.shape, jnp.int8 if math.prod(self.kernel) < 128 else jnp.int32)
         for k, offset in enumerate(offsets, 1):
             v = seen(x, along, offset, -jnp.inf)
-            more = (v > best) | (jnp.isnan(v) & ~jnp.isnan(best))
-            best, at = jnp.where(more, v, best), jnp.where(more, k, at)
+            more = ~(v <= best) & (best == best)  # a NaN is more than a number
+            best, at = jnp.where(more, v, best), jnp.where(more, jnp.asarray(k, at.dtype), at)
         return best, MaxPoolCache(at, Static(x.shape[1:3]))
 
     def backward(self, params, cache, dy):
         """dx = dy, at the largest entries."""
         along = self.windows(cache.shape.value)
-        dx = jnp.zeros((), dy.dtype)
-        for k, offset in enumerate(np.ndindex(self.kernel)):
-            dx += returned(jnp.where(cache.where == k, dy, 0), along, offset)
-        return (), dx
+        places = enumerate(np.ndindex(self.kernel))
+        return (), returned(((p, jnp.where(cache.where == k, dy, 0)) for k, p in places), along)
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ class AvgPool2d(Pool):
         along = self.windows(cache.shape.value)
         dz = dy.astype(wide(dy.dtype))
         dz = dz / self.inside(along, dz.dtype)
-        parts = [returned(dz, along, k) for k in np.ndindex(self.kernel)]
-        return (), functools.reduce(jnp.add, parts).astype(dy.dtype)
+        dx = returned(((place, dz) for place in np.ndindex(self.kernel)), along)
+        return (), dx.astype(dy.dtype)
 
     def inside(self, along: tuple[Window, Window], dtype) -> Array:
         """How many entries of each window lie inside x, [H′, W′, 1]."""
@@ -177,13 +176,29 @@ def seen(x: Array, along: tuple[Window, Window], offset: tuple[int, ...], pad: f
     return x[:, :: step[1], :: step[2]]
 
 
-def returned(dy: Array, along: tuple[Window, Window], offset: tuple[int, ...]) -> Array:
-    """dy of every window at one of its places, zeros elsewhere, [B, H, W, C]."""
-    config = [(0, 0, 0)]
-    for a, k in zip(along, offset, strict=True):
-        first, spread = k - a.low, (a.n_out - 1) * a.stride + 1
-        config.append((first, a.n_in - spread - first, a.stride - 1))
-    return jax.lax.pad(dy, jnp.zeros((), dy.dtype), [*config, (0, 0, 0)])
+def returned(parts: Iterable[tuple[tuple[int, ...], Array]], along: tuple[Window, Window]) -> Array:
+    """dx of what each place of the windows sends back, [B, H′, W′, C] each → [B, H, W, C].
+
+    Windows move by the stride s, so place k of window i is entry r of cell i + q, q s + r =
+    k − p: all that meets at one r is added up at the size of y, then the r are interleaved.
+    """
+    n_cells = [-(-a.n_in // a.stride) for a in along]
+    sums: dict[tuple[int, ...], Array] = {}
+    for place, d in parts:
+        config, entry = [(0, 0, 0)], []
+        for a, k, n in zip(along, place, n_cells, strict=True):
+            q, r = divmod(k - a.low, a.stride)
+            config.append((q, n - a.n_out - q, 0))
+            entry.append(r)
+        d = jax.lax.pad(d, jnp.zeros((), d.dtype), [*config, (0, 0, 0)])
+        at = tuple(entry)
+        sums[at] = sums[at] + d if at in sums else d
+    tall, broad = along
+    none = jnp.zeros_like(next(iter(sums.values())))
+    rows = [[sums.get((r, q), none) for q in range(broad.stride)] for r in range(tall.stride)]
+    dx = jnp.stack([jnp.stack(row, 3) for row in rows], 2)  # [B, cells, s, cells, s, C]
+    dx = dx.reshape(len(dx), n_cells[0] * tall.stride, n_cells[1] * broad.stride, -1)
+    return dx[:, : tall.n_in, : broad.n_in]
 
 
 def check_maps(owner: Pool, x: Array, n_axes: int) -> None:

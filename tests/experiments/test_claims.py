@@ -13,7 +13,7 @@ from experiments import gallery
 from experiments.common import claims, cli
 
 FOLDER = pathlib.Path(claims.__file__).parent.parent
-CLAIMS = [name for name in gallery.NAMES if name not in ("digits", "cnn", "errata")]
+CLAIMS = [name for name in gallery.NAMES if name not in ("digits", "cnn", "gpt", "errata")]
 
 
 def words(text):

@@ -1,0 +1,163 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from experiments import gpt
+from experiments.common import cli, states
+from experiments.parts import corpus, sampling
+
+SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
+SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"
+FILES = {"checkpoint.safetensors", "config.json", "curves.png", "metrics.csv", "summary.json"}
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A text of 3,000 bytes that is easy to learn."""
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"abcdef ghij\n" * 250)
+    return path
+
+
+def run(argv):
+    return cli.run(gpt.main, gpt.Config, argv.split(), quick=gpt.QUICK)
+
+
+def rows_of(out):
+    return list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+
+
+def without_seconds(rows):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    argv = f"{SMALL} --steps 200 --evaluate-every 100 --text {text} --temperature 0 --out {out}"
+    assert run(argv) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{text}: 2,850 bytes, and 150 held out\nstep   0/200  train ")
+    assert said.index("step   0/200") < said.index("step 100/200") < said.index("Bits per byte")
+    assert {p.name for p in out.iterdir()} == FILES
+    assert imread(out / "curves.png").std() > 0.01
+
+    rows, summary = rows_of(out), json.loads((out / "summary.json").read_text())
+    assert [row["step"] for row in rows] == ["0", "100", "200"]
+    assert 7 < float(rows[0]["held_out"]) < 9
+    assert float(rows[-1]["held_out"]) < 2
+    assert summary["held_out"] < 2
+    assert summary["baselines"]["uniform"] == 8
+    assert summary["steps_per_second"] > 0
+
+    sample = states.load(out / gpt.FILE, gpt.optimizer_of).history[-1]["sample"]
+    assert f"    {sample}\n" in said
+    assert run(f"--load {out / gpt.FILE} --prompt ab --length 3 --temperature 0") == 0
+    assert capsys.readouterr().out.startswith("ab")
+    assert run(argv) == cli.USAGE  # the folder is another run's
+
+
+def stopped_after(step, monkeypatch):
+    """The user stops the run while it goes on from this step."""
+    advanced = gpt.advanced
+
+    def until(config, problem, saved, *rest):
+        if int(saved.state.step) == step:
+            raise KeyboardInterrupt
+        return advanced(config, problem, saved, *rest)
+
+    monkeypatch.setattr(gpt, "advanced", until)
+
+
+@pytest.mark.parametrize("more", ["", "--precision bfloat16 --dropout 0.3"])
+def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
+    more, text, tmp_path, monkeypatch, capsys
+):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    argv = f"{SMALL} {more} --text {text}"
+    assert run(f"{argv} --out {whole}") == 0
+    with monkeypatch.context() as patch:
+        stopped_after(4, patch)
+        assert run(f"{argv} --out {halves}") == cli.INTERRUPTED
+    assert {p.name for p in halves.iterdir()} == FILES - {"curves.png", "summary.json"}
+    with (halves / "metrics.csv").open("a") as file:
+        file.write("a row that no checkpoint knows")
+    capsys.readouterr()
+    assert run(f"--resume {halves}") == 0
+    said = capsys.readouterr().out
+    assert "step 8/8" in said
+    assert "step 4/8" not in said
+
+    ends = [states.load(out / gpt.FILE, gpt.optimizer_of) for out in (whole, halves)]
+    assert [int(end.state.step) for end in ends] == [8, 8]
+    for a, b in zip(*(jax.tree.leaves(end.state) for end in ends), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert without_seconds(ends[0].history) == without_seconds(ends[1].history)
+    assert without_seconds(rows_of(whole)) == without_seconds(rows_of(halves))
+    assert {a.dtype for a in jax.tree.leaves(ends[0].state.params)} == {np.dtype(np.float32)}
+
+
+def test_steps_are_the_same_in_pieces_of_any_length(text):
+    config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
+    problem, saved = gpt.prepared(config, corpus.read(text, 12))
+    how = {"batch_size": 3, "context": 12}
+    whole, total = gpt.steps(saved.net, problem, saved.state, 7, **how)
+    part, first = gpt.steps(saved.net, problem, saved.state, 2, **how)
+    part, second = gpt.steps(saved.net, problem, part, 5, **how)
+    for a, b in zip(*(jax.tree.leaves(s._replace(key=None)) for s in (whole, part)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(total, first + second, rtol=1e-6)
+
+
+def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stopped_after(0, patch)
+        assert run(f"{SMALL} --text {text} --out {tmp_path / 'run'}") == cli.INTERRUPTED
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    text.write_bytes(text.read_bytes() + b"!")
+    assert run(f"--resume {tmp_path / 'run'}") == cli.DATA
+    assert "not the text that the run in" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path, capsys):
+    argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
+    assert run(argv) == cli.NOT_FINITE
+    assert "error: the loss is nan after step" in capsys.readouterr().err
+    saved = states.load(tmp_path / "run" / gpt.FILE, gpt.optimizer_of)
+    assert int(saved.state.step) == 0
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(saved.state))
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
+
+
+def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(corpus, "read", lambda *arguments: pytest.fail("text was read"))
+    for argv in (
+        "--heads 3", "--n 0", "--precision float16", "--temperature -1", "--top-k 0",
+        "--steps 1.5", "--dropout 1", "--prompt=", "--out a --resume b",
+        "--quick --resume b", "--n 8 --load c", "--resume b --load c",
+    ):  # fmt: skip
+        assert run(argv) == cli.USAGE
+        assert argv.split()[0].removesuffix("=") in capsys.readouterr().err
+    assert run("--load nowhere --prompt x") == cli.DATA
+    assert run("--resume nowhere") == cli.DATA
+    (tmp_path / "text").write_text("no checkpoint")
+    assert run("--load text") == cli.DATA
+    assert "is not a safetensors file" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_text_that_is_too_short_is_refused(tmp_path, capsys):
+    (tmp_path / "a").write_bytes(b"short")
+    assert run(f"{SMALL} --text {tmp_path / 'a'} --out {tmp_path / 'run'}") == cli.DATA
+    assert "each part must be longer than --context, 12" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_may_have_any_letters(text, tmp_path, capsys):
+    assert run(f"{SMALL} --steps 1 --text {text} --out {tmp_path / 'run'} --prompt=é\x1b") == 0
+    assert f"    {sampling.printable('é'.encode())}\\x1b" in capsys.readouterr().out
