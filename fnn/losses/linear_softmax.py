@@ -15,7 +15,7 @@ again. z, the losses and the sums are at least float32. Logits that do exist, as
 
 Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.10989, section
 3.2; Wijmans et al. (2025), arXiv:2411.09009, section 4.
-Equations: loss.cce, loss.softmax-cce-grad, loss.cce-stable.
+Equations: loss.softmax-cce-grad, loss.cce-stable.
 """
 
 import math

@@ -61,7 +61,9 @@ def test_at_test_time_it_is_a_dense_layer_whose_y_are_the_logits():
 def test_norms_of_examples_are_refused_with_the_layer_and_what_to_use():
     net, x = Serial(Dense(3, 5), Unembed(5, 4)), noise(7, 3)
     labels = jnp.arange(7) % 4
-    message = r"^layer 1, Unembed\(n_in=5, n_vocab=4\): .*in Dense and .*with SoftmaxCrossEntropy\.$"
+    message = (
+        r"^layer 1, Unembed\(n_in=5, n_vocab=4\): .*in Dense and .*with SoftmaxCrossEntropy\.$"
+    )
     with pytest.raises(NotImplementedError, match=message):
         value_and_grad(
             net, LinearSoftmaxCrossEntropy(), net.init(KEY), x, labels, rule=example_norms

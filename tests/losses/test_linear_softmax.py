@@ -67,9 +67,7 @@ def test_it_is_the_loss_of_the_product(rows, block, smoothing, kind):
 
 def test_no_position_gives_no_loss_and_no_gradient():
     y = noise(0, 3), noise(3, 5)
-    losses, (dh, dw) = LinearSoftmaxCrossEntropy().value_and_backward(
-        y, LABELS[:0], jnp.zeros(0)
-    )
+    losses, (dh, dw) = LinearSoftmaxCrossEntropy().value_and_backward(y, LABELS[:0], jnp.zeros(0))
     assert (losses.shape, dh.shape) == ((0,), (0, 3))
     np.testing.assert_array_equal(dw, np.zeros((3, 5)))
 
@@ -132,7 +130,10 @@ def test_a_bad_label_without_weight_poisons_no_gradient():
 
 def test_the_logits_are_never_whole():
     n, n_in, n_vocab = 512, 16, 4096
-    h, w = jax.ShapeDtypeStruct((n, n_in), "float32"), jax.ShapeDtypeStruct((n_in, n_vocab), "float32")
+    h, w = (
+        jax.ShapeDtypeStruct((n, n_in), "float32"),
+        jax.ShapeDtypeStruct((n_in, n_vocab), "float32"),
+    )
     target, dl = jax.ShapeDtypeStruct((n,), "int32"), jax.ShapeDtypeStruct((n,), "float32")
 
     def temporary(loss, y):
@@ -217,7 +218,11 @@ def test_its_mean_in_the_driver_leaves_ignored_labels_out():
     ("y", "error", "message"),
     [
         ((*Y, Y[0]), TypeError, r"y must be \(h, w\), as Unembed gives it, got 3 arrays\."),
-        ((Y[0], Y[1].T), ValueError, r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and \[5, 3\]"),
+        (
+            (Y[0], Y[1].T),
+            ValueError,
+            r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and \[5, 3\]",
+        ),
         ((Y[0][0], Y[1]), ValueError, r"got \[3\] and \[3, 5\]"),
         ((Y[0], Y[1][None]), ValueError, r"got \[7, 3\] and \[1, 3, 5\]"),
         ((Y[0], Y[1][:, :1]), ValueError, r"at least 2 classes .*got \[7, 1\]"),
