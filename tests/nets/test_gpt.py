@@ -130,11 +130,12 @@ def test_padding_on_the_right_without_weight_changes_nothing():
     chex.assert_trees_all_close(found, ours(net, LOSS, params, TOKENS, LABELS), **EXACT)
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (3, 1), (1, 1), (2, 7)], ids=str)
-@pytest.mark.parametrize("block", [2, 3, None])
+@pytest.mark.parametrize(
+    ("shape", "block"), [((1, 5), 2), ((3, 1), 3), ((2, 7), 3), ((1, 1), 1)], ids=str
+)
 def test_one_sequence_one_token_and_lengths_that_no_block_divides(shape, block):
-    net, params = net_and_params(block=block)
-    whole, _ = net_and_params(block=None)
+    net, params = net_and_params(block=block, n_layers=1)
+    whole, _ = net_and_params(block=None, n_layers=1)
     tokens, labels = (jnp.resize(a, shape) for a in (TOKENS, LABELS))
     found = ours(net, LOSS, params, tokens, labels)
     chex.assert_trees_all_close(found, ours(whole, LOSS, params, tokens, labels), **EXACT)
@@ -158,9 +159,8 @@ def test_tokens_out_of_range_are_refused_and_poison_under_jit(wrong):
     with pytest.raises(ValueError, match=rf"x must be from 0 to 10, got {wrong} at \[1, 2\]"):
         net.forward(params, tokens)
     h, _ = jax.jit(net.forward)(params, tokens)[0]
-    spoiled = np.zeros((3, 5), bool)
-    spoiled[1, 2:] = True
-    np.testing.assert_array_equal(np.isnan(h).all(-1), spoiled)
+    np.testing.assert_array_equal(np.isnan(h).all((1, 2)), [False, True, False])
+    np.testing.assert_array_equal(np.isnan(h).any((1, 2)), [False, True, False])
     value, grads = ours(net, LOSS, params, tokens, LABELS)
     assert np.isnan(value)
     assert np.isnan(grads[-1].w).all()
