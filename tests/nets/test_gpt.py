@@ -245,11 +245,13 @@ def test_a_hessian_vector_product_is_that_of_jax(way):
     chex.assert_trees_all_close(found, want, rtol=1e-8, atol=1e-10)
 
 
-def test_the_summary_shows_the_layers_and_the_factors():
+def test_the_summary_counts_the_parameters_of_every_layer():
     net = gpt(**SIZES)
-    text = str(fnn.summary(net, net.init(KEY), TOKENS))
-    for word in ("Embedding", "Positions", "Repeat", "Attention", "Unembed"):
+    text = fnn.summary(net, net.init(KEY), TOKENS)
+    for word in ("Embedding", "Positions", "Attention", "LayerNorm", "GELU", "Unembed"):
         assert word in text
+    block = 2 * 16 + 4 * 64 + (8 * 32 + 32) + (32 * 8 + 8)
+    assert text.split()[-1] == f"{88 + 56 + 2 * block + 16 + 88:,}"
 
 
 @pytest.mark.parametrize(
