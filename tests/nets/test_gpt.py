@@ -224,7 +224,7 @@ def test_half_precision_inside_gives_gradients_in_single_precision():
     assert value.dtype == "float32"
     np.testing.assert_allclose(value, exact, rtol=0.02)
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(exact_grads), strict=True):
-        assert np.linalg.norm(a - np.asarray(b)) <= 0.15 * np.linalg.norm(b) + 1e-4
+        assert np.linalg.norm(np.asarray(a) - np.asarray(b)) <= 0.15 * np.linalg.norm(b) + 1e-4
 
 
 @pytest.mark.parametrize("way", ["default", "rotary"])
