@@ -11,6 +11,7 @@ that treat rows independently; `drop_last=True` leaves the last batch out instea
 Equations: risk.objective, bp.training-cycle, opt.sgd.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ from fnn.types import Array, Key, PyTree
 
 Metrics = Mapping[str, Callable[[Array, Array], Array]]  # name → (y, target) → [B, ...]
 NO_METRICS: Metrics = MappingProxyType({})
+AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
@@ -239,7 +241,8 @@ def _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(net, loss, optimizer, state, rows, penalty, **how)
     if held_out is not None:
-        chunks = {"metrics": how["metrics"], "batch_size": max(how["batch_size"], 1024)}
+        size = max(how["batch_size"], AT_ONCE // predictions_per_row(net, loss, state, held_out.x))
+        chunks = {"metrics": how["metrics"], "batch_size": size}
         validation = _evaluate(net, loss, state.params, held_out, **chunks)
         row |= {f"validation_{name}": value for name, value in validation.items()}
     return state, row
@@ -252,6 +255,16 @@ def _fit(net, loss, optimizer, state, rows, penalty, held_out, *, epochs, **how)
         return _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
+
+
+def predictions_per_row(net: Any, loss: Any, state: State, x: PyTree) -> int:
+    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
+
+    def outputs(params, x):
+        return net.forward(params, x, key=state.key)[0]
+
+    y = jax.eval_shape(outputs, state.params, x)
+    return max(math.prod(loss.shape(y)[1:]), 1)
 
 
 def params_of(state: Any) -> PyTree:

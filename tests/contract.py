@@ -36,14 +36,14 @@ def check_layer(layer, x, *, key=None, keeps_dtype=True):
     report.raise_if_wrong()
     assert {*ROUGH, "vmap"} <= {*report.cases}
     y, cache = layer.forward(params, x, key=key)
-    dy = noise(*y.shape)
+    dy = jax.tree.map(lambda a: noise(*a.shape), y)
     grads, dx = backprop(layer, params, cache, dy)
     chex.assert_trees_all_equal_shapes_and_dtypes((grads, dx), (params, x))
 
     facts = traced_once(layer, layer_facts, (params, x, dy, key))
     chex.assert_trees_all_close(*facts["second"], **EXACT)
     for dtype in ROUGH:
-        assert facts[dtype].dtype == dtype or not keeps_dtype
+        assert all(a.dtype == dtype for a in jax.tree.leaves(facts[dtype])) or not keeps_dtype
     if facts["caches"] and not layer.mixes_examples and not isinstance(layer, Composite):
         stacked = jax.tree.map(lambda *rows: jnp.concatenate(rows), *facts["caches"])
         chex.assert_trees_all_close(stacked, cache, **EXACT)
@@ -72,7 +72,8 @@ def check_loss(loss, y, target):
     """Check the contract of fnn.loss for `loss` at the float64 predictions `y`."""
     fnn.check(loss, y, target).raise_if_wrong()
     losses, cache = loss.forward(y, target)
-    assert losses.shape == loss.shape(y) == (y.shape[:-1] or y.shape)
+    h = jax.tree.leaves(y)[0]  # of factored logits (h, w) the factor with the batch
+    assert losses.shape == loss.shape(y) == (h.shape[:-1] or h.shape)
     dl = noise(*losses.shape)
     dy = loss.backward(cache, dl)
     chex.assert_trees_all_equal_shapes_and_dtypes(dy, y)
@@ -129,10 +130,13 @@ def traced_once(block, facts_of, args):
 def check_left_out(loss, y, target, dl, whole):
     """NaN predictions: with dl = 0 their dy is 0, else NaN, and other rows stay."""
     run = jax.jit(loss.value_and_backward, compiler_options=QUICK)
-    broken, without = y.at[0].set(jnp.nan), dl.at[0].set(0)
+    (h, *shared), tree = jax.tree.flatten(y)
+    broken, without = tree.unflatten([h.at[0].set(jnp.nan), *shared]), dl.at[0].set(0)
     losses, dy = run(broken, target, without)
+    dh, whole_dh = (jax.tree.leaves(d)[0] for d in (dy, whole[1]))
     assert np.isnan(losses[0]).all()
-    assert (np.asarray(dy[0]) == 0).all()
-    chex.assert_trees_all_close((losses[1:], dy[1:]), (whole[0][1:], whole[1][1:]), **EXACT)
+    assert (np.asarray(dh[0]) == 0).all()
+    assert all(np.isfinite(d).all() for d in jax.tree.leaves(dy))
+    chex.assert_trees_all_close((losses[1:], dh[1:]), (whole[0][1:], whole_dh[1:]), **EXACT)
     np.testing.assert_allclose(mean(losses, without), (whole[0] * without).sum())
-    assert np.isnan(run(broken, target, dl)[1][0]).all()
+    assert np.isnan(jax.tree.leaves(run(broken, target, dl)[1])[0][0]).all()

@@ -31,6 +31,19 @@ def test_what_is_no_class_and_what_is_nan_has_no_accuracy(jit):
     assert jnp.isnan(f(Y.at[2, 0].set(jnp.nan), jnp.array([1, 1, 2]))).tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_factored_logits_count_as_their_product(jit):
+    f = jax.jit(accuracy) if jit else accuracy
+    h, w = jnp.stack([Y, -Y]), jnp.array([[0.0, 1, 2, 0], [1, 0, 0, 3], [0, 2, 0, 1.5]])
+    labels = jnp.array([[3, 2, 1], [0, 1, 2]])
+    found = f((h, w), labels)
+    assert found.tolist() == ((h @ w).argmax(-1) == labels).tolist()
+    assert 0 < found.sum() < 6
+    assert jnp.isnan(f((h.at[0, 1].set(jnp.nan), w), labels))[0].tolist() == [False, True, False]
+    with pytest.raises(ValueError, match=r"target must have shape \[2, 3\] \(labels\)"):
+        f((h, w), labels[0])
+
+
 def test_wrong_shapes_and_dtypes_are_refused():
     with pytest.raises(ValueError, match=r"accuracy: target must have shape \[3\] \(labels\)"):
         accuracy(Y, jnp.array([1, 1]))

@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import fnn
+from fnn.batches import as_rows
+from fnn.train import _epoch_row, predictions_per_row
 
 NET = fnn.mlp([3, 4, 2], fnn.Tanh())
 LOSS = fnn.SoftmaxCrossEntropy()
@@ -121,6 +123,26 @@ def test_metrics_come_from_the_steps_own_y_and_do_not_depend_on_the_cut():
         _, history = fit(frozen, epochs=1, batch_size=batch_size, metrics=metrics)
         row = jax.tree.map(lambda h: h[0], history)
         chex.assert_trees_all_close(row, expected, rtol=1e-7)
+
+
+def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():
+    net = fnn.Serial(fnn.Dropout(0.5), fnn.Dense(3, 2))
+    state = fnn.start(fnn.SGD(0.1), net.init(KEY), KEY)
+    assert predictions_per_row(net, LOSS, state, X) == 1
+    sequences = jax.ShapeDtypeStruct((40, 256, 3), X.dtype)
+    assert predictions_per_row(net, LOSS, state, sequences) == 256
+    held_out = as_rows(jnp.zeros((40, 256, 3)), jnp.zeros((40, 256), int))
+
+    def chunks(batch_size):
+        rows = as_rows(jnp.zeros((64, 2, 3)), jnp.zeros((64, 2), int))
+        how = {"batch_size": batch_size, "rule": fnn.backprop, "metrics": (), "drop_last": True}
+        program = jax.make_jaxpr(
+            lambda state: _epoch_row(net, LOSS, fnn.SGD(0.1), state, rows, None, held_out, **how)
+        )(state)
+        return [e.params["length"] for e in program.eqns if e.primitive.name == "scan"][-1]
+
+    assert chunks(2) == 10  # 4 · 256 = 1024 predictions at a time
+    assert chunks(8) == 5  # as many rows as a step has
 
 
 def test_validation_uses_the_evaluation_network_and_no_penalty():

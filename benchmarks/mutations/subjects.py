@@ -5,6 +5,7 @@ where finite differences, which the peers take, have no derivative to compare wi
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -121,13 +122,44 @@ LAYERS = (
 )
 
 
-def small(name: str, block: Any, *shape: int, n_vocab: int = 0) -> Subject:
-    """A layer of one size; its inputs are numbers below `n_vocab` where it has a table."""
+@dataclass(frozen=True)
+class Headed(fnn.Layer[Any, Any]):
+    """Factored logits and the loss behind them, as mistakes take them: one array to one array.
+
+    The labels are 0, 1, ..., n_vocab − 1, 0, ...
+    """
+
+    head: fnn.Unembed
+    loss: fnn.LinearSoftmaxCrossEntropy
+
+    @property
+    def children(self) -> tuple[Any, ...]:
+        """What it is made of."""
+        return self.head, self.loss
+
+    def init(self, key):
+        """The weights of the head."""
+        return self.head.init(key)
+
+    def forward(self, params, x, *, key=None):
+        """The losses, [N, 1]."""
+        y, cache = self.head.forward(params, x)
+        losses, of_loss = self.loss.forward(y, jnp.arange(len(x)) % self.head.n_vocab)
+        return losses[:, None].astype(x.dtype), (cache, of_loss)
+
+    def backward(self, params, cache, dy):
+        """Through the loss, then through the head."""
+        of_head, of_loss = cache
+        return self.head.backward(params, of_head, self.loss.backward(of_loss, dy[:, 0]))
+
+
+def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "layer") -> Subject:
+    """A block of one size; its inputs are numbers below `n_vocab` where it has a table."""
 
     def draw(level, rng):
         return (rng.integers(0, n_vocab, shape) if n_vocab else noise(rng, *shape)), None
 
-    return Subject(name, "layer", lambda level: block, draw, levels=(1,))
+    return Subject(name, family, lambda level: block, draw, levels=(1,))
 
 
 BLOCKS = (
@@ -153,7 +185,10 @@ BLOCKS = (
     small("GRU", fnn.GRU(3, 4), 2, 5, 3),
     small("Bidirectional", fnn.Bidirectional(fnn.RNN(2, 4)), 2, 5, 2),
     small("Attention", fnn.Attention(4, 2, block=2), 2, 5, 4),
-)
+    small("Attention, rotary", fnn.Attention(8, 2, n_kv_heads=1, rotary=30.0), 2, 5, 8),
+    small("Unembed, LinearSoftmaxCrossEntropy",
+          Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(block=3)), 7, 6),
+)  # fmt: skip
 
 # Nets of n_in → n → n → n_out; blocks of n → n.
 WIDTHS = {"net": (1, 4, 20, 90, 360), "block": (1, 4, 22, 90, 361), "repeat": (1, 4, 18, 73, 295)}
@@ -210,6 +245,7 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
+    small("transformer_block", fnn.transformer_block(4, 2, block=2), 2, 5, 4, family="net"),
 )
 
 

@@ -14,7 +14,7 @@ Source: none; the product stands in the loss.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -60,7 +60,7 @@ class Unembed(Layer[UnembedParams, UnembedCache]):
         check_key(self, key)
         return UnembedParams(self.w_init(key, self.n_in, self.n_vocab))
 
-    def forward(self, params, x, *, key=None):
+    def forward(self, params, x, *, key=None) -> tuple[Any, UnembedCache]:
         """y = (x, w)."""
         check_last_axis(self, "x", x, self.n_in)
         check_params(self, params, w=(self.n_in, self.n_vocab))

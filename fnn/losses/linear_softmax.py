@@ -15,7 +15,7 @@ again. z, the losses and the sums are at least float32. Logits that do exist, as
 
 Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.10989, section
 3.2; Wijmans et al. (2025), arXiv:2411.09009, section 4.
-Equations: loss.cce, loss.softmax-cce-grad, loss.cce-stable.
+Equations: loss.softmax-cce-grad, loss.cce-stable.
 """
 
 import math
@@ -62,7 +62,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         """The shape of the losses of y."""
         return super().shape(y[0] if isinstance(y, tuple) else y)
 
-    def check(self, y, target):
+    def check(self, y: Any, target):
         """y must be (h, w), target hold labels [B, ...] or probabilities [B, ..., V]."""
         if isinstance(y, tuple):
             check_factors(self, y)
@@ -70,7 +70,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
             y = jax.ShapeDtypeStruct((*h.shape[:-1], w.shape[1]), h.dtype)
         super().check(y, target)
 
-    def forward(self, y, target):
+    def forward(self, y, target) -> tuple[Array, Any]:
         """log Σ_k e_k − Σ_k t_k (z_k − m), block by block."""
         if not isinstance(y, tuple):
             return super().forward(y, target)
@@ -84,19 +84,21 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         losses = jax.lax.map(losses_of, self.cut(h.shape[:-1], w.shape[1], (h, target)))
         return joined(losses, h.shape[:-1]), LinearSoftmaxCrossEntropyCache(h, w, target)
 
-    def backward(self, cache, dl):
+    def backward(self, cache, dl) -> Any:
         """dh = dz wᵀ,  dw = Σ hᵀ dz, of z formed again."""
         if not isinstance(cache, LinearSoftmaxCrossEntropyCache):
             return super().backward(cache, dl)
         return self.value_and_backward((cache.h, cache.w), cache.target, dl)[1]
 
-    def value_and_backward(self, y, target, dl):
+    def value_and_backward(self, y, target, dl) -> tuple[Array, Any]:
         """The losses, dh and dw, in one pass over the blocks."""
         if not isinstance(y, tuple):
             return super().value_and_backward(y, target, dl)
         self.check(y, target)
         (h, w), target = jax.tree.map(jnp.asarray, y), as_classes(target)
         rows, wt, sums = h.shape[:-1], w.T, wide(h.dtype)
+        counted = self.counted(target)
+        dl = dl if counted is None else jnp.where(counted, dl, 0)
 
         def step(dwt, block):
             h, target, dl = block

@@ -1,4 +1,4 @@
-"""Facts about convolution and recurrence, layers that fnn does not have, against jax.vjp."""
+"""Facts about convolution and recurrence, written out anew, against jax.vjp."""
 
 import itertools
 
