@@ -23,7 +23,7 @@ Equations: risk.generic-loss, risk.empirical, bp.batch-average.
 
 import abc
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +38,8 @@ C = TypeVar("C")  # the loss's cache
 @dataclass(frozen=True)
 class Loss(Record, abc.ABC, Generic[C]):
     """A function of (y, target) that knows its derivative in y."""
+
+    shared: ClassVar[tuple[int, ...]] = ()  # arrays of a y of several that examples share
 
     @abc.abstractmethod
     def check(self, y: Array, target: Array) -> None:

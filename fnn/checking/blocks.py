@@ -120,8 +120,8 @@ def loss_problem(loss: Loss[Any], y: Array, target: Any, *, at_once: bool) -> Pr
             return loss.value_and_backward(y, target, dl)[1]
         return loss.backward(loss.forward(y, target)[1], dl)
 
-    leaves = jax.tree.leaves((y, target))
-    rows = [i for i, a in enumerate(leaves) if a.shape[:1] == leaves[-1].shape[:1]]
+    n_y, n = len(jax.tree.leaves(y)), len(jax.tree.leaves((y, target)))
+    shared = loss.shared if n_y > 1 else ()
     return from_vjp(
         f"{loss!r}.value_and_backward" if at_once else repr(loss),
         f,
@@ -129,7 +129,7 @@ def loss_problem(loss: Loss[Any], y: Array, target: Any, *, at_once: bool) -> Pr
         (y, target),
         ("y", "target"),
         moving=1,
-        batched=tuple(rows),  # not the factor of factored logits that all examples share
-        inputs=tuple(range(len(jax.tree.leaves(y)))),
+        batched=tuple(i for i in range(n) if i not in shared),
+        inputs=tuple(range(n_y)),
         single=True,
     )

@@ -20,7 +20,7 @@ Equations: loss.softmax-cce-grad, loss.cce-stable.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,8 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     target: labels [B, ...] or rows of probabilities [B, ..., V]. `block` positions have
     their logits at a time; None: about 2²² logits, at least 64 positions.
     """
+
+    shared: ClassVar[tuple[int, ...]] = (1,)  # w
 
     block: int | None = None
 

@@ -36,6 +36,11 @@ def test_contract_of_sequences_with_labels_to_ignore():
     check_loss(loss, (noise(2, 4, 3), noise(3, 5)), target)
 
 
+def test_as_many_positions_as_features_do_not_confuse_the_checker():
+    loss, y = LinearSoftmaxCrossEntropy(), (noise(3, 3), noise(3, 5, seed=2))
+    fnn.check(loss, y, jnp.array([0, 4, 2])).raise_if_wrong()
+
+
 def test_by_hand():
     w = jnp.log(jnp.array([[1.0, 2, 5], [1, 1, 2]]))
     h, dl = jnp.eye(2), jnp.array([8.0, 4.0])  # the logits are the rows of w
