@@ -23,7 +23,6 @@ model.softmax-classifier.
 """
 
 import abc
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,16 +82,16 @@ class Categorical(Loss[Any], abc.ABC):
         """The losses, NaN where the target is not valid, 0 where it is ignored."""
         return jnp.where(ignored, 0, jnp.where(valid, losses, jnp.nan))
 
-    def expected(self, target: Array, a: Array) -> Array:
-        """Σ_k t_k a_k, with the smoothed t."""
+    def expected(self, target: Array, a: Array, m: Array | float = 0.0) -> Array:
+        """Σ_k t_k (a_k − m), with the smoothed t; of a label, a is read at one place."""
         if are_labels(a, target):
             k = jnp.clip(target, 0, a.shape[-1] - 1)
-            mean = jnp.take_along_axis(a, k[..., None], -1)[..., 0]
+            mean = (jnp.take_along_axis(a, k[..., None], -1) - m)[..., 0]
         else:
-            mean = times(target.astype(a.dtype), a).sum(-1)
+            mean = times(target.astype(a.dtype), a - m).sum(-1)
         if self.label_smoothing == 0:
             return mean
-        return (1 - self.label_smoothing) * mean + self.label_smoothing * a.mean(-1)
+        return (1 - self.label_smoothing) * mean + self.label_smoothing * (a - m).mean(-1)
 
     def rows(self, target: Array, y: Array) -> Array:
         """The smoothed t, [B, ..., C]."""
@@ -170,47 +169,28 @@ class SoftmaxCrossEntropy(Categorical):
         z = y.astype(wide(y.dtype))
         m = jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any m gives the same loss
         log_sum = jnp.log(jnp.exp(z - m).sum(-1, keepdims=True))
-        losses = log_sum[..., 0] - self.expected(target, z - m)
+        losses = log_sum[..., 0] - self.expected(target, z, m)
         cache = SoftmaxCrossEntropyCache(y, target, valid, m, log_sum)
         return self.finish(losses, valid, ignored), cache
 
     def value_and_backward(self, y, target, dl):
-        """The losses and dy in one pass; where y is large, some rows after others."""
+        """The losses and dy = dl (p − t), p from the exponentials of the losses."""
         self.check(y, target)
-        y, target, n = jnp.asarray(y), as_classes(target), math.prod(y.shape[:-1])
-        rows = at_once(max(n, 1), y.shape[-1])
-
-        def cut(a):
-            return a.reshape(n // rows, rows, *a.shape[y.ndim - 1 :])
-
-        def some(block):
-            y, target, dl = block
-            losses, dy = self.one_pass(y.astype(wide(y.dtype)), target, dl)
-            return losses, dy.astype(y.dtype)
-
-        losses, dy = jax.lax.map(some, (cut(y), cut(target), cut(dl)))
-        return losses.reshape(y.shape[:-1]), dy.reshape(y.shape)
+        y, target = jnp.asarray(y), as_classes(target)
+        losses, dy = self.one_pass(y.astype(wide(y.dtype)), target, dl)
+        return losses, dy.astype(y.dtype)
 
     def one_pass(self, z: Array, target: Array, dl: Array) -> tuple[Array, Array]:
-        """The losses of logits z, and dl (p − t) from the exponentials of the losses."""
+        """The same of logits z, in the dtype of z; XLA makes e and dy in one place."""
         ignored = self.ignored(z, target)
         valid = valid_classes(z, target) | ignored
-        z = z - jax.lax.stop_gradient(z.max(-1, keepdims=True))
-        e = jnp.exp(z)
+        m = jax.lax.stop_gradient(z.max(-1, keepdims=True))
+        e = jnp.exp(z - m)
         total = e.sum(-1)
-        losses = self.finish(jnp.log(total) - self.expected(target, z), valid, ignored)
-        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
-        return losses, self.minus(times(times(dl, 1 / total)[..., None], e), target, dl)
-
-    def minus(self, d: Array, target: Array, dl: Array) -> Array:
-        """d − dl t, with the smoothed t; one entry of a row where it is a label."""
-        if not are_labels(d, target):
-            return d - times(dl[..., None], self.rows(target, d))
-        if self.label_smoothing:
-            d = d - (dl * (self.label_smoothing / d.shape[-1]))[..., None]
-        flat, k = d.reshape(-1, d.shape[-1]), jnp.clip(target, 0, d.shape[-1] - 1).reshape(-1)
-        sent = ((1 - self.label_smoothing) * dl).reshape(-1)
-        return flat.at[jnp.arange(len(k)), k].add(-sent).reshape(d.shape)
+        losses = self.finish(jnp.log(total) - self.expected(target, z, m), valid, ignored)
+        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))[..., None]
+        scale = times(dl, 1 / total[..., None])
+        return losses, times(scale, e) - times(dl, self.rows(target, z))
 
     def backward(self, cache, dl):
         """dl (p − t)."""
@@ -219,10 +199,3 @@ class SoftmaxCrossEntropy(Categorical):
         p = jnp.exp(y.astype(m.dtype) - m - log_sum)
         d = jnp.where(valid[..., None], p - self.rows(target, y), jnp.nan)
         return spread(dl, d).astype(y.dtype)
-
-
-def at_once(n: int, n_classes: int, entries: int = 2**18) -> int:
-    """Of n rows how many fit a cache, in equal parts: all of them where n has no such part."""
-    most = entries // n_classes
-    part = max((r for r in range(1, min(most, n) + 1) if n % r == 0), default=n)
-    return part if 8 * part >= min(most, n) else n

@@ -31,7 +31,7 @@ from fnn.numerics import wide
 from fnn.targets import as_classes
 from fnn.types import Array
 
-ENTRIES = 2**22  # of a block of logits where `block` does not say
+ENTRIES = 2**21  # of a block of logits where `block` does not say
 
 
 class LinearSoftmaxCrossEntropyCache(NamedTuple):
@@ -47,7 +47,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     """losses = −Σ_k t_k log softmax_k(h w).  y = (h [B, ..., n], w [n, V]) → losses [B, ...].
 
     target: labels [B, ...] or rows of probabilities [B, ..., V]. `block` positions have
-    their logits at a time; None: about 2²² logits, at least 64 positions.
+    their logits at a time; None: about 2²¹ logits, at least 128 positions.
     """
 
     shared: ClassVar[tuple[int, ...]] = (1,)  # w
@@ -117,7 +117,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     def cut(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [blocks, positions, ...], filled with zeros."""
         n = math.prod(rows)
-        most = max(ENTRIES // n_vocab, 64) if self.block is None else self.block
+        most = max(ENTRIES // n_vocab, 128) if self.block is None else self.block
         n_blocks = max(-(-n // most), 1)
         size = -(-n // n_blocks)
 

@@ -1,6 +1,5 @@
 """Tests of fnn.losses.categorical."""
 
-import functools
 import math
 
 import chex
@@ -12,9 +11,8 @@ from contract import check_loss, noise
 
 from fnn.driver import value_and_grad
 from fnn.layers.activations import Identity
-from fnn.losses import categorical
 from fnn.losses.binary import SigmoidBinaryCrossEntropy
-from fnn.losses.categorical import CrossEntropy, SoftmaxCrossEntropy, at_once
+from fnn.losses.categorical import CrossEntropy, SoftmaxCrossEntropy
 
 BOTH = pytest.mark.parametrize("kind", [CrossEntropy, SoftmaxCrossEntropy])
 LABELS = jnp.array([2, 0, 1, 3, 1])
@@ -274,22 +272,15 @@ def test_smoothing_out_of_range_is_rejected(kind, smoothing):  # L06
         kind(smoothing)
 
 
-def whole_and_in_blocks(monkeypatch, loss, y, target, dl, entries=12):
-    """The two-pass definition, and the one pass over blocks of `entries` logits."""
+def in_two_passes(loss, y, target, dl):
     losses, cache = jax.jit(loss.forward)(y, target)
-    whole = losses, loss.backward(cache, dl)
-    some = functools.partial(at_once, entries=entries)
-    monkeypatch.setattr(categorical, "at_once", some)
-    program = str(jax.make_jaxpr(loss.value_and_backward)(y, target, dl))
-    n = math.prod(y.shape[:-1])
-    assert f"length={n // some(n, y.shape[-1])}" in program
-    return whole, jax.jit(loss.value_and_backward)(y, target, dl)
+    return losses, loss.backward(cache, dl)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("of", ["labels", "ignored", "rows"])
 @pytest.mark.parametrize("shape", [(6, 4), (2, 5, 4), (2, 2, 3, 4)], ids=str)
-def test_one_pass_over_blocks_of_rows_is_the_definition(monkeypatch, shape, of, smoothing):
+def test_one_pass_is_the_two(shape, of, smoothing):
     y, dl = noise(*shape), noise(*shape[:-1], seed=2)
     labels = jnp.asarray(np.random.default_rng(0).integers(-1, 4, shape[:-1]))
     kinds = {
@@ -298,32 +289,27 @@ def test_one_pass_over_blocks_of_rows_is_the_definition(monkeypatch, shape, of, 
         "rows": jax.nn.softmax(noise(*shape, seed=3)),
     }
     loss = SoftmaxCrossEntropy(smoothing, ignore_label=-1)
-    whole, found = whole_and_in_blocks(monkeypatch, loss, y, kinds[of], dl)
-    chex.assert_trees_all_close(found, whole, rtol=1e-12, atol=1e-15)
+    found = jax.jit(loss.value_and_backward)(y, kinds[of], dl)
+    chex.assert_trees_all_close(
+        found, in_two_passes(loss, y, kinds[of], dl), rtol=1e-12, atol=1e-15
+    )
 
 
-def test_blocks_of_rows_poison_and_leave_out_the_same_rows(monkeypatch):
+def test_one_pass_makes_no_array_of_the_size_of_the_logits_but_dy():
+    y, labels, dl = noise(64, 512), jnp.arange(64), noise(64, seed=2)
+    program = jax.jit(LOGITS.value_and_backward).lower(y, labels, dl).compile()
+    assert program.memory_analysis().temp_size_in_bytes < y.nbytes / 4
+
+
+def test_one_pass_poisons_and_leaves_out_the_same_rows():
     target = jnp.array([2, 0, 7, 3, -1, -2, 1, 0])
     y = noise(8, 4).at[jnp.array([0, 3, 4])].set(jnp.nan)
     dl = noise(8, seed=2).at[jnp.array([3, 5])].set(0)
     loss = SoftmaxCrossEntropy(ignore_label=-1)
-    _, (losses, dy) = whole_and_in_blocks(monkeypatch, loss, y, target, dl, entries=8)
+    losses, dy = jax.jit(loss.value_and_backward)(y, target, dl)
     np.testing.assert_array_equal(np.isnan(losses), [1, 0, 1, 1, 0, 1, 0, 0])
     np.testing.assert_array_equal(np.isnan(dy), np.tile([[1], [0], [1], *[[0]] * 5], 4))
     np.testing.assert_array_equal(dy[3:6], 0)
     good = jnp.array([1, 6, 7])
     want = LOGITS.value_and_backward(y[good], target[good], dl[good])
     chex.assert_trees_all_close((losses[good], dy[good]), want, rtol=1e-12)
-
-
-def test_blocks_of_rows_fit_and_are_equal():
-    assert at_once(6, 4, 12) == 3
-    assert at_once(6, 4, 100) == 6
-    assert at_once(7, 4, 12) == 1
-    assert at_once(997, 4, 1000) == 997  # no part of a prime is worth it
-    assert at_once(6, 100, 12) == 6  # not one row fits
-    assert at_once(1, 10) == 1
-    for n, n_classes in ((4096, 10), (60000, 10), (2**18, 1000)):
-        rows = at_once(n, n_classes)
-        assert n % rows == 0
-        assert rows * n_classes <= 2**18
