@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.curves import Curve, Depth
 from benchmarks.picture import GOOD, GREY
@@ -58,13 +59,14 @@ def lines(
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes)
     axes.set_xticklabels([short(n) for n in sizes], fontsize=8)
-    axes.minorticks_off()
     axes.set_xlim(right=sizes[-1] * (sizes[-1] / sizes[0]) ** 0.35)  # room for the names
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     else:
         axes.set_ylim(bottom=0)
+    axes.minorticks_off()
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(color="0.93")
     axes.set_axisbelow(True)

@@ -272,3 +272,9 @@ def test_the_summary_counts_the_parameters_of_every_layer():
 def test_what_makes_no_net_is_refused(how, message):
     with pytest.raises(ValueError, match=message):
         gpt(**SIZES | how)
+
+
+def test_the_perceptron_starts_with_the_variance_that_a_gelu_leaves():
+    up, ((_, down),) = perceptron(64).init(jax.random.key(0))
+    assert up.w.std() == pytest.approx((2 / 64) ** 0.5, rel=0.02)  # he_normal
+    assert down.w.std() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.02)  # glorot_uniform
