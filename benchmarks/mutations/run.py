@@ -96,8 +96,12 @@ def chunks(jobs: Iterable[Job]) -> list[list[Job]]:
 
 
 def answers(jobs: list[Job], *, peers: bool) -> list[Result]:
-    """One worker's share."""
-    return [answer(job, peers=peers) for job in jobs]
+    """One worker's share; its programs are forgotten, a process may hold only so many."""
+    import jax
+
+    found = [answer(job, peers=peers) for job in jobs]
+    jax.clear_caches()
+    return found
 
 
 def judged(jobs: list[Job], workers: int, *, peers: bool = True) -> Iterator[Result]:
