@@ -7,28 +7,31 @@
 Layers and losses are frozen records with forward and backward methods; params, caches
 and gradients are pytrees of arrays; everything works under jit and vmap. The file of a
 block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
+
+Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
+schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers. Who wants
+to read one idea in one sitting reads layer.py, layers/serial.py, layers/dense.py, driver.py.
 """
 
+from fnn import initializers as initializers
+from fnn import optim as optim
+from fnn import rules as rules
 from fnn.checking.blocks import check as check
 from fnn.checking.functions import check_gradient as check_gradient
 from fnn.checking.functions import check_same as check_same
 from fnn.checking.functions import check_vjp as check_vjp
 from fnn.checking.report import Report as Report
+from fnn.composite import Back as Back
+from fnn.composite import Composite as Composite
+from fnn.composite import Forth as Forth
+from fnn.composite import Wrapper as Wrapper
+from fnn.composite import child as child
+from fnn.driver import Pass as Pass
+from fnn.driver import fold as fold
 from fnn.driver import value_and_grad as value_and_grad
 from fnn.evaluation import inference as inference
-from fnn.initializers import glorot_normal as glorot_normal
-from fnn.initializers import glorot_uniform as glorot_uniform
-from fnn.initializers import he_normal as he_normal
-from fnn.initializers import he_uniform as he_uniform
-from fnn.initializers import lecun_normal as lecun_normal
-from fnn.initializers import lecun_uniform as lecun_uniform
-from fnn.initializers import orthogonal as orthogonal
-from fnn.initializers import zeros as zeros
 from fnn.interop import as_function as as_function
-from fnn.layer import Composite as Composite
 from fnn.layer import Layer as Layer
-from fnn.layer import backprop as backprop
-from fnn.layer import rule as rule
 from fnn.layers.activations import ELU as ELU
 from fnn.layers.activations import GELU as GELU
 from fnn.layers.activations import SELU as SELU
@@ -65,8 +68,10 @@ from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
 from fnn.layers.gru import GRUParams as GRUParams
+from fnn.layers.last import Last as Last
 from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
+from fnn.layers.mean_over_time import MeanOverTime as MeanOverTime
 from fnn.layers.normalization import BatchNorm as BatchNorm
 from fnn.layers.normalization import GroupNorm as GroupNorm
 from fnn.layers.normalization import LayerNorm as LayerNorm
@@ -75,7 +80,6 @@ from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
 from fnn.layers.recompute import Recompute as Recompute
-from fnn.layers.recurrence import Sequence as Sequence
 from fnn.layers.repeat import Repeat as Repeat
 from fnn.layers.residual import Residual as Residual
 from fnn.layers.rnn import RNN as RNN
@@ -84,8 +88,10 @@ from fnn.layers.scale import Scale as Scale
 from fnn.layers.serial import Serial as Serial
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
+from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
+from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy
 from fnn.losses.binary import Hinge as Hinge
@@ -100,36 +106,17 @@ from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp
-from fnn.optim.adadelta import AdaDelta as AdaDelta
-from fnn.optim.adagrad import AdaGrad as AdaGrad
-from fnn.optim.adam import Adam as Adam
-from fnn.optim.adamw import AdamW as AdamW
-from fnn.optim.chaining import chain as chain
-from fnn.optim.clipping import clip_by_norm as clip_by_norm
-from fnn.optim.foreign import Foreign as Foreign
-from fnn.optim.momentum import Momentum as Momentum
-from fnn.optim.optimizer import Optimizer as Optimizer
-from fnn.optim.optimizer import apply_updates as apply_updates
-from fnn.optim.proximal import Proximal as Proximal
-from fnn.optim.rmsprop import RMSProp as RMSProp
-from fnn.optim.schedules import Constant as Constant
-from fnn.optim.schedules import CosineDecay as CosineDecay
-from fnn.optim.schedules import ExponentialDecay as ExponentialDecay
-from fnn.optim.schedules import Schedule as Schedule
-from fnn.optim.schedules import Scheduled as Scheduled
-from fnn.optim.schedules import StepDecay as StepDecay
-from fnn.optim.schedules import WarmupCosine as WarmupCosine
-from fnn.optim.sgd import SGD as SGD
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty
-from fnn.rules.deltas import deltas as deltas
-from fnn.rules.example_norms import example_norms as example_norms
-from fnn.rules.example_norms import total as total
+from fnn.plan import Plan as Plan
+from fnn.plan import State as State
+from fnn.plan import start as start
+from fnn.ruling import rule as rule
+from fnn.sequence import Sequence as Sequence
+from fnn.sequence import lift as lift
 from fnn.summaries import summary as summary
-from fnn.train import State as State
 from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate
 from fnn.train import fit as fit
-from fnn.train import start as start
 from fnn.train import step as step

@@ -1,20 +1,19 @@
-"""Minibatches of rows: which rows, with which weights, and the averages over them.
+"""Minibatches of rows: which rows, with which weights, and the averages over them."""
 
-Equations: nt.dataset, opt.sgd.
-"""
-
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.driver import as_array
+from fnn.arrays import as_array, as_input
+from fnn.composite import empty
 from fnn.errors import check_known
-from fnn.loss import check_loss_type, merge_weights
+from fnn.logits import whole
+from fnn.mean import merge_weights
 from fnn.numerics import concrete, is_floating, ratio, times, wide
-from fnn.types import Array, PyTree, integer
+from fnn.records import Array, PyTree, integer
+from fnn.sequence import mask_of, state_of, value
 
 
 class Rows(NamedTuple):
@@ -25,39 +24,41 @@ class Rows(NamedTuple):
     weights: Array | None = None  # [N] or in the shape of the losses
 
 
-def as_rows(x: Any, target: Any, weights: Any = None) -> Rows:
-    """x, target and weights as arrays with equally many rows."""
-    x = jax.tree.map(jnp.asarray, x) if isinstance(x, tuple) else as_array("x", x)
-    target = as_array("target", target)
+def as_rows(owner: str, name: str, data: Any) -> Rows:
+    """(x, target) or (x, target, weights) as arrays with equally many rows."""
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        got = type(data).__name__
+        got += f" of {len(data)}" if isinstance(data, tuple | list) else ""
+        raise TypeError(
+            f"{owner}: {name} must be (x, target) or (x, target, weights), got {got}; "
+            "for batches that a loop makes, call fnn.step with each."
+        )
+    x, target, *weights = data
+    x, target = as_input(owner, x), as_array(owner, "target", target)
     for a in jax.tree.leaves(x):
         if a.ndim == 0 or target.ndim == 0 or len(a) != len(target):
             raise ValueError(
-                "x and target must have equally many rows, got shapes "
+                f"{owner}: x and target must have equally many rows, got shapes "
                 f"{list(a.shape)} and {list(target.shape)}."
             )
-    if weights is not None:
-        weights = as_array("weights", weights)
-        if weights.shape[:1] != target.shape[:1]:
-            raise ValueError(
-                f"weights must have as many rows as target, {len(target)}, "
-                f"got shape {list(weights.shape)}."
-            )
-    return Rows(x, target, weights)
+    if not weights or weights[0] is None:
+        return Rows(x, target)
+    w = as_array(owner, "weights", weights[0])
+    if w.shape[:1] != target.shape[:1]:
+        raise ValueError(
+            f"{owner}: weights must have as many rows as target, {len(target)}, "
+            f"got shape {list(w.shape)}."
+        )
+    return Rows(x, target, w)
 
 
-def named(metrics: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The metrics as (name, function), static for jit."""
-    for name in metrics:
-        if name == "loss" or name.startswith("validation_"):
-            raise ValueError(f"metric {name!r}: that name is the history's own; choose another.")
-    return tuple(metrics.items())
-
-
-def pair(name: str, data: Any) -> tuple[Any, Any]:
-    """`data`, if it is (x, target)."""
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"fit: {name} must be a pair (x, target), got {type(data).__name__}.")
-    return data[0], data[1]
+def check_stateless(owner: str, name: str, x: Any) -> None:
+    """Raise unless rows can be cut from x: a state, stacked under Repeat, has them elsewhere."""
+    if not empty(state_of(x)):
+        raise ValueError(
+            f"{owner}: x of {name} has a state, of which no rows can be cut; "
+            "call fnn.step with each part of a long sequence."
+        )
 
 
 def count(name: str, value: Any) -> int:
@@ -75,7 +76,7 @@ def minibatches(n: int, batch_size: int, key: Any, drop_last: bool) -> tuple[Arr
     full, its first rows stand in and do not count.
     """
     if n == 0:
-        raise ValueError("empty batch: the data have no rows.")
+        raise ValueError("empty batch: there are no rows.")
     size = min(batch_size, n)
     n_batches, rest = divmod(n, size)
     order = jnp.arange(n) if key is None or size == n else shuffled(key, n)
@@ -116,9 +117,9 @@ def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:
     return batch._replace(weights=jnp.where(real, batch.weights, 0))
 
 
-def metric_sums(metrics: Any, y: Array, target: Array, w: Array) -> dict[str, Array]:
-    """Σ w m for every metric m."""
-    sums = {}
+def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Array]:
+    """Σ w m for every metric m, of the array in y: logits whole, the steps of a Sequence."""
+    y, sums = whole(value(y)), {}
     for name, f in metrics:
         m = jnp.asarray(f(y, target))
         if m.shape != w.shape:
@@ -135,32 +136,35 @@ def averages(sums: dict[str, Array], weight: Array) -> dict[str, Array]:
     return {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
 
 
-def check_rows(
-    net: Any, loss: Any, params: PyTree, key: Any, rows: Rows, *, name: str = ""
-) -> None:
-    """Check shapes, and values where they are known, before anything runs."""
-    check_loss_type("fit", loss)
+def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
+    """Check shapes, and values where they are known, before anything runs.
+
+    `trained` is (net, loss, params, key).
+    """
+    net, loss, params, key = trained
     if len(rows.target) == 0:
-        raise ValueError(f"empty batch: the {name}data have no rows.")
+        raise ValueError(f"{owner}: empty batch, the {name}data have no rows.")
 
     def outputs(params, x):
-        return net.forward(params, x, key=key)[0]
+        return value(net.forward(params, x, key=key)[0])
 
     y = jax.eval_shape(outputs, params, rows.x)
     loss.check(y, rows.target)
     used = None
     if rows.weights is not None:
         dtype = wide(jax.tree.leaves(y)[0].dtype)
-        merge_weights(loss.shape(y), rows.weights, loss.counted(rows.target), dtype)
+        counted = (loss.counted(rows.target), mask_of(rows.x))
+        counted = tuple(c for c in counted if c is None or c.shape == loss.shape(y))
+        merge_weights(owner, loss.shape(y), rows.weights, counted, dtype)
         used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)
     for what, a in ((f"{name}x", rows.x), (f"{name}target", rows.target)):
         for leaf in jax.tree.leaves(a):
-            check_finite(what, leaf, used)
+            check_finite(owner, what, leaf, used)
 
 
-def check_finite(name: str, a: Array, used: np.ndarray | None) -> None:
+def check_finite(owner: str, name: str, a: Array, used: np.ndarray | None) -> None:
     """Raise a ValueError where a known entry of a used row is NaN or infinite."""
     known = concrete(a)
     if known is None or not is_floating(known):
@@ -168,4 +172,4 @@ def check_finite(name: str, a: Array, used: np.ndarray | None) -> None:
     finite = np.isfinite(known)
     if used is not None:
         finite |= ~used.reshape(-1, *(1,) * (known.ndim - 1))
-    check_known("fit", name, known, finite, "be finite", "; give such rows weight 0")
+    check_known(owner, name, known, finite, "be finite", "; give such rows weight 0")

@@ -2,38 +2,42 @@
 
     y, cache   = net.forward(params, x)
     losses, dy = loss.value_and_backward(y, target, dl)        dl = w / Σ w
-    grads, dx  = rule(net, params, cache, dy)
+    result, dx = rule(net, params, cache, dy)
     L          = Σ dl losses + penalty(params)
 
-With `backprop`, the default, the fold computes ∂L/∂params. Another rule computes
-something else from the same values: all deltas, norms per example, another learning
-rule's updates.
-
-Equations: risk.empirical, risk.gradient, bp.goal, bp.batch-average, bp.training-cycle.
+With the rule `backprop` the result is ∂L/∂params, and `value_and_grad` is that case. Another
+rule computes something else from the same values: all deltas, norms per example, another
+learning rule's updates.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fnn.errors import check_floating, check_key
-from fnn.layer import Layer, backprop
-from fnn.loss import Loss, check_loss_type, mean, merge_weights, normalized
-from fnn.numerics import wide
+from fnn.arrays import as_array, as_input, check_arrays
+from fnn.errors import check_key
+from fnn.layer import Layer, check_layer_type
+from fnn.loss import Loss, check_loss_type
+from fnn.mean import mean, merge_weights, normalized
+from fnn.numerics import is_like, wide
 from fnn.penalties import members
-from fnn.types import Array, Key, PyTree
+from fnn.records import Array, Key, PyTree
+from fnn.ruling import Given, Rule, Seen, Several, backprop, check_rule, stacked
+from fnn.sequence import Sequence, mask_of, value
 
 
 class Pass(NamedTuple):
     """What one forward and one backward pass compute."""
 
     loss: Array  # L, a scalar of at least float32
-    result: PyTree  # of the rule: with backprop the gradients, like params
-    y: PyTree  # [B, ..., n]
-    w: Array  # the weight of every prediction, [B, ...]
+    result: PyTree  # of the rule; of several rules, a tuple
+    y: PyTree  # [B, ..., n]; a Sequence carries the final state
+    weights: Array  # w of every prediction, 0 where it is left out, [B, ...]
+    losses: Array  # l of every prediction, [B, ...]
+    penalty: Array  # what L has of it, a scalar
+    dx: PyTree  # ∂L/∂x, in the form of x; under jit free where nobody reads it
+    companion: PyTree  # of rules with one: the next, where the rule learns
 
 
 def value_and_grad(
@@ -46,7 +50,6 @@ def value_and_grad(
     key: Key | None = None,
     weights: Array | None = None,
     penalty: Any = None,
-    rule: Callable[..., Any] = backprop,
 ) -> tuple[Array, PyTree]:
     """The loss L = Σ w l / Σ w + penalty, and its hand-written gradient, like params.
 
@@ -54,92 +57,110 @@ def value_and_grad(
         net: the network, a layer.
         loss: compares y with target, one number per prediction.
         params: of the net, as from net.init(key).
-        x: the inputs, [B, ...].
+        x: the inputs, [B, ...]: an array, a Sequence, or any pytree that the net takes.
         target: what y should be; its shape is the loss's matter.
         key: for layers that draw at random (Dropout).
         weights: of the predictions, in the shape of the losses or [B]; default 1. What
-            has weight 0 is left out, even where its loss is NaN.
+            has weight 0 is left out, even where its loss is NaN; so is what the mask of
+            a Sequence leaves out.
         penalty: L1, L2 or a tuple of such, added once.
-        rule: what the fold computes; the second result is then that. It is a function:
-            for jit, jax.jit(value_and_grad, static_argnames="rule").
 
     Raises:
         ValueError: for shapes that do not fit, an empty batch, weights that sum to 0,
             and values that are out of range where they are known.
         TypeError: for dtypes that are not floating, keys that are not typed.
     """
-    done = forward_and_fold(
-        net, loss, params, x, target, key=key, weights=weights, penalty=penalty, rule=rule
+    done = run_fold(
+        "value_and_grad", net, loss, params, x, target, key=key, weights=weights, penalty=penalty
     )
     return done.loss, done.result
 
 
-def forward_and_fold(
-    net, loss, params, x, target, *, key=None, weights=None, penalty=None, rule=backprop
+def fold(
+    net: Layer[Any, Any],
+    loss: Loss[Any],
+    params: PyTree,
+    x: PyTree,
+    target: Array,
+    *,
+    rule: Rule | Given | tuple[Rule | Given, ...] = backprop,
+    key: Key | None = None,
+    weights: Array | None = None,
+    penalty: Any = None,
 ) -> Pass:
-    """`value_and_grad`, with everything that it saw."""
-    x = jax.tree.map(jnp.asarray, x) if isinstance(x, tuple) else as_array("x", x)
-    target = as_array("target", target)
-    check_arrays(params)
-    check_loss_type("value_and_grad", loss)
+    """One pass forward and one pass back, with what `rule` makes of every layer.
+
+    The arguments are those of value_and_grad, and `rule`, what the fold computes: a Rule, one
+    with its companion (rule.given(tree)), or a tuple of such, whose results are a tuple and
+    of which the first sends back dx.
+
+    Raises:
+        ValueError, TypeError: as value_and_grad, and for what is not a Rule.
+        NotImplementedError: where a rule per example meets a layer that mixes examples.
+    """
+    options = {"rule": rule, "key": key, "weights": weights, "penalty": penalty}
+    return run_fold("fold", net, loss, params, x, target, **options)
+
+
+def run_fold(
+    owner: str, net, loss, params, x, target, *,
+    rule=backprop, key=None, weights=None, penalty=None,
+) -> Pass:  # fmt: skip
+    """`fold`, on behalf of `owner`, in whose name errors speak."""
+    check_layer_type(owner, net)
+    check_loss_type(owner, loss)
+    check_arrays(owner, params)
     if key is not None:
-        check_key("value_and_grad", key)
+        check_key(owner, key)
+    x, target = as_input(owner, x), as_array(owner, "target", target)
+    weights = None if weights is None else as_array(owner, "weights", weights)
 
     y, cache = net.forward(params, x, key=key)
-    shape = loss.shape(y)
-    dtype = wide(jax.tree.leaves(y)[0].dtype)
-    if weights is not None:
-        weights = as_array("weights", weights)
-    w = merge_weights(shape, weights, loss.counted(target), dtype)
+    z = value(y)
+    counted = loss.counted(target), mask_of(y)
+    dtype = wide(jax.tree.leaves(z)[0].dtype)
+    w = merge_weights(owner, loss.shape(z), weights, counted, dtype)
     dl = normalized(w)
-    per_example = getattr(rule, "per_example", False)
-    dl_rule = normalized(w, per_example=True) if per_example else dl
-    losses, dy = loss.value_and_backward(y, target, dl_rule)
-    result, _ = rule(net, params, cache, dy)
+    losses, dz = loss.value_and_backward(z, target, dl)
+    dy = y.with_fields(x=dz, state=None, memory=None) if isinstance(y, Sequence) else dz
+    result, dx, companion = folded(owner, rule, net, params, cache, dy, (y, target, dl))
 
-    value = mean(losses, dl)
+    extra = jnp.zeros((), losses.dtype)
     for p in members(penalty):
-        value = value + p.value(params).astype(value.dtype)
-        result = add_gradient(result, p.gradient(params))
-    return Pass(value, result, y, w)
+        extra = extra + p.value(params).astype(extra.dtype)
+        result = with_gradient(owner, rule, result, p.gradient(params))
+    return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
 
 
-def add_gradient(result: PyTree, gradient: PyTree) -> PyTree:
-    """result + gradient, for rules whose result is like params."""
-    if jax.tree.map(jnp.shape, result) != jax.tree.map(jnp.shape, gradient):
+def folded(
+    owner: str, rule: Any, net: Any, params: PyTree, cache: Any, dy: Any, given: Any
+) -> tuple[PyTree, PyTree, PyTree]:
+    """The result of the rule or rules, dx, and the next companions."""
+    (rules, companions), (y, target, dl) = check_rule(owner, rule), given
+    share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
+    begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
+    fold = Several(rules, tuple(Seen(b, share) for b in begun))
+    found, dx = fold(net, stacked(rules, companions, params), cache, dy)
+    pairs = [
+        r.each if f.learns else (r, own)
+        for f, r, own in zip(rules, found.each, companions, strict=True)
+    ]
+    results, nexts = zip(*pairs, strict=True)
+    return (results, dx, nexts) if many(rule) else (results[0], dx, nexts[0])
+
+
+def many(rule: Any) -> bool:
+    """Whether `rule` is a tuple of rules."""
+    return isinstance(rule, tuple) and not isinstance(rule, Given)
+
+
+def with_gradient(owner: str, rule: Any, result: PyTree, gradient: PyTree) -> PyTree:
+    """result + gradient, of several results the first, for rules whose result is like params."""
+    if many(rule):
+        return with_gradient(owner, None, result[0], gradient), *result[1:]
+    if not is_like(result, gradient):
         raise ValueError(
-            "value_and_grad: a penalty needs a rule whose result is like params; "
-            "leave the penalty out, or use rule=backprop."
+            f"{owner}: a penalty needs a rule whose result is like params; leave the penalty out, "
+            "or put backprop first, rule=(fnn.rules.backprop, ...)."
         )
     return jax.tree.map(jnp.add, result, gradient)
-
-
-def as_array(name: str, a: Any) -> Array:
-    """`a` as an array of real numbers, or an error that names it."""
-    if not isinstance(a, jax.Array):
-        if isinstance(a, np.ma.MaskedArray):
-            raise TypeError(f"{name} is a masked array; give weights, 0 where it is masked.")
-        try:
-            array = np.asarray(a)
-        except ValueError:
-            raise ValueError(f"{name} is ragged: its rows differ in length.") from None
-        if array.dtype.kind in "OUS":
-            raise TypeError(
-                f"{name} must hold numbers, got {array.dtype} "
-                f"(first entry {array.ravel().tolist()[0]!r}); "
-                f"convert it with {name}.astype(float)."
-            )
-        a = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
-        if a.dtype.kind in "iu" and a.size:
-            low, high = jnp.iinfo(a.dtype).min, jnp.iinfo(a.dtype).max
-            if array.min() < low or array.max() > high:
-                raise ValueError(f"{name} has values beyond {a.dtype}, such as {array.max()}.")
-    if jnp.issubdtype(a.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} must hold real numbers, got {a.dtype}.")
-    return a
-
-
-def check_arrays(params: PyTree) -> None:
-    """Raise a TypeError for a leaf of params that is no floating array, by its path."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        check_floating("value_and_grad", f"params{jax.tree_util.keystr(path)}", leaf)

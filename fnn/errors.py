@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.numerics import concrete, is_floating
-from fnn.types import PyTree
+from fnn.records import PyTree
 
 
 @contextlib.contextmanager
@@ -59,9 +59,20 @@ def check_last_axis(owner: Any, name: str, x: Any, size: int) -> None:
         )
 
 
-def check_params(owner: Any, params: Any, **shapes: tuple[int, ...]) -> None:
-    """Raise unless `params` has floating arrays of these shapes under these names."""
-    for name, shape in shapes.items():
+def check_steps(owner: Any, name: str, x: Any, n: int | None = None) -> None:
+    """Raise unless `x` is a floating-point batch of sequences, of n features where n is known."""
+    check_floating(owner, name, x)
+    if x.ndim != 3 or n not in (None, x.shape[-1]):
+        hint = f"; one sequence is {name}[None]" if x.ndim == 2 and n in (None, x.shape[-1]) else ""
+        raise ValueError(
+            f"{owner}: {name} must have shape [B, T, {'n' if n is None else n}], "
+            f"got {list(x.shape)}{hint}."
+        )
+
+
+def check_params(owner: Any, params: Any, shapes: Any) -> None:
+    """Raise unless `params` has the fields of `shapes`, floating arrays of those shapes."""
+    for name, shape in zip(shapes._fields, shapes, strict=True):
         a = getattr(params, name, None)
         if a is None:
             raise TypeError(f"{owner}: params must have a field {name}, got {params!r:.80}.")
@@ -133,6 +144,8 @@ def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str 
 def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Raise unless `tree` has the structure and the shapes of `like`; name the first path."""
     got, want = _by_path(tree), _by_path(like)
+    if len(got) == len(want) and list(got) != list(want) and (node := _other_node(tree, like)):
+        raise TypeError(f"{owner}: {name}{node} as in {like_name}.")
     for path, leaf in want.items():
         if path not in got:
             raise ValueError(f"{owner}: {name}{path} is missing; {like_name} has it.")
@@ -146,6 +159,23 @@ def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree
             raise ValueError(f"{owner}: {name}{path} is unexpected; {like_name} has none.")
     if jax.tree.structure(tree) != jax.tree.structure(like):
         raise ValueError(f"{owner}: {name} must have the node types of {like_name}.")
+
+
+def _other_node(tree: PyTree, like: PyTree) -> str:
+    """The first place where the types of nodes differ, in words; "" where none does."""
+    below, like_below = _below(tree), _below(like)
+    if type(tree) is not type(like) and below and like_below:
+        return f" must be a {type(like).__name__}, got a {type(tree).__name__},"
+    for (_, a), (path, b) in zip(below, like_below, strict=False):
+        if found := _other_node(a, b):
+            return jax.tree_util.keystr(path) + found
+    return ""
+
+
+def _below(tree: PyTree) -> list[tuple[Any, PyTree]]:
+    """The nodes one level down, with the key of each; none of a leaf."""
+    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda node: node is not tree)
+    return [(path, node) for path, node in nodes if path]
 
 
 def _by_path(tree: PyTree) -> dict[str, Any]:

@@ -3,23 +3,25 @@
 Some layers do in training what they must not do at test time. `inference` replaces each
 by its test-time form, in two steps:
 
-1. `test_time`, open on the layer's type: (layer, params) → (layer′, params′), from
-   the layer alone. Dropout → Identity, or Scale in the standard convention; Unembed → Dense.
+1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
+   layer alone. Dropout → Identity, or Scale in the standard convention; Unembed → Dense.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
 
-Equations: reg.dropout-standard, reg.dropout-inverted.
+A composite is followed, whoever wrote it. A layer that holds layers without being a composite
+cannot be: it is taken as it is where none of them has a form of its own, else refused.
 """
 
 import functools
+from dataclasses import fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import at
-from fnn.layer import Composite, Layer, rule
+from fnn.composite import Composite
+from fnn.layer import Layer
 from fnn.layers.activations import Identity
 from fnn.layers.affine import Affine, AffineParams
 from fnn.layers.dense import Dense, DenseParams
@@ -27,7 +29,9 @@ from fnn.layers.dropout import Dropout
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.scale import Scale
 from fnn.layers.unembed import Unembed
-from fnn.types import PyTree
+from fnn.numerics import like
+from fnn.records import PyTree
+from fnn.ruling import rule
 
 
 def inference(
@@ -43,8 +47,9 @@ def inference(
 
     Raises:
         ValueError: if a layer needs x and there is none; it is named by its path.
+        NotImplementedError: for a layer that hides another one which has to be replaced.
     """
-    net, params = test_time(net, params)
+    net, params = evaluation_form(net, params)
     if not needs_data(net):
         return net, params
     if x is None:
@@ -56,37 +61,59 @@ def inference(
 
 
 @functools.singledispatch
-def test_time(layer, params):
+def evaluation_form(layer, params):
     """(layer′, params′) at test time; register a type to give it a form. Most have none."""
+    for held in layers_in(layer):
+        if changes(held):
+            raise NotImplementedError(
+                f"inference: {layer} holds {held}, which is another layer at test time, and is not "
+                "a Composite; make it one, or register its form with evaluation_form."
+            )
     return layer, params
 
 
-@test_time.register(Composite)
+@evaluation_form.register(Composite)
 def _(layer, params):
     """The same route over the children's forms."""
-    parts = layer.parts(params)
-    pairs = [test_time(f, p) for f, p in zip(layer.children, parts, strict=True)]
-    layers, params = zip(*pairs, strict=True) if pairs else ((), ())
-    return layer.with_children(layers), params
+    parts, layers, entries = layer.parts(params), {}, {}
+    for name, f in layer.children.items():
+        with layer.path(name):
+            layers[name], entries[name] = evaluation_form(f, parts[name])
+    return layer.with_children(layers), layer.joined(entries)
 
 
-@test_time.register(Dropout)
+@evaluation_form.register(Dropout)
 def _(layer, params):
     """The mean of the training output: x, or (1 − rate) x."""
     return (Identity() if layer.inverted else Scale(1 - layer.rate)), params
 
 
-@test_time.register(Unembed)
+@evaluation_form.register(Unembed)
 def _(layer, params):
     """The logits themselves, x w."""
     b = jnp.zeros(layer.n_vocab, params.w.dtype)
     return Dense(layer.n_in, layer.n_vocab, layer.w_init), DenseParams(params.w, b)
 
 
+def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
+    """The layers that the fields of a layer hold, in tuples too."""
+    values = [getattr(layer, f.name) for f in fields(layer)]
+    leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
+    return [v for v in leaves if isinstance(v, Layer)]
+
+
+def changes(layer: Layer[Any, Any]) -> bool:
+    """Whether a layer, or one inside it, is another at test time."""
+    registered = evaluation_form.dispatch(type(layer))
+    if registered not in (evaluation_form.dispatch(object), evaluation_form.dispatch(Composite)):
+        return True
+    return layer.mixes_examples or any(map(changes, layers_in(layer)))
+
+
 def needs_data(layer: Layer[Any, Any]) -> bool:
     """Whether a leaf mixes examples, so that its test-time form depends on data."""
     if isinstance(layer, Composite):
-        return any(needs_data(f) for f in layer.children)
+        return any(map(needs_data, layer.children.values()))
     return layer.mixes_examples
 
 
@@ -108,17 +135,13 @@ def _(layer, params, cache, dy):
     _, dx = layer.backward(params, cache, dy)
     scale = cache.r * params.scale
     b = params.b - cache.mean * scale
-    dtype = params.scale.dtype
-    return (Affine(layer.n), AffineParams(scale.astype(dtype), b.astype(dtype))), dx
+    return (Affine(layer.n), like(AffineParams(scale, b), params)), dx
 
 
 def rebuilt(net, result):
     """Net and params from the rule's result, which has the nesting of the net."""
     if not isinstance(net, Composite):
         return result
-    parts = []
-    for i, (layer, part) in enumerate(zip(net.children, result, strict=True)):
-        with at(f"layer {i}"):
-            parts.append(rebuilt(layer, part))
-    layers, params = zip(*parts, strict=True) if parts else ((), ())
-    return net.with_children(layers), params
+    parts = {name: rebuilt(net[name], part) for name, part in net.parts(result).items()}
+    layers = {name: layer for name, (layer, _) in parts.items()}
+    return net.with_children(layers), net.joined({name: p for name, (_, p) in parts.items()})

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_key
-from fnn.types import Array, Key
+from fnn.records import Array, Key
 
 
 def glorot_uniform(key: Key, n_in: int, n_out: int) -> Array:

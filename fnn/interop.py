@@ -5,12 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
 from fnn.layer import Layer, check_layer_type
-from fnn.types import Array
+from fnn.numerics import is_floating
+from fnn.records import PyTree
+from fnn.sequence import mask_of, renewed
 
 
-def as_function(layer: Layer[Any, Any]) -> Callable[..., Array]:
+def as_function(layer: Layer[Any, Any]) -> Callable[..., Any]:
     """The function (params, x, key=None) → y whose derivative is `layer.backward`.
 
     It is a `jax.custom_vjp`: jax.grad, jax.vjp, jit and vmap work through it; forward
@@ -34,11 +39,24 @@ def _as_function(layer):
 
     def forward(params, x, key=None):
         y, cache = layer.forward(params, x, key=key)
-        return y, (params, cache)
+        return y, (params, cache, x)
 
     def backward(saved, dy):
-        params, cache = saved
-        return *layer.backward(params, cache, dy), None  # no derivative in the key
+        params, cache, x = saved
+        grads, dx = layer.backward(params, cache, renewed(dy, mask=mask_of(x)))
+        return grads, cotangent(dx, x), None  # no derivative in the key
 
     apply.defvjp(forward, backward)
     return apply
+
+
+def cotangent(dx: PyTree, x: PyTree) -> PyTree:
+    """dx in JAX's form: like x, 0 where nothing came back, float0 where x is not floating."""
+    found = dict(tree_flatten_with_path(dx)[0])
+
+    def leaf(path, a):
+        if not is_floating(a):
+            return np.zeros(a.shape, jax.dtypes.float0)
+        return found[path] if path in found else jnp.zeros_like(a)
+
+    return tree_map_with_path(leaf, x)

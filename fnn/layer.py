@@ -9,26 +9,38 @@ arrays. Its methods are pure functions,
 
 where dy = ∂L/∂y and, in the order of forward's arguments, grads = ∂L/∂params and
 dx = ∂L/∂x. The cache is whatever forward saw that backward needs; it holds arrays, and
-a shape or flag only as a `types.Static`. The batch is the first axis of x, of y and of
+a shape or flag only as a `records.Static`. The batch is the first axis of x, of y and of
 every array in a leaf's cache. Gradients have the dtypes of params, dx that of x.
 
 Layers compare and hash by value and are static pytrees: they pass through jit, vmap
 and scan as ordinary arguments, and an equal layer never compiles twice.
 
-Types are written here once; a layer names its params and cache in its class line, and
-type checkers carry them into its methods.
+A class says the rest in words, so that its methods hold the formula alone:
+
+    check_input(x)     raises unless x fits
+    shapes()           the shape of every parameter, in the form of params
+    draws              whether forward draws at random and needs a key
+    mixes_examples     whether a row of y depends on other rows of x
+    sequences          what it makes of a Sequence: "refused", by name; "positions", every
+                       step by itself; "own", the layer knows time and reads it itself
+
+Before a forward runs these are checked, and numpy arrays become JAX's, in one place here;
+a layer of positions sees the steps of a Sequence as an array, those left out as zeros.
 """
 
 import abc
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from fnn.errors import at, check_key
-from fnn.types import Array, Key, PyTree, Record
+from fnn.errors import check_key, check_params
+from fnn.records import Array, Key, PyTree, Record
+from fnn.sequence import Sequence, over_positions, select
 
 P = TypeVar("P")  # the layer's parameters; its gradients have the same type
 C = TypeVar("C")  # the layer's cache
@@ -38,11 +50,21 @@ C = TypeVar("C")  # the layer's cache
 class Layer(Record, abc.ABC, Generic[P, C]):
     """A function of (params, x) that knows its own derivative."""
 
-    mixes_examples: ClassVar[bool] = False  # whether a row of y depends on other rows of x
+    sequences: ClassVar[Literal["refused", "positions", "own"]] = "refused"
+    mixes_examples: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
 
-    @abc.abstractmethod
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Put the checks in front of the class's forward, and the steps of a Sequence."""
+        super().__init_subclass__(**kwargs)
+        for name, entrance in (("forward", _forward), ("backward", _backward)):
+            if name in cls.__dict__:
+                setattr(cls, name, entrance(cls.__dict__[name]))
+
     def init(self, key: Key) -> P:
-        """Draw the parameters; `()` for a layer without any."""
+        """Draw the parameters; `()`, as here, of a layer without any."""
+        none: Any = ()
+        return none
 
     @abc.abstractmethod
     def forward(self, params: P, x: Array, *, key: Key | None = None) -> tuple[Array, C]:
@@ -52,75 +74,69 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def backward(self, params: P, cache: C, dy: Array) -> tuple[P, Array]:
         """grads = dy ∂f/∂params, summed over the batch, and dx = dy ∂f/∂x."""
 
+    def check_input(self, x: Any) -> None:
+        """Raise unless x fits; shapes and dtypes always, values where they are known."""
 
-Rule = Callable[[Layer[Any, Any], Any, Any, Array], tuple[PyTree, Array]]
+    def shapes(self) -> Any:
+        """The shape of every parameter, in the form of params; None: not checked."""
+        return None
 
 
-@dataclass(frozen=True)
-class Composite(Layer[tuple[Any, ...], C]):
-    """A layer made of layers, with one entry of params per child.
+def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward behind its checks; of a layer of positions, over the steps of a Sequence."""
 
-    A composite says how values travel forward between its children and how cotangents
-    travel back. What a child does with its cotangent is up to the rule.
-    """
+    @functools.wraps(f)
+    def forward(self, params, x, *, key=None):
+        if isinstance(x, Sequence) and self.sequences != "own":
+            _check_sequence(self, x)
+            y, cache = forward(self, params, select(x.mask, as_jax(x.x)), key=key)
+            return x.with_fields(x=y, state=None), cache
+        self.check_input(x)
+        if (shapes := self.shapes()) is not None:
+            check_params(self, params, shapes)
+        if self.draws:
+            _check_draw(self, key)
+        return f(self, params, as_jax(x), key=key)
 
-    @property
-    @abc.abstractmethod
-    def children(self) -> tuple[Layer[Any, Any], ...]:
-        """The layers this one is made of, in the order of params."""
+    return forward
 
-    @abc.abstractmethod
-    def with_children(self, children: tuple[Layer[Any, Any], ...]) -> Self:
-        """The same route over other layers."""
 
-    @abc.abstractmethod
-    def backward_with(
-        self, rule: Rule, params: tuple[Any, ...], cache: C, dy: Array
-    ) -> tuple[tuple[Any, ...], Array]:
-        """Send dy back through the children, applying `rule` at each."""
+def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward; of a layer of positions, over the steps of a Sequence."""
 
-    def init(self, key):
-        """Each child's parameters, from a key of its own."""
-        check_key(type(self).__name__, key)
-        keys = jax.random.split(key, len(self.children))
-        return tuple(f.init(k) for f, k in zip(self.children, keys, strict=True))
-
+    @functools.wraps(f)
     def backward(self, params, cache, dy):
-        """Backpropagation: the rule is each child's own backward."""
-        return self.backward_with(backprop, params, cache, dy)
+        if self.sequences == "own":
+            return f(self, params, cache, dy)
+        return over_positions(functools.partial(f, self, params, cache), dy)
 
-    def parts(self, params: tuple[Any, ...]) -> tuple[Any, ...]:
-        """`params`, one entry per child."""
-        name, n = type(self).__name__, len(self.children)
-        if not isinstance(params, tuple):
-            got = type(params).__name__
-            raise TypeError(f"{name}: params must be a tuple, one entry per layer, got {got}.")
-        if len(params) != n:
-            raise ValueError(
-                f"{name}: params must have one entry for each of its {n} layers, got {len(params)}."
-            )
-        return params
+    return backward
 
 
-@dataclass(frozen=True)
-class Wrapper(Composite[C]):
-    """A composite of one child, `inner`."""
+def as_jax(x: PyTree) -> PyTree:
+    """`x` with its numpy arrays as JAX's."""
+    return jax.tree.map(lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, x)
 
-    inner: Layer[Any, Any]
 
-    def __post_init__(self):
-        """Refuse what is not a layer."""
-        super().__post_init__()
-        check_layer_type(type(self).__name__, self.inner)
+def _check_sequence(layer: Layer[Any, Any], x: Sequence) -> None:
+    """Raise unless the layer takes the steps of x one by one, and x has no state for it."""
+    if layer.sequences == "refused":
+        raise TypeError(
+            f"{layer}: x must be an array, got a Sequence: this layer has no meaning for a mask; "
+            'a class that treats every step by itself says sequences = "positions".'
+        )
+    if jax.tree.leaves(x.state):
+        raise TypeError(f"{layer}: x.state must be None, this layer has no state.")
 
-    @property
-    def children(self):
-        """The one layer inside."""
-        return (self.inner,)
 
-    def with_children(self, children):
-        """The same route around another layer."""
-        return replace(self, inner=children[0])
+def _check_draw(layer: Layer[Any, Any], key: Any) -> None:
+    """Raise unless there is a typed key to draw with."""
+    if key is None:
+        raise ValueError(
+            f"{layer}: forward needs a key; pass key=jax.random.key(0), "
+            "or evaluate the net that fnn.inference(net, params) returns."
+        )
+    check_key(layer, key)
 
 
 def check_layer_type(owner: str, layer: Any) -> None:
@@ -128,35 +144,3 @@ def check_layer_type(owner: str, layer: Any) -> None:
     if not isinstance(layer, Layer):
         remedy = f"; build it: {layer.__name__}(...)" if isinstance(layer, type) else ""
         raise TypeError(f"{owner} takes layers, got {layer!r:.80}{remedy}.")
-
-
-def child(i: int) -> Any:
-    """The context in which a composite calls child i: errors carry the path."""
-    return at(f"layer {i}")
-
-
-def backprop(layer: Layer[Any, Any], params: Any, cache: Any, dy: Array) -> tuple[PyTree, Array]:
-    """The rule that computes gradients."""
-    return layer.backward(params, cache, dy)
-
-
-def rule(leaf: Rule | None = None, *, per_example: bool = False) -> Any:
-    """Make `leaf` an open rule: dispatched on the layer's type, recursive in composites.
-
-    The result is a `functools.singledispatch` function. Register a layer type to give
-    it a formula of its own; register a composite type to stop the recursion there.
-
-    With @rule(per_example=True) the driver sends back the derivative of every example's
-    own loss instead of the batch's mean. The mark is an attribute of the rule: a function
-    that wraps the rule must carry it too, `wrapper.per_example = True`.
-    """
-    if leaf is None:
-        return functools.partial(rule, per_example=per_example)
-    dispatch: Any = functools.singledispatch(leaf)
-    dispatch.per_example = per_example
-
-    @dispatch.register(Composite)
-    def _(layer, params, cache, dy):
-        return layer.backward_with(dispatch, params, cache, dy)
-
-    return dispatch

@@ -2,22 +2,22 @@
 
 import jax.numpy as jnp
 
+from fnn.logits import Logits, whole
+from fnn.records import Array
 from fnn.targets import are_labels, as_classes, check_classes, valid_classes
-from fnn.types import Array
 
 
-def accuracy(y: Array | tuple[Array, Array], target: Array) -> Array:
+def accuracy(y: Array | Logits, target: Array) -> Array:
     """1 where the largest entry of y is the right class, else 0.
 
-    y [B, ..., C], or (h, w) as from Unembed; target labels [B, ...] or rows [B, ..., C] →
+    y [B, ..., C], or Logits as from Unembed; target labels [B, ...] or rows [B, ..., C] →
     [B, ...]. NaN for rows of y with a NaN, and for targets that are no class.
 
     Raises:
         ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values
             of the target are not checked.
     """
-    if isinstance(y, tuple):
-        y = y[0] @ y[1]
+    y = whole(y)
     binary = "write lambda y, t: (y[..., 0] > 0) == (t[..., 0] > 0)"
     check_classes("accuracy", y, target, values=False, one_logit=binary)
     y, target = jnp.asarray(y), as_classes(target)

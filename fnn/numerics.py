@@ -1,5 +1,15 @@
-"""Arithmetic that every block shares."""
+"""Arithmetic that every block shares: the words that formulas are written in.
 
+    outer(a, b)        Σ aᵀ b over all leading axes (batch, time, ...)
+    total(a)           Σ a over the same
+    widened(a, …)      the arrays in the dtype to compute in, at least float32
+    like(a, b)         a in the dtypes of b
+    narrowed(a, b, …)  a in the dtype that the others have in common
+
+Sums run in at least float32, whatever the dtypes are.
+"""
+
+import functools
 from typing import Any
 
 import jax
@@ -7,7 +17,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 def wide(dtype: Any) -> Any:
@@ -34,6 +44,46 @@ def is_floating(a: Any) -> bool:
 def cast(tree: PyTree, dtype: Any) -> PyTree:
     """`tree` with its floating-point arrays in `dtype`."""
     return jax.tree.map(lambda a: jnp.astype(a, dtype) if is_floating(a) else a, tree)
+
+
+def outer(a: Array, b: Array) -> Array:
+    """Σ aᵀ b over all leading axes: [..., n], [..., m] → [n, m], in at least float32."""
+    batch = tuple(range(b.ndim - 1))
+    return jnp.tensordot(a, b, (batch, batch), preferred_element_type=wide(b.dtype))
+
+
+def total(a: Array) -> Array:
+    """Σ a over all axes but the last, in at least float32."""
+    return a.sum(tuple(range(a.ndim - 1)), dtype=wide(a.dtype))
+
+
+def widened(*arrays: Array) -> tuple[Array, ...]:
+    """The arrays in the dtype to compute in: the one they have in common, at least float32."""
+    dtype = wide(common(*arrays))
+    return tuple(a.astype(dtype) for a in arrays)
+
+
+def like(tree: PyTree, reference: PyTree) -> PyTree:
+    """`tree` in the dtypes of `reference`, which has the same form."""
+    return jax.tree.map(lambda a, r: a.astype(r.dtype), tree, reference)
+
+
+def narrowed(a: Array, *others: Array) -> Array:
+    """`a` in the dtype that the others have in common."""
+    return a.astype(common(*others))
+
+
+def is_like(tree: PyTree, reference: PyTree) -> bool:
+    """Whether `tree` has the form of `reference` and the shapes of its arrays."""
+    if jax.tree.structure(tree) != jax.tree.structure(reference):
+        return False
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(reference), strict=True)
+    return all(jnp.shape(a) == jnp.shape(b) for a, b in pairs)
+
+
+def common(*arrays: Array) -> Any:
+    """The dtype that the arrays have in common."""
+    return functools.reduce(jnp.promote_types, (a.dtype for a in arrays))
 
 
 def ratio(a: Array, b: Array) -> Array:

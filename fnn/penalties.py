@@ -4,15 +4,16 @@
     L2    (λ/2) Σ w²      gradient λ w           proximal  w / (1 + s λ)
 
 The proximal map of a step s is argmin_v ‖v − w‖²/2 + s penalty(v). Penalties see
-weights only: leaves of params whose name begins with w (w, wx, wh, ...), not biases,
-scales or tables. A tuple of penalties is a penalty, and None is none.
+weights only: what the class of a layer's params declares as such, as in `weights = ("w",)`;
+biases, scales and tables are none. Params of no declared class (arrays, dicts) have none
+either, of which a warning tells. A tuple of penalties is a penalty, and None is none.
 
 Sources: L2: Krogh & Hertz (1991), NIPS 4, eq. 2; L1: Tibshirani (1996), JRSS B 58, eq.
 1; proximal maps: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 6.5.
-Equations: la.norm-frobenius, reg.l2, reg.l2-grad, reg.l1, reg.l1-grad, reg.l1-sparsity.
 """
 
 import abc
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,24 +23,49 @@ import jax.numpy as jnp
 
 from fnn.errors import check_number
 from fnn.numerics import wide
-from fnn.types import Array, Data, PyTree
+from fnn.records import Array, Data, PyTree
+
+Select = Callable[[tuple[Any, ...]], bool]  # key path of a leaf → whether it is a weight
 
 
-def is_weight(path: tuple[Any, ...]) -> bool:
-    """Whether the leaf at this key path of params is a weight: its name begins with w."""
-    last = path[-1] if path else None
-    name = getattr(last, "name", getattr(last, "key", ""))
-    return isinstance(name, str) and name.startswith("w")
+def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyTree:
+    """Which leaves are weights, as booleans nested like params.
+
+    They are the fields that a params class names in `weights`, or what `select` says of the
+    key path. A warning tells of leaves that belong to no class with such a declaration.
+    """
+    if select is not None:
+        return jax.tree_util.tree_map_with_path(lambda path, _: bool(select(path)), params)
+    undeclared = []
+
+    def declares(p):
+        return isinstance(getattr(type(p), "weights", None), tuple)
+
+    def node(path, p):
+        if not declares(p):
+            undeclared.append(jax.tree_util.keystr(path) or "params")
+            return False
+        weights = [name in p.weights for name in p._fields]
+        pairs = zip(weights, p, strict=True)
+        return type(p)(*(jax.tree.map(lambda _, w=w: w, a) for w, a in pairs))
+
+    mask = jax.tree_util.tree_map_with_path(node, params, is_leaf=declares)
+    if undeclared:
+        warnings.warn(
+            f"{owner}: {undeclared[0]} belongs to no params class that declares its weights, so it "
+            f"counts as none ({len(undeclared)} such); write weights = (...) in the class, or give "
+            "select=lambda path: ...",
+            stacklevel=2,
+        )
+    return mask
 
 
 @dataclass(frozen=True)
 class Penalty(Data, abc.ABC):
-    """λ times a sum over the weights; `select` (key path → bool) says what those are."""
+    """λ times a sum over the weights; `select` (key path → bool) may say what those are."""
 
     strength: float | Array  # λ
-    select: Callable[[tuple[Any, ...]], bool] = field(
-        default=is_weight, kw_only=True, repr=False, metadata={"static": True}
-    )
+    select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})
 
     def __post_init__(self):
         """Reject a strength that rewards size."""
@@ -59,27 +85,29 @@ class Penalty(Data, abc.ABC):
 
     def value(self, params: PyTree) -> Array:
         """The penalty of all weights, a scalar of at least float32."""
-        paths = jax.tree_util.tree_flatten_with_path(params)[0]
-        sums = [self.in_wide(self.f, p).sum() for path, p in paths if self.select(path)]
+        pairs = zip(jax.tree.leaves(self.mask(params)), jax.tree.leaves(params), strict=True)
+        sums = [self.in_wide(self.f, p).sum() for chosen, p in pairs if chosen]
         return sum(sums[1:], start=sums[0]) if sums else jnp.zeros(())
 
     def gradient(self, params: PyTree) -> PyTree:
         """∂value/∂params: like params, 0 for what is not a weight."""
 
-        def leaf(path, p):
-            chosen = self.select(path)
+        def leaf(chosen, p):
             return self.in_wide(self.df, p).astype(p.dtype) if chosen else jnp.zeros_like(p)
 
-        return jax.tree_util.tree_map_with_path(leaf, params)
+        return jax.tree.map(leaf, self.mask(params), params)
 
     def proximal(self, params: PyTree, step: Any) -> PyTree:
         """argmin_v ‖v − params‖²/2 + step · value(v)."""
 
-        def leaf(path, p):
-            chosen = self.select(path)
+        def leaf(chosen, p):
             return self.in_wide(self.shrunk, p, step).astype(p.dtype) if chosen else p
 
-        return jax.tree_util.tree_map_with_path(leaf, params)
+        return jax.tree.map(leaf, self.mask(params), params)
+
+    def mask(self, params: PyTree) -> PyTree:
+        """Which leaves are weights, as booleans nested like params."""
+        return weight_mask(type(self).__name__, params, self.select)
 
     def in_wide(self, f: Callable[[Array, Array], Array], w: Array, step: Any = 1.0) -> Array:
         """f(w, step · λ), in at least float32."""

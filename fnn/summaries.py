@@ -1,15 +1,15 @@
-"""The table of a net: every leaf with its output shape and number of parameters.
-
-Equations: fwd.param-count.
-"""
+"""The table of a net: every leaf with its output shape and number of parameters."""
 
 from typing import Any
 
 import jax
 
-from fnn.layer import Composite, Layer, rule
+from fnn.composite import Composite, Wrapper
+from fnn.layer import Layer
 from fnn.layers.repeat import Repeat
-from fnn.types import PyTree, Static
+from fnn.records import PyTree, Static
+from fnn.ruling import rule
+from fnn.sequence import value
 
 
 @rule
@@ -46,12 +46,14 @@ def _rows(net, result, path, depth):
     """One row per leaf; `depth` counts the Repeats around it."""
     if not isinstance(net, Composite):
         _, params, y = result
-        shapes = [_shape(a, depth) for a in jax.tree.leaves(y)]
+        shapes = [_shape(a, depth) for a in jax.tree.leaves(value(y))]
         size = sum(p.size for p in jax.tree.leaves(params))
         yield ".".join(map(str, path)), repr(net), ", ".join(shapes), f"{size:,}"
         return
-    for i, (layer, part) in enumerate(zip(net.children, result, strict=True)):
-        yield from _rows(layer, part, (*path, i), depth + isinstance(net, Repeat))
+    parts = net.parts(result)
+    for name, layer in net.children.items():
+        place = path if isinstance(net, Wrapper) else (*path, name)
+        yield from _rows(layer, parts[name], place, depth + isinstance(net, Repeat))
 
 
 def _shape(y, depth):

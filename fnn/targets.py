@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.errors import check_floating, check_known, check_shape
 from fnn.numerics import concrete, is_floating, wide
-from fnn.types import Array
+from fnn.records import Array
 
 
 def check_prediction(owner: Any, y: Any, target: Any) -> None:

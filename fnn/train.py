@@ -1,4 +1,4 @@
-"""Training: one step, one epoch, many epochs, each a pure function of a State.
+"""Training: one step, one epoch, many epochs, each a pure function of a Plan and a State.
 
 Everything runs on the device. An epoch is one `lax.scan` over minibatches; without a
 callback the epochs are a scan too, and `fit` is itself jit- and vmap-able.
@@ -8,146 +8,102 @@ with other rows of the permutation at weight 0: real values, left out of loss an
 gradient, so that every step has one shape and compiles once. That is exact for layers
 that treat rows independently; `drop_last=True` leaves the last batch out instead.
 
-Equations: risk.objective, bp.training-cycle, opt.sgd.
+Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence without a
+state, or any pytree of arrays with the rows first.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn.batches import (
+    Rows,
     as_rows,
     averages,
     check_rows,
+    check_stateless,
     count,
     metric_sums,
     minibatches,
-    named,
-    pair,
     taken,
 )
-from fnn.driver import forward_and_fold
-from fnn.errors import check_key
+from fnn.driver import many
 from fnn.evaluation import inference
-from fnn.layer import Layer, backprop
-from fnn.loss import Loss, mean, merge_weights
-from fnn.optim.foreign import as_optimizer
+from fnn.mean import merge_weights
+from fnn.numerics import times
 from fnn.optim.optimizer import apply_updates, next_step
-from fnn.types import Array, Key, PyTree
+from fnn.plan import Plan, State, check_plan, check_state, next_companion
+from fnn.records import Array, PyTree
+from fnn.sequence import mask_of, value
 
-Metrics = Mapping[str, Callable[[Array, Array], Array]]  # name → (y, target) → [B, ...]
-NO_METRICS: Metrics = MappingProxyType({})
 AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
+Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
-class State(NamedTuple):
-    """All that training carries from step to step."""
-
-    params: PyTree
-    optimizer_state: Any
-    key: Key | None  # stays the same; every draw folds the step into it
-    step: Array  # steps taken so far, int32 []
-
-
-def start(optimizer: Any, params: PyTree, key: Key | None = None) -> State:
-    """The State before the first step.
-
-    Args:
-        optimizer: fnn's, or any pair of init and update, such as optax's.
-        params: as from net.init(key).
-        key: for shuffling and for layers that draw at random; None: rows keep their
-            order, and such layers raise.
-    """
-    if key is not None:
-        check_key("start", key)
-    state = as_optimizer("start", optimizer).init(params)
-    return State(params, state, key, jnp.zeros((), jnp.int32))
-
-
-def step(
-    net, loss, optimizer, state, x, target, *,
-    weights=None, penalty=None, rule=backprop, metrics: Metrics = NO_METRICS,
-) -> tuple[State, Row]:  # fmt: skip
+def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
-    The arguments are those of `fit`; values out of range give NaN instead of an error.
+    Of several rules, the row has the results of all but the first under their names. Values
+    out of range give NaN instead of an error; x may be a Sequence with a state.
+
+    Raises:
+        TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
+            for shapes and dtypes that do not fit.
     """
-    batch, optimizer = as_rows(x, target, weights), as_optimizer("step", optimizer)
-    how = {"rule": rule, "metrics": named(metrics)}
-    return _jit_step(net, loss, optimizer, state, batch, penalty, **how)
+    check_plan("step", plan)
+    check_state("step", plan, state)
+    return _jit_step(plan, state, as_rows("step", "batch", batch))
 
 
 def epoch(
-    net, loss, optimizer, state, x, target, *, batch_size,
-    weights=None, penalty=None, rule=backprop, metrics: Metrics = NO_METRICS, drop_last=False,
-) -> tuple[State, Row]:  # fmt: skip
+    plan: Plan, state: State, data: Batch, *, batch_size: int, drop_last: bool = False
+) -> tuple[State, Row]:
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
-    The row averages over the epoch's predictions. Arguments and errors are those of `fit`.
+    The row averages over the epoch's predictions; results of several rules are stacked, step
+    by step. Arguments and errors are those of `fit`.
     """
-    rows, optimizer = as_rows(x, target, weights), as_optimizer("epoch", optimizer)
-    check_rows(net, loss, params_of(state), state.key, rows)
-    how = {"rule": rule, "metrics": named(metrics)}
-    how |= {"batch_size": count("batch_size", batch_size), "drop_last": bool(drop_last)}
-    return _jit_epoch(net, loss, optimizer, state, rows, penalty, **how)
+    rows = checked("epoch", plan, state, data)
+    size = count("epoch: batch_size", batch_size)
+    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=bool(drop_last))
 
 
-def evaluate(
-    net, loss, params, x, target, *, weights=None, metrics: Metrics = NO_METRICS, batch_size=1024
-) -> Row:
+def evaluate(plan: Plan, state: State, data: Batch, *, batch_size: int = AT_ONCE) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
     `batch_size` bounds the memory; the result does not depend on it. There is no penalty
     in this loss.
     """
-    how = {"metrics": named(metrics), "batch_size": count("batch_size", batch_size)}
-    (net, params), rows = inference(net, params), as_rows(x, target, weights)
-    check_rows(net, loss, params, None, rows)
-    return _jit_evaluate(net, loss, params, rows, **how)
+    rows = checked("evaluate", plan, state, data, trains=False)
+    return _jit_evaluate(plan, state, rows, batch_size=count("evaluate: batch_size", batch_size))
 
 
 def fit(
-    net: Layer[Any, Any],
-    loss: Loss[Any],
-    optimizer: Any,
-    params_or_state: PyTree,
-    data: tuple[PyTree, Array],
+    plan: Plan,
+    state: State,
+    data: Batch,
     *,
     epochs: int,
     batch_size: int,
-    key: Key | None = None,
-    weights: Array | None = None,
-    penalty: Any = None,
-    rule: Callable[..., Any] = backprop,
-    metrics: Metrics = NO_METRICS,
-    validation: tuple[PyTree, Array] | None = None,
+    validation: Batch | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
     Args:
-        net: the network.
-        loss: what it should make small.
-        optimizer: fnn's, or any pair of init and update, such as optax's.
-        params_or_state: where to start: params, or the State of an earlier fit.
-        data: (x, target), the rows to learn from.
+        plan: what is trained, and how.
+        state: where to begin: start(plan, key), or what an earlier fit returned.
+        data: (x, target) or (x, target, weights), the rows to learn from.
         epochs: how often to go through them, at least 1.
         batch_size: rows per step; 1 is one-sample descent, len(x) or more is the whole
             set in every step.
-        key: for shuffling and Dropout, where params are given; None: rows keep their order.
-        weights: of the predictions, as in value_and_grad.
-        penalty: L1, L2 or a tuple of such.
-        rule: what computes the gradients; its result must be like params.
-        metrics: name → function (y, target) → one number per prediction, averaged over
-            the epoch, from the y of the steps themselves.
-        validation: (x, target) to evaluate after every epoch, without penalty and with
-            the evaluation network: history["validation_loss"] and so on.
+        validation: data to evaluate after every epoch, without penalty and with the
+            evaluation network: history["validation_loss"] and so on.
         callback: called on the host after each epoch with the State and the row of
             history; a true result stops the training. Without one, fit does nothing
             on the host and can be jitted and vmapped whole.
@@ -156,138 +112,130 @@ def fit(
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
             weights out of range and numbers that are not finite, except in rows of weight 0.
-        TypeError: for dtypes, keys and optimizers that are none.
+        TypeError: for dtypes, keys and arguments of another kind.
     """
-    optimizer, state = as_optimizer("fit", optimizer), params_or_state
-    if not isinstance(state, State):
-        state = start(optimizer, state, key)
-    elif key is not None:
-        raise ValueError("fit: a State has its own key; write state._replace(key=key).")
-    rows, held_out = as_rows(*pair("data", data), weights), None
-    check_rows(net, loss, state.params, state.key, rows)
+    rows, held_out = checked("fit", plan, state, data), None
     if validation is not None:
-        held_out = as_rows(*pair("validation", validation))
-        check_rows(net, loss, state.params, state.key, held_out, name="validation ")
-    how = {"rule": rule, "metrics": named(metrics), "drop_last": bool(drop_last)}
-    how |= {"batch_size": count("batch_size", batch_size)}
-    n_epochs = count("epochs", epochs)
-    run = (net, loss, optimizer, state, rows, penalty, held_out)
+        held_out = checked("fit", plan, state, validation, name="validation", trains=False)
+    how = {"batch_size": count("fit: batch_size", batch_size), "drop_last": bool(drop_last)}
+    n_epochs = count("fit: epochs", epochs)
     if callback is None:
-        return _jit_fit(*run, epochs=n_epochs, **how)
+        return _jit_fit(plan, state, rows, held_out, epochs=n_epochs, **how)
 
     history = []
     for _ in range(n_epochs):
-        state, row = _jit_epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how)
+        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
         history.append(row)
-        if callback(state, {name: float(v) for name, v in row.items()}):
+        if callback(state, {name: v.item() if jnp.ndim(v) == 0 else v for name, v in row.items()}):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
-def _step(net, loss, optimizer, state, batch, penalty, *, rule, metrics):
+def checked(
+    owner: str, plan: Any, state: Any, data: Any, *, name: str = "data", trains: bool = True
+) -> Rows:
+    """The rows of data, after all that can be known of plan, state and data was checked."""
+    check_plan(owner, plan)
+    check_state(owner, plan, state)
+    rows = as_rows(owner, name, data)
+    check_stateless(owner, name, rows.x)
+    net, params, key = plan.net, state.params, state.key
+    if not trains:
+        (net, params), key = inference(net, params), None
+    check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
+    return rows
+
+
+def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
-    state, sums = _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics)
-    return state, averages(*sums)
+    state, (sums, weight, results) = _summed_step(plan, state, rows)
+    return state, averages(sums, weight) | results
 
 
-def _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics):
-    """The next State, and Σ w m of the loss and every metric m."""
-    x, target, weights = batch
-    check_state(optimizer, state)
+def _summed_step(plan, state, rows):
+    """The next State, Σ w m of the loss and every metric m, and results of other rules."""
+    x, target, weights = rows
     key = None
     if state.key is not None:
         key = jax.random.fold_in(jax.random.split(state.key)[0], state.step)
-    done = forward_and_fold(
-        net, loss, state.params, x, target, key=key, weights=weights, penalty=penalty, rule=rule
+    done = plan.run("step", state, x, target, weights, key)
+    grads, *others = done.result if many(plan.rule) else (done.result,)
+    updates, inner = plan.optimizer.update(
+        grads, state.optimizer_state, state.params, value=done.loss
     )
-    updates, inner = optimizer.update(done.result, state.optimizer_state, state.params)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = dict(zip(plan.names(), others, strict=True))
+    companion = next_companion(plan.rule, done.companion)
     params = apply_updates(state.params, updates)
-    sums = {"loss": done.loss * done.w.sum(), **metric_sums(metrics, done.y, target, done.w)}
-    return State(params, inner, state.key, next_step(state.step)), (sums, done.w.sum())
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    return state, (sums, weight, results)
 
 
-def _epoch(net, loss, optimizer, state, rows, penalty, *, batch_size, drop_last, rule, metrics):
+def _epoch(plan, state, rows, *, batch_size, drop_last):
     """`lax.scan` of steps over minibatches."""
     key = None
     if state.key is not None:
         key = jax.random.fold_in(jax.random.split(state.key)[1], state.step)
 
     def body(state, chosen):
-        batch = taken(rows, *chosen)
-        return _summed_step(net, loss, optimizer, state, batch, penalty, rule, metrics)
+        return _summed_step(plan, state, taken(rows, *chosen))
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, sums = jax.lax.scan(body, state, chosen)
-    return state, averages(*sums)
+    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
+    return state, averages(sums, weight) | results
 
 
-def _evaluate(net, loss, params, rows, *, metrics, batch_size):
+def _evaluate(plan, state, rows, *, batch_size):
     """The averages of loss and metrics, chunk by chunk."""
-    net, params = inference(net, params)
+    net, params = inference(plan.net, state.params)
 
     def body(_, chosen):
         x, target, weights = taken(rows, *chosen)
         y, _ = net.forward(params, x)
-        losses, _ = loss.forward(y, target)
-        w = merge_weights(losses.shape, weights, loss.counted(target), losses.dtype)
-        sums = {"loss": mean(losses, w), **metric_sums(metrics, y, target, w)}
+        losses, _ = plan.loss.forward(value(y), target)
+        counted = plan.loss.counted(target), mask_of(y)
+        w = merge_weights("evaluate", losses.shape, weights, counted, losses.dtype)
+        sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
         return None, (sums, w.sum())
 
     chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
     return averages(*jax.lax.scan(body, None, chosen)[1])
 
 
-def _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how):
+def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
-    state, row = _epoch(net, loss, optimizer, state, rows, penalty, **how)
+    state, row = _epoch(plan, state, rows, **how)
     if held_out is not None:
-        size = max(how["batch_size"], AT_ONCE // predictions_per_row(net, loss, state, held_out.x))
-        chunks = {"metrics": how["metrics"], "batch_size": size}
-        validation = _evaluate(net, loss, state.params, held_out, **chunks)
+        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, held_out.x))
+        validation = _evaluate(plan, state, held_out, batch_size=size)
         row |= {f"validation_{name}": value for name, value in validation.items()}
     return state, row
 
 
-def _fit(net, loss, optimizer, state, rows, penalty, held_out, *, epochs, **how):
+def _fit(plan, state, rows, held_out, *, epochs, **how):
     """`lax.scan` of epochs."""
 
     def body(state, _):
-        return _epoch_row(net, loss, optimizer, state, rows, penalty, held_out, **how)
+        return _epoch_row(plan, state, rows, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-def predictions_per_row(net: Any, loss: Any, state: State, x: PyTree) -> int:
+def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     """How many losses a row of x has, at least 1: as many as positions of a sequence."""
 
     def outputs(params, x):
-        return net.forward(params, x, key=state.key)[0]
+        return value(plan.net.forward(params, x, key=state.key)[0])
 
     y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(loss.shape(y)[1:]), 1)
+    return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
-def params_of(state: Any) -> PyTree:
-    """The params of a State; a TypeError for what is none."""
-    if not isinstance(state, State):
-        got = type(state).__name__
-        raise TypeError(f"state must be a State, got {got}; start(optimizer, params, key) is one.")
-    return state.params
-
-
-def check_state(optimizer: Any, state: Any) -> None:
-    """Raise unless the State was made for this optimizer."""
-    fresh = jax.eval_shape(optimizer.init, params_of(state))
-    if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer_state):
-        raise ValueError(
-            f"the State was not made for {type(optimizer).__name__}: its optimizer_state is "
-            f"{type(state.optimizer_state).__name__}; start(optimizer, state.params, key) is new."
-        )
-
-
-_RUN = ("metrics", "batch_size", "rule", "drop_last")
-_jit_step = jax.jit(_step, static_argnames=("metrics", "rule"))
+_RUN = ("batch_size", "drop_last")
+_jit_step = jax.jit(_step)
 _jit_epoch = jax.jit(_epoch, static_argnames=_RUN)
 _jit_epoch_row = jax.jit(_epoch_row, static_argnames=_RUN)
-_jit_evaluate = jax.jit(_evaluate, static_argnames=("metrics", "batch_size"))
+_jit_evaluate = jax.jit(_evaluate, static_argnames="batch_size")
 _jit_fit = jax.jit(_fit, static_argnames=(*_RUN, "epochs"))

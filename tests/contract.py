@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from fnn.layer import Composite, backprop
-from fnn.loss import mean
+from fnn.composite import Composite
+from fnn.mean import mean
 from fnn.numerics import cast, wide
+from fnn.ruling import backprop
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 QUICK = {"xla_backend_optimization_level": 0}  # to compile

@@ -8,18 +8,18 @@ import fnn
 PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.1])}
 
 EVERY = {
-    "SGD": lambda rate: fnn.SGD(rate),
-    "Momentum": lambda rate: fnn.Momentum(rate),
-    "Momentum average": lambda rate: fnn.Momentum(rate, average=True),
-    "Momentum nesterov": lambda rate: fnn.Momentum(rate, nesterov=True),
-    "AdaGrad": lambda rate: fnn.AdaGrad(rate),
-    "AdaDelta": lambda rate: fnn.AdaDelta(rate, eps=1e-2),
-    "RMSProp": lambda rate: fnn.RMSProp(rate),
-    "Adam": lambda rate: fnn.Adam(rate),
-    "AdamW": lambda rate: fnn.AdamW(rate),
-    "Proximal": lambda rate: fnn.Proximal(fnn.SGD(rate), fnn.L1(0.01)),
-    "chain": lambda rate: fnn.chain(fnn.clip_by_norm(1.0), fnn.Adam(rate)),
-    "Scheduled": lambda rate: fnn.Scheduled(fnn.Adam(), fnn.Constant(rate)),
+    "SGD": lambda rate: fnn.optim.SGD(rate),
+    "Momentum": lambda rate: fnn.optim.Momentum(rate),
+    "Momentum average": lambda rate: fnn.optim.Momentum(rate, average=True),
+    "Momentum nesterov": lambda rate: fnn.optim.Momentum(rate, nesterov=True),
+    "AdaGrad": lambda rate: fnn.optim.AdaGrad(rate),
+    "AdaDelta": lambda rate: fnn.optim.AdaDelta(rate, eps=1e-2),
+    "RMSProp": lambda rate: fnn.optim.RMSProp(rate),
+    "Adam": lambda rate: fnn.optim.Adam(rate),
+    "AdamW": lambda rate: fnn.optim.AdamW(rate),
+    "Proximal": lambda rate: fnn.optim.Proximal(fnn.optim.SGD(rate), fnn.L1(0.01)),
+    "chain": lambda rate: fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.Adam(rate)),
+    "Scheduled": lambda rate: fnn.optim.Scheduled(fnn.optim.Adam(), fnn.optim.Constant(rate)),
 }
 
 
@@ -34,7 +34,7 @@ def descend(optimizer, params, n_steps=25):
     def step(carry, _):
         params, state = carry
         updates, state = optimizer.update(gradient(params), state, params)
-        return (fnn.apply_updates(params, updates), state), None
+        return (fnn.optim.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), None, n_steps)
     return params

@@ -63,7 +63,7 @@ FLOORS = {  # a module imports from lower floors only, the longest prefix decide
 SHARED = {  # inside one folder: contracts, composites' parts, formulas that contain others
     "fnn.layers.activations",
     "fnn.layers.affine",
-    "fnn.layers.blockwise",
+    "fnn.layers.chunked",
     "fnn.layers.convolution",
     "fnn.layers.recurrence",
     "fnn.layers.rotary",

@@ -131,7 +131,7 @@ def test_penalties_are_added_once_to_loss_and_gradient():
 
 def test_a_penalty_needs_a_rule_whose_result_is_like_params():
     with pytest.raises(ValueError, match="a penalty needs a rule whose result is like params"):
-        fnn.value_and_grad(NET, LOSS, PARAMS, X, TARGET, penalty=fnn.L2(0.1), rule=fnn.deltas)
+        fnn.value_and_grad(NET, LOSS, PARAMS, X, TARGET, penalty=fnn.L2(0.1), rule=fnn.rules.deltas)
 
 
 def test_an_ignored_label_has_no_weight_in_the_mean():

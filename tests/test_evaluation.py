@@ -10,7 +10,7 @@ import pytest
 
 import fnn
 from fnn.evaluation import calibrated
-from fnn.evaluation import test_time as evaluation_form
+from fnn.evaluation import evaluation_form as evaluation_form
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (5, 3))

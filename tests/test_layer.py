@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from contract import check_layer, noise
 
-from fnn.layer import Composite, Layer, backprop, rule
+from fnn.composite import Composite
+from fnn.layer import Layer
 from fnn.layers.activations import ReLU, Tanh
 from fnn.layers.cast import Cast
 from fnn.layers.dense import Dense
@@ -17,6 +18,7 @@ from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.scale import Scale
 from fnn.layers.serial import Serial
+from fnn.ruling import backprop, rule
 
 KEY = jax.random.key(0)
 

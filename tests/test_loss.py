@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.loss import Loss, check_weights, mean, merge_weights, normalized, spread
+from fnn.loss import Loss
+from fnn.mean import check_weights, mean, merge_weights, normalized, spread
 
 NAN, INF = float("nan"), float("inf")
 F64 = jnp.dtype("float64")

@@ -212,7 +212,13 @@ CASES = {
     "B01 empty batch": Case(lambda x, t: run(x, t), ValueError, "empty batch", (X[:0], LABELS[:0])),
     "B01 empty epoch": Case(
         lambda: fnn.epoch(
-            NET, CE, fnn.SGD(1.0), fnn.start(fnn.SGD(1.0), PARAMS), X[:0], LABELS[:0], batch_size=2
+            NET,
+            CE,
+            fnn.optim.SGD(1.0),
+            fnn.start(fnn.optim.SGD(1.0), PARAMS),
+            X[:0],
+            LABELS[:0],
+            batch_size=2,
         ),
         ValueError,
         "empty batch: the data have no rows",
@@ -252,10 +258,10 @@ CASES = {
         "weights must not all be 0",
     ),
     "H01 rate 0": Case(
-        lambda: fnn.SGD(0), ValueError, r"learning_rate must be in \(0, inf\), got 0"
+        lambda: fnn.optim.SGD(0), ValueError, r"learning_rate must be in \(0, inf\), got 0"
     ),
     "H02 rates without vmap": Case(
-        lambda rates: fnn.SGD(rates).update({"b": jnp.ones(4)}, ()),
+        lambda rates: fnn.optim.SGD(rates).update({"b": jnp.ones(4)}, ()),
         ValueError,
         r"SGD: learning_rate must be one number here, got shape \[4\]; sweep several with jax.vmap",
         (jnp.full(4, 0.1),),
@@ -267,13 +273,17 @@ CASES = {
         (jnp.full(5, 0.1),),
     ),
     "H03 beta 1": Case(
-        lambda: fnn.Adam(b2=1.0), ValueError, r"Adam: b2 must be in \[0, 1\), got 1"
+        lambda: fnn.optim.Adam(b2=1.0), ValueError, r"Adam: b2 must be in \[0, 1\), got 1"
     ),
-    "H04 eps -1": Case(lambda: fnn.RMSProp(eps=-1.0), ValueError, "RMSProp: eps must be in"),
+    "H04 eps -1": Case(lambda: fnn.optim.RMSProp(eps=-1.0), ValueError, "RMSProp: eps must be in"),
     "H09 warm-up": Case(
-        lambda: fnn.WarmupCosine(0.1, 150, 100), ValueError, "less than n_steps, got 150 and 100"
+        lambda: fnn.optim.WarmupCosine(0.1, 150, 100),
+        ValueError,
+        "less than n_steps, got 150 and 100",
     ),
-    "H02 None": Case(lambda: fnn.Adam(None), TypeError, "learning_rate must be a number, got None"),
+    "H02 None": Case(
+        lambda: fnn.optim.Adam(None), TypeError, "learning_rate must be a number, got None"
+    ),
     "H05 rate 1": Case(
         lambda: fnn.Dropout(1.0), ValueError, r"Dropout: rate must be in \[0, 1\), got 1.0"
     ),
@@ -313,22 +323,24 @@ CASES = {
         (X,),
     ),
     "T01 gradient tree": Case(
-        lambda: fnn.apply_updates({"w": X, "b": X}, {"w": X}),
+        lambda: fnn.optim.apply_updates({"w": X, "b": X}, {"w": X}),
         ValueError,
         r"apply_updates: updates\['b'\] is missing; params has it",
     ),
     "T02 state of another net": Case(
-        lambda: fnn.Adam().update({"w": X}, fnn.Adam().init({"w": X[:1]})),
+        lambda: fnn.optim.Adam().update({"w": X}, fnn.optim.Adam().init({"w": X[:1]})),
         ValueError,
         r"Adam: grads\['w'\] must have shape \[1, 3\] as in its state, got \[2, 3\]",
     ),
     "T02 State of another optimizer": Case(
-        lambda: fnn.step(NET, CE, fnn.AdaGrad(), fnn.start(fnn.RMSProp(), PARAMS), X, LABELS),
+        lambda: fnn.step(
+            NET, CE, fnn.optim.AdaGrad(), fnn.start(fnn.optim.RMSProp(), PARAMS), X, LABELS
+        ),
         ValueError,
         "the State was not made for AdaGrad: its optimizer_state is RMSPropState",
     ),
     "T02 params for a State": Case(
-        lambda: fnn.step(NET, CE, fnn.SGD(1.0), PARAMS, X, LABELS),
+        lambda: fnn.step(NET, CE, fnn.optim.SGD(1.0), PARAMS, X, LABELS),
         TypeError,
         r"state must be a State, got tuple; start\(optimizer, params, key\) is one",
     ),
@@ -336,8 +348,8 @@ CASES = {
         lambda: fnn.fit(
             NET,
             CE,
-            fnn.SGD(1.0),
-            fnn.start(fnn.SGD(1.0), PARAMS),
+            fnn.optim.SGD(1.0),
+            fnn.start(fnn.optim.SGD(1.0), PARAMS),
             (X, LABELS),
             epochs=1,
             batch_size=2,
@@ -357,7 +369,7 @@ CASES = {
         "metric 'loss': that name is the history's own",
     ),
     "penalty with norms": Case(
-        lambda: run(penalty=fnn.L2(0.1), rule=fnn.example_norms),
+        lambda: run(penalty=fnn.L2(0.1), rule=fnn.rules.example_norms),
         ValueError,
         "a penalty needs a rule whose result is like params",
     ),

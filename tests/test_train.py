@@ -23,11 +23,13 @@ value_and_grad = jax.jit(fnn.value_and_grad)
 
 def fit(optimizer=None, params=PARAMS, net=NET, data=(X, TARGET), **options):
     options = {"epochs": 2, "batch_size": 4, "key": KEY, **options}
-    return fnn.fit(net, LOSS, optimizer or fnn.Adam(0.05), params, data, **options)
+    return fnn.fit(net, LOSS, optimizer or fnn.optim.Adam(0.05), params, data, **options)
 
 
 def test_a_step_is_gradient_then_update():
-    state, row = fnn.step(NET, LOSS, fnn.SGD(0.5), fnn.start(fnn.SGD(0.5), PARAMS), X, TARGET)
+    state, row = fnn.step(
+        NET, LOSS, fnn.optim.SGD(0.5), fnn.start(fnn.optim.SGD(0.5), PARAMS), X, TARGET
+    )
     loss, grads = value_and_grad(NET, LOSS, PARAMS, X, TARGET)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, PARAMS, grads)
     chex.assert_trees_all_close(state.params, expected, rtol=1e-10)
@@ -36,7 +38,7 @@ def test_a_step_is_gradient_then_update():
 
 
 def test_the_whole_set_in_every_step_is_gradient_descent():
-    state, history = fit(fnn.SGD(0.5), batch_size=11, epochs=3)
+    state, history = fit(fnn.optim.SGD(0.5), batch_size=11, epochs=3)
     params, losses = PARAMS, []
     for _ in range(3):
         loss, grads = value_and_grad(NET, LOSS, params, X, TARGET)
@@ -47,7 +49,7 @@ def test_the_whole_set_in_every_step_is_gradient_descent():
 
 
 def test_one_sample_descent_is_the_same_function():
-    state, _ = fit(fnn.SGD(0.5), batch_size=1, epochs=1, key=None)
+    state, _ = fit(fnn.optim.SGD(0.5), batch_size=1, epochs=1, key=None)
     params = PARAMS
     for i in range(11):
         _, grads = value_and_grad(NET, LOSS, params, X[i : i + 1], TARGET[i : i + 1])
@@ -57,7 +59,7 @@ def test_one_sample_descent_is_the_same_function():
 
 
 def test_the_ragged_last_batch_is_exact():
-    state, history = fit(fnn.SGD(0.5), epochs=1, key=None)
+    state, history = fit(fnn.optim.SGD(0.5), epochs=1, key=None)
     params, total = PARAMS, 0.0
     for rows in (slice(0, 4), slice(4, 8), slice(8, 11)):
         loss, grads = value_and_grad(NET, LOSS, params, X[rows], TARGET[rows])
@@ -68,16 +70,16 @@ def test_the_ragged_last_batch_is_exact():
 
 
 def test_drop_last_leaves_the_ragged_batch_out():
-    state, _ = fit(fnn.SGD(0.5), epochs=1, key=None, drop_last=True)
-    first, _ = fit(fnn.SGD(0.5), epochs=1, key=None, data=(X[:8], TARGET[:8]))
+    state, _ = fit(fnn.optim.SGD(0.5), epochs=1, key=None, drop_last=True)
+    first, _ = fit(fnn.optim.SGD(0.5), epochs=1, key=None, data=(X[:8], TARGET[:8]))
     chex.assert_trees_all_equal(state.params, first.params)
     assert state.step == 2
 
 
 def test_the_order_is_drawn_anew_in_every_epoch():
     chosen = {"drop_last": True, "epochs": 4}  # 8 of 11 rows: their mean loss tells them
-    _, shuffled = fit(fnn.SGD(1e-12), **chosen)
-    _, in_order = fit(fnn.SGD(1e-12), key=None, **chosen)
+    _, shuffled = fit(fnn.optim.SGD(1e-12), **chosen)
+    _, in_order = fit(fnn.optim.SGD(1e-12), key=None, **chosen)
     assert len(set(shuffled["loss"].round(6).tolist())) == 4
     assert len(set(in_order["loss"].round(6).tolist())) == 1
 
@@ -112,7 +114,7 @@ def test_a_callback_stops_by_returning_true():
 
 def test_metrics_come_from_the_steps_own_y_and_do_not_depend_on_the_cut():
     metrics = {"accuracy": fnn.accuracy, "first": lambda y, target: y[..., 0]}
-    frozen = fnn.SGD(1e-12)
+    frozen = fnn.optim.SGD(1e-12)
     y = NET.forward(PARAMS, X)[0]
     expected = {
         "loss": LOSS.forward(y, TARGET)[0].mean(),
@@ -127,7 +129,7 @@ def test_metrics_come_from_the_steps_own_y_and_do_not_depend_on_the_cut():
 
 def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():
     net = fnn.Serial(fnn.Dropout(0.5), fnn.Dense(3, 2))
-    state = fnn.start(fnn.SGD(0.1), net.init(KEY), KEY)
+    state = fnn.start(fnn.optim.SGD(0.1), net.init(KEY), KEY)
     assert predictions_per_row(net, LOSS, state, X) == 1
     sequences = jax.ShapeDtypeStruct((40, 256, 3), X.dtype)
     assert predictions_per_row(net, LOSS, state, sequences) == 256
@@ -135,9 +137,16 @@ def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():
 
     def chunks(batch_size):
         rows = as_rows(jnp.zeros((64, 2, 3)), jnp.zeros((64, 2), int))
-        how = {"batch_size": batch_size, "rule": fnn.backprop, "metrics": (), "drop_last": True}
+        how = {
+            "batch_size": batch_size,
+            "rule": fnn.rules.backprop,
+            "metrics": (),
+            "drop_last": True,
+        }
         program = jax.make_jaxpr(
-            lambda state: _epoch_row(net, LOSS, fnn.SGD(0.1), state, rows, None, held_out, **how)
+            lambda state: _epoch_row(
+                net, LOSS, fnn.optim.SGD(0.1), state, rows, None, held_out, **how
+            )
         )(state)
         return [e.params["length"] for e in program.eqns if e.primitive.name == "scan"][-1]
 
@@ -149,7 +158,7 @@ def test_validation_uses_the_evaluation_network_and_no_penalty():
     net = fnn.mlp([3, 4, 2], fnn.Tanh(), dropout=0.5)
     held_out = (X[:5], TARGET[:5])
     state, history = fnn.fit(
-        net, LOSS, fnn.Adam(0.05), net.init(KEY), (X, TARGET), epochs=2, batch_size=4, key=KEY,
+        net, LOSS, fnn.optim.Adam(0.05), net.init(KEY), (X, TARGET), epochs=2, batch_size=4, key=KEY,
         penalty=fnn.L2(0.1), metrics={"accuracy": fnn.accuracy}, validation=held_out,
     )  # fmt: skip
     evaluated, params = fnn.inference(net, state.params)
@@ -174,7 +183,7 @@ def test_seeds_and_rates_in_one_vmap_equal_a_loop():
     seeds, rates = jax.random.split(KEY, 8), jnp.array([0.003, 0.01, 0.03, 0.1])
 
     def run(key, rate):
-        state, history = fit(fnn.Adam(rate), NET.init(key), key=key)
+        state, history = fit(fnn.optim.Adam(rate), NET.init(key), key=key)
         return state.params, history["loss"]
 
     swept = jax.vmap(jax.vmap(run, (None, 0)), (0, None))(seeds, rates)
@@ -191,7 +200,7 @@ def test_a_run_compiles_its_step_once_whatever_the_rest_of_the_batch():
         return y[..., 0]
 
     for rows in (11, 11):
-        optimizer = fnn.Scheduled(fnn.Adam(), fnn.CosineDecay(0.1, rows))
+        optimizer = fnn.optim.Scheduled(fnn.optim.Adam(), fnn.optim.CosineDecay(0.1, rows))
         fit(optimizer, epochs=3, metrics={"counted": counted}, callback=lambda *_: None)
     assert traced == [(4, 2)]
 
@@ -200,7 +209,7 @@ def test_a_run_compiles_its_step_once_whatever_the_rest_of_the_batch():
 @pytest.mark.parametrize("where", ["alone", "in chain"])
 def test_optax_drops_in_with_one_trace(run, where):
     adam, traced = optax.adam(0.05), []
-    optimizer = adam if where == "alone" else fnn.chain(fnn.clip_by_norm(1e3), adam)
+    optimizer = adam if where == "alone" else fnn.optim.Chain(fnn.optim.ClipByNorm(1e3), adam)
 
     def counted(y, target):
         traced.append(run)
@@ -218,14 +227,14 @@ def test_optax_drops_in_with_one_trace(run, where):
         train(optimizer)
         theirs = train(optimizer)
     assert len(traced) == 1
-    chex.assert_trees_all_close(theirs.params, train(fnn.Adam(0.05)).params, rtol=1e-6)
+    chex.assert_trees_all_close(theirs.params, train(fnn.optim.Adam(0.05)).params, rtol=1e-6)
 
 
 def test_params_keep_their_dtype_and_the_callers_arrays_their_values():
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
     before = jax.tree.map(jnp.copy, half)
     state, _ = fnn.fit(
-        NET, LOSS, fnn.Adam(0.05), half, (X.astype(jnp.bfloat16), TARGET), epochs=2,
+        NET, LOSS, fnn.optim.Adam(0.05), half, (X.astype(jnp.bfloat16), TARGET), epochs=2,
         batch_size=4, key=KEY,
     )  # fmt: skip
     chex.assert_trees_all_equal_dtypes(state.params, half)
@@ -236,9 +245,9 @@ def test_dropout_draws_another_mask_in_every_step():
     net = fnn.Serial(fnn.Dropout(0.5), fnn.Dense(8, 1))
     params = (), fnn.DenseParams(w=jnp.zeros((8, 1)), b=jnp.zeros(1))
     x, target = jnp.ones((2, 8)), jnp.ones((2, 1))
-    state, masks = fnn.start(fnn.SGD(1.0), params, KEY), []
+    state, masks = fnn.start(fnn.optim.SGD(1.0), params, KEY), []
     for _ in range(3):
-        after, _ = fnn.step(net, fnn.SquaredError(), fnn.SGD(1.0), state, x, target)
+        after, _ = fnn.step(net, fnn.SquaredError(), fnn.optim.SGD(1.0), state, x, target)
         masks.append(tuple((after.params[1].w != 0).ravel().tolist()))
         state = after._replace(params=params)
     assert len(set(masks)) == 3
@@ -323,7 +332,7 @@ def test_a_row_of_weight_zero_may_hold_anything_finite_or_not_in_its_target():
     target = jnp.ones((11, 2)).at[3].set(jnp.nan)
     weights = jnp.ones(11).at[3].set(0.0)
     state, history = fnn.fit(
-        NET, fnn.SquaredError(), fnn.SGD(0.1), PARAMS, (X, target), epochs=2, batch_size=4,
+        NET, fnn.SquaredError(), fnn.optim.SGD(0.1), PARAMS, (X, target), epochs=2, batch_size=4,
         key=KEY, weights=weights,
     )  # fmt: skip
     chex.assert_tree_all_finite((state.params, history))

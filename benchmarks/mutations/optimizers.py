@@ -181,7 +181,7 @@ def schedule(name: str, build: Any, rate: Any) -> Rule:
     late = f"{OTHER}|factor"
     wrongs = ("one step ahead", "one step behind", "the first rate for ever")
     return Rule(
-        name, lambda: fnn.Scheduled(fnn.SGD(1.0), build()), None, scheduled(rate),
+        name, lambda: fnn.optim.Scheduled(fnn.optim.SGD(1.0), build()), None, scheduled(rate),
         dict.fromkeys(wrongs, late) if name != "Constant" else {},
     )  # fmt: skip
 
@@ -205,9 +205,9 @@ CLIPPING = {
     "the norm squared": f"{OTHER}|one slice",
     "never left alone": f"{OTHER}|one slice",
 }
-L1_PROXIMAL = Rule("Proximal, L1", lambda: fnn.Proximal(fnn.SGD(O.rate), fnn.L1(O.decay)),
+L1_PROXIMAL = Rule("Proximal, L1", lambda: fnn.optim.Proximal(fnn.optim.SGD(O.rate), fnn.L1(O.decay)),
                    None, proximal("L1"), PROXIMAL)  # fmt: skip
-L2_PROXIMAL = Rule("Proximal, L2", lambda: fnn.Proximal(fnn.SGD(O.rate), fnn.L2(O.decay)),
+L2_PROXIMAL = Rule("Proximal, L2", lambda: fnn.optim.Proximal(fnn.optim.SGD(O.rate), fnn.L2(O.decay)),
                    None, proximal("L2"), PROXIMAL)  # fmt: skip
 
 
@@ -233,7 +233,7 @@ class Clipped(NamedTuple):
 
 def ours(bound: float, behind: Any) -> Any:
     """The library's chain."""
-    return fnn.chain(fnn.clip_by_norm(bound), behind)
+    return fnn.optim.Chain(fnn.optim.ClipByNorm(bound), behind)
 
 
 def optax_chain(bound: float, behind: Any) -> Any:
@@ -242,37 +242,37 @@ def optax_chain(bound: float, behind: Any) -> Any:
 
 
 RULES = (
-    leaf_rule("SGD", lambda: fnn.SGD(O.rate), lambda: optax.sgd(O.rate)),
-    leaf_rule("Momentum", lambda: fnn.Momentum(O.rate, O.momentum),
+    leaf_rule("SGD", lambda: fnn.optim.SGD(O.rate), lambda: optax.sgd(O.rate)),
+    leaf_rule("Momentum", lambda: fnn.optim.Momentum(O.rate, O.momentum),
               lambda: optax.sgd(O.rate, O.momentum)),
-    leaf_rule("Momentum, average", lambda: fnn.Momentum(O.rate, O.momentum, average=True)),
-    leaf_rule("Momentum, Nesterov", lambda: fnn.Momentum(O.rate, O.momentum, nesterov=True),
+    leaf_rule("Momentum, average", lambda: fnn.optim.Momentum(O.rate, O.momentum, average=True)),
+    leaf_rule("Momentum, Nesterov", lambda: fnn.optim.Momentum(O.rate, O.momentum, nesterov=True),
               lambda: optax.sgd(O.rate, O.momentum, nesterov=True)),
-    leaf_rule("RMSProp", lambda: fnn.RMSProp(O.rate, O.rho, O.eps),
+    leaf_rule("RMSProp", lambda: fnn.optim.RMSProp(O.rate, O.rho, O.eps),
               lambda: optax.rmsprop(O.rate, O.rho, O.eps, eps_in_sqrt=False)),
-    leaf_rule("AdaGrad", lambda: fnn.AdaGrad(O.rate, O.eps)),
-    leaf_rule("AdaDelta", lambda: fnn.AdaDelta(1.0, O.rho, O.eps),
+    leaf_rule("AdaGrad", lambda: fnn.optim.AdaGrad(O.rate, O.eps)),
+    leaf_rule("AdaDelta", lambda: fnn.optim.AdaDelta(1.0, O.rho, O.eps),
               lambda: optax.adadelta(1.0, O.rho, O.eps)),
-    leaf_rule("Adam", lambda: fnn.Adam(O.rate, O.b1, O.b2, O.eps),
+    leaf_rule("Adam", lambda: fnn.optim.Adam(O.rate, O.b1, O.b2, O.eps),
               lambda: optax.adam(O.rate, O.b1, O.b2, O.eps)),
-    leaf_rule("AdamW", lambda: fnn.AdamW(O.rate, O.b1, O.b2, O.eps, O.decay),
+    leaf_rule("AdamW", lambda: fnn.optim.AdamW(O.rate, O.b1, O.b2, O.eps, O.decay),
               lambda: optax.adamw(O.rate, O.b1, O.b2, O.eps, weight_decay=O.decay, mask=weights)),
-    Rule("Foreign", lambda: fnn.Foreign(*optax.sgd(O.rate)), lambda: optax.sgd(O.rate),
+    Rule("Foreign", lambda: fnn.optim.Foreign(*optax.sgd(O.rate)), lambda: optax.sgd(O.rate),
          leafwise("SGD"), {}),
-    Rule("clip_by_norm", lambda: Clipped(fnn.SGD(O.rate), ours),
+    Rule("clip_by_norm", lambda: Clipped(fnn.optim.SGD(O.rate), ours),
          lambda: Clipped(optax.sgd(O.rate), optax_chain), clip, CLIPPING),
-    Rule("chain", lambda: Clipped(fnn.Momentum(O.rate, O.momentum), ours),
+    Rule("chain", lambda: Clipped(fnn.optim.Momentum(O.rate, O.momentum), ours),
          lambda: Clipped(optax.sgd(O.rate, O.momentum), optax_chain), clip_momentum,
          {"the other way round": OTHER, "not clipped": OTHER}),
     L1_PROXIMAL,
     L2_PROXIMAL,
-    schedule("Constant", lambda: fnn.Constant(0.2), lambda s: 0.2),
-    schedule("StepDecay", lambda: fnn.StepDecay(0.2, 0.5, 2), lambda s: 0.2 * 0.5 ** (s // 2)),
-    schedule("ExponentialDecay", lambda: fnn.ExponentialDecay(0.2, 0.5, 2),
+    schedule("Constant", lambda: fnn.optim.Constant(0.2), lambda s: 0.2),
+    schedule("StepDecay", lambda: fnn.optim.StepDecay(0.2, 0.5, 2), lambda s: 0.2 * 0.5 ** (s // 2)),
+    schedule("ExponentialDecay", lambda: fnn.optim.ExponentialDecay(0.2, 0.5, 2),
              lambda s: 0.2 * 0.5 ** (s / 2)),
-    schedule("CosineDecay", lambda: fnn.CosineDecay(0.2, 6, 0.02),
+    schedule("CosineDecay", lambda: fnn.optim.CosineDecay(0.2, 6, 0.02),
              lambda s: cosine(s, 0.2, 6, 0.02)),
-    schedule("WarmupCosine", lambda: fnn.WarmupCosine(0.2, 2, 6, 0.01, 0.02), warmup),
+    schedule("WarmupCosine", lambda: fnn.optim.WarmupCosine(0.2, 2, 6, 0.01, 0.02), warmup),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from fnn.types import Static
+from fnn.records import Static
 
 LOSS = fnn.SquaredError()
 VARIANCE = 1 / 6  # the loss of who always says 1

@@ -10,9 +10,10 @@ from fnn.checking.double import double
 from fnn.checking.judge import judge
 from fnn.checking.problem import Problem, from_vjp
 from fnn.checking.report import Report
-from fnn.layer import Composite, Layer
+from fnn.composite import Composite
+from fnn.layer import Layer
 from fnn.loss import Loss
-from fnn.types import Array, Key, PyTree
+from fnn.records import Array, Key, PyTree
 
 
 def check(

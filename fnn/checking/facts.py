@@ -24,7 +24,7 @@ from fnn.checking.points import ROUGH, Point, points, signed
 from fnn.checking.problem import Leaves, Problem, traced
 from fnn.checking.taylor import Order, coordinates, order, profile
 from fnn.numerics import is_floating
-from fnn.types import Array
+from fnn.records import Array
 
 SMALL = 2**16  # entries up to which compiling costs more than computing
 

@@ -13,7 +13,7 @@ from fnn.checking.double import double
 from fnn.checking.judge import judge
 from fnn.checking.problem import Problem, arrays_of, from_vjp, like, traced
 from fnn.checking.report import Report
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 def check_gradient(

@@ -20,7 +20,7 @@ from jax.extend.core import Literal
 
 from fnn.checking.problem import Leaves, Problem
 from fnn.numerics import is_floating
-from fnn.types import Array
+from fnn.records import Array
 
 sg = jax.lax.stop_gradient
 # fmt: off

@@ -18,7 +18,7 @@ import numpy as np
 
 from fnn.checking.problem import Leaves, Problem
 from fnn.numerics import is_floating
-from fnn.types import Array
+from fnn.records import Array
 
 SMOOTH = ("as given", "nearby 1", "nearby 2")  # where a mistake is measured and explained
 SPECIAL = ("far", "near zero", "mirrored", "zeros", "ties")

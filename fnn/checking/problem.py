@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 
 from fnn.numerics import is_floating
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 Leaves = list[Array]
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from fnn.checking.problem import Leaves, Problem
 from fnn.numerics import cast
-from fnn.types import Array
+from fnn.records import Array
 
 OCTAVES = 3  # between two steps
 STEPS = 2.0 ** -np.arange(3, 34, OCTAVES)

@@ -28,10 +28,6 @@ Klambauer, Unterthiner, Mayr & Hochreiter (2017), arXiv:1706.02515, eq. 2. GELU:
 Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU: Elfwing, Uchibe & Doya
 (2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019), arXiv:1908.08681, eq. 1.
 Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
-Equations: nt.*, fwd.neuron-two-inputs, fwd.activation, act.backward, act.linear,
-act.linear-grad, act.sigmoid, act.sigmoid-grad, act.tanh, act.tanh-grad, act.relu,
-act.relu-grad, act.leaky-relu, act.leaky-relu-grad, bp.delta-output, bp.delta-output-mse,
-bp.delta-hidden, chain.*.
 """
 
 import abc
@@ -44,14 +40,14 @@ import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_number
 from fnn.layer import Layer
-from fnn.numerics import wide
-from fnn.types import Array
+from fnn.numerics import like, widened
+from fnn.records import Array
 
 FAR = 800.0  # beyond ±800 every sigmoid, tanh and Φ is at its limit, in float64 too
 
 
 class ElementwiseCache(NamedTuple):
-    """What backward needs of forward."""
+    """What f′ is a function of."""
 
     a: Array  # y where f′ is a function of y, else x; [B, ...]
 
@@ -60,6 +56,7 @@ class ElementwiseCache(NamedTuple):
 class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
     """y = f(x) for every entry.  x [B, ...] → y [B, ...]."""
 
+    sequences: ClassVar = "positions"
     of_y: ClassVar[bool] = True  # whether df takes y rather than x
 
     @abc.abstractmethod
@@ -70,31 +67,27 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
     def df(self, a: Array) -> Array:
         """Its derivative, of y or, where `of_y` is False, of x."""
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be floating."""
+        check_floating(self, "x", x)
 
     def forward(self, params, x, *, key=None):
         """y = f(x)."""
-        check_floating(self, "x", x)
-        x = jnp.asarray(x)
-        y = self.f(x.astype(wide(x.dtype))).astype(x.dtype)
+        (z,) = widened(x)
+        y = like(self.f(z), x)
         return y, ElementwiseCache(y if self.of_y else x)
 
     def backward(self, params, cache, dy):
         """dx = dy f′."""
-        dtype = wide(dy.dtype)
-        dx = dy.astype(dtype) * self.df(cache.a.astype(dtype))
-        return (), dx.astype(dy.dtype)
+        a, d = widened(cache.a, dy)
+        return (), like(d * self.df(a), dy)
 
 
 @dataclass(frozen=True)
 class Identity(Layer[tuple[()], tuple[()]]):
     """y = x."""
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    sequences: ClassVar = "positions"
 
     def forward(self, params, x, *, key=None):
         """y = x."""

@@ -12,14 +12,14 @@ Source: Ioffe & Szegedy (2015), arXiv:1502.03167, Algorithm 1, last line.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.errors import check_last_axis, check_params
+from fnn.errors import check_last_axis
 from fnn.layer import Layer
-from fnn.numerics import wide
-from fnn.types import Array
+from fnn.numerics import like, total, widened
+from fnn.records import Array
 
 
 class AffineParams(NamedTuple):
@@ -28,9 +28,11 @@ class AffineParams(NamedTuple):
     scale: Array  # [n], s
     b: Array  # [n]
 
+    weights = ()
+
 
 class AffineCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input."""
 
     x: Array  # [B, ..., n]
 
@@ -38,6 +40,8 @@ class AffineCache(NamedTuple):
 @dataclass(frozen=True)
 class Affine(Layer[AffineParams, AffineCache]):
     """y = x s + b.  x [B, ..., n] → y [B, ..., n]."""
+
+    sequences: ClassVar = "positions"
 
     n: int
 
@@ -47,21 +51,24 @@ class Affine(Layer[AffineParams, AffineCache]):
         if self.n < 1:
             raise ValueError(f"{self}: n must be at least 1.")
 
+    def shapes(self):
+        """Those of s and b."""
+        return AffineParams((self.n,), (self.n,))
+
+    def check_input(self, x):
+        """x must have n features."""
+        check_last_axis(self, "x", x, self.n)
+
     def init(self, key):
         """s = 1, b = 0."""
         return AffineParams(jnp.ones(self.n), jnp.zeros(self.n))
 
     def forward(self, params, x, *, key=None):
         """y = x s + b."""
-        check_last_axis(self, "x", x, self.n)
-        check_params(self, params, scale=(self.n,), b=(self.n,))
-        x = jnp.asarray(x)
         return x * params.scale + params.b, AffineCache(x)
 
     def backward(self, params, cache, dy):
         """ds = Σ x dy,  db = Σ dy,  dx = dy s."""
-        sums, batch = wide(dy.dtype), tuple(range(dy.ndim - 1))
-        ds = (cache.x.astype(sums) * dy.astype(sums)).sum(batch)
-        db = dy.sum(batch, dtype=sums)
-        grads = AffineParams(ds.astype(params.scale.dtype), db.astype(params.b.dtype))
-        return grads, (dy * params.scale).astype(cache.x.dtype)
+        x, d = widened(cache.x, dy)
+        grads = AffineParams(total(x * d), total(dy))
+        return like((grads, dy * params.scale), (params, cache.x))

@@ -17,30 +17,35 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
-from fnn.layer import Wrapper, child
-from fnn.numerics import cast, is_floating
-from fnn.types import Static
+from fnn.composite import Wrapper, on_params, plain
+from fnn.numerics import cast, is_floating, is_like, like
+from fnn.records import PyTree, Static
+from fnn.ruling import Results
+from fnn.sequence import renewed, state_of
 
 
 class CastCache(NamedTuple):
-    """What backward needs of forward."""
+    """The cache of the inner layer, and the dtypes to give back."""
 
-    inner: Any  # the cache of the inner layer
-    dtypes: Static  # of the floating-point arrays of x
+    inner: Any
+    dtypes: Static  # ((path, dtype), ...) of the floating-point arrays of x
 
 
 @dataclass(frozen=True)
 class Cast(Wrapper[CastCache]):
     """y = inner(x) computed in `dtype`.  y has that dtype, dx the dtype of x.
 
-    The gradients have the dtypes of params; what another rule computes stays in `dtype`.
+    A result that is like params, such as gradients, has the dtypes of params; any other
+    stays in `dtype`. A rule sees rounded params: one that updates them takes the masters
+    from its companion. The final state of a Sequence has the dtype of the state it came with.
     """
 
     dtype: Any
 
     def __post_init__(self):
-        """Hold the dtype by its name; refuse what is no floating-point dtype."""
+        """Hold the dtype by its name; refuse what is not a floating-point dtype."""
         super().__post_init__()
         try:
             dtype = None if self.dtype is None else jnp.dtype(self.dtype)
@@ -52,22 +57,27 @@ class Cast(Wrapper[CastCache]):
 
     def forward(self, params, x, *, key=None):
         """y = f(c(p), c(x))."""
-        (p,) = self.parts(params)
-        with child(0):
-            y, cache = self.inner.forward(cast(p, self.dtype), cast(x, self.dtype), key=key)
-        dtypes = tuple(a.dtype.name for a in jax.tree.leaves(x) if is_floating(a))
+        y, cache = self.inner.forward(cast(params, self.dtype), cast(x, self.dtype), key=key)
+        if jax.tree.leaves(state_of(x)):
+            y = renewed(y, state=like(state_of(y), state_of(x)))
+        paths, _ = tree_flatten_with_path(x)
+        dtypes = tuple((path, a.dtype.name) for path, a in paths if is_floating(a))
         return y, CastCache(cache, Static(dtypes))
-
-    def backward(self, params, cache, dy):
-        """The gradients of f, in the dtypes of params."""
-        grads, dx = super().backward(params, cache, dy)
-        return jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params), dx
 
     def backward_with(self, rule, params, cache, dy):
         """dx = c(dy) ∂f/∂x, in the dtype of x."""
-        with child(0):
-            p, dy = cast((params[0], dy), self.dtype)
-            out, dx = rule(self.inner, p, cache.inner, dy)
-        leaves, tree = jax.tree.flatten(dx)
-        pairs = zip(leaves, cache.dtypes.value, strict=True)
-        return (out,), tree.unflatten(d.astype(dtype) for d, dtype in pairs)
+
+        def restored(path, d):
+            return d.astype(dtypes[path]) if path in dtypes else d
+
+        rounded = on_params(lambda p: cast(p, self.dtype), params)
+        out, dx = rule(self.inner, rounded, cache.inner, cast(dy, self.dtype))
+        dtypes = dict(cache.dtypes.value)
+        return unrounded(out, plain(params)), tree_map_with_path(restored, dx)
+
+
+def unrounded(result: PyTree, params: PyTree) -> PyTree:
+    """A result that is like params, in the dtypes of params; any other as it is."""
+    if isinstance(result, Results):
+        return Results(tuple(unrounded(r, params) for r in result.each))
+    return like(result, params) if is_like(result, params) else result

@@ -15,28 +15,23 @@ n_in / groups input channels. dw and db are summed in at least float32.
 Source: LeCun et al. (1989), Neural Computation 1, pp. 541-551; the gradients as in
 Goodfellow, Bengio & Courville (2016), Deep Learning, section 9.5, eqs. 9.11 and 9.13;
 Dumoulin & Visin (2016), arXiv:1603.07285, for strides and dilations.
-Equations: dir.conv2d.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax.numpy as jnp
-
-from fnn.errors import check_params
 from fnn.layers.convolution import (
     ConvCache,
     Convolution,
     ConvParams,
     Windows,
-    check_images,
     exchanged,
     gathered,
     spread,
     weighed,
 )
 from fnn.layers.windows import windows
-from fnn.numerics import wide
+from fnn.numerics import like, total
 
 
 @dataclass(frozen=True)
@@ -49,22 +44,15 @@ class Conv(Convolution):
 
     def forward(self, params, x, *, key=None):
         """y = x ∗ w + b."""
-        check_images(self, x, self.n_axes, self.n_in)
-        check_params(self, params, w=self.shape, b=(self.n_out,))
-        x = jnp.asarray(x)
         y = gathered(x, params.w, self.windows(x.shape), self.groups)
         return y + params.b, ConvCache(x)
 
     def backward(self, params, cache, dy):
         """dw = x ∗ dy,  db = Σ dy,  dx = dy ∗ mirrored w."""
         along = self.windows(cache.x.shape)
-        dw = weighed(cache.x, dy, along, self.groups)
-        db = dy.sum(tuple(range(dy.ndim - 1)), dtype=wide(dy.dtype))
+        grads = ConvParams(w=weighed(cache.x, dy, along, self.groups), b=total(dy))
         dx = spread(dy, exchanged(params.w, self.groups), along, self.groups)
-        return (
-            ConvParams(w=dw.astype(params.w.dtype), b=db.astype(params.b.dtype)),
-            dx.astype(cache.x.dtype),
-        )
+        return like((grads, dx), (params, cache.x))
 
 
 @dataclass(frozen=True)

@@ -16,28 +16,23 @@ the length of y, (n − 1) s + (K − 1) r + 1 less the padding on both sides, a
 
 Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapter 4; Long, Shelhamer & Darrell
 (2015), arXiv:1411.4038, section 3.3.
-Equations: dir.conv2d.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
-
-from fnn.errors import check_params
 from fnn.layers.convolution import (
     ConvCache,
     Convolution,
     ConvParams,
     Windows,
-    check_images,
     exchanged,
     gathered,
     spread,
     weighed,
 )
 from fnn.layers.windows import Window, padded, pairs
-from fnn.numerics import wide
+from fnn.numerics import like, total
 
 
 @dataclass(frozen=True)
@@ -77,9 +72,6 @@ class ConvTranspose(Convolution):
 
     def forward(self, params, x, *, key=None):
         """y = x, spread by the stride, ∗ mirrored w, + b."""
-        check_images(self, x, self.n_axes, self.n_in)
-        check_params(self, params, w=self.shape, b=(self.n_out,))
-        x = jnp.asarray(x)
         y = spread(x, params.w, self.windows(x.shape), self.groups)
         return y + params.b, ConvCache(x)
 
@@ -87,12 +79,8 @@ class ConvTranspose(Convolution):
         """dw = dy ∗ x,  db = Σ dy,  dx = dy ∗ w."""
         along = self.windows(cache.x.shape)
         dw = exchanged(weighed(dy, cache.x, along, self.groups), self.groups)
-        db = dy.sum(tuple(range(dy.ndim - 1)), dtype=wide(dy.dtype))
         dx = gathered(dy, exchanged(params.w, self.groups), along, self.groups)
-        return (
-            ConvParams(w=dw.astype(params.w.dtype), b=db.astype(params.b.dtype)),
-            dx.astype(cache.x.dtype),
-        )
+        return like((ConvParams(w=dw, b=total(dy)), dx), (params, cache.x))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ n = i·s + k·r − p for stride s, dilation r and padding p, one of each per ax
 Each is linear in both arguments, and the other two are its derivatives.
 
 Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
-Equations: dir.conv2d.
 """
 
 import math
@@ -26,7 +25,7 @@ from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.windows import Padding, Window, check_padding, pairs
 from fnn.numerics import wide
-from fnn.types import Array, Key
+from fnn.records import Array, Key
 
 AXES = "HW"
 Windows = tuple[Window, ...]
@@ -38,9 +37,11 @@ class ConvParams(NamedTuple):
     w: Array  # [K, (K,) n_in / groups, n_out]
     b: Array  # [n_out]
 
+    weights = ("w",)
+
 
 class ConvCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input."""
 
     x: Array  # [B, H, (W,) n_in]
 
@@ -72,17 +73,20 @@ class Convolution(Layer[ConvParams, ConvCache]):
         if self.groups < 1 or self.n_in % self.groups or self.n_out % self.groups:
             raise ValueError(f"{self}: groups must divide n_in and n_out.")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of w."""
-        return (*self.kernel, self.n_in // self.groups, self.n_out)
+    def shapes(self):
+        """Those of w and b."""
+        return ConvParams((*self.kernel, self.n_in // self.groups, self.n_out), (self.n_out,))
+
+    def check_input(self, x):
+        """x must have the spatial axes and n_in channels."""
+        check_images(self, x, self.n_axes, self.n_in)
 
     def init(self, key):
         """w from `w_init` with n_in K... inputs, b = 0."""
         check_key(self, key)
         size = math.prod(self.kernel)
         w = self.w_init(key, size * (self.n_in // self.groups), self.n_out)
-        return ConvParams(w.reshape(self.shape), jnp.zeros(self.n_out))
+        return ConvParams(w.reshape(self.shapes().w), jnp.zeros(self.n_out))
 
 
 def gathered(x: Array, w: Array, along: Windows, groups: int) -> Array:

@@ -9,22 +9,19 @@ With dy = ∂L/∂y, and Σ over all leading axes of x (batch, time, ...),
 The sums run in at least float32, whatever the dtypes are.
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323, eqs. 1, 6 and 7.
-Equations: nt.*, fwd.neuron, fwd.neuron-two-inputs, fwd.dense, bp.delta-hidden,
-bp.local-affine, bp.grad-w, bp.grad-b, chain.*, model.linear-regression,
-model.logistic-regression, model.softmax-classifier.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.errors import check_key, check_last_axis, check_params
+from fnn.errors import check_key, check_last_axis
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
-from fnn.numerics import wide
-from fnn.types import Array, Key
+from fnn.numerics import like, outer, total
+from fnn.records import Array, Key
 
 
 class DenseParams(NamedTuple):
@@ -33,9 +30,11 @@ class DenseParams(NamedTuple):
     w: Array  # [n_in, n_out]
     b: Array  # [n_out]
 
+    weights = ("w",)
+
 
 class DenseCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input."""
 
     x: Array  # [B, ..., n_in]
 
@@ -47,6 +46,8 @@ class Dense(Layer[DenseParams, DenseCache]):
     `w_init` (key, n_in, n_out) → w draws the weights; the biases start at 0.
     """
 
+    sequences: ClassVar = "positions"
+
     n_in: int
     n_out: int
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
@@ -56,6 +57,14 @@ class Dense(Layer[DenseParams, DenseCache]):
         super().__post_init__()
         if self.n_in < 1 or self.n_out < 1:
             raise ValueError(f"{self}: n_in and n_out must be at least 1.")
+
+    def shapes(self):
+        """Those of w and b."""
+        return DenseParams(w=(self.n_in, self.n_out), b=(self.n_out,))
+
+    def check_input(self, x):
+        """x must have n_in features."""
+        check_last_axis(self, "x", x, self.n_in)
 
     def init(self, key):
         """w from `w_init`, b = 0."""
@@ -67,19 +76,9 @@ class Dense(Layer[DenseParams, DenseCache]):
 
     def forward(self, params, x, *, key=None):
         """y = x w + b."""
-        check_last_axis(self, "x", x, self.n_in)
-        check_params(self, params, w=(self.n_in, self.n_out), b=(self.n_out,))
-        x = jnp.asarray(x)
         return x @ params.w + params.b, DenseCache(x)
 
     def backward(self, params, cache, dy):
         """dw = Σ xᵀ dy,  db = Σ dy,  dx = dy wᵀ."""
-        batch = tuple(range(dy.ndim - 1))
-        sums = wide(dy.dtype)
-        dw = jnp.tensordot(cache.x, dy, axes=(batch, batch), preferred_element_type=sums)
-        db = dy.sum(batch, dtype=sums)
-        dx = dy @ params.w.T
-        return (
-            DenseParams(w=dw.astype(params.w.dtype), b=db.astype(params.b.dtype)),
-            dx.astype(cache.x.dtype),
-        )
+        grads = DenseParams(w=outer(cache.x, dy), b=total(dy))
+        return like((grads, dy @ params.w.T), (params, cache.x))

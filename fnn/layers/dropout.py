@@ -10,22 +10,21 @@ turns the layer into its test-time form.
 
 Sources: standard: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR
 15, section 4, whose p is 1 − rate; inverted: section 10 of the same.
-Equations: reg.dropout-standard, reg.dropout-inverted, reg.dropout-grad.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_batch, check_key, check_number
+from fnn.errors import check_batch, check_number
 from fnn.layer import Layer
-from fnn.types import Array
+from fnn.records import Array
 
 
 class DropoutCache(NamedTuple):
-    """What backward needs of forward."""
+    """The mask."""
 
     kept: Array  # m as booleans, [B, ...]
 
@@ -37,6 +36,9 @@ class Dropout(Layer[tuple[()], DropoutCache]):
     `rate` in [0, 1) is the probability of dropping an entry.
     """
 
+    sequences: ClassVar = "positions"
+    draws: ClassVar = True
+
     rate: float
     inverted: bool = True
 
@@ -45,19 +47,12 @@ class Dropout(Layer[tuple[()], DropoutCache]):
         super().__post_init__()
         check_number("Dropout", "rate", self.rate, 0, 1)
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be a floating batch."""
+        check_batch(self, "x", x)
 
     def forward(self, params, x, *, key=None):
         """y = x m / (1 − rate)."""
-        check_batch(self, "x", x)
-        if key is None:
-            raise ValueError(
-                f"{self}: forward needs a key; pass key=jax.random.key(0), "
-                "or evaluate the net that fnn.inference(net, params) returns."
-            )
-        check_key(self, key)
         kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
         return self.masked(kept, x), DropoutCache(kept)
 

@@ -16,16 +16,16 @@ Source: Bengio, Ducharme, Vincent & Jauvin (2003), JMLR 3, section 2; Vaswani et
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_key, check_last_axis, check_params
+from fnn.errors import check_key, check_steps
 from fnn.layer import Layer
-from fnn.numerics import concrete, wide
-from fnn.types import Array
+from fnn.numerics import concrete, like, total, widened
+from fnn.records import Array
 
 
 class EmbeddingParams(NamedTuple):
@@ -33,9 +33,11 @@ class EmbeddingParams(NamedTuple):
 
     table: Array  # [n_vocab, n], or [n_context, n]
 
+    weights = ()
+
 
 class EmbeddingCache(NamedTuple):
-    """What backward needs of forward."""
+    """The rows that were chosen."""
 
     x: Array  # [B, ...], integers
 
@@ -46,6 +48,8 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
 
     A number outside is an error where it is known; under jit its row of y is NaN.
     """
+
+    sequences: ClassVar = "positions"
 
     n_vocab: int
     n: int
@@ -62,29 +66,32 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
         check_key(self, key)
         return EmbeddingParams(self.scale * jax.random.normal(key, (self.n_vocab, self.n)))
 
+    def shapes(self):
+        """That of the table."""
+        return EmbeddingParams((self.n_vocab, self.n))
+
+    def check_input(self, x):
+        """x must hold integers, from 0 to n_vocab − 1 where they are known."""
+        check_tokens(self, x, self.n_vocab)
+
     def forward(self, params, x, *, key=None):
         """y = table[x]."""
-        check_tokens(self, x, self.n_vocab)
-        check_params(self, params, table=(self.n_vocab, self.n))
-        x = jnp.asarray(x)
         y = params.table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         return y, EmbeddingCache(x)
 
     def backward(self, params, cache, dy) -> tuple[EmbeddingParams, Any]:
         """dtable[v] = Σ dy where x = v."""
-        table = jnp.zeros(params.table.shape, wide(dy.dtype))
-        x, rows = cache.x.reshape(-1), dy.reshape(-1, self.n).astype(table.dtype)
+        x, (rows,) = cache.x.reshape(-1), widened(dy.reshape(-1, self.n))
+        table = jnp.zeros(params.table.shape, rows.dtype)
         table = table.at[x].add(rows, mode="drop", wrap_negative_indices=False)
-        return EmbeddingParams(table.astype(params.table.dtype)), None
-
-
-class PositionsCache(NamedTuple):
-    """Backward needs nothing of forward."""
+        return like(EmbeddingParams(table), params), None
 
 
 @dataclass(frozen=True)
-class Positions(Layer[EmbeddingParams, PositionsCache]):
+class Positions(Layer[EmbeddingParams, tuple[()]]):
     """y = x + table[t], learned.  x [B, T, n] → y [B, T, n], T up to n_context."""
+
+    sequences: ClassVar = "positions"
 
     n_context: int
     n: int
@@ -101,27 +108,35 @@ class Positions(Layer[EmbeddingParams, PositionsCache]):
         check_key(self, key)
         return EmbeddingParams(self.scale * jax.random.normal(key, (self.n_context, self.n)))
 
-    def forward(self, params, x, *, key=None):
-        """y = x + table[t]."""
-        check_sequence(self, x, self.n)
-        check_params(self, params, table=(self.n_context, self.n))
+    def shapes(self):
+        """That of the table."""
+        return EmbeddingParams((self.n_context, self.n))
+
+    def check_input(self, x):
+        """x must be a batch of sequences, none longer than the table."""
+        check_steps(self, "x", x, self.n)
         if x.shape[1] > self.n_context:
             raise ValueError(
                 f"{self}: a sequence of {x.shape[1]} is longer than n_context, {self.n_context}; "
                 "cut it, or build the layer for longer ones."
             )
-        return x + params.table[: x.shape[1]], PositionsCache()
+
+    def forward(self, params, x, *, key=None):
+        """y = x + table[t]."""
+        return x + params.table[: x.shape[1]], ()
 
     def backward(self, params, cache, dy):
         """dtable[t] = Σ dy,  dx = dy."""
-        rows = dy.sum(0, dtype=wide(dy.dtype)).astype(params.table.dtype)
-        table = jnp.zeros_like(params.table).at[: len(rows)].set(rows)
-        return EmbeddingParams(table), dy
+        rows = total(dy.reshape(len(dy), -1)).reshape(dy.shape[1:])
+        table = jnp.zeros(params.table.shape, rows.dtype).at[: len(rows)].set(rows)
+        return like(EmbeddingParams(table), params), dy
 
 
 @dataclass(frozen=True)
-class Sinusoids(Layer[tuple[()], PositionsCache]):
+class Sinusoids(Layer[tuple[()], tuple[()]]):
     """y = x + p[t], sines and cosines of t.  x [B, T, n] → y [B, T, n], n even."""
+
+    sequences: ClassVar = "positions"
 
     n: int
 
@@ -131,14 +146,13 @@ class Sinusoids(Layer[tuple[()], PositionsCache]):
         if self.n < 2 or self.n % 2:
             raise ValueError(f"{self}: n must be even and at least 2.")
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be a batch of sequences."""
+        check_steps(self, "x", x, self.n)
 
     def forward(self, params, x, *, key=None):
         """y = x + p."""
-        check_sequence(self, x, self.n)
-        return x + jnp.asarray(waves(x.shape[1], self.n), x.dtype), PositionsCache()
+        return x + like(waves(x.shape[1], self.n), x), ()
 
     def backward(self, params, cache, dy):
         """dx = dy."""
@@ -149,13 +163,6 @@ def waves(length: int, n: int) -> np.ndarray:
     """p[t, 2i] = sin(t / 10⁴^(2i/n)), p[t, 2i + 1] its cosine, [length, n]."""
     angle = np.arange(length)[:, None] / 1e4 ** (np.arange(0, n, 2) / n)
     return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, n)
-
-
-def check_sequence(owner: Layer, x: Array, n: int) -> None:
-    """Raise unless x is a floating-point batch of sequences with n features."""
-    check_last_axis(owner, "x", x, n)
-    if x.ndim != 3:
-        raise ValueError(f"{owner}: x must have shape [B, T, {n}], got {list(x.shape)}.")
 
 
 def check_tokens(owner: Layer, x: Array, n_vocab: int) -> None:

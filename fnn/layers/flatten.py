@@ -1,22 +1,18 @@
 """Flatten: every example as one row.
 
-    y[b] = all entries of x[b], in order        dx: dy in the shape of x
-
-Source: none; a change of shape.
+y[b] = all entries of x[b], in order        dx: dy in the shape of x
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from fnn.errors import check_batch
 from fnn.layer import Layer
-from fnn.types import Static
+from fnn.records import Static
 
 
 class FlattenCache(NamedTuple):
-    """What backward needs of forward."""
+    """The shape to give back."""
 
     shape: Static  # (...,), of one example
 
@@ -25,14 +21,12 @@ class FlattenCache(NamedTuple):
 class Flatten(Layer[tuple[()], FlattenCache]):
     """x [B, ...] → y [B, n]."""
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be a floating batch."""
+        check_batch(self, "x", x)
 
     def forward(self, params, x, *, key=None):
         """y = x, one row per example."""
-        check_batch(self, "x", x)
-        x = jnp.asarray(x)
         return x.reshape(len(x), -1), FlattenCache(Static(x.shape[1:]))
 
     def backward(self, params, cache, dy):

@@ -21,17 +21,16 @@ arXiv:2002.05202, eqs. 5 and 6.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from fnn.errors import at, check_key, check_last_axis, check_params
+from fnn.errors import at, check_key, check_last_axis
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import SiLU
-from fnn.numerics import wide
-from fnn.types import Array, Key
+from fnn.numerics import like, outer
+from fnn.records import Array, Key
 
 
 class GLUParams(NamedTuple):
@@ -41,9 +40,11 @@ class GLUParams(NamedTuple):
     wu: Array  # [n, n_hidden]
     wd: Array  # [n_hidden, n]
 
+    weights = ("wg", "wu", "wd")
+
 
 class GLUCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input and what the two layers make of it."""
 
     x: Array  # [B, ..., n]
     g: Array  # [B, ..., n_hidden], x wg
@@ -58,6 +59,8 @@ class GLU(Layer[GLUParams, GLUCache]):
     (key, n_in, n_out) → w draws the weights.
     """
 
+    sequences: ClassVar = "positions"
+
     n: int
     n_hidden: int
     activation: Layer[Any, Any] = field(default=SiLU())
@@ -70,19 +73,23 @@ class GLU(Layer[GLUParams, GLUCache]):
         if self.n < 1 or self.n_hidden < 1:
             raise ValueError(f"{self}: n and n_hidden must be at least 1.")
 
+    def shapes(self):
+        """Those of the three weights."""
+        n, m = self.n, self.n_hidden
+        return GLUParams(wg=(n, m), wu=(n, m), wd=(m, n))
+
+    def check_input(self, x):
+        """x must have n features."""
+        check_last_axis(self, "x", x, self.n)
+
     def init(self, key):
         """Each weight from `w_init`."""
         check_key(self, key)
-        n, m, keys = self.n, self.n_hidden, jax.random.split(key, 3)
-        sizes = zip(keys, ((n, m), (n, m), (m, n)), strict=True)
-        return GLUParams(*(self.w_init(k, n_in, n_out) for k, (n_in, n_out) in sizes))
+        drawn = zip(jax.random.split(key, 3), self.shapes(), strict=True)
+        return GLUParams(*(self.w_init(k, *shape) for k, shape in drawn))
 
     def forward(self, params, x, *, key=None):
         """y = (φ(g) u) wd."""
-        n, m = self.n, self.n_hidden
-        check_last_axis(self, "x", x, n)
-        check_params(self, params, wg=(n, m), wu=(n, m), wd=(m, n))
-        x = jnp.asarray(x)
         g, u = x @ params.wg, x @ params.wu
         with at("GLU's activation"):
             a, _ = self.activation.forward((), g)
@@ -95,13 +102,5 @@ class GLU(Layer[GLUParams, GLUCache]):
         da = dy @ params.wd.T
         _, dg = self.activation.backward((), inner, da * u)
         du = da * a
-        sums = GLUParams(summed(x, dg), summed(x, du), summed(a * u, dy))
-        grads = jax.tree.map(lambda d, p: d.astype(p.dtype), sums, params)
-        dx = dg @ params.wg.T + du @ params.wu.T
-        return grads, dx.astype(x.dtype)
-
-
-def summed(a: Array, b: Array) -> Array:
-    """Σ aᵀ b over all leading axes, in at least float32."""
-    batch = tuple(range(b.ndim - 1))
-    return jnp.tensordot(a, b, (batch, batch), preferred_element_type=wide(b.dtype))
+        grads = GLUParams(outer(x, dg), outer(x, du), outer(a * u, dy))
+        return like((grads, dg @ params.wg.T + du @ params.wu.T), (params, x))

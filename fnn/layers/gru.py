@@ -27,21 +27,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_params
-from fnn.layers.recurrence import (
-    Recurrent,
-    answer,
-    back_through_time,
-    form,
-    kept,
-    later,
-    passed,
-    product,
-    sequence,
-    swap,
-    total,
-)
-from fnn.types import Array, Static
+from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.numerics import outer, total
+from fnn.records import Array
 
 
 class GRUParams(NamedTuple):
@@ -51,6 +39,8 @@ class GRUParams(NamedTuple):
     wh: Array  # [n_hidden, 3 n_hidden]
     bx: Array  # [3 n_hidden]
     bh: Array  # [3 n_hidden]
+
+    weights = ("wx", "wh")
 
 
 class GRUSteps(NamedTuple):
@@ -64,20 +54,24 @@ class GRUSteps(NamedTuple):
 
 
 class GRUCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input, every step, and how x came."""
 
     x: Array  # [B, T, n_in]
-    mask: Array | None  # [B, T]
     steps: GRUSteps
-    given: Static  # the form of x
+    form: Form
 
 
 @dataclass(frozen=True)
 class GRU(Recurrent[GRUParams, GRUCache]):
-    """y_t = h_t.  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
+    """y_t = h_t.  x [B, T, n_in], or a Sequence with state (h₀,) → y [B, T, n_hidden].
 
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; biases start at 0.
     """
+
+    def shapes(self):
+        """Those of wx, wh and the two biases."""
+        n, m = self.n_hidden, 3 * self.n_hidden
+        return GRUParams(wx=(self.n_in, m), wh=(n, m), bx=(m,), bh=(m,))
 
     def init(self, key):
         """Three wx, three wh side by side, biases 0."""
@@ -86,10 +80,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        n = self.n_hidden
-        given = form(x)
-        x, mask, (state,) = sequence(self, x, self.n_in, n, 1)
-        check_params(self, params, wx=(self.n_in, 3 * n), wh=(n, 3 * n), bx=(3 * n,), bh=(3 * n,))
+        a, (state,), form = self.opened(params, x)
 
         def step(h, inputs):
             x, m = inputs
@@ -100,8 +91,9 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             h_next = kept(m, (1 - z) * n + z * h, h)
             return h_next, GRUSteps(h, r, z, n, u_n)
 
-        h, steps = jax.lax.scan(step, state, swap((x, mask)))
-        return swap(later(steps.h, h)), GRUCache(x, mask, swap(steps), given)
+        h, steps = jax.lax.scan(step, state, swap((a, form.mask)))
+        y = swap(later(steps.h, h))
+        return self.closed(x, y, (h,)), GRUCache(a, swap(steps), form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1 and du_T ... du_1, and of every chunk one product for each matrix."""
@@ -118,10 +110,10 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
         def weigh(inputs, d):
             (x, _, s, _), (da, du) = inputs, d
-            grads = GRUParams(product(x, da), product(s.h, du), total(da), total(du))
+            grads = GRUParams(outer(x, da), outer(s.h, du), total(da), total(du))
             return grads, da @ wx
 
-        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
-        steps = swap((cache.x, dy, cache.steps, cache.mask))
-        state, grads, dx = back_through_time(step, weigh, zero, steps, params)
-        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)
+        d, (state,) = self.behind(dy)
+        steps = swap((cache.x, d, cache.steps, cache.form.mask))
+        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        return grads, self.returned(cache.form, dy, dx, (state,))

@@ -23,26 +23,14 @@ Cummins (2000), Neural Computation 12, eqs. 3.1 to 3.6.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_params
-from fnn.layers.recurrence import (
-    Recurrent,
-    answer,
-    back_through_time,
-    form,
-    kept,
-    later,
-    passed,
-    product,
-    sequence,
-    swap,
-    total,
-)
-from fnn.types import Array, Static
+from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.numerics import outer, total
+from fnn.records import Array
 
 
 class LSTMParams(NamedTuple):
@@ -51,6 +39,8 @@ class LSTMParams(NamedTuple):
     wx: Array  # [n_in, 4 n_hidden]
     wh: Array  # [n_hidden, 4 n_hidden]
     b: Array  # [4 n_hidden]
+
+    weights = ("wx", "wh")
 
 
 class LSTMSteps(NamedTuple):
@@ -65,12 +55,11 @@ class LSTMSteps(NamedTuple):
 
 
 class LSTMCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input, every step, and how x came."""
 
     x: Array  # [B, T, n_in]
-    mask: Array | None  # [B, T]
     steps: LSTMSteps
-    given: Static  # the form of x
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,14 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
     where the bias of f starts, the others start at 0.
     """
 
+    state_names: ClassVar = ("h", "c")
+
     forget_bias: float = 1.0
+
+    def shapes(self):
+        """Those of wx, wh and b."""
+        n = self.n_hidden
+        return LSTMParams(wx=(self.n_in, 4 * n), wh=(n, 4 * n), b=(4 * n,))
 
     def init(self, key):
         """Four wx, four wh side by side, b = 0 but for f."""
@@ -90,10 +86,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        n = self.n_hidden
-        given = form(x)
-        x, mask, state = sequence(self, x, self.n_in, n, 2)
-        check_params(self, params, wx=(self.n_in, 4 * n), wh=(n, 4 * n), b=(4 * n,))
+        a, state, form = self.opened(params, x)
 
         def step(carry, inputs):
             (h, c), (x, m) = carry, inputs
@@ -103,8 +96,9 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             h_next = kept(m, o * jnp.tanh(c_next), h)
             return (h_next, c_next), LSTMSteps(h, c, i, f, g, o)
 
-        (h, _), steps = jax.lax.scan(step, state, swap((x, mask)))
-        return swap(later(steps.h, h)), LSTMCache(x, mask, swap(steps), given)
+        (h, c), steps = jax.lax.scan(step, state, swap((a, form.mask)))
+        y = swap(later(steps.h, h))
+        return self.closed(x, y, (h, c)), LSTMCache(a, swap(steps), form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
@@ -124,9 +118,9 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
         def weigh(inputs, da):
             x, _, s, _ = inputs
-            return LSTMParams(product(x, da), product(s.h, da), total(da)), da @ wx
+            return LSTMParams(outer(x, da), outer(s.h, da), total(da)), da @ wx
 
-        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
-        steps = swap((cache.x, dy, cache.steps, cache.mask))
-        state, grads, dx = back_through_time(step, weigh, (zero, zero), steps, params)
-        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)
+        d, state = self.behind(dy)
+        steps = swap((cache.x, d, cache.steps, cache.form.mask))
+        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        return grads, self.returned(cache.form, dy, dx, state)

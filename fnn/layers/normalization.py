@@ -1,6 +1,7 @@
 """LayerNorm, RMSNorm, GroupNorm, BatchNorm: values measured by their own mean and spread.
 
-All make z of x by the statistics of a set of entries, and y = z s + b of z:
+All make z of x by the statistics of a set of entries, and y = z s + b of z. They are one
+class, `Norm`, and differ in the entries that share their statistics:
 
     LayerNorm    the features of one position               z = (x − μ) r
     RMSNorm      the same, without the mean, without b      z = x r,  r = 1/√(mean x² + ε)
@@ -20,139 +21,111 @@ arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ioff
 Szegedy (2015), arXiv:1502.03167, Algorithm 1 and the gradients below it.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_last_axis, check_params
-from fnn.layer import Layer
+from fnn.errors import check_last_axis
+from fnn.layer import C, Layer
 from fnn.layers.affine import AffineParams
-from fnn.numerics import wide
-from fnn.types import Array
-
-Axes = tuple[int, ...]
+from fnn.numerics import like, narrowed, total, widened
+from fnn.records import Array
 
 
 class NormCache(NamedTuple):
-    """What backward needs of forward."""
+    """The normalized input, and what it was multiplied by."""
 
     z: Array  # [B, ..., n], or [B, positions, groups, n / groups]
     r: Array  # [B, ...], its axes of statistics of size 1
 
 
-class RMSNormParams(NamedTuple):
-    """The factor of every feature, and its gradient."""
-
-    scale: Array  # [n], s
-
-
 @dataclass(frozen=True)
-class LayerNorm(Layer[AffineParams, NormCache]):
-    """Each position's features, normalized.  x [B, ..., n] → y [B, ..., n]."""
+class Norm(Layer[AffineParams, C]):
+    """y = (x − μ) r s + b, μ and r over the entries that a subclass names."""
 
     n: int
-    eps: float = 1e-5
+    eps: float = field(default=1e-5, kw_only=True)
 
     def __post_init__(self):
         """Reject a size that no array can have, and a negative ε."""
         super().__post_init__()
         check_norm(self)
+
+    def axes(self, x: Array) -> tuple[int, ...]:
+        """The axes of the viewed x whose entries share μ and r."""
+        return (-1,)
+
+    def view(self, x: Array) -> Array:
+        """x with axes of their own for the entries that share statistics."""
+        return x
+
+    def cached(self, z: Array, r: Array, mu: Array) -> Any:
+        """What backward needs of z, r and μ."""
+        return NormCache(z, r)
+
+    def shapes(self):
+        """Those of s and b."""
+        return AffineParams((self.n,), (self.n,))
+
+    def check_input(self, x):
+        """x must have n features."""
+        check_last_axis(self, "x", x, self.n)
 
     def init(self, key):
         """s = 1, b = 0."""
         return AffineParams(jnp.ones(self.n), jnp.zeros(self.n))
 
     def forward(self, params, x, *, key=None):
-        """y = (x − μ) r s + b."""
-        check_last_axis(self, "x", x, self.n)
-        check_params(self, params, scale=(self.n,), b=(self.n,))
-        z, r = standardized(jnp.asarray(x), (-1,), self.eps)
-        return scaled(params, z, x.dtype), NormCache(z.astype(x.dtype), r)
+        """z = (x − μ) r,  y = z s + b."""
+        a, s, b = widened(self.view(x), *params)
+        mu = mean(a, self.axes(a))
+        a = a - mu
+        r = jax.lax.rsqrt(mean(a * a, self.axes(a)) + self.eps)
+        z = a * r
+        y = z.reshape(x.shape) * s + b
+        return narrowed(y, x, params.scale), self.cached(like(z, x), r, mu)
 
     def backward(self, params, cache, dy):
-        """dx = r (dz − mean dz − z mean(dz z)),  ds = Σ dy z,  db = Σ dy."""
-        grads, dz, z = scaled_back(params, cache.z, dy)
-        return grads, standardized_back(z, cache.r, dz, (-1,)).astype(cache.z.dtype)
+        """ds = Σ dy z,  db = Σ dy,  dz = dy s,  dx = r (dz − mean dz − z mean(dz z))."""
+        z, d, s = widened(cache.z, dy, params.scale)
+        grads = AffineParams(total(d * z.reshape(d.shape)), total(d))
+        dz, axes = (d * s).reshape(z.shape), self.axes(z)
+        dx = cache.r * (dz - mean(dz, axes) - z * mean(dz * z, axes))
+        return like((grads, dx.reshape(dy.shape)), (params, cache.z))
 
 
 @dataclass(frozen=True)
-class RMSNorm(Layer[RMSNormParams, NormCache]):
-    """Each position's features over their root mean square.  x [B, ..., n] → the same."""
+class LayerNorm(Norm[NormCache]):
+    """Each position's features, normalized.  x [B, ..., n] → y [B, ..., n]."""
 
-    n: int
-    eps: float = 1e-6
-
-    def __post_init__(self):
-        """Reject a size that no array can have, and a negative ε."""
-        super().__post_init__()
-        check_norm(self)
-
-    def init(self, key):
-        """s = 1."""
-        return RMSNormParams(jnp.ones(self.n))
-
-    def forward(self, params, x, *, key=None):
-        """y = x r s."""
-        check_last_axis(self, "x", x, self.n)
-        check_params(self, params, scale=(self.n,))
-        x = jnp.asarray(x)
-        w = x.astype(wide(x.dtype))
-        r = jax.lax.rsqrt((w * w).mean(-1, keepdims=True) + self.eps)
-        z = w * r
-        y = z * params.scale.astype(z.dtype)
-        y = y.astype(jnp.promote_types(x.dtype, params.scale.dtype))
-        return y, NormCache(z.astype(x.dtype), r)
-
-    def backward(self, params, cache, dy):
-        """dx = r (dz − z mean(dz z)),  ds = Σ dy z."""
-        sums, batch = wide(dy.dtype), tuple(range(dy.ndim - 1))
-        z, dy = cache.z.astype(sums), dy.astype(sums)
-        dz = dy * params.scale.astype(sums)
-        dx = cache.r * (dz - z * (dz * z).mean(-1, keepdims=True))
-        grads = RMSNormParams((dy * z).sum(batch).astype(params.scale.dtype))
-        return grads, dx.astype(cache.z.dtype)
+    sequences: ClassVar = "positions"
 
 
 @dataclass(frozen=True)
-class GroupNorm(Layer[AffineParams, NormCache]):
+class GroupNorm(Norm[NormCache]):
     """Groups of channels, each over all positions.  x [B, ..., n] → y [B, ..., n]."""
 
-    n: int
     n_groups: int
-    eps: float = 1e-5
 
     def __post_init__(self):
         """Reject sizes that do not divide, and a negative ε."""
         super().__post_init__()
-        check_norm(self)
         if self.n_groups < 1 or self.n % self.n_groups:
             raise ValueError(f"{self}: n_groups must divide n, got {self.n} and {self.n_groups}.")
 
-    def init(self, key):
-        """s = 1, b = 0."""
-        return AffineParams(jnp.ones(self.n), jnp.zeros(self.n))
+    def axes(self, x):
+        """Positions, and the channels of a group."""
+        return (1, 3)
 
-    def forward(self, params, x, *, key=None):
-        """y = (x − μ) r s + b, in groups."""
-        check_last_axis(self, "x", x, self.n)
-        check_params(self, params, scale=(self.n,), b=(self.n,))
-        x = jnp.asarray(x)
-        groups = x.reshape(len(x), -1, self.n_groups, self.n // self.n_groups)
-        z, r = standardized(groups, (1, 3), self.eps)
-        return scaled(params, z.reshape(x.shape), x.dtype), NormCache(z.astype(x.dtype), r)
-
-    def backward(self, params, cache, dy):
-        """dx = r (dz − mean dz − z mean(dz z)),  ds = Σ dy z,  db = Σ dy."""
-        grads, dz, z = scaled_back(params, cache.z.reshape(dy.shape), dy)
-        shape = cache.z.shape
-        dx = standardized_back(z.reshape(shape), cache.r, dz.reshape(shape), (1, 3))
-        return grads, dx.reshape(dy.shape).astype(cache.z.dtype)
+    def view(self, x):
+        """[B, positions, groups, n / groups]."""
+        return x.reshape(len(x), -1, self.n_groups, self.n // self.n_groups)
 
 
 class BatchNormCache(NamedTuple):
-    """What backward needs of forward, and what test time needs of a batch."""
+    """What backward needs, and what test time needs of a batch."""
 
     z: Array  # [B, ..., n]
     r: Array  # [n]
@@ -160,75 +133,81 @@ class BatchNormCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BatchNorm(Layer[AffineParams, BatchNormCache]):
+class BatchNorm(Norm[BatchNormCache]):
     """Each channel over all examples and positions.  x [B, ..., n] → y [B, ..., n].
 
     A row of y depends on the other rows: per-example rules refuse it, and evaluation needs
-    a calibration batch, `fnn.inference(net, params, x)`.
+    a calibration batch, `fnn.inference(net, params, x)`. The statistics count every row and
+    step, also those of weight 0 or outside a mask.
     """
 
+    sequences: ClassVar = "positions"
     mixes_examples: ClassVar[bool] = True
 
+    def axes(self, x):
+        """All but the channels."""
+        return tuple(range(x.ndim - 1))
+
+    def cached(self, z, r, mu):
+        """μ besides, for test time."""
+        return BatchNormCache(z, r.reshape(self.n), mu.reshape(self.n))
+
+
+class RMSNormParams(NamedTuple):
+    """The factor of every feature, and its gradient."""
+
+    scale: Array  # [n], s
+
+    weights = ()
+
+
+@dataclass(frozen=True)
+class RMSNorm(Layer[RMSNormParams, NormCache]):
+    """Each position's features over their root mean square.  x [B, ..., n] → the same."""
+
+    sequences: ClassVar = "positions"
+
     n: int
-    eps: float = 1e-5
+    eps: float = field(default=1e-6, kw_only=True)
 
     def __post_init__(self):
         """Reject a size that no array can have, and a negative ε."""
         super().__post_init__()
         check_norm(self)
 
+    def shapes(self):
+        """That of s."""
+        return RMSNormParams((self.n,))
+
+    def check_input(self, x):
+        """x must have n features."""
+        check_last_axis(self, "x", x, self.n)
+
     def init(self, key):
-        """s = 1, b = 0."""
-        return AffineParams(jnp.ones(self.n), jnp.zeros(self.n))
+        """s = 1."""
+        return RMSNormParams(jnp.ones(self.n))
 
     def forward(self, params, x, *, key=None):
-        """y = (x − μ) r s + b, with μ and r of the batch."""
-        check_last_axis(self, "x", x, self.n)
-        check_params(self, params, scale=(self.n,), b=(self.n,))
-        x = jnp.asarray(x)
-        axes = tuple(range(x.ndim - 1))
-        mean = x.astype(wide(x.dtype)).mean(axes)
-        z, r = standardized(x, axes, self.eps)
-        cache = BatchNormCache(z.astype(x.dtype), r.reshape(self.n), mean)
-        return scaled(params, z, x.dtype), cache
+        """z = x r,  y = z s."""
+        a, s = widened(x, *params)
+        r = jax.lax.rsqrt(mean(a * a, (-1,)) + self.eps)
+        z = a * r
+        return narrowed(z * s, x, params.scale), NormCache(like(z, x), r)
 
     def backward(self, params, cache, dy):
-        """dx = r (dz − mean dz − z mean(dz z)),  ds = Σ dy z,  db = Σ dy."""
-        grads, dz, z = scaled_back(params, cache.z, dy)
-        axes = tuple(range(dy.ndim - 1))
-        return grads, standardized_back(z, cache.r, dz, axes).astype(cache.z.dtype)
+        """ds = Σ dy z,  dz = dy s,  dx = r (dz − z mean(dz z))."""
+        z, d, s = widened(cache.z, dy, params.scale)
+        dz = d * s
+        dx = cache.r * (dz - z * mean(dz * z, (-1,)))
+        return like((RMSNormParams(total(d * z)), dx), (params, cache.z))
 
 
-def standardized(x: Array, axes: Axes, eps: float) -> tuple[Array, Array]:
-    """z = (x − μ) r and r, in at least float32."""
-    x = x.astype(wide(x.dtype))
-    x = x - x.mean(axes, keepdims=True)
-    r = jax.lax.rsqrt((x * x).mean(axes, keepdims=True) + eps)
-    return x * r, r
+def mean(a: Array, axes: tuple[int, ...]) -> Array:
+    """The mean over these axes, kept with size 1."""
+    return a.mean(axes, keepdims=True)
 
 
-def standardized_back(z: Array, r: Array, dz: Array, axes: Axes) -> Array:
-    """dx = r (dz − mean dz − z mean(dz z))."""
-    mean = dz.mean(axes, keepdims=True)
-    return r * (dz - mean - z * (dz * z).mean(axes, keepdims=True))
-
-
-def scaled(params: AffineParams, z: Array, dtype: jnp.dtype) -> Array:
-    """y = z s + b, in the dtype that x and params have in common."""
-    s, b = (p.astype(z.dtype) for p in params)
-    return (z * s + b).astype(jnp.promote_types(dtype, params.scale.dtype))
-
-
-def scaled_back(params: AffineParams, z: Array, dy: Array) -> tuple[AffineParams, Array, Array]:
-    """ds = Σ dy z and db = Σ dy, dz = dy s, and z, in at least float32."""
-    batch, sums = tuple(range(dy.ndim - 1)), wide(dy.dtype)
-    z, dy = z.astype(sums), dy.astype(sums)
-    ds, db = (dy * z).sum(batch), dy.sum(batch)
-    grads = AffineParams(ds.astype(params.scale.dtype), db.astype(params.b.dtype))
-    return grads, dy * params.scale.astype(sums), z
-
-
-def check_norm(layer: LayerNorm | RMSNorm | GroupNorm | BatchNorm) -> None:
+def check_norm(layer: Norm[Any] | RMSNorm) -> None:
     """Raise a ValueError for a size that no array can have, and for a negative ε."""
     if layer.n < 1 or layer.eps < 0:
         raise ValueError(f"{layer}: n must be at least 1 and eps at least 0.")

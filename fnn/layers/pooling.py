@@ -27,19 +27,19 @@ import numpy as np
 from fnn.errors import check_floating
 from fnn.layer import Layer
 from fnn.layers.windows import Padding, Window, check_padding, pairs, windows
-from fnn.numerics import wide
-from fnn.types import Array, Static
+from fnn.numerics import like, widened
+from fnn.records import Array, Static
 
 
 class MaxPoolCache(NamedTuple):
-    """What backward needs of forward."""
+    """Where the largest entries are."""
 
     where: Array  # [B, H′, W′, C], the place in its window of the largest entry
     shape: Static  # (H, W)
 
 
 class AvgPoolCache(NamedTuple):
-    """What backward needs of forward."""
+    """The shape to give back."""
 
     shape: Static  # (H, W), or all spatial axes
 
@@ -61,9 +61,12 @@ class Pool(Layer[tuple[()], Any]):
         object.__setattr__(self, "stride", pairs(name, "stride", stride, 2))
         check_padding(name, self.padding, 2)
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be a batch of images, channels last."""
+        check_floating(self, "x", x)
+        if x.ndim != 4:
+            hint = "; one example is x[None], one channel x[..., None]" if x.ndim == 3 else ""
+            raise ValueError(f"{self}: x must have shape [B, H, W, C], got {list(x.shape)}{hint}.")
 
     def windows(self, shape: tuple[int, ...]) -> tuple[Window, Window]:
         """The windows along H and W; each has an entry of x inside."""
@@ -86,8 +89,6 @@ class MaxPool2d(Pool):
 
     def forward(self, params, x, *, key=None):
         """y = max x over the window, and where it is."""
-        check_maps(self, x, 4)
-        x = jnp.asarray(x)
         along = self.windows(x.shape[1:3])
         first, *offsets = np.ndindex(self.kernel)
         best = seen(x, along, first, -jnp.inf)
@@ -114,21 +115,19 @@ class AvgPool2d(Pool):
 
     def forward(self, params, x, *, key=None):
         """y = Σ x / n over the window."""
-        check_maps(self, x, 4)
-        x = jnp.asarray(x)
         along = self.windows(x.shape[1:3])
-        parts = [seen(x.astype(wide(x.dtype)), along, k, 0) for k in np.ndindex(self.kernel)]
-        total = functools.reduce(jnp.add, parts)
+        (z,) = widened(x)
+        total = functools.reduce(jnp.add, (seen(z, along, k, 0) for k in np.ndindex(self.kernel)))
         y = total / self.inside(along, total.dtype)
-        return y.astype(x.dtype), AvgPoolCache(Static(x.shape[1:3]))
+        return like(y, x), AvgPoolCache(Static(x.shape[1:3]))
 
     def backward(self, params, cache, dy):
         """dx = Σ dy / n over the windows that see the entry."""
         along = self.windows(cache.shape.value)
-        dz = dy.astype(wide(dy.dtype))
-        dz = dz / self.inside(along, dz.dtype)
-        dx = returned(((place, dz) for place in np.ndindex(self.kernel)), along)
-        return (), dx.astype(dy.dtype)
+        (d,) = widened(dy)
+        d = d / self.inside(along, d.dtype)
+        dx = returned(((place, d) for place in np.ndindex(self.kernel)), along)
+        return (), like(dx, dy)
 
     def inside(self, along: tuple[Window, Window], dtype) -> Array:
         """How many entries of each window lie inside x, [H′, W′, 1]."""
@@ -143,24 +142,23 @@ class AvgPool2d(Pool):
 class GlobalAvgPool(Layer[tuple[()], AvgPoolCache]):
     """y = mean over all positions.  x [B, ..., C] → y [B, C]."""
 
-    def init(self, key):
-        """No parameters."""
-        return ()
-
-    def forward(self, params, x, *, key=None):
-        """y = mean x."""
+    def check_input(self, x):
+        """x must have positions between batch and channels."""
         check_floating(self, "x", x)
         if x.ndim < 3:
             raise ValueError(f"{self}: x must have shape [B, ..., C], got {list(x.shape)}.")
-        x = jnp.asarray(x)
-        y = x.mean(tuple(range(1, x.ndim - 1)), dtype=wide(x.dtype))
-        return y.astype(x.dtype), AvgPoolCache(Static(x.shape[1:-1]))
+
+    def forward(self, params, x, *, key=None):
+        """y = mean x."""
+        (z,) = widened(x)
+        y = z.mean(tuple(range(1, x.ndim - 1)))
+        return like(y, x), AvgPoolCache(Static(x.shape[1:-1]))
 
     def backward(self, params, cache, dy):
         """dx = dy / n."""
         shape = cache.shape.value
         dx = (dy / math.prod(shape)).reshape(len(dy), *(1,) * len(shape), -1)
-        return (), jnp.broadcast_to(dx, (len(dy), *shape, dy.shape[-1])).astype(dy.dtype)
+        return (), jnp.broadcast_to(dx, (len(dy), *shape, dy.shape[-1]))
 
 
 def seen(x: Array, along: tuple[Window, Window], offset: tuple[int, ...], pad: float) -> Array:
@@ -199,11 +197,3 @@ def returned(parts: Iterable[tuple[tuple[int, ...], Array]], along: tuple[Window
     dx = jnp.stack([jnp.stack(row, 3) for row in rows], 2)  # [B, cells, s, cells, s, C]
     dx = dx.reshape(len(dx), n_cells[0] * tall.stride, n_cells[1] * broad.stride, -1)
     return dx[:, : tall.n_in, : broad.n_in]
-
-
-def check_maps(owner: Pool, x: Array, n_axes: int) -> None:
-    """Raise unless x is a floating-point batch of images, channels last."""
-    check_floating(owner, "x", x)
-    if x.ndim != n_axes:
-        hint = "; one example is x[None], one channel x[..., None]" if x.ndim == 3 else ""
-        raise ValueError(f"{owner}: x must have shape [B, H, W, C], got {list(x.shape)}{hint}.")

@@ -1,38 +1,42 @@
 """What recurrent layers share: their input, and the order of time.
 
 A recurrent layer takes x [B, T, n_in] or a Sequence, and gives y [B, T, n_hidden], what it
-remembers after every step. dx has the form of x.
+remembers after every step, in the form of x: a Sequence comes out with its final state.
 
-Backward runs through time in chunks. What has to wait for the next step stays in the loop
-over steps; the products that give the gradients of the weights and dx are taken once per
-chunk, so that they are large, and the da of one chunk only exist at a time.
+Backpropagation through time (BPTT) runs in chunks. What has to wait for the next step stays
+in the loop over steps; the products that give the gradients of the weights and dx are taken
+once per chunk, so that they are large, and the da of one chunk only exist at a time.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_floating, check_key, check_last_axis, check_shape
+from fnn.composite import empty
+from fnn.errors import check_floating, check_key, check_shape, check_steps
 from fnn.initializers import glorot_uniform, orthogonal
 from fnn.layer import C, Layer, P
-from fnn.numerics import wide
-from fnn.types import Array, Key, PyTree, Static
+from fnn.numerics import common, like, wide
+from fnn.records import Array, Key, PyTree, Static
+from fnn.sequence import Sequence, mask_of, select, state_of, value
 
 
-class Sequence(NamedTuple):
-    """A batch of sequences with what belongs to them."""
+class Form(NamedTuple):
+    """How x came: what dx needs to have its form."""
 
-    x: Array  # [B, T, n]
-    mask: Array | None = None  # [B, T] booleans; a step where it is False is skipped
-    state: PyTree = None  # [B, n_hidden] each, before the first step; None: zeros
+    mask: Array | None  # [B, T]
+    given: Static  # whether x was a Sequence, its dtype, the dtypes of its state
 
 
 @dataclass(frozen=True)
 class Recurrent(Layer[P, C]):
-    """What RNN, LSTM and GRU have in common: sizes, and how their weights are drawn."""
+    """What RNN, LSTM and GRU have in common: sizes, how weights are drawn, the state."""
+
+    sequences: ClassVar = "own"
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     n_in: int
     n_hidden: int
@@ -45,6 +49,19 @@ class Recurrent(Layer[P, C]):
         if self.n_in < 1 or self.n_hidden < 1:
             raise ValueError(f"{self}: n_in and n_hidden must be at least 1.")
 
+    def check_input(self, x):
+        """x must be a batch of sequences, its state a tuple of [B, n_hidden] each."""
+        check_steps(self, "x", value(x), self.n_in)
+        state, names = state_of(x), self.state_names
+        if empty(state):
+            return
+        inside = f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+        if not isinstance(state, tuple) or len(state) != len(names):
+            raise TypeError(f"{self}: state must be a tuple {inside}, got {state!r:.80}.")
+        for name, s in zip(names, state, strict=True):
+            check_floating(self, f"state {name}", s)
+            check_shape(self, f"state {name}", s, (len(value(x)), self.n_hidden))
+
     def drawn(self, key: Key, n_gates: int) -> tuple[Array, Array]:
         """wx [n_in, n_gates n_hidden] and wh [n_hidden, n_gates n_hidden], gate by gate."""
         check_key(self, key)
@@ -53,13 +70,45 @@ class Recurrent(Layer[P, C]):
         wh = [self.wh_init(k, n, n) for k in keys[n_gates:]]
         return jnp.concatenate(wx, 1), jnp.concatenate(wh, 1)
 
+    def opened(self, params: Any, x: Any) -> tuple[Array, tuple[Array, ...], Form]:
+        """The steps of x, the state before the first of them, and the form of x."""
+        a, state = select(mask_of(x), value(x)), state_of(x)
+        dtypes = () if empty(state) else tuple(s.dtype.name for s in state)
+        form = Form(mask_of(x), Static((isinstance(x, Sequence), a.dtype.name, dtypes)))
+        dtype = common(a, *params)
+        zero = jnp.zeros((len(a), self.n_hidden), dtype)
+        before = (zero,) * len(self.state_names) if empty(state) else state
+        return a.astype(dtype), tuple(s.astype(dtype) for s in before), form
+
+    def closed(self, x: Any, y: Array, state: tuple[Array, ...]) -> Any:
+        """y in the form of x, with the final state in the dtypes of the one it came with."""
+        if not isinstance(x, Sequence):
+            return y
+        return x.with_fields(x=y, state=state if empty(x.state) else like(state, x.state))
+
+    def behind(self, dy: Any) -> tuple[Array, tuple[Array, ...]]:
+        """dy of the steps, and the cotangent of the final state, 0 where there is none."""
+        d, state = value(dy), state_of(dy)
+        if empty(state):
+            return d, (jnp.zeros((len(d), self.n_hidden), d.dtype),) * len(self.state_names)
+        return d, tuple(s.astype(d.dtype) for s in state)
+
+    def returned(self, form: Form, dy: Any, dx: Array, state: tuple[Array, ...]) -> Any:
+        """dx in the form of x."""
+        lifted, dtype, dtypes = form.given.value
+        dx = dx.astype(dtype)
+        if not lifted:
+            return dx
+        dstate = tuple(s.astype(t) for s, t in zip(state, dtypes, strict=False)) or None
+        return dy.with_fields(x=dx, mask=form.mask, state=dstate)
+
 
 def back_through_time(
     step: Callable[[Any, Any], Any],
     weigh: Callable[[Any, Any], tuple[Any, Array]],
     carry: Any,
     steps: Any,
-    like: PyTree,
+    params: PyTree,
 ) -> tuple[Any, PyTree, Array]:
     """The last carry, the gradients of the weights, and dx [B, T, n_in].
 
@@ -68,7 +117,7 @@ def back_through_time(
         weigh: (a chunk of steps, its da) → (what they add to the gradients, dx).
         carry: behind the last step.
         steps: all that the steps need, [T, B, ...] each.
-        like: the parameters; their gradients are summed in at least float32.
+        params: the parameters; their gradients are summed in at least float32.
     """
     size = chunk_size(len(jax.tree.leaves(steps)[0]))
 
@@ -79,60 +128,15 @@ def back_through_time(
         return (carry, jax.tree.map(jnp.add, grads, more)), dx
 
     chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
-    grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), like)
+    grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
     (carry, grads), dx = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
-    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, like)
-    return carry, grads, swap(dx.reshape(-1, *dx.shape[2:]))
+    return carry, like(grads, params), swap(dx.reshape(-1, *dx.shape[2:]))
 
 
 def chunk_size(length: int) -> int:
     """The steps of a chunk: 8 to 16 where that divides the length, else all."""
     sizes = [n for n in range(8, 17) if length % n == 0 and n <= length]
     return max(sizes, default=max(length, 1))
-
-
-def product(a: Array, b: Array) -> Array:
-    """Σ aᵀ b over batch and time, in at least float32."""
-    return jnp.tensordot(a, b, ((0, 1), (0, 1)), preferred_element_type=wide(b.dtype))
-
-
-def total(a: Array) -> Array:
-    """Σ a over batch and time, in at least float32."""
-    return a.sum((0, 1), dtype=wide(a.dtype))
-
-
-def sequence(owner: Any, x: Any, n_in: int, n_hidden: int, n_states: int) -> Sequence:
-    """x as a Sequence whose state is a tuple of arrays; all shapes are checked."""
-    given = x if isinstance(x, Sequence) else Sequence(x)
-    check_last_axis(owner, "x", given.x, n_in)
-    if given.x.ndim != 3:
-        raise ValueError(f"{owner}: x must have shape [B, T, {n_in}], got {list(given.x.shape)}.")
-    x = jnp.asarray(given.x)
-    if given.mask is not None:
-        check_shape(owner, "mask", given.mask, x.shape[:2])
-        if given.mask.dtype != bool:
-            raise TypeError(f"{owner}: mask must be boolean, got {given.mask.dtype}.")
-    state = given.state
-    if state is None:
-        state = (jnp.zeros((len(x), n_hidden), x.dtype),) * n_states
-    state = tuple(state) if isinstance(state, tuple | list) else (state,)
-    if len(state) != n_states:
-        raise ValueError(f"{owner}: state must have {n_states} arrays, got {len(state)}.")
-    for s in state:
-        check_floating(owner, "state", s)
-        check_shape(owner, "state", s, (len(x), n_hidden))
-    return Sequence(x, given.mask, state)
-
-
-def form(x: Any) -> Static:
-    """How x was given: as a Sequence or not, with a state or not."""
-    return Static((isinstance(x, Sequence), isinstance(x, Sequence) and x.state is not None))
-
-
-def answer(given: Static, dx: Array, state: PyTree) -> Any:
-    """dx in the form of x; a mask has no gradient."""
-    is_sequence, has_state = given.value
-    return Sequence(dx, None, state if has_state else None) if is_sequence else dx
 
 
 def swap(tree: Any) -> Any:

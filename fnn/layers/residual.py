@@ -1,4 +1,4 @@
-"""Residual: a layer and the way around it.
+"""Residual: a layer and the way around it (skip connection).
 
     y = x + f(x)        dx = dy + dy ∂f/∂x
 
@@ -8,8 +8,12 @@ Source: He, Zhang, Ren & Sun (2016), arXiv:1603.05027, eqs. 3 and 5.
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+
+from fnn.composite import Wrapper
 from fnn.errors import check_shape
-from fnn.layer import Wrapper, child
+from fnn.numerics import like
+from fnn.sequence import lift, value
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,11 @@ class Residual(Wrapper[Any]):
 
     def forward(self, params, x, *, key=None):
         """y = x + f(x)."""
-        (p,) = self.parts(params)
-        with child(0):
-            y, cache = self.inner.forward(p, x, key=key)
-        check_shape("Residual", "inner(x)", y, x.shape, like="x")
-        return x + y, cache
+        y, cache = self.inner.forward(params, x, key=key)
+        check_shape("Residual", "inner(x)", value(y), value(x).shape, like="x")
+        return lift(jnp.add, y, x), cache
 
     def backward_with(self, rule, params, cache, dy):
         """dx = dy + dy ∂f/∂x."""
-        with child(0):
-            out, dx = rule(self.inner, params[0], cache, dy)
-        return (out,), (dy + dx).astype(dx.dtype)
+        out, dx = rule(self.inner, params, cache, dy)
+        return out, lift(lambda dx, dy: like(dy + dx, dx), dx, dy)

@@ -1,4 +1,4 @@
-"""RNN: a recurrent layer that remembers what it said.
+"""RNN: a recurrent layer that remembers its last output.
 
 For t = 1 ... T,
 
@@ -13,7 +13,6 @@ A step that the mask skips has h_t = h_{t−1}; its cotangent goes around it.
 
 Source: Elman (1990), Cognitive Science 14; back through time: Werbos (1990), Proceedings
 of the IEEE 78, section IV.
-Equations: dir.rnn.
 """
 
 from dataclasses import dataclass
@@ -22,21 +21,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_params
-from fnn.layers.recurrence import (
-    Recurrent,
-    answer,
-    back_through_time,
-    form,
-    kept,
-    later,
-    passed,
-    product,
-    sequence,
-    swap,
-    total,
-)
-from fnn.types import Array, Static
+from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.numerics import outer, total
+from fnn.records import Array
 
 
 class RNNParams(NamedTuple):
@@ -46,23 +33,31 @@ class RNNParams(NamedTuple):
     wh: Array  # [n_hidden, n_hidden]
     b: Array  # [n_hidden]
 
+    weights = ("wx", "wh")
+
 
 class RNNCache(NamedTuple):
-    """What backward needs of forward."""
+    """The input, every step, and how x came."""
 
     x: Array  # [B, T, n_in]
-    mask: Array | None  # [B, T]
     h: Array  # [B, T, n_hidden], h_{t−1}
     y: Array  # [B, T, n_hidden], h_t
-    given: Static  # the form of x
+    form: Form
 
 
 @dataclass(frozen=True)
 class RNN(Recurrent[RNNParams, RNNCache]):
     """y_t = tanh(x_t wx + y_{t−1} wh + b).  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
 
+    The state of a Sequence is (h₀,).
+
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw the weights; b starts at 0.
     """
+
+    def shapes(self):
+        """Those of wx, wh and b."""
+        n = self.n_hidden
+        return RNNParams(wx=(self.n_in, n), wh=(n, n), b=(n,))
 
     def init(self, key):
         """wx, wh, and b = 0."""
@@ -70,18 +65,15 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        n = self.n_hidden
-        given = form(x)
-        x, mask, (state,) = sequence(self, x, self.n_in, n, 1)
-        check_params(self, params, wx=(self.n_in, n), wh=(n, n), b=(n,))
+        a, (state,), form = self.opened(params, x)
 
         def step(h, inputs):
             x, m = inputs
             return kept(m, jnp.tanh(x @ params.wx + h @ params.wh + params.b), h), h
 
-        last, h = jax.lax.scan(step, state, swap((x, mask)))
+        last, h = jax.lax.scan(step, state, swap((a, form.mask)))
         h, y = swap((h, later(h, last)))
-        return y, RNNCache(x, mask, h, y, given)
+        return self.closed(x, y, (last,)), RNNCache(a, h, y, form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
@@ -95,9 +87,9 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
         def weigh(inputs, da):
             x, _, _, h, _ = inputs
-            return RNNParams(product(x, da), product(h, da), total(da)), da @ wx
+            return RNNParams(outer(x, da), outer(h, da), total(da)), da @ wx
 
-        zero = jnp.zeros((len(dy), self.n_hidden), dy.dtype)
-        steps = swap((cache.x, dy, cache.y, cache.h, cache.mask))
-        state, grads, dx = back_through_time(step, weigh, zero, steps, params)
-        return grads, answer(cache.given, dx.astype(cache.x.dtype), state)
+        d, (state,) = self.behind(dy)
+        steps = swap((cache.x, d, cache.y, cache.h, cache.form.mask))
+        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        return grads, self.returned(cache.form, dy, dx, (state,))

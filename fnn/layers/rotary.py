@@ -1,4 +1,4 @@
-"""Rotary positions: features turned by an angle that grows with the position.
+"""Rotary positions (RoPE): features rotated by an angle that grows with the position.
 
 Of a vector a_t with d features, for every pair (i, i + d/2), at position t = 0, 1, ...,
 
@@ -6,8 +6,8 @@ Of a vector a_t with d features, for every pair (i, i + d/2), at position t = 0,
     b_i       = a_i cos φ − a_{i+d/2} sin φ
     b_{i+d/2} = a_i sin φ + a_{i+d/2} cos φ             b_t = R_t a_t
 
-Backward the angles are turned back, da_t = R_tᵀ db_t: the same with −φ. Since R_tᵀ R_s =
-R_{s−t}, a product of two turned vectors depends on the distance of their positions only.
+Backward the rotation is undone, da_t = R_tᵀ db_t: the same with −φ. Since R_tᵀ R_s =
+R_{s−t}, a product of two rotated vectors depends on the distance of their positions only.
 
 Source: Su et al. (2021), arXiv:2104.09864, eqs. 14 to 16 and 34, its pairs (2i, 2i + 1)
 put d/2 apart.
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.numerics import wide
-from fnn.types import Array
+from fnn.records import Array
 
 
-def turned(a: Array, base: float, *, back: bool = False) -> Array:
+def rotate(a: Array, base: float, *, back: bool = False) -> Array:
     """R_t a_t, or R_tᵀ a_t, of a [..., T, d] with d even; computed in at least float32."""
     length, d = a.shape[-2:]
     angle = np.arange(length)[:, None] * base ** (-np.arange(0, d, 2) / d)  # φ, [T, d/2]

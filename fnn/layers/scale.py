@@ -3,11 +3,10 @@
     y = c x        dx = c dy
 
 It is what dropout without inverted scaling becomes at test time (c = 1 − rate).
-
-Equations: reg.dropout-standard.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fnn.errors import check_floating
 from fnn.layer import Layer
@@ -17,15 +16,16 @@ from fnn.layer import Layer
 class Scale(Layer[tuple[()], tuple[()]]):
     """y = factor · x.  x [B, ...] → y [B, ...]."""
 
+    sequences: ClassVar = "positions"
+
     factor: float
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    def check_input(self, x):
+        """x must be floating."""
+        check_floating(self, "x", x)
 
     def forward(self, params, x, *, key=None):
         """y = c x."""
-        check_floating(self, "x", x)
         return self.factor * x, ()
 
     def backward(self, params, cache, dy):

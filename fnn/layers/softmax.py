@@ -13,74 +13,72 @@ and for the logarithm, y_k = x_k − m − log Σ_j exp(x_j − m), ∂y_k/∂x_
 The arithmetic is at least float32.
 
 Source: Bridle (1990), Neurocomputing, NATO ASI F68, pp. 227-236.
-Equations: nt.layer-output, act.softmax, act.softmax-jacobian, act.softmax-vjp,
-bp.delta-output-rowwise.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from fnn.errors import check_batch
 from fnn.layer import Layer
-from fnn.numerics import wide
-from fnn.types import Array
+from fnn.numerics import like, widened
+from fnn.records import Array
 
 
 class SoftmaxCache(NamedTuple):
-    """What backward needs of forward."""
+    """The output."""
 
     y: Array  # [B, ..., C]
 
 
 @dataclass(frozen=True)
-class Softmax(Layer[tuple[()], SoftmaxCache]):
-    """y = eˣ / Σ eˣ.  x [B, ..., C] → y [B, ..., C], rows that sum to 1."""
+class OfRows(Layer[tuple[()], SoftmaxCache]):
+    """What Softmax and LogSoftmax have in common."""
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    sequences: ClassVar = "positions"
+
+    def check_input(self, x):
+        """x must be a floating batch."""
+        check_batch(self, "x", x)
+
+
+@dataclass(frozen=True)
+class Softmax(OfRows):
+    """y = eˣ / Σ eˣ.  x [B, ..., C] → y [B, ..., C], rows that sum to 1."""
 
     def forward(self, params, x, *, key=None):
         """y = exp(x − m) / Σ exp(x − m)."""
-        check_batch(self, "x", x)
-        x = jnp.asarray(x)
         e = jnp.exp(shifted(x))
-        y = (e / e.sum(-1, keepdims=True)).astype(x.dtype)
+        y = like(e / e.sum(-1, keepdims=True), x)
         return y, SoftmaxCache(y)
 
     def backward(self, params, cache, dy):
         """dx = y (dy − Σ dy y)."""
-        y, dz = cache.y.astype(wide(dy.dtype)), dy.astype(wide(dy.dtype))
-        dx = y * (dz - (dz * y).sum(-1, keepdims=True))
-        return (), dx.astype(dy.dtype)
+        y, d = widened(cache.y, dy)
+        return (), like(y * (d - (d * y).sum(-1, keepdims=True)), dy)
 
 
 @dataclass(frozen=True)
-class LogSoftmax(Layer[tuple[()], SoftmaxCache]):
-    """y = x − log Σ eˣ.  x [B, ..., C] → y [B, ..., C], logarithms of probabilities."""
+class LogSoftmax(OfRows):
+    """y = x − log Σ eˣ.  x [B, ..., C] → y [B, ..., C], logarithms of probabilities.
 
-    def init(self, key):
-        """No parameters."""
-        return ()
+    The logarithm of the sum is the field's logsumexp.
+    """
 
     def forward(self, params, x, *, key=None):
         """y = x − m − log Σ exp(x − m)."""
-        check_batch(self, "x", x)
-        x = jnp.asarray(x)
         s = shifted(x)
-        y = (s - jnp.log(jnp.exp(s).sum(-1, keepdims=True))).astype(x.dtype)
+        y = like(s - jnp.log(jnp.exp(s).sum(-1, keepdims=True)), x)
         return y, SoftmaxCache(y)
 
     def backward(self, params, cache, dy):
         """dx = dy − exp(y) Σ dy."""
-        y, dz = cache.y.astype(wide(dy.dtype)), dy.astype(wide(dy.dtype))
-        dx = dz - jnp.exp(y) * dz.sum(-1, keepdims=True)
-        return (), dx.astype(dy.dtype)
+        y, d = widened(cache.y, dy)
+        return (), like(d - jnp.exp(y) * d.sum(-1, keepdims=True), dy)
 
 
 def shifted(x: Array) -> Array:
     """x − max x of each row, in at least float32: exp of it cannot overflow."""
-    x = x.astype(wide(x.dtype))
+    (x,) = widened(x)
     return x - x.max(-1, keepdims=True)

@@ -1,27 +1,25 @@
-"""Unembed: the last layer of a net whose logits are never whole.
+"""Unembed: the last layer of a net whose logits are never materialized.
 
-    y = (x, w)          the logits x w in factored form; nothing is multiplied
+    y = Logits(x, w)          the logits x w in factored form; nothing is multiplied
 
-The loss behind it, LinearSoftmaxCrossEntropy, forms the products block by block and sends
-back the derivatives of both factors, dy = (dh, dw),
+The loss behind it, LinearSoftmaxCrossEntropy, forms the products chunk by chunk and sends
+back the derivatives of both factors, dy = Logits(dh, dw),
 
     dw: dw      dx = dh
 
-`fnn.inference` turns it into a Dense layer without bias, whose y are the logits.
-
-Source: none; the product stands in the loss.
+Any other loss multiplies them out. `fnn.inference` turns the layer into a Dense layer without
+bias, whose y are the logits.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-import jax.numpy as jnp
-
-from fnn.errors import check_key, check_last_axis, check_params
+from fnn.errors import check_key, check_last_axis
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
-from fnn.types import Array, Key
+from fnn.logits import Logits
+from fnn.records import Array, Key
 
 
 class UnembedParams(NamedTuple):
@@ -29,21 +27,19 @@ class UnembedParams(NamedTuple):
 
     w: Array  # [n_in, n_vocab]
 
-
-class UnembedCache(NamedTuple):
-    """Backward needs nothing of forward."""
+    weights = ("w",)
 
 
 @dataclass(frozen=True)
-class Unembed(Layer[UnembedParams, UnembedCache]):
-    """y = (x, w), the factors of the logits.  x [B, ..., n_in] → y (x, w [n_in, n_vocab]).
+class Unembed(Layer[UnembedParams, tuple[()]]):
+    """y = Logits(x, w).  x [B, ..., n_in] → y, whose shape is [B, ..., n_vocab].
 
     It ends a net that is trained with LinearSoftmaxCrossEntropy. `w_init` (key, n_in, n_out)
     → w draws the weights. Rules for single examples refuse it, since all examples share w:
     use Dense and SoftmaxCrossEntropy there.
     """
 
-    mixes_examples: ClassVar[bool] = True  # w, a part of y, is not one example's own
+    sequences: ClassVar = "positions"
 
     n_in: int
     n_vocab: int
@@ -55,18 +51,23 @@ class Unembed(Layer[UnembedParams, UnembedCache]):
         if self.n_in < 1 or self.n_vocab < 2:
             raise ValueError(f"{self}: n_in must be at least 1 and n_vocab at least 2.")
 
+    def shapes(self):
+        """That of w."""
+        return UnembedParams((self.n_in, self.n_vocab))
+
+    def check_input(self, x):
+        """x must have n_in features."""
+        check_last_axis(self, "x", x, self.n_in)
+
     def init(self, key):
         """w from `w_init`."""
         check_key(self, key)
         return UnembedParams(self.w_init(key, self.n_in, self.n_vocab))
 
-    def forward(self, params, x, *, key=None) -> tuple[Any, UnembedCache]:
-        """y = (x, w)."""
-        check_last_axis(self, "x", x, self.n_in)
-        check_params(self, params, w=(self.n_in, self.n_vocab))
-        return (jnp.asarray(x), params.w), UnembedCache()
+    def forward(self, params, x, *, key=None) -> tuple[Any, tuple[()]]:
+        """y = Logits(x, w)."""
+        return Logits(x, params.w), ()
 
     def backward(self, params, cache, dy):
         """dw: dw,  dx = dh."""
-        dh, dw = dy
-        return UnembedParams(dw), dh
+        return UnembedParams(dy.w), dy.h

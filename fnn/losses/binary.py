@@ -14,8 +14,6 @@ one has loss ∞ and an infinite derivative.
 
 Sources: Hinton (1989), Artificial Intelligence 40, section 6; hinge: Cortes & Vapnik
 (1995), Machine Learning 20, section 3.
-Equations: loss.bce, loss.domain, loss.bce-grad, loss.bce-logit-grad, loss.bce-stable,
-model.logistic-regression.
 """
 
 from dataclasses import dataclass

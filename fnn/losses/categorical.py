@@ -18,8 +18,6 @@ distribution makes its loss and its row of dy NaN.
 
 Sources: Bridle (1990), NIPS 2, eqs. 7 and 8; smoothing: Szegedy, Vanhoucke, Ioffe, Shlens &
 Wojna (2016), arXiv:1512.00567, section 7.
-Equations: loss.cce, loss.cce-index, loss.cce-grad, loss.softmax-cce-grad, loss.cce-stable,
-model.softmax-classifier.
 """
 
 import abc
@@ -30,8 +28,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_number
-from fnn.loss import Loss, spread
+from fnn.loss import Loss
+from fnn.mean import spread
 from fnn.numerics import concrete, is_floating, times, wide
+from fnn.records import Array
 from fnn.targets import (
     are_labels,
     are_probabilities,
@@ -40,7 +40,6 @@ from fnn.targets import (
     check_probabilities,
     valid_classes,
 )
-from fnn.types import Array
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Categorical(Loss[Any], abc.ABC):
 
 
 class CrossEntropyCache(NamedTuple):
-    """What backward needs of forward."""
+    """Predictions and targets."""
 
     y: Array  # probabilities, [B, ..., C]
     target: Array  # [B, ...] or [B, ..., C]
@@ -144,7 +143,7 @@ class CrossEntropy(Categorical):
 
 
 class SoftmaxCrossEntropyCache(NamedTuple):
-    """What backward needs of forward."""
+    """Predictions and targets."""
 
     y: Array  # logits, [B, ..., C]
     target: Array  # [B, ...] or [B, ..., C]

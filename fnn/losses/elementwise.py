@@ -3,8 +3,6 @@
     losses = Σ_j ℓ(y_j, t_j)        dy_j = dl ℓ′(y_j, t_j)
 
 with ℓ′ the derivative in y. Sums run over the last axis, in at least float32.
-
-Equations: bp.delta-output-mse, bp.delta-output-mse-linear, chain.deep-base.
 """
 
 import abc
@@ -14,14 +12,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.loss import Loss, spread
+from fnn.loss import Loss
+from fnn.mean import spread
 from fnn.numerics import wide
+from fnn.records import Array
 from fnn.targets import check_same_shape
-from fnn.types import Array
 
 
 class ElementwiseCache(NamedTuple):
-    """What backward needs of forward."""
+    """Predictions and targets."""
 
     y: Array  # [B, ..., n]
     target: Array  # [B, ..., n]

@@ -9,8 +9,6 @@ gradient is y − t. At a tie sign 0 = 0.
 
 Sources: Gauss (1809) and Laplace (1793), as any textbook has them; Huber (1964), Ann.
 Math. Stat. 35, p. 75.
-Equations: loss.mae, loss.mae-grad, loss.mse-mean, loss.mse-mean-grad, loss.mse-half,
-loss.mse-half-grad, chain.*, model.linear-regression.
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,13 @@
 """Transformers as a Serial of blocks, and the one that predicts the next token.
 
-    a = x + attention(norm x)        y = a + feed_forward(norm a)           a block
-
     x_0 = table[tokens] + positions      x_i = block_i(x_{i−1})      logits = norm(x_L) w
 
 The blocks stand in a Repeat: compile time does not grow with their number. Between the two
-products of the feed-forward net only what the activation is taken of is kept; what it gives
-is made again in backward, by Recompute.
+products of the feed-forward net only what the activation is taken of is kept; its output is
+computed again in backward, by Recompute.
 
 Source: Radford et al. (2019), Language models are unsupervised multitask learners, section
-2.3; the order of norm and sum: Xiong et al. (2020), arXiv:2002.04745, figure 1b.
+2.3.
 """
 
 from collections.abc import Callable
@@ -25,8 +23,8 @@ from fnn.layers.embedding import Embedding, Positions, Sinusoids
 from fnn.layers.normalization import LayerNorm
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
-from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
+from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
 
 Norm = Callable[[int], Layer[Any, Any]]
@@ -44,9 +42,9 @@ def transformer_block(
     feed_forward: Layer[Any, Any] | None = None,
     norm: Norm = LayerNorm,
     dropout: float = 0.0,
-    block: int | None = 128,
-) -> Serial:
-    """Attention, then a feed-forward net, each behind a norm and beside a way around it.
+    chunk: int | None = 128,
+) -> TransformerBlock:
+    """Attention, then a feed-forward net, each behind a norm and beside a skip connection.
 
     x [B, T, n] → y [B, T, n].
 
@@ -60,22 +58,25 @@ def transformer_block(
             is the gated kind.
         norm: n → a layer; LayerNorm or RMSNorm.
         dropout: the rate of a Dropout behind each of the two; 0 adds no layer.
-        block: rows of attention's probabilities at a time, see Attention.
+        chunk: rows of attention's probabilities at a time, see Attention.
 
     Raises:
         ValueError: for heads that do not divide, as Attention does.
     """
-    attention = Attention(n, n_heads, causal, n_kv_heads, block, rotary)
-    after = (Dropout(dropout),) if dropout else ()
-    return Serial(
-        Residual(Serial(norm(n), attention, *after)),
-        Residual(Serial(norm(n), feed_forward or perceptron(n), *after)),
+    return TransformerBlock(
+        norm(n),
+        Attention(n, n_heads, causal, n_kv_heads, chunk, rotary),
+        norm(n),
+        feed_forward or perceptron(n),
+        attention_dropout=Dropout(dropout) if dropout else None,
+        feed_forward_dropout=Dropout(dropout) if dropout else None,
     )
 
 
 def perceptron(n: int) -> Serial:
     """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept."""
-    return Serial(Dense(n, 4 * n, he_normal), Recompute(Serial(GELU(), Dense(4 * n, n))))
+    down = Serial(activation=GELU(), dense=Dense(4 * n, n))
+    return Serial(up=Dense(n, 4 * n, he_normal), down=Recompute(down))
 
 
 def gpt(
@@ -91,9 +92,12 @@ def gpt(
     norm: Norm = LayerNorm,
     dropout: float = 0.0,
     recompute: bool = False,
-    block: int | None = 128,
+    chunk: int | None = 128,
 ) -> Serial:
-    """Tokens [B, T] → (h [B, T, n], w [n, n_vocab]), for LinearSoftmaxCrossEntropy.
+    """Tokens [B, T] → Logits of shape [B, T, n_vocab], for LinearSoftmaxCrossEntropy.
+
+    Its layers are embed, positions (where they have a table or are added), blocks, norm, head:
+    params["blocks"]["attention"].wq holds the query weights of all blocks.
 
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
@@ -112,7 +116,7 @@ def gpt(
         norm: of every block, and in front of the head.
         dropout: the rate in every block.
         recompute: keep the input of every block only, and run it again in backward.
-        block: rows of attention's probabilities at a time.
+        chunk: rows of attention's probabilities at a time.
 
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
@@ -121,13 +125,15 @@ def gpt(
         raise ValueError(f"gpt: positions must be one of {get_args(Where)}, got {positions!r}.")
     inner: Layer[Any, Any] = transformer_block(
         n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
-        feed_forward=feed_forward, norm=norm, dropout=dropout, block=block,
+        feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk,
     )  # fmt: skip
-    table = {"learned": (Positions(n_context, n),), "sinusoidal": (Sinusoids(n),), "rotary": ()}
+    added: dict[str, Layer[Any, Any]] = {}
+    if positions != "rotary":
+        added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)
     return Serial(
-        Embedding(n_vocab, n),
-        *table[positions],
-        Repeat(n_layers, Recompute(inner) if recompute else inner),
-        norm(n),
-        Unembed(n, n_vocab),
+        embed=Embedding(n_vocab, n),
+        **added,
+        blocks=Repeat(n_layers, Recompute(inner) if recompute else inner),
+        norm=norm(n),
+        head=Unembed(n, n_vocab),
     )

@@ -1,8 +1,6 @@
 """The multilayer perceptron, as a Serial of Dense layers and activations.
 
-    y = f_L( ... f_1(x w_1 + b_1) ... w_L + b_L)
-
-Equations: fwd.network, fwd.relu-relu-sigmoid, fwd.param-count, model.mlp.
+y = f_L( ... f_1(x w_1 + b_1) ... w_L + b_L)
 """
 
 import itertools
@@ -15,7 +13,7 @@ from fnn.layers.activations import ELU, GELU, Identity, LeakyReLU, Mish, ReLU, S
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
 from fnn.layers.serial import Serial
-from fnn.types import Array, Key
+from fnn.records import Array, Key
 
 RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Mish)
 

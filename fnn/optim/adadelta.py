@@ -8,7 +8,6 @@
 η = 1 is the published method. The first step has the length √ε / √((1 − ρ) g² + ε) |g|.
 
 Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
-Equations: opt.adadelta.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import ratio
 from fnn.optim.optimizer import Optimizer, leafwise, zeros
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 class AdaDeltaState(NamedTuple):
@@ -47,7 +46,7 @@ class AdaDelta(Optimizer[AdaDeltaState]):
         """v = 0, u = 0."""
         return AdaDeltaState(v=zeros(params), u=zeros(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """One step of algorithm 1."""
 
         def leaf(g, v, u):

@@ -3,7 +3,6 @@
     v ← v + g²        update = −η g / (√v + ε)
 
 Source: Duchi, Hazan & Singer (2011), JMLR 12, section 1, the diagonal form.
-Equations: opt.adagrad.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import ratio
 from fnn.optim.optimizer import Optimizer, leafwise, zeros
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 class AdaGradState(NamedTuple):
@@ -39,7 +38,7 @@ class AdaGrad(Optimizer[AdaGradState]):
         """v = 0."""
         return AdaGradState(v=zeros(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """v ← v + g², then −η g / (√v + ε)."""
 
         def leaf(g, v):

@@ -11,7 +11,6 @@ The moments and this arithmetic are at least float32, whatever the parameters ar
 bfloat16 β₂ = 0.999 is 1, and nothing would ever move.
 
 Source: Kingma & Ba (2015), arXiv:1412.6980, algorithm 1.
-Equations: opt.adam.
 """
 
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import ratio
 from fnn.optim.optimizer import Optimizer, leafwise, next_step, zeros
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 class AdamState(NamedTuple):
@@ -54,7 +53,7 @@ class Adam(Optimizer[AdamState]):
         """t = 0, m = 0, v = 0."""
         return AdamState(step=jnp.zeros((), jnp.int32), m=zeros(params), v=zeros(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """One step of algorithm 1."""
         step = next_step(state.step)
 

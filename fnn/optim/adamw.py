@@ -2,54 +2,50 @@
 
     update = −η m̂ / (√v̂ + ε) − η λ w
 
-The decay falls on weights only: leaves of params whose name begins with w. With plain
+The decay falls on weights only, as their params classes declare them (penalties.py). With plain
 gradient descent this is the L2 penalty; with Adam it is not, since there the penalty's
 gradient is divided by √v̂ like any other.
 
 Source: Loshchilov & Hutter (2019), arXiv:1711.05101, algorithm 2, with its schedule
 multiplier in η.
-Equations: reg.weight-decay.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 
 from fnn.errors import check_number
 from fnn.numerics import wide
 from fnn.optim.adam import Adam
-from fnn.penalties import is_weight
-from fnn.types import Array
+from fnn.penalties import Select, weight_mask
+from fnn.records import Array
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """update = −η m̂ / (√v̂ + ε) − η λ w; `select` (key path → bool) says what w is."""
+    """update = −η m̂ / (√v̂ + ε) − η λ w; `select` (key path → bool) may say what w is."""
 
     weight_decay: float | Array = 1e-2  # λ
-    select: Callable[[tuple[Any, ...]], bool] = field(
-        default=is_weight, kw_only=True, repr=False, metadata={"static": True}
-    )
+    select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})
 
     def __post_init__(self):
         """Reject hyperparameters with which the formula means nothing."""
         super().__post_init__()
         check_number("AdamW", "weight_decay", self.weight_decay, 0)
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """Adam's step, then −η λ w."""
         if params is None:
             raise ValueError("AdamW: update needs params, update(grads, state, params).")
         updates, state = super().update(grads, state)
 
-        def leaf(path, u, p):
-            if not self.select(path):
+        def leaf(chosen, u, p):
+            if not chosen:
                 return u
             dtype = wide(p.dtype)
             o = self.numbers(dtype)
             decay = o.learning_rate * o.weight_decay * p.astype(dtype)
             return (u.astype(dtype) - decay).astype(u.dtype)
 
-        return jax.tree_util.tree_map_with_path(leaf, updates, params), state
+        mask = weight_mask("AdamW", params, self.select)
+        return jax.tree.map(leaf, mask, updates, params), state

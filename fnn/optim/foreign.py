@@ -4,6 +4,7 @@ optax's transformations are functions, not data: static, told apart by identity.
 object traces once; a rebuilt one is another.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +23,20 @@ class Foreign(Optimizer[Any]):
         """The other optimizer's state."""
         return self.init_fn(params)
 
-    def update(self, grads, state, params=None):
-        """The other optimizer's update."""
-        return self.update_fn(grads, state, params)
+    def update(self, grads, state, params=None, *, value=None):
+        """The other optimizer's update, with the loss where it asks for `value`."""
+        asked = inspect.signature(self.update_fn).parameters.values()
+        takes = any(p.name == "value" or p.kind is p.VAR_KEYWORD for p in asked)
+        more = {"value": value} if takes and value is not None else {}
+        try:
+            return self.update_fn(grads, state, params, **more)
+        except TypeError as error:
+            if "missing" not in str(error):
+                raise
+            raise TypeError(
+                f"Foreign: the optimizer asks for more than gradients, params and the loss "
+                f"({error}); one that evaluates the loss itself cannot run in a Plan."
+            ) from error
 
 
 def as_optimizer(owner: str, optimizer: Any) -> Optimizer[Any]:

@@ -9,7 +9,6 @@ velocity through the same line once more: update = −η (μ v + g) or −η (μ
 
 Sources: Polyak (1964), USSR Comp. Math. 4, eq. 9; Nesterov's form as in Sutskever,
 Martens, Dahl & Hinton (2013), ICML, eqs. 3 and 4.
-Equations: opt.momentum-heavy-ball, opt.momentum-ema.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 from fnn.errors import check_number
 from fnn.optim.optimizer import Optimizer, leafwise, zeros
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 class MomentumState(NamedTuple):
@@ -44,7 +43,7 @@ class Momentum(Optimizer[MomentumState]):
         """v = 0."""
         return MomentumState(v=zeros(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """v ← μ v + g, then −η v."""
 
         def leaf(g, v):

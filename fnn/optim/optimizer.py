@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from fnn.errors import check_like
 from fnn.numerics import is_floating, wide
-from fnn.types import Array, Data, PyTree
+from fnn.records import Array, Data, PyTree
 
 S = TypeVar("S")  # the optimizer's state
 
@@ -34,8 +34,13 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         """The state before the first step."""
 
     @abc.abstractmethod
-    def update(self, grads: PyTree, state: S, params: PyTree | None = None) -> tuple[PyTree, S]:
-        """The updates of one step, like params, and the next state."""
+    def update(
+        self, grads: PyTree, state: S, params: PyTree | None = None, *, value: Any = None
+    ) -> tuple[PyTree, S]:
+        """The updates of one step, like params, and the next state.
+
+        `value` is the loss, for optimizers that ask for it.
+        """
 
     def rate(self, state: S) -> Array | float:
         """The learning rate of the next update."""

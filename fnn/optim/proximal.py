@@ -7,7 +7,6 @@ optimizer's learning rate at that step. With adaptive optimizers the map does no
 their scaling, so λ weighs more than in the penalised loss where gradients are small.
 
 Source: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 4.2.
-Equations: reg.l1-sparsity.
 """
 
 from dataclasses import dataclass
@@ -43,13 +42,13 @@ class Proximal(Optimizer[Any]):
         """The optimizer's state."""
         return self.optimizer.init(params)
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """prox(w + u) − w."""
         if params is None:
             raise ValueError("Proximal: update needs params, update(grads, state, params).")
         check_like("Proximal", "grads", grads, "params", params)
         rate = self.optimizer.rate(state)
-        updates, state = self.optimizer.update(grads, state, params)
+        updates, state = self.optimizer.update(grads, state, params, value=value)
 
         def moved(p, u):
             return p.astype(wide(p.dtype)) + u.astype(wide(p.dtype))

@@ -3,7 +3,6 @@
     v ← ρ v + (1 − ρ) g²        update = −η g / (√v + ε)
 
 Source: Tieleman & Hinton (2012), COURSERA: Neural Networks for Machine Learning, lecture 6.5.
-Equations: opt.rmsprop.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import ratio
 from fnn.optim.optimizer import Optimizer, leafwise, zeros
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 class RMSPropState(NamedTuple):
@@ -41,7 +40,7 @@ class RMSProp(Optimizer[RMSPropState]):
         """v = 0."""
         return RMSPropState(v=zeros(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """v ← ρ v + (1 − ρ) g², then −η g / (√v + ε)."""
 
         def leaf(g, v):

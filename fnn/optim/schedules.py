@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import concrete
 from fnn.optim.optimizer import Optimizer, next_step
-from fnn.types import Array, Data
+from fnn.records import Array, Data
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Scheduled(Optimizer[ScheduledState]):
         if not hasattr(self.optimizer, "learning_rate"):
             raise TypeError(
                 f"Scheduled: {type(self.optimizer).__name__} has no learning_rate to replace; "
-                "put Scheduled inside, as in chain(clip_by_norm(1.0), Scheduled(Adam(), ...))."
+                "put Scheduled inside, as in Chain(ClipByNorm(1.0), Scheduled(Adam(), ...))."
             )
         if not isinstance(self.schedule, Schedule):
             raise TypeError(f"Scheduled: schedule must be a Schedule, got {self.schedule!r:.60}.")
@@ -174,10 +174,10 @@ class Scheduled(Optimizer[ScheduledState]):
         """s = 0."""
         return ScheduledState(jnp.zeros((), jnp.int32), self.optimizer.init(params))
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """The optimizer's step at the rate schedule(s)."""
         now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        updates, inner = now.update(grads, state.inner, params)
+        updates, inner = now.update(grads, state.inner, params, value=value)
         return updates, ScheduledState(next_step(state.step), inner)
 
     def rate(self, state):

@@ -3,14 +3,13 @@
     update = −η g
 
 Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; Cauchy (1847) for the whole set.
-Equations: nt.learning-rate, opt.gd, opt.sgd.
 """
 
 from dataclasses import dataclass
 
 from fnn.errors import check_number
 from fnn.optim.optimizer import Optimizer, leafwise
-from fnn.types import Array
+from fnn.records import Array
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class SGD(Optimizer[tuple[()]]):
         """Nothing to remember."""
         return ()
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """−η g."""
         (updates,) = leafwise(self, lambda g: (-self.numbers(g.dtype).learning_rate * g,), grads)
         return updates, ()

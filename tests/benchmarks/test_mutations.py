@@ -125,7 +125,7 @@ def test_every_public_block_has_a_subject(base):
     assert set(concrete_classes(base)) <= covered
 
 
-@pytest.mark.parametrize("base", [fnn.Optimizer, fnn.Schedule])
+@pytest.mark.parametrize("base", [fnn.optim.Optimizer, fnn.optim.Schedule])
 def test_every_public_optimizer_and_schedule_has_a_rule(base):
     covered = {name for rule in RULES for name in parts(rule.build())}
     assert set(concrete_classes(base)) <= covered

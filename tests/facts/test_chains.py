@@ -59,7 +59,7 @@ def by_autodiff(depth):
     return jax.tree.map(np.asarray, grad(W[:depth], B[:depth], offsets, depth))
 
 
-def by_fnn(depth, rule=fnn.backprop):
+def by_fnn(depth, rule=fnn.rules.backprop):
     """C and what the rule makes of a chain of fnn's layers."""
     net = fnn.mlp([1] * (depth + 1), fnn.Sigmoid(), fnn.Sigmoid())
     dense = [fnn.DenseParams(np.array([[W[l]]]), np.array([B[l]])) for l in range(depth)]
@@ -135,7 +135,7 @@ def test_what_the_second_neuron_passes_to_the_first():
     a = activations(2)
     formula = [2 / N * (a[2][i] - Y[i]) * slope(a[2][i]) * W[1] for i in range(N)]
     close(np.array(formula), by_autodiff(2)[2][0])
-    close(np.asarray(by_fnn(2, fnn.deltas)[1][1])[:, 0], np.array(formula))
+    close(np.asarray(by_fnn(2, fnn.rules.deltas)[1][1])[:, 0], np.array(formula))
 
 
 def test_gradients_of_the_first_of_two_neurons():
@@ -173,7 +173,7 @@ def test_targets_of_the_hidden_neuron_give_its_gradient_while_they_are_held():
 def test_derivatives_in_every_activation_follow_the_recursion():
     reference, q = by_autodiff(4)[2], signals(4)
     close(q[1:], reference)  # q(L) = (2/n) (a(L) − y) is the base
-    _, deltas = by_fnn(4, fnn.deltas)
+    _, deltas = by_fnn(4, fnn.rules.deltas)
     close([np.asarray(deltas[2 * l - 1])[:, 0] for l in (1, 2, 3, 4)], reference)
 
 

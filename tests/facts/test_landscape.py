@@ -77,7 +77,7 @@ def permuted(params, order):
 def test_permuted_units_are_as_good_and_the_midpoint_is_worse():
     start = jax.tree.map(jnp.asarray, drawn(2, 3, 1)[:-1])
     how = {"epochs": 300, "batch_size": 6}
-    state, _ = fnn.fit(NET, LOSS, fnn.Adam(0.05), start, (X, Y), **how)
+    state, _ = fnn.fit(NET, LOSS, fnn.optim.Adam(0.05), start, (X, Y), **how)
     params = jax.tree.map(np.asarray, state.params)
     least = float(run(NET, LOSS, params, X, Y)[0])
     different = []
@@ -131,7 +131,7 @@ def test_descent_from_zero_finds_the_interpolator_of_least_norm():
         def step(w, _):
             params = fnn.DenseParams(w, jnp.zeros(1))
             grads = fnn.value_and_grad(frozen, fnn.SquaredError(0.5), params, x, y)[1]
-            return fnn.apply_updates(w, fnn.SGD(0.2).update(grads.w, ())[0]), None
+            return fnn.optim.apply_updates(w, fnn.optim.SGD(0.2).update(grads.w, ())[0]), None
 
         return jax.lax.scan(step, w, None, 3000)[0]
 

@@ -6,7 +6,7 @@ import numpy as np
 from contract import noise
 
 import fnn
-from fnn.optim.clipping import global_norm
+from fnn.optim.clip_by_norm import global_norm
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 X, Y, Z = (np.asarray(noise(5, seed=s)) for s in (1, 2, 3))

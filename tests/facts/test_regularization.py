@@ -33,7 +33,7 @@ def test_a_penalty_of_strength_zero_is_none(kind):
 
 def test_decoupled_decay_is_the_l2_penalty_along_the_whole_descent():
     rate, strength = 0.1, 0.3
-    step = jax.jit(lambda g, p: fnn.apply_updates(p, fnn.SGD(rate).update(g, ())[0]))
+    step = jax.jit(lambda g, p: fnn.optim.apply_updates(p, fnn.optim.SGD(rate).update(g, ())[0]))
     penalised = decoupled = PARAMS
     for _ in range(5):
         _, grads = run(NET, LOSS, penalised, X, Y, penalty=fnn.L2(strength))

@@ -28,7 +28,7 @@ def test_descent_makes_the_objective_smaller_in_every_step():
     params, x, target = problem()
     params = jax.tree.map(jnp.asarray, params)
     how = {"epochs": 100, "batch_size": 6}
-    _, history = fnn.fit(NET, fnn.SquaredError(), fnn.SGD(0.02), params, (x, target), **how)
+    _, history = fnn.fit(NET, fnn.SquaredError(), fnn.optim.SGD(0.02), params, (x, target), **how)
     losses = np.asarray(history["loss"])
     assert (np.diff(losses) < 0).all()
     assert losses[-1] < losses[0] / 2

@@ -30,8 +30,8 @@ def test_descent_on_a_parabola_is_stable_below_two_over_its_curvature():
 
     def run(rate):
         def step(p, _):
-            update, _ = fnn.SGD(rate).update({"w": curvature * p["w"]}, ())
-            p = fnn.apply_updates(p, update)
+            update, _ = fnn.optim.SGD(rate).update({"w": curvature * p["w"]}, ())
+            p = fnn.optim.apply_updates(p, update)
             return p, p["w"]
 
         return jax.lax.scan(step, {"w": jnp.array(3.0)}, None, 200)[1]
@@ -79,17 +79,17 @@ def test_gradients_of_equal_parts_average_to_the_whole_and_vary_like_one_over_b(
 def test_a_moving_average_smooths_noise_and_momentum_amplifies_what_persists():
     impulse = np.eye(1, 400)[0]
     for memory in (0.5, 0.9):
-        weights = -moved(fnn.Momentum(1.0, memory, average=True), impulse)
+        weights = -moved(fnn.optim.Momentum(1.0, memory, average=True), impulse)
         np.testing.assert_allclose(weights, (1 - memory) * memory ** np.arange(400), atol=1e-15)
         # white noise of variance 1 comes out with the sum of their squares
         assert (weights**2).sum() == pytest.approx((1 - memory) / (1 + memory), rel=1e-12)
-        steady = -moved(fnn.Momentum(1.0, memory), np.ones(400))
+        steady = -moved(fnn.optim.Momentum(1.0, memory), np.ones(400))
         assert steady[-1] == pytest.approx(1 / (1 - memory), rel=1e-12)
 
 
 def test_the_moments_of_adam_are_weighted_means():
     g, (b1, b2, eps) = np.asarray(noise(6)), (0.8, 0.95, 1e-3)
-    updates = moved(fnn.Adam(0.1, b1, b2, eps), g)
+    updates = moved(fnn.optim.Adam(0.1, b1, b2, eps), g)
     for t in range(1, 7):
         age = np.arange(t)[::-1]  # of the gradients seen so far
         m = (b1**age * g[:t]).sum() / (b1**age).sum()

@@ -9,7 +9,7 @@ import pytest
 from contract import check_layer, noise
 
 from fnn.layers.attention import Attention, AttentionParams
-from fnn.layers.recurrence import Sequence
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 CASES = [

@@ -8,7 +8,7 @@ from contract import check_layer, noise
 
 import fnn
 from fnn.layers.bidirectional import Bidirectional
-from fnn.layers.recurrence import Sequence
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 X = noise(2, 5, 3)
@@ -100,9 +100,9 @@ def test_rules_reach_both_layers():
     net = fnn.Serial(LAYER, fnn.Dense(10, 2))
     params, target = net.init(KEY), noise(2, 5, 2)
     loss = fnn.SquaredError()
-    _, deltas = fnn.value_and_grad(net, loss, params, X, target, rule=fnn.deltas)
+    _, deltas = fnn.value_and_grad(net, loss, params, X, target, rule=fnn.rules.deltas)
     assert [d.shape for d in deltas[0]] == [(2, 5, 4), (2, 5, 6)]
-    _, norms = fnn.value_and_grad(net, loss, params, X, target, rule=fnn.example_norms)
+    _, norms = fnn.value_and_grad(net, loss, params, X, target, rule=fnn.rules.example_norms)
     for b in range(2):
         _, grads = fnn.value_and_grad(net, loss, params, X[b : b + 1], target[b : b + 1])
         for ours, g in zip(norms[0], grads[0], strict=True):

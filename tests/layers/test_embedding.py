@@ -68,7 +68,7 @@ def test_per_example_norms_are_those_of_single_gradients():
     layer = fnn.Serial(Embedding(6, 3), fnn.Flatten(), fnn.Dense(9, 2))
     params, target = layer.init(KEY), noise(2, 2)
     _, norms = fnn.value_and_grad(
-        layer, fnn.SquaredError(), params, TOKENS, target, rule=fnn.example_norms
+        layer, fnn.SquaredError(), params, TOKENS, target, rule=fnn.rules.example_norms
     )
     for b in range(2):
         _, grads = fnn.value_and_grad(

@@ -7,7 +7,7 @@ import pytest
 from contract import check_layer, noise
 
 from fnn.layers.gru import GRU, GRUParams
-from fnn.layers.recurrence import Sequence
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 

@@ -101,7 +101,7 @@ def test_per_example_norms_refuse_batch_norm():
     net, x = BatchNorm(3), noise(5, 3)
     params = net.init(jax.random.key(0))
     with pytest.raises(NotImplementedError, match=r"BatchNorm\(n=3, eps=1e-05\)"):
-        fnn.value_and_grad(net, fnn.SquaredError(), params, x, x, rule=fnn.example_norms)
+        fnn.value_and_grad(net, fnn.SquaredError(), params, x, x, rule=fnn.rules.example_norms)
 
 
 @pytest.mark.parametrize("layer", [LayerNorm(4), RMSNorm(4), GroupNorm(4, 2), Affine(4)], ids=str)

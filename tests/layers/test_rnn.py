@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from contract import check_layer, noise
 
-from fnn.layers.recurrence import Sequence
 from fnn.layers.rnn import RNN, RNNParams
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 

@@ -14,7 +14,7 @@ from fnn.layers.dense import Dense
 from fnn.layers.serial import Serial
 from fnn.layers.unembed import Unembed, UnembedParams
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy
-from fnn.rules.example_norms import example_norms
+from fnn.rules.per_example import example_norms
 
 KEY = jax.random.key(0)
 

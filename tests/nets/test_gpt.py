@@ -195,7 +195,7 @@ def test_fit_learns_a_pattern_and_evaluates_it():
     cycle = jnp.arange(40).reshape(-1, 1) % 4 + jnp.arange(7)
     x, target = cycle[:, :-1] % 4, cycle[:, 1:] % 4
     _, history = fnn.fit(
-        net, LinearSoftmaxCrossEntropy(), fnn.Adam(0.02), net.init(KEY), (x, target),
+        net, LinearSoftmaxCrossEntropy(), fnn.optim.Adam(0.02), net.init(KEY), (x, target),
         epochs=60, batch_size=16, key=KEY, validation=(x[:8], target[:8]),
         metrics={"accuracy": fnn.accuracy},
     )  # fmt: skip

@@ -11,11 +11,11 @@ import fnn
 
 
 def test_the_first_step_by_hand():
-    assert first_update(fnn.AdaGrad(0.1, eps=1.0), 3.0) == pytest.approx(-0.1 * 3 / 4)
+    assert first_update(fnn.optim.AdaGrad(0.1, eps=1.0), 3.0) == pytest.approx(-0.1 * 3 / 4)
 
 
 def test_descends_like_optax():
-    ours = fnn.AdaGrad(0.3, eps=0.0)
+    ours = fnn.optim.AdaGrad(0.3, eps=0.0)
     theirs = optax.adagrad(0.3, 0.0, eps=0.0)
     chex.assert_trees_all_close(
         descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
@@ -23,14 +23,14 @@ def test_descends_like_optax():
 
 
 def test_first_step_has_length_learning_rate():
-    optimizer = fnn.AdaGrad(0.1, eps=0.0)
+    optimizer = fnn.optim.AdaGrad(0.1, eps=0.0)
     updates, _ = optimizer.update(gradient(PARAMS), optimizer.init(PARAMS))
     expected = jax.tree.map(lambda g: -0.1 * jnp.sign(g), gradient(PARAMS))
     chex.assert_trees_all_close(updates, expected, rtol=1e-10)
 
 
 def test_steps_shrink_like_one_over_root_t():
-    optimizer, p = fnn.AdaGrad(0.1, eps=0.0), {"w": jnp.array([1.0])}
+    optimizer, p = fnn.optim.AdaGrad(0.1, eps=0.0), {"w": jnp.array([1.0])}
     state = optimizer.init(p)
     for _ in range(100):
         updates, state = optimizer.update(p, state)
@@ -38,7 +38,7 @@ def test_steps_shrink_like_one_over_root_t():
 
 
 def test_zero_gradient_and_zero_eps_stay_zero():
-    assert first_update(fnn.AdaGrad(0.1, eps=0.0), 0.0) == 0.0
+    assert first_update(fnn.optim.AdaGrad(0.1, eps=0.0), 0.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_zero_gradient_and_zero_eps_stay_zero():
 )
 def test_hyperparameters_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        fnn.AdaGrad(**options)
+        fnn.optim.AdaGrad(**options)

@@ -11,11 +11,11 @@ import fnn
 
 
 def test_the_first_step_by_hand():
-    assert first_update(fnn.Adam(0.1, eps=1.0), 3.0) == pytest.approx(-0.1 * 3 / 4)
+    assert first_update(fnn.optim.Adam(0.1, eps=1.0), 3.0) == pytest.approx(-0.1 * 3 / 4)
 
 
 def test_descends_like_optax():
-    ours = fnn.Adam(0.05, 0.8, 0.95, 1e-3)
+    ours = fnn.optim.Adam(0.05, 0.8, 0.95, 1e-3)
     theirs = optax.adam(0.05, 0.8, 0.95, eps=1e-3)
     chex.assert_trees_all_close(
         descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
@@ -23,14 +23,14 @@ def test_descends_like_optax():
 
 
 def test_first_step_has_length_learning_rate():
-    optimizer = fnn.Adam(0.1, eps=0.0)
+    optimizer = fnn.optim.Adam(0.1, eps=0.0)
     updates, _ = optimizer.update(gradient(PARAMS), optimizer.init(PARAMS))
     expected = jax.tree.map(lambda g: -0.1 * jnp.sign(g), gradient(PARAMS))
     chex.assert_trees_all_close(updates, expected, rtol=1e-10)
 
 
 def test_it_sees_a_constant_gradient_without_bias():
-    optimizer, g = fnn.Adam(0.1, eps=0.0), {"w": jnp.array([-3.0])}
+    optimizer, g = fnn.optim.Adam(0.1, eps=0.0), {"w": jnp.array([-3.0])}
     state = optimizer.init(g)
     for _ in range(7):
         updates, state = optimizer.update(g, state)
@@ -39,7 +39,7 @@ def test_it_sees_a_constant_gradient_without_bias():
 
 
 def test_zero_gradient_and_zero_eps_stay_zero():
-    assert first_update(fnn.Adam(0.1, eps=0.0), 0.0) == 0.0
+    assert first_update(fnn.optim.Adam(0.1, eps=0.0), 0.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_zero_gradient_and_zero_eps_stay_zero():
 )
 def test_hyperparameters_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        fnn.Adam(**options)
+        fnn.optim.Adam(**options)

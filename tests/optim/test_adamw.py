@@ -11,12 +11,12 @@ import fnn
 
 
 def test_the_first_step_by_hand():
-    optimizer = fnn.AdamW(0.1, eps=1.0, weight_decay=0.5)
+    optimizer = fnn.optim.AdamW(0.1, eps=1.0, weight_decay=0.5)
     assert first_update(optimizer, 3.0) == pytest.approx(-0.075 - 0.05)
 
 
 def test_descends_like_optax():
-    ours = fnn.AdamW(0.05, 0.8, 0.95, 1e-3, weight_decay=0.3)
+    ours = fnn.optim.AdamW(0.05, 0.8, 0.95, 1e-3, weight_decay=0.3)
     weights = {"w": True, "b": False}
     theirs = optax.adamw(0.05, 0.8, 0.95, eps=1e-3, weight_decay=0.3, mask=weights)
     chex.assert_trees_all_close(
@@ -26,18 +26,18 @@ def test_descends_like_optax():
 
 def test_decay_is_adams_step_apart_from_the_weights():
     params = {"w": jnp.array([2.0]), "b": jnp.array([2.0])}
-    decay = fnn.AdamW(0.1, weight_decay=0.5)
+    decay = fnn.optim.AdamW(0.1, weight_decay=0.5)
     updates, _ = decay.update(params, decay.init(params), params)
-    plain, _ = fnn.Adam(0.1).update(params, decay.init(params))
+    plain, _ = fnn.optim.Adam(0.1).update(params, decay.init(params))
     chex.assert_trees_all_close(updates["w"], plain["w"] - 0.1 * 0.5 * 2.0)
     chex.assert_trees_all_close(updates["b"], plain["b"])
 
 
 def test_decay_can_be_told_what_a_weight_is():
     params = {"w": jnp.array([2.0]), "b": jnp.array([2.0])}
-    biases = fnn.AdamW(0.1, weight_decay=0.5, select=lambda path: path[-1].key == "b")
+    biases = fnn.optim.AdamW(0.1, weight_decay=0.5, select=lambda path: path[-1].key == "b")
     updates, _ = biases.update(params, biases.init(params), params)
-    plain, _ = fnn.Adam(0.1).update(params, biases.init(params))
+    plain, _ = fnn.optim.Adam(0.1).update(params, biases.init(params))
     chex.assert_trees_all_close(updates["b"], plain["b"] - 0.1 * 0.5 * 2.0)
     chex.assert_trees_all_close(updates["w"], plain["w"])
 
@@ -48,9 +48,9 @@ def test_decay_is_the_l2_penalty_for_gradient_descent_and_not_for_adam():
     x, t = jax.random.normal(jax.random.key(1), (5, 3)), jnp.ones((5, 2))
     _, plain = fnn.value_and_grad(net, loss, params, x, t)
     _, penalised = fnn.value_and_grad(net, loss, params, x, t, penalty=penalty)
-    sgd, _ = fnn.SGD(0.1).update(penalised, ())
+    sgd, _ = fnn.optim.SGD(0.1).update(penalised, ())
     chex.assert_trees_all_close(sgd.w, -0.1 * plain.w - 0.1 * 0.3 * params.w, rtol=1e-10)
-    adamw, adam = fnn.AdamW(0.1, weight_decay=0.3), fnn.Adam(0.1)
+    adamw, adam = fnn.optim.AdamW(0.1, weight_decay=0.3), fnn.optim.Adam(0.1)
     decoupled, _ = adamw.update(plain, adamw.init(params), params)
     through, _ = adam.update(penalised, adam.init(params))
     assert (abs(decoupled.w - through.w) > 1e-3).any()
@@ -58,7 +58,7 @@ def test_decay_is_the_l2_penalty_for_gradient_descent_and_not_for_adam():
 
 def test_adamw_needs_params():
     with pytest.raises(ValueError, match="AdamW: update needs params"):
-        fnn.AdamW().update(PARAMS, fnn.AdamW().init(PARAMS))
+        fnn.optim.AdamW().update(PARAMS, fnn.optim.AdamW().init(PARAMS))
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_adamw_needs_params():
 )
 def test_hyperparameters_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        fnn.AdamW(**options)
+        fnn.optim.AdamW(**options)

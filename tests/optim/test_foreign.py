@@ -30,4 +30,4 @@ def test_a_foreign_optimizer_is_itself_and_traces_once():
 
 def test_a_class_is_no_optimizer():
     with pytest.raises(TypeError, match=r"f: .* got <class .*Adam'>; build it: Adam\(\.\.\.\)"):
-        as_optimizer("f", fnn.Adam)
+        as_optimizer("f", fnn.optim.Adam)

@@ -95,7 +95,7 @@ def test_works_inside_optax_chain_multi_steps_and_masked(name):
 
 
 def test_gradients_that_are_not_like_the_state_are_named_by_path():
-    optimizer = fnn.Adam(0.1)
+    optimizer = fnn.optim.Adam(0.1)
     state = optimizer.init(PARAMS)
     with pytest.raises(ValueError, match=r"Adam: grads\['w'\] is missing; its state has it"):
         optimizer.update({"b": PARAMS["b"]}, state)
@@ -110,19 +110,19 @@ def test_gradients_that_are_not_like_the_state_are_named_by_path():
 def test_updates_are_added_and_params_keep_their_dtype():
     params = {"w": jnp.array([1.0, 2.0], jnp.bfloat16)}
     updates = {"w": jnp.array([0.5, -0.5], jnp.float32)}
-    after = fnn.apply_updates(params, updates)
+    after = fnn.optim.apply_updates(params, updates)
     assert after["w"].dtype == jnp.bfloat16
     chex.assert_trees_all_equal(after["w"], jnp.array([1.5, 1.5], jnp.bfloat16))
 
 
 def test_updates_of_another_shape_are_not_broadcast():
     with pytest.raises(ValueError, match=r"apply_updates: updates\['w'\] must have shape \[2\]"):
-        fnn.apply_updates({"w": jnp.ones(2)}, {"w": jnp.ones(1)})
+        fnn.optim.apply_updates({"w": jnp.ones(2)}, {"w": jnp.ones(1)})
 
 
 def test_integer_parameters_are_refused():
     with pytest.raises(TypeError, match=r"params\['w'\] must be floating, got int"):
-        fnn.apply_updates({"w": jnp.arange(2)}, {"w": jnp.ones(2)})
+        fnn.optim.apply_updates({"w": jnp.arange(2)}, {"w": jnp.ones(2)})
 
 
 def test_the_step_count_stays_at_the_largest_integer():
@@ -134,5 +134,5 @@ def test_the_step_count_stays_at_the_largest_integer():
 
 def test_a_replaced_hyperparameter_is_checked_and_a_traced_one_is_not():
     with pytest.raises(ValueError, match=r"SGD: learning_rate must be in \(0, inf\), got -1"):
-        replace(fnn.SGD(0.1), learning_rate=-1.0)
-    assert jax.jit(lambda r: fnn.SGD(r).learning_rate)(-1.0) == -1.0
+        replace(fnn.optim.SGD(0.1), learning_rate=-1.0)
+    assert jax.jit(lambda r: fnn.optim.SGD(r).learning_rate)(-1.0) == -1.0

@@ -11,11 +11,11 @@ import fnn
 
 
 def test_the_proximal_step_by_hand():
-    optimizer = fnn.Proximal(fnn.SGD(0.5), fnn.L1(0.2))  # the threshold is 0.1
+    optimizer = fnn.optim.Proximal(fnn.optim.SGD(0.5), fnn.L1(0.2))  # the threshold is 0.1
     params = {"w": jnp.array([1.0, 0.05, -0.3]), "b": jnp.array([0.05])}
     grads = {"w": jnp.array([1.0, 0.0, -0.4]), "b": jnp.array([0.0])}
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
-    after = fnn.apply_updates(params, updates)
+    after = fnn.optim.apply_updates(params, updates)
     chex.assert_trees_all_close(after["w"], jnp.array([0.4, 0.0, 0.0]), atol=1e-15)
     chex.assert_trees_all_equal(after["b"], params["b"])
 
@@ -30,7 +30,7 @@ def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
         state = optimizer.init(params)
         for _ in range(200):
             updates, state = optimizer.update(gradient(params), state, params)
-            params = fnn.apply_updates(params, updates)
+            params = fnn.optim.apply_updates(params, updates)
         return params["w"]
 
     def smooth(p):
@@ -40,8 +40,8 @@ def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
         penalty = fnn.L1(strength).gradient(p)
         return jax.tree.map(jnp.add, smooth(p), penalty)
 
-    exact = run(fnn.Proximal(fnn.SGD(0.05), fnn.L1(strength)), smooth)
-    nearly = run(fnn.SGD(0.05), penalised)
+    exact = run(fnn.optim.Proximal(fnn.optim.SGD(0.05), fnn.L1(strength)), smooth)
+    nearly = run(fnn.optim.SGD(0.05), penalised)
     assert (exact == 0).tolist() == [False, True, True, False]
     assert (nearly != 0).all()
     if dtype == "float64":  # soft thresholding is the closed form of this problem
@@ -50,9 +50,9 @@ def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
 
 def test_proximal_takes_the_rate_of_a_schedule_and_of_a_chain():
     params, zero = {"w": jnp.array([1.0])}, {"w": jnp.array([0.0])}
-    scheduled = fnn.Scheduled(fnn.SGD(1.0), fnn.StepDecay(0.5, 0.5, 1))
-    for inner in (scheduled, fnn.chain(fnn.clip_by_norm(1.0), scheduled)):
-        optimizer = fnn.Proximal(inner, fnn.L1(0.2))
+    scheduled = fnn.optim.Scheduled(fnn.optim.SGD(1.0), fnn.optim.StepDecay(0.5, 0.5, 1))
+    for inner in (scheduled, fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), scheduled)):
+        optimizer = fnn.optim.Proximal(inner, fnn.L1(0.2))
         state = optimizer.init(params)
         first, state = optimizer.update(zero, state, params)
         second, state = optimizer.update(zero, state, params)
@@ -62,12 +62,12 @@ def test_proximal_takes_the_rate_of_a_schedule_and_of_a_chain():
 
 def test_proximal_refuses_what_it_cannot_use():
     with pytest.raises(TypeError, match="Proximal: penalty must be L1 or L2, got 0.1"):
-        fnn.Proximal(fnn.SGD(0.1), 0.1)
-    optimizer = fnn.Proximal(optax.sgd(0.1), fnn.L1(0.1))
+        fnn.optim.Proximal(fnn.optim.SGD(0.1), 0.1)
+    optimizer = fnn.optim.Proximal(optax.sgd(0.1), fnn.L1(0.1))
     with pytest.raises(TypeError, match="Foreign has no learning rate"):
         optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
-    no_rate = fnn.Proximal(fnn.chain(fnn.clip_by_norm(1.0)), fnn.L1(0.1))
+    no_rate = fnn.optim.Proximal(fnn.optim.Chain(fnn.optim.ClipByNorm(1.0)), fnn.L1(0.1))
     with pytest.raises(TypeError, match="chain: no link has a learning rate"):
         no_rate.update(PARAMS, no_rate.init(PARAMS), PARAMS)
     with pytest.raises(ValueError, match="Proximal: update needs params"):
-        fnn.Proximal(fnn.SGD(0.1), fnn.L1(0.1)).update(PARAMS, ())
+        fnn.optim.Proximal(fnn.optim.SGD(0.1), fnn.L1(0.1)).update(PARAMS, ())

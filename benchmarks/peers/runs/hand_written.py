@@ -11,7 +11,7 @@ def run(x, target, epochs, seed):
     net = fnn.mlp([x.shape[1], HIDDEN, 10])
     key, loss = jax.random.key(seed), fnn.SoftmaxCrossEntropy()
     state, _ = fnn.fit(
-        net, loss, fnn.Adam(RATE), net.init(key), (x, target),
+        net, loss, fnn.optim.Adam(RATE), net.init(key), (x, target),
         epochs=epochs, batch_size=BATCH, key=key,
     )  # fmt: skip
     jax.block_until_ready(state.params)

@@ -51,7 +51,7 @@ def built(name, params):
 def start(net, params, x, target):
     """The step of a net."""
     net, loss, params = built(net, params)
-    x, target, optimizer = jnp.array(x), jnp.array(target), fnn.Adam(RATE)
+    x, target, optimizer = jnp.array(x), jnp.array(target), fnn.optim.Adam(RATE)
     state = fnn.start(optimizer, params)
 
     @partial(jax.jit, donate_argnums=0)

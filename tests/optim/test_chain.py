@@ -1,4 +1,4 @@
-"""Tests of fnn.optim.chaining."""
+"""Tests of fnn.optim.chain."""
 
 import chex
 import jax
@@ -10,7 +10,7 @@ import fnn
 
 
 def test_chain_descends_like_optax():
-    ours = fnn.chain(fnn.clip_by_norm(0.7), fnn.Momentum(0.1))
+    ours = fnn.optim.Chain(fnn.optim.ClipByNorm(0.7), fnn.optim.Momentum(0.1))
     theirs = optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.1, momentum=0.9))
     chex.assert_trees_all_close(
         descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
@@ -18,7 +18,7 @@ def test_chain_descends_like_optax():
 
 
 def test_optax_works_inside_chain():
-    ours = fnn.chain(optax.clip_by_global_norm(0.7), fnn.SGD(0.1))
+    ours = fnn.optim.Chain(optax.clip_by_global_norm(0.7), fnn.optim.SGD(0.1))
     theirs = optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.1))
     with jax.numpy_dtype_promotion("standard"):
         chex.assert_trees_all_close(
@@ -28,6 +28,6 @@ def test_optax_works_inside_chain():
 
 def test_what_is_no_optimizer_is_refused():
     with pytest.raises(TypeError, match="chain: the optimizer must have init and update, got 3"):
-        fnn.chain(3)
+        fnn.optim.Chain(3)
     with pytest.raises(ValueError, match="chain: give at least one optimizer"):
-        fnn.chain()
+        fnn.optim.Chain()

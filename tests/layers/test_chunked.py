@@ -1,4 +1,4 @@
-"""Tests of fnn.layers.blockwise."""
+"""Tests of fnn.layers.chunked."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contract import noise
 
-from fnn.layers.blockwise import attended, attended_back, spans
+from fnn.layers.chunked import attended, attended_back, spans
 
 
 def test_causal_blocks_end_at_their_own_last_key():

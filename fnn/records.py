@@ -1,6 +1,6 @@
-"""Names and node types for the values that flow through fnn.
+"""Names and node types of the values that flow through fnn.
 
-Three kinds of record, told apart by what JAX's transformations see in them:
+Three kinds of record, by what JAX's transformations see in them:
 
     Record       all fields static: what decides a function (layers, losses)
     Data         fields are leaves: what steers training (optimizers, schedules)
@@ -8,8 +8,11 @@ Three kinds of record, told apart by what JAX's transformations see in them:
 """
 
 import functools
+import inspect
 import math
 import operator
+import re
+import sys
 from dataclasses import dataclass, fields
 from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, get_args
 
@@ -22,8 +25,25 @@ Key: TypeAlias = jax.Array  # a typed PRNG key, from jax.random.key
 PyTree: TypeAlias = Any  # nested tuples, lists, dicts and NamedTuples of arrays
 
 
+class Declared:
+    """A base whose subclasses must be dataclasses themselves, each of them.
+
+    An undecorated subclass inherits an `__eq__` and an `__init__` that know nothing of its
+    own fields: two different layers would compare equal, an optimizer would lose a number.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a class whose fields would be ignored."""
+        if "__dataclass_params__" not in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__}: write @dataclass(frozen=True) above the class; "
+                "without it the fields that it adds are ignored."
+            )
+        return super().__new__(cls)
+
+
 @dataclass(frozen=True)
-class Record:
+class Record(Declared):
     """A frozen record of Python values, compared by value, static under JAX.
 
     A field annotated `int`, `float` or `bool` holds just that: numpy scalars become
@@ -36,19 +56,11 @@ class Record:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(cls)
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse a class whose equality would ignore its fields."""
-        if "__dataclass_params__" not in cls.__dict__:
-            raise TypeError(
-                f"{cls.__name__}: write @dataclass(frozen=True) above the class; "
-                "without it two different records compare equal."
-            )
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
         """Turn every field into a plain Python value, or refuse it."""
         for f in fields(self):
-            value = _plain(f"{type(self).__name__}: {f.name}", f.type, getattr(self, f.name))
+            kind = _annotation(type(self), f.name)
+            value = _plain(f"{type(self).__name__}: {f.name}", kind, getattr(self, f.name))
             object.__setattr__(self, f.name, value)
 
 
@@ -59,12 +71,35 @@ class Static(Record):
     value: Any
 
 
-def _plain(name: str, kind: Any, value: Any) -> Any:
-    """`value` as a Python value of the annotated `kind`, which may be `... | None`."""
+_FORMS = ("Optional", "Union", "typing", "None")  # words of an annotation that are no kind
+
+
+@functools.cache
+def _annotation(cls: type, name: str) -> tuple[str, bool]:
+    """What a field is annotated with: int, float, bool or something else, and whether | None.
+
+    `from __future__ import annotations` makes every annotation a text: it is evaluated
+    where its class was written, or read as it stands where names are missing there.
+    """
+    owner = next(c for c in cls.__mro__ if name in inspect.get_annotations(c))
+    kind = inspect.get_annotations(owner)[name]
+    if isinstance(kind, str):
+        try:
+            kind = eval(kind, dict(vars(sys.modules[owner.__module__])))
+        except Exception:
+            words = re.findall(r"\w+", kind)
+            first = next((w for w in words if w not in _FORMS), "")
+            return first, "None" in words or "Optional" in words
     kinds = get_args(kind) or (kind,)
-    if value is None and type(None) in kinds:
+    first = next((k for k in kinds if k is not type(None)), None)
+    return getattr(first, "__name__", str(first)), type(None) in kinds
+
+
+def _plain(name: str, annotation: tuple[str, bool], value: Any) -> Any:
+    """`value` as a Python value of the annotated kind."""
+    kind, optional = annotation
+    if value is None and optional:
         return None
-    kind = getattr(kinds[0], "__name__", kinds[0])
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, jax.Array | np.ndarray | list | dict | set):
@@ -94,7 +129,7 @@ def integer(name: str, value: Any) -> int:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Declared):
     """A frozen record whose fields are leaves, except those marked static.
 
     JAX rebuilds such a record around tracers, None and shapes, so unflattening does

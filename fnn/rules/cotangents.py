@@ -8,10 +8,9 @@ stacked under Repeat): deltas[0] is the first layer's in a Serial. Under jit a d
 nobody reads costs nothing.
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323, eqs. 5 and 7.
-Equations: bp.delta-def, bp.delta-output.
 """
 
-from fnn.layer import rule
+from fnn.ruling import rule
 
 
 @rule

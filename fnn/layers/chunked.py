@@ -1,13 +1,12 @@
-"""Scaled dot-product attention of given q, k, v, a block of rows at a time.
+"""Scaled dot-product attention of given q, k, v, a chunk of rows at a time (flash attention).
 
     p = exp(q kᵀ/√d − m)      o = p v
     dv = pᵀ do      du = p (do vᵀ − Σ do o) / √d      dq = du k      dk = duᵀ q
 
 One sequence and one key head is worked on at a time, so that all that exists of p is one
-block of it; a causal block of rows ends at its own last key. The block is at least float32.
+chunk of it; a causal chunk of rows ends at its own last key. A chunk is at least float32.
 
 Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
-Equations: dir.attention.
 """
 
 import math
@@ -16,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from fnn.numerics import wide
-from fnn.types import Array
+from fnn.records import Array
 
 
-def attended(q, k, v, mask, causal: bool, block: int | None) -> tuple[Array, Array]:
+def attend(q, k, v, mask, causal: bool, chunk: int | None) -> tuple[Array, Array]:
     """o and m of q [B, H, G, T, d] over k, v [B, H, T, d], mask [B, T] or None."""
-    rows = spans(k.shape[2], block, causal)
+    rows = spans(k.shape[2], chunk, causal)
     if not rows:
         return jnp.zeros_like(q), jnp.zeros(q.shape[:-1], wide(q.dtype))
 
@@ -32,12 +31,12 @@ def attended(q, k, v, mask, causal: bool, block: int | None) -> tuple[Array, Arr
         o, m = zip(*done, strict=True)
         return jnp.concatenate(o, 1), jnp.concatenate(m, 1)
 
-    return over_heads(head, (q, k, v), mask, block)
+    return over_heads(head, (q, k, v), mask, chunk)
 
 
-def attended_back(q, k, v, o, m, do, mask, causal: bool, block: int | None):
+def attend_back(q, k, v, o, m, do, mask, causal: bool, chunk: int | None):
     """dq, dk, dv."""
-    rows = spans(k.shape[2], block, causal)
+    rows = spans(k.shape[2], chunk, causal)
     if not rows:
         return jnp.zeros_like(q), jnp.zeros_like(k), jnp.zeros_like(v)
 
@@ -51,21 +50,21 @@ def attended_back(q, k, v, o, m, do, mask, causal: bool, block: int | None):
             dk, dv = dk.at[:end].add(dk_i), dv.at[:end].add(dv_i)
         return jnp.concatenate(dq, 1), dk.astype(k.dtype), dv.astype(v.dtype)
 
-    return over_heads(head, (q, k, v, o, m, do), mask, block)
+    return over_heads(head, (q, k, v, o, m, do), mask, chunk)
 
 
-def spans(length: int, block: int | None, causal: bool) -> list[tuple[int, int, int]]:
-    """The rows of every block, and how many keys it looks at."""
-    block = block or max(length, 1)
-    starts = range(0, length, block)
+def spans(length: int, chunk: int | None, causal: bool) -> list[tuple[int, int, int]]:
+    """The rows of every chunk, and how many keys it looks at."""
+    chunk = chunk or max(length, 1)
+    starts = range(0, length, chunk)
     return [
-        (i, min(i + block, length), min(i + block, length) if causal else length) for i in starts
+        (i, min(i + chunk, length), min(i + chunk, length) if causal else length) for i in starts
     ]
 
 
-def over_heads(head, arrays, mask, block: int | None):
+def over_heads(head, arrays, mask, chunk: int | None):
     """`head` for every sequence and key head: one after another, or at once."""
-    if block is None:
+    if chunk is None:
         inner = jax.vmap(head, (*(0,) * len(arrays), None))
         return jax.vmap(inner, (*(0,) * len(arrays), None if mask is None else 0))(*arrays, mask)
     n_batch, n_heads = arrays[0].shape[:2]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import fnn
-from fnn.rules.example_norms import example_norms, total
+from fnn.rules.per_example import example_norms, total
 
 LOSS = fnn.SoftmaxCrossEntropy()
 value_and_grad = jax.jit(fnn.value_and_grad, static_argnames="rule")

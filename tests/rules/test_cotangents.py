@@ -22,7 +22,7 @@ def problem():
 
 def test_a_delta_is_the_derivative_in_an_offset_of_the_layers_output():
     params, x, target = problem()
-    _, deltas = fnn.value_and_grad(NET, LOSS, params, x, target, rule=fnn.deltas)
+    _, deltas = fnn.value_and_grad(NET, LOSS, params, x, target, rule=fnn.rules.deltas)
 
     def loss(first, second, last):
         z = NET.layers[0].forward(params[0], x)[0] + first
@@ -41,7 +41,7 @@ def test_the_last_delta_of_a_softmax_classifier_is_p_minus_t():
     net, loss = fnn.Dense(3, 4), fnn.SoftmaxCrossEntropy()
     params, x, _ = net.init(jax.random.key(0)), *problem()[1:]
     labels = jnp.array([0, 1, 2, 3, 0])
-    _, delta = fnn.value_and_grad(net, loss, params, x, labels, rule=fnn.deltas)
+    _, delta = fnn.value_and_grad(net, loss, params, x, labels, rule=fnn.rules.deltas)
     p = jax.nn.softmax(x @ params.w + params.b)
     chex.assert_trees_all_close(delta, (p - jax.nn.one_hot(labels, 4)) / 5, rtol=1e-10)
 
@@ -57,7 +57,7 @@ def test_deltas_that_nobody_reads_cost_nothing():
     def flops(rule):
         def run(params):
             result = fnn.value_and_grad(NET, LOSS, params, x, target, rule=rule)[1]
-            if rule is fnn.backprop:
+            if rule is fnn.rules.backprop:
                 return result
             return jax.tree.map(lambda g: g[0], result, is_leaf=is_pair)
 
@@ -66,4 +66,4 @@ def test_deltas_that_nobody_reads_cost_nothing():
 
         return jax.jit(run).lower(params).compile().cost_analysis()["flops"]
 
-    assert flops(both) == flops(fnn.backprop)
+    assert flops(both) == flops(fnn.rules.backprop)

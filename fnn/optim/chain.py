@@ -10,21 +10,30 @@ from fnn.optim.foreign import as_optimizer
 from fnn.optim.optimizer import Optimizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Chain(Optimizer[tuple[Any, ...]]):
-    """update = update_n(... update_1(g)); the state is one state per link."""
+    """update = update_n(... update_1(g)).  Chain(ClipByNorm(1.0), Adam()).
+
+    The links are fnn's optimizers or optax's; the state is one state per link.
+    """
 
     links: tuple[Optimizer[Any], ...]
+
+    def __init__(self, *links: Any):
+        """Hold the links, first to last."""
+        if not links:
+            raise ValueError("Chain: give at least one optimizer.")
+        object.__setattr__(self, "links", tuple(as_optimizer("Chain", link) for link in links))
 
     def init(self, params):
         """Every link's state."""
         return tuple(link.init(params) for link in self.links)
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """g → u_1 → ... → u_n."""
         states = []
         for link, s in zip(self.links, state, strict=True):
-            grads, s = link.update(grads, s, params)
+            grads, s = link.update(grads, s, params, value=value)
             states.append(s)
         return grads, tuple(states)
 
@@ -35,11 +44,4 @@ class Chain(Optimizer[tuple[Any, ...]]):
                 return link.rate(s)
             except TypeError:
                 continue
-        raise TypeError("chain: no link has a learning rate.")
-
-
-def chain(*links: Any) -> Chain:
-    """Make one optimizer of several, fnn's or optax's: clip_by_norm(1.0) before Adam()."""
-    if not links:
-        raise ValueError("chain: give at least one optimizer.")
-    return Chain(tuple(as_optimizer("chain", link) for link in links))
+        raise TypeError("Chain: no link has a learning rate.")

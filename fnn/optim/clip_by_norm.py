@@ -2,7 +2,7 @@
 
     g ← g min(1, c / ‖g‖)        ‖g‖² = Σ over all leaves
 
-It is a link for `chain`, in front of an optimizer. A gradient of 0 stays 0; if any
+It is a link for `Chain`, in front of an optimizer. A gradient of 0 stays 0; if any
 entry is not finite the whole result is NaN, for a run to notice, not clipped away.
 
 Source: Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063, algorithm 1.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import wide
 from fnn.optim.optimizer import Optimizer, leafwise
-from fnn.types import Array, PyTree
+from fnn.records import Array, PyTree
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
     def __post_init__(self):
         """Reject a bound that nothing can meet."""
-        check_number("clip_by_norm", "max_norm", self.max_norm, 0, open_low=True)
+        check_number("ClipByNorm", "max_norm", self.max_norm, 0, open_low=True)
 
     def init(self, params):
         """Nothing to remember."""
         return ()
 
-    def update(self, grads, state, params=None):
+    def update(self, grads, state, params=None, *, value=None):
         """g min(1, c / ‖g‖)."""
         norm = global_norm(grads)
 
@@ -44,11 +44,6 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
         (clipped,) = leafwise(self, leaf, grads)
         return clipped, ()
-
-
-def clip_by_norm(max_norm: float | Array) -> ClipByNorm:
-    """The link of a chain that keeps the gradient's norm at most `max_norm`."""
-    return ClipByNorm(max_norm)
 
 
 def global_norm(tree: PyTree) -> Array:

@@ -1,4 +1,4 @@
-"""Tests of fnn.types."""
+"""Tests of fnn.records."""
 
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, field
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.types import Data, Record, Static
+from fnn.records import Data, Record, Static
 
 
 @dataclass(frozen=True)

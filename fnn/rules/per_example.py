@@ -23,12 +23,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fnn.layer import rule
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
-from fnn.layers.unembed import Unembed
-from fnn.numerics import wide
-from fnn.types import Array, PyTree
+from fnn.numerics import wide, widened
+from fnn.records import Array, PyTree
+from fnn.ruling import rule
+from fnn.sequence import value
 
 
 @rule(per_example=True)
@@ -37,16 +37,12 @@ def example_norms(layer, params, cache, dy):
 
     Raises NotImplementedError for a layer that mixes examples.
     """
-    if layer.mixes_examples:
-        raise NotImplementedError(
-            f"{layer}: example_norms has no meaning where a row of y depends on other rows."
-        )
 
     def grads_of(cache, dy):
-        one = jax.tree.map(lambda c: c[None], cache)
-        return layer.backward(params, one, dy[None])[0]
+        one = jax.tree.map(lambda c: c[None], (cache, dy))
+        return layer.backward(params, *one)[0]
 
-    norms = jnp.zeros(len(dy), wide(dy.dtype))
+    norms = jnp.zeros(len(value(dy)), wide(value(dy).dtype))
     for g in jax.tree.leaves(jax.vmap(grads_of)(cache, dy)):
         norms += square_sum(g).astype(norms.dtype)
     _, dx = layer.backward(params, cache, dy)
@@ -56,9 +52,8 @@ def example_norms(layer, params, cache, dy):
 @example_norms.register(Dense)
 def _(layer, params, cache, dy):
     """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s): no example's gradient is ever formed."""
-    dtype = wide(dy.dtype)
-    a = cache.x.reshape(len(dy), -1, layer.n_in).astype(dtype)
-    d = dy.reshape(len(dy), -1, layer.n_out).astype(dtype)
+    a, d = widened(cache.x, dy)
+    a, d = a.reshape(len(dy), -1, layer.n_in), d.reshape(len(dy), -1, layer.n_out)
     n = a.shape[1]
     if n == 1:
         norms = (square_sum(a) + 1) * square_sum(d)
@@ -75,7 +70,7 @@ def _(layer, params, cache, dy):
     """Σ_v ‖Σ_t 1{x_t = v} δ_t‖², with room for the example's own tokens: no larger than dy."""
     x, d = cache.x.reshape(len(dy), -1), dy.reshape(len(dy), -1, layer.n)
     inside = (x >= 0) & (x < layer.n_vocab)  # as in Embedding.backward
-    d = jnp.where(inside[..., None], d, 0).astype(wide(dy.dtype))
+    (d,) = widened(jnp.where(inside[..., None], d, 0))
 
     def norm(x, d):
         _, which = jnp.unique(x, return_inverse=True, size=x.size)  # which of its tokens
@@ -85,18 +80,10 @@ def _(layer, params, cache, dy):
     return jax.vmap(norm)(x, d), dx
 
 
-@example_norms.register(Unembed)
-def _(layer, params, cache, dy):
-    """dw is the sum over all examples by the time it arrives here."""
-    raise NotImplementedError(
-        f"{layer}: example_norms cannot tell the examples apart in factored logits; "
-        "end the net in Dense and train it with SoftmaxCrossEntropy."
-    )
-
-
 def square_sum(g: Array) -> Array:
     """‖g_b‖² of every example: [B, ...] → [B], summed in at least float32."""
-    return (g.astype(wide(g.dtype)) ** 2).sum(tuple(range(1, g.ndim)))
+    (g,) = widened(g)
+    return (g**2).sum(tuple(range(1, g.ndim)))
 
 
 def total(norms: PyTree) -> Array:

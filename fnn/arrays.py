@@ -1,0 +1,54 @@
+"""What a person hands in, as arrays: converted once, at the entrance, or refused by name."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.errors import check_floating
+from fnn.logits import Logits
+from fnn.records import Array, PyTree
+from fnn.sequence import Sequence
+
+
+def as_array(owner: str, name: str, a: Any) -> Array:
+    """`a` as an array of real numbers, or an error that names it."""
+    if not isinstance(a, jax.Array):
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(
+                f"{owner}: {name} is a masked array; give weights, 0 where it is masked."
+            )
+        try:
+            array = np.asarray(a)
+        except ValueError:
+            raise ValueError(f"{owner}: {name} is ragged: its rows differ in length.") from None
+        if array.dtype.kind in "OUS":
+            raise TypeError(
+                f"{owner}: {name} must hold numbers, got {array.dtype} "
+                f"(first entry {array.ravel().tolist()[0]!r}); "
+                f"convert it with {name}.astype(float)."
+            )
+        a = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+        if a.dtype.kind in "iu" and a.size:
+            low, high = jnp.iinfo(a.dtype).min, jnp.iinfo(a.dtype).max
+            if array.min() < low or array.max() > high:
+                raise ValueError(
+                    f"{owner}: {name} has values beyond {a.dtype}, such as {array.max()}."
+                )
+    if jnp.issubdtype(a.dtype, jnp.complexfloating):
+        raise TypeError(f"{owner}: {name} must hold real numbers, got {a.dtype}.")
+    return a
+
+
+def as_input(owner: str, x: PyTree) -> PyTree:
+    """x as arrays: one array, or a pytree of such (a Sequence, a tuple, a dict)."""
+    if isinstance(x, Sequence | Logits | tuple | dict):
+        return jax.tree.map(lambda a: as_array(owner, "x", a), x)
+    return as_array(owner, "x", x)
+
+
+def check_arrays(owner: str, params: PyTree) -> None:
+    """Raise a TypeError for a leaf of params that is not a floating array, by its path."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        check_floating(owner, f"params{jax.tree_util.keystr(path)}", leaf)

@@ -1,0 +1,259 @@
+"""Composites: layers made of layers, and the names of what is inside.
+
+A composite says how values travel forth between its children and how cotangents travel
+back. What a child does with its cotangent is up to the rule. Its children have names, and
+everything nested like the net (params, gradients, results of rules, companions, states) has
+one entry per child under that name:
+
+    parts(tree)      → {name: entry}     () where there is none; unknown names are an error
+    joined(entries)  → tree              an entry that holds nothing is left out
+
+These two are all that knows of the nesting. A composite of one child, a `Wrapper`, adds no
+level to it. Params are dicts, whose keys JAX sorts: go through `children` for the order.
+
+`Forth` and `Back` call the children, one by one, and deal each its params, key, state and
+place in error messages. A composite of one's own is then its equations:
+
+    def forward(self, params, x, *, key=None):
+        f = Forth(self, params, x, key)
+        (a, ca), (b, cb) = f("a", x), f("b", x)
+        return f.end(lift(jnp.multiply, a, b)), (a, b, ca, cb)
+
+    def backward_with(self, rule, params, cache, dy):
+        f, (a, b, ca, cb) = Back(self, rule, params, dy), cache
+        da = f("a", ca, lift(jnp.multiply, dy, b))
+        db = f("b", cb, lift(jnp.multiply, dy, a))
+        return f.end(lift(jnp.add, da, db))
+"""
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import jax
+
+from fnn.errors import check_key
+from fnn.layer import C, Layer, check_layer_type
+from fnn.records import Key, PyTree
+from fnn.sequence import add, memory_of, renewed, state_of
+
+Rule = Callable[[Layer[Any, Any], Any, Any, Any], tuple[PyTree, Any]]
+
+
+class With(NamedTuple):
+    """Params and a companion of theirs, side by side in the params slot of a fold."""
+
+    params: PyTree
+    own: PyTree
+
+
+def plain(params: PyTree) -> PyTree:
+    """The params alone, without companions."""
+    return plain(params.params) if isinstance(params, With) else params
+
+
+def on_params(f: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
+    """f of the params, the companions beside them as they are."""
+    if isinstance(params, With):
+        return With(on_params(f, params.params), params.own)
+    return f(params)
+
+
+def empty(entry: PyTree) -> bool:
+    """Whether an entry holds nothing, however deep: None, (), {"a": ()}."""
+    if type(entry) is dict:
+        return all(map(empty, entry.values()))
+    return entry is None or (type(entry) is tuple and all(map(empty, entry)))
+
+
+@dataclass(frozen=True)
+class Composite(Layer[Any, C]):
+    """A layer made of layers, with one entry of params per child."""
+
+    sequences: ClassVar[Literal["refused", "positions", "own"]] = "own"
+
+    @property
+    def children(self) -> Mapping[Any, Layer[Any, Any]]:
+        """Name → layer, in the order of the route: the fields that are layers."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: layer for name, layer in held.items() if isinstance(layer, Layer)}
+
+    def __getitem__(self, name: Any) -> Layer[Any, Any]:
+        """The child of this name."""
+        return self.children[name]
+
+    def with_children(self, children: Mapping[Any, Layer[Any, Any]]) -> Self:
+        """The same route over other layers."""
+        return replace(self, **children)
+
+    @abc.abstractmethod
+    def backward_with(self, rule: Rule, params: Any, cache: C, dy: Any) -> tuple[Any, Any]:
+        """Send dy back through the children, applying `rule` at each."""
+
+    def backward(self, params, cache, dy):
+        """Backpropagation: the rule is each child's own backward."""
+        return self.backward_with(_own_backward, params, cache, dy)
+
+    def parts(self, tree: PyTree) -> dict[Any, Any]:
+        """Name → entry, of any tree nested like the net; () where it has none."""
+        if isinstance(tree, With):
+            params, own = self.parts(tree.params), self.parts(tree.own)
+            return {name: With(params[name], own[name]) for name in params}
+        if empty(tree):
+            return dict.fromkeys(self.children, ())
+        owner, names = type(self).__name__, ", ".join(map(str, self.children))
+        if type(tree) is not dict:
+            got = type(tree).__name__
+            raise TypeError(f"{owner}: params must be a dict of {names}, got {got}.")
+        if unknown := [name for name in tree if name not in self.children]:
+            raise ValueError(f"{owner}: params have no layer {unknown[0]!r}; there are {names}.")
+        return {name: tree.get(name, ()) for name in self.children}
+
+    def joined(self, entries: Mapping[Any, Any]) -> PyTree:
+        """The tree of these entries, without those that hold nothing."""
+        return {name: entry for name, entry in entries.items() if not empty(entry)}
+
+    def each(self, f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
+        """f(child, *its entries) of every child, nested like params."""
+        columns = [self.parts(tree) for tree in trees]
+        found = {n: f(layer, *(c[n] for c in columns)) for n, layer in self.children.items()}
+        return self.joined(found)
+
+    def keys(self, key: Key | None) -> dict[Any, Key | None]:
+        """A key of its own for every child; None for all without one."""
+        names = list(self.children)
+        if key is None:
+            return dict.fromkeys(names)
+        check_key(type(self).__name__, key)
+        return dict(zip(names, jax.random.split(key, max(len(names), 1)), strict=False))
+
+    def init(self, key):
+        """Each child's parameters, from a key of its own."""
+        check_key(type(self).__name__, key)
+        keys = self.keys(key)
+        return self.joined({name: layer.init(keys[name]) for name, layer in self.children.items()})
+
+    def path(self, name: Any) -> contextlib.AbstractContextManager[None]:
+        """The context in which this child is called."""
+        return child(name)
+
+
+@dataclass(frozen=True)
+class Wrapper(Composite[C]):
+    """A composite of one child, `inner`, whose params and path are those of the child."""
+
+    inner: Layer[Any, Any]
+
+    def __post_init__(self):
+        """Refuse what is not a layer."""
+        super().__post_init__()
+        check_layer_type(type(self).__name__, self.inner)
+
+    def parts(self, tree):
+        """The tree itself is the entry of `inner`."""
+        return {"inner": tree}
+
+    def joined(self, entries):
+        """The entry of `inner`."""
+        return entries["inner"]
+
+    def keys(self, key):
+        """The key itself."""
+        return {"inner": key}
+
+    def path(self, name):
+        """No level of its own."""
+        return contextlib.nullcontext()
+
+
+def _own_backward(layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """The rule behind `Composite.backward`."""
+    return layer.backward(params, cache, dy)
+
+
+@contextlib.contextmanager
+def child(name: Any) -> Iterator[None]:
+    """The context in which a composite calls a child: errors carry the path, layer a.b."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        where, message = getattr(error, "_place", ((), error.args[0] if error.args else ""))
+        place = (str(name), *where), message
+        vars(error)["_place"] = place
+        error.args = (f"layer {'.'.join(place[0])}, {message}", *error.args[1:])
+        raise
+
+
+class Forth:
+    """The children of a composite on the way forth, each called once: (y, cache) = f(name, x)."""
+
+    def __init__(self, net: Composite[Any], params: PyTree, x: Any, key: Key | None) -> None:
+        """Deal params, keys and the state of x out."""
+        self.net, self.params, self.keys = net, net.parts(params), net.keys(key)
+        self.states, self.finals = net.parts(state_of(x)), {}
+
+    def __call__(self, name: Any, x: Any) -> tuple[Any, Any]:
+        """y of this child, without its state, and its cache."""
+        _once(self.net, name, self.finals)
+        x = renewed(x, state=_entry(self.states[name]))
+        with self.net.path(name):
+            y, cache = self.net.children[name].forward(self.params[name], x, key=self.keys[name])
+        self.finals[name] = state_of(y)
+        return renewed(y, state=None), cache
+
+    def end(self, y: Any) -> Any:
+        """y with the final states of all children."""
+        return renewed(y, state=_whole(self.net, self.finals))
+
+
+class Back:
+    """The children of a composite on the way back, each called once: dx = f(name, cache, dy)."""
+
+    def __init__(self, net: Composite[Any], rule: Rule, params: PyTree, dy: Any) -> None:
+        """Deal params and the cotangent of the final state out."""
+        self.net, self.rule, self.params = net, rule, net.parts(params)
+        self.finals, self.memory = net.parts(state_of(dy)), memory_of(dy)
+        self.results, self.states = {}, {}
+
+    def __call__(self, name: Any, cache: Any, dy: Any) -> Any:
+        """dx of this child; what the rule makes of it is kept for the end."""
+        _once(self.net, name, self.results)
+        dy = renewed(dy, state=_entry(self.finals[name]), memory=None)
+        with self.net.path(name):
+            layer = self.net.children[name]
+            self.results[name], dx = self.rule(layer, self.params[name], cache, dy)
+        self.states[name] = state_of(dx)
+        self.memory = add(self.memory, memory_of(dx))
+        return renewed(dx, state=None, memory=None)
+
+    def end(self, dx: Any) -> tuple[PyTree, Any]:
+        """The results, nested like the net, and dx with the cotangents of all states."""
+        result = self.net.joined({name: self.results[name] for name in self.net.children})
+        states = _whole(self.net, self.states)
+        return result, renewed(dx, state=states, memory=self.memory)
+
+
+def _once(net: Composite[Any], name: Any, called: Mapping[Any, Any]) -> None:
+    """Raise unless the child exists and was not called before: a second result would be lost."""
+    if name not in net.children:
+        names = ", ".join(map(str, net.children))
+        raise ValueError(f"{type(net).__name__}: no layer {name!r}; there are {names}.")
+    if name in called:
+        raise ValueError(
+            f"{type(net).__name__}: layer {name!r} is called twice; a layer used twice needs "
+            "a composite whose backward adds the two gradients up."
+        )
+
+
+def _entry(state: PyTree) -> PyTree:
+    """A child's state; None where it has none."""
+    return None if empty(state) else state
+
+
+def _whole(net: Composite[Any], states: Mapping[Any, Any]) -> PyTree:
+    """The states of all children as one; None where none has any."""
+    if missing := [name for name in net.children if name not in states]:
+        raise ValueError(f"{type(net).__name__}: layer {missing[0]!r} was not called.")
+    return _entry(net.joined({name: states[name] for name in net.children}))

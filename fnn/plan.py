@@ -1,0 +1,167 @@
+"""Plan and State: what is trained and how, and all that training carries from step to step.
+
+A Plan is data: the numbers of its optimizer, its penalty and the companion of its rule are
+leaves that jit traces, so another learning rate compiles nothing and a sweep is a vmap. Net,
+loss, rule and metrics decide the function and are static.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.driver import Pass, many, run_fold
+from fnn.errors import check_key
+from fnn.layer import Layer, check_layer_type
+from fnn.loss import Loss, check_loss_type
+from fnn.optim.foreign import as_optimizer
+from fnn.penalties import members
+from fnn.records import Array, Data, Key, PyTree
+from fnn.ruling import Given, backprop, check_rule
+
+Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
+
+
+class State(NamedTuple):
+    """All that training carries from step to step."""
+
+    params: PyTree
+    optimizer_state: Any
+    key: Key | None  # stays the same; every draw folds the step into it
+    step: Array  # steps taken so far, int32 []
+    companion: PyTree = None  # of a rule that learns
+
+
+@dataclass(frozen=True)
+class Plan(Data):
+    """A net, the loss it should make small, and the optimizer that does it.
+
+    Args:
+        net: the network.
+        loss: compares its y with the target.
+        optimizer: fnn's, or any pair of init and update, such as optax's.
+        penalty: L1, L2 or a tuple of such.
+        rule: what computes the gradients, its result like params: a Rule, one with its
+            companion (rule.given(tree)), a tuple of which the first gives the gradients
+            and the others are reported, or a record with run(net, loss, params, x, target,
+            *, key, weights, penalty) → Pass, for a learning rule that is not a fold.
+        metrics: name → function (y, target) → one number per prediction, averaged over
+            what is reported, from the y of the steps themselves.
+
+    Raises:
+        TypeError: for what is not a layer, a loss, an optimizer, a penalty or a rule.
+        ValueError: for a metric of a name that reports use themselves.
+    """
+
+    net: Layer[Any, Any]
+    loss: Loss[Any]
+    optimizer: Any
+    penalty: Any = field(default=None, kw_only=True)
+    rule: Any = field(default=backprop, kw_only=True)
+    metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
+
+    def __post_init__(self):
+        """Check every part, and hold optimizer and metrics in the forms that jit takes."""
+        check_layer_type("Plan", self.net)
+        check_loss_type("Plan", self.loss)
+        object.__setattr__(self, "optimizer", as_optimizer("Plan", self.optimizer))
+        members(self.penalty)
+        if not hasattr(self.rule, "run"):
+            check_rule("Plan", self.rule)
+        object.__setattr__(self, "metrics", named(self.metrics))
+
+    def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
+        """One pass forward and back, of the rule with the companion it has by now."""
+        args = self.net, self.loss, state.params, x, target
+        options = {"key": key, "weights": weights, "penalty": self.penalty}
+        if hasattr(self.rule, "run"):
+            return self.rule.run(*args, **options)
+        rule = grown(self.rule, state.companion)
+        return run_fold(owner, *args, rule=rule, **options)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the rules behind the first, whose results are reported."""
+        return tuple(map(repr, check_rule("Plan", self.rule)[0][1:])) if many(self.rule) else ()
+
+
+def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> State:
+    """The State before the first step.
+
+    Args:
+        plan: what is trained, and how.
+        key: for the first params, for shuffling and for layers that draw at random. None:
+            rows keep their order, and such layers raise.
+        params: where to start; None: plan.net.init, from the first half of
+            jax.random.split(key), the second half being the key of the State.
+
+    Raises:
+        ValueError: without key and without params.
+        TypeError: for a key that is not typed, for what is not a Plan.
+    """
+    check_plan("start", plan)
+    if key is not None:
+        check_key("start", key)
+    if params is None:
+        if key is None:
+            raise ValueError("start: give a key to draw params from, or params.")
+        first, key = jax.random.split(key)
+        params = plan.net.init(first)
+    companion = learned(plan.rule)
+    step = jnp.zeros((), jnp.int32)
+    return State(params, plan.optimizer.init(params), key, step, companion)
+
+
+def named(metrics: Any) -> tuple[tuple[str, Any], ...]:
+    """The metrics as (name, function), static for jit."""
+    for name in (pairs := dict(metrics)):
+        if name == "loss" or name.startswith("validation_"):
+            raise ValueError(f"metric {name!r}: that name is the history's own; choose another.")
+    return tuple(pairs.items())
+
+
+def learned(rule: Any) -> PyTree:
+    """The companions of the rules that learn; None for the others, a tuple of several."""
+    if many(rule):
+        return tuple(map(learned, rule))
+    return rule.companion if isinstance(rule, Given) and rule.rule.learns else None
+
+
+def grown(rule: Any, companion: PyTree) -> Any:
+    """The rule with the companion that it has learned so far."""
+    if many(rule):
+        return tuple(grown(r, c) for r, c in zip(rule, companion, strict=True))
+    learns = isinstance(rule, Given) and rule.rule.learns
+    return rule._replace(companion=companion) if learns else rule
+
+
+def next_companion(rule: Any, companion: PyTree) -> PyTree:
+    """What the next State keeps of the companions that a pass returned."""
+    if many(rule):
+        return tuple(next_companion(r, c) for r, c in zip(rule, companion, strict=True))
+    return companion if isinstance(rule, Given) and rule.rule.learns else None
+
+
+def check_plan(owner: str, plan: Any) -> None:
+    """Raise a TypeError unless `plan` is a Plan."""
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"{owner}: plan must be a Plan, got {plan!r:.60}; write fnn.Plan(net, loss, optimizer)."
+        )
+
+
+def check_state(owner: str, plan: Plan, state: Any) -> None:
+    """Raise unless `state` is a State that was made for the optimizer of the plan."""
+    if not isinstance(state, State):
+        got = type(state).__name__
+        raise TypeError(
+            f"{owner}: state must be a State, got {got}; fnn.start(plan, key, params) is one."
+        )
+    fresh = jax.eval_shape(plan.optimizer.init, state.params)
+    if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer_state):
+        raise ValueError(
+            f"{owner}: the State was not made for {type(plan.optimizer).__name__}: its "
+            f"optimizer_state is {type(state.optimizer_state).__name__}; "
+            "fnn.start(plan, key, state.params) makes a new one."
+        )

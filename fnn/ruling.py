@@ -1,0 +1,278 @@
+"""Rules: what a fold over the net does at each of its layers.
+
+A rule is a record around an open function of (layer, params, cache, dy) → (result, dx),
+
+    @rule
+    def deltas(layer, params, cache, dy):
+        _, dx = layer.backward(params, cache, dy)
+        return dy, dx
+
+dispatched on the layer's type: `deltas.register(Dense)` gives Dense a formula of its own;
+a registered composite stops the recursion there, every other composite is a route. A rule
+is static and compared by value, an ordinary argument of jit. A formula that is registered
+after a function was compiled is not seen by it.
+
+What decides the function is a field of the rule; what steers it is data and comes beside
+params, leaf by leaf:
+
+    companion     `own`, one more argument: an entry of a tree nested like params, given as
+                  rule.given(tree): feedback matrices, states of optimizers, rates
+    begin         `seen`, one more argument: begin(y, target, dy), the same for every leaf
+    learns        the result is (result, own′): the fold returns the next companion, too
+    per_example   dy is the derivative of every example's own loss
+
+Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
+cotangents are those of the batch's loss; a rule per example sees δ_b / s_b, s_b = Σ_t w_bt / Σ w
+the example's share in it, and 0 where s_b = 0. Formulas see arrays at every layer that knows
+no time.
+"""
+
+import functools
+import importlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import jax
+
+from fnn.composite import Composite, With, plain
+from fnn.layer import Layer
+from fnn.logits import Logits
+from fnn.numerics import is_floating, ratio
+from fnn.records import Array, Data, PyTree, Record
+from fnn.sequence import over_positions
+
+
+@dataclass(frozen=True)
+class Results(Data):
+    """The results of several rules at one place of the net."""
+
+    each: tuple[Any, ...]
+
+
+class Seen(NamedTuple):
+    """What every leaf sees besides its own."""
+
+    begun: Any  # what begin returned; None without a begin
+    share: Array  # [B], of every example in the loss of the batch
+
+
+@dataclass(frozen=True, repr=False)
+class Rule(Record):
+    """What the fold does at a layer; open on the layer's type. Write @fnn.rule."""
+
+    formula: Callable[..., Any]  # a functools.singledispatch function
+    per_example: bool = False
+    companion: bool = False
+    learns: bool = False
+    begin: Callable[..., Any] | None = None
+
+    def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
+        """(result, dx) at this layer, of a rule that sees nothing besides."""
+        return self.at(None, layer, params, cache, dy)
+
+    def __repr__(self) -> str:
+        """Its name."""
+        return self.formula.__name__
+
+    def at(self, seen: Any, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
+        """(result, dx) at this layer: of its formula, or of the route."""
+        if not self.routes(layer):
+            return self._formula(seen, layer, params, cache, dy)
+        here = functools.partial(self.at, seen)
+        result, dx = layer.backward_with(here, params, cache, dy)
+        return (transposed(layer, result, 2) if self.learns else result), dx
+
+    def routes(self, layer: Layer[Any, Any]) -> bool:
+        """Whether the rule has no formula for this composite."""
+        return self.formula.dispatch(type(layer)) is _route
+
+    def _formula(self, seen, layer, params, cache, dy):
+        """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""
+        formula = self.formula.dispatch(type(layer))
+        own = (params.own,) if self.companion else ()
+        more = own if self.begin is None else (*own, seen.begun)
+        params = params.params if self.companion else params
+
+        def run(dy):
+            result, dx = formula(layer, params, cache, dy, *more)
+            return (Results(tuple(result)) if self.learns else result), dx
+
+        if self.per_example:
+            run = _per_example(run, layer, None if seen is None else seen.share)
+        return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def register(self, kind: type) -> Callable[..., Any]:
+        """Decorate the formula of a layer type."""
+        return self.formula.register(kind)
+
+    def given(self, companion: PyTree) -> "Given":
+        """The rule and its companion: a pytree, so an argument of jit and vmap."""
+        if not self.companion:
+            raise TypeError(
+                f"{self} takes no companion; a rule with one says @fnn.rule(companion=True), "
+                "and its formulas take one more argument, own."
+            )
+        return Given(self, companion)
+
+    def __reduce__(self):
+        """By the name it has at the top of its module, and its other fields."""
+        module, name = self.formula.__module__, self.formula.__qualname__
+        if "<locals>" in name:
+            raise pickle.PicklingError(f"{name}: a rule must be at the top of its module for this.")
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "formula"}
+        return _found, (module, name, facts)
+
+
+class Given(NamedTuple):
+    """A rule with its companion, nested like params."""
+
+    rule: Rule
+    companion: PyTree
+
+
+def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
+    """Make `leaf` a Rule; @rule(per_example=True) and so on say what the fold must know."""
+    if leaf is None:
+        return functools.partial(rule, **facts)
+    dispatch = functools.singledispatch(leaf)
+    dispatch.register(Composite, _route)
+    return Rule(dispatch, **facts)
+
+
+def _route(layer, params, cache, dy):
+    """The entry of a composite for which a rule has no formula; never called."""
+    raise AssertionError("a route is followed, not called")
+
+
+def _found(module: str, name: str, facts: dict[str, Any]) -> Rule:
+    """The rule of this name, with these fields."""
+    found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    return replace(found, **facts)
+
+
+@dataclass(frozen=True, repr=False)
+class Backprop(Rule):
+    """The rule that computes gradients: it follows no composite that has a backward of its own."""
+
+    def routes(self, layer):
+        """Whether the composite's backward is the route."""
+        return isinstance(layer, Composite) and type(layer).backward is Composite.backward
+
+
+def _backward(layer, params, cache, dy):
+    """grads, dx of the layer itself."""
+    return layer.backward(plain(params), cache, dy)
+
+
+_backward.__qualname__ = _backward.__name__ = "backprop"
+backprop = Backprop(functools.singledispatch(_backward))
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several rules in one pass, and what each sees; the first sends back dx."""
+
+    rules: tuple[Rule, ...]
+    seen: tuple[Seen, ...]
+
+    def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
+        """(Results, dx): together along the routes that all of them take."""
+        if all(rule.routes(layer) for rule in self.rules):
+            results, dx = layer.backward_with(self, params, cache, dy)
+            each = transposed(layer, results, len(self.rules)).each
+            pairs = zip(self.rules, each, strict=True)
+            return Results(tuple(transposed(layer, r, 2) if f.learns else r for f, r in pairs)), dx
+        slots = unstacked(self.rules, params)
+        found = [
+            rule.at(seen, layer, slot, cache, dy)
+            for rule, seen, slot in zip(self.rules, self.seen, slots, strict=True)
+        ]
+        return Results(tuple(result for result, _ in found)), found[0][1]
+
+
+def stacked(rules: tuple[Rule, ...], companions: tuple[Any, ...], params: PyTree) -> PyTree:
+    """Params with the companions of the rules that have one around them, the last outermost."""
+    for rule, own in zip(rules, companions, strict=True):
+        params = With(params, own) if rule.companion else params
+    return params
+
+
+def unstacked(rules: tuple[Rule, ...], params: PyTree) -> list[PyTree]:
+    """For every rule the params, and around them its own companion alone."""
+    bare, found = plain(params), []
+    for rule in reversed(rules):
+        if rule.companion:
+            found.append(With(bare, params.own))
+            params = params.params
+        else:
+            found.append(bare)
+    return found[::-1]
+
+
+def transposed(layer: Composite[Any], results: PyTree, n: int) -> Results:
+    """Results nested like the net of what was nested like the net of Results."""
+    parts = {name: r or Results(((),) * n) for name, r in layer.parts(results).items()}
+    return Results(
+        tuple(layer.joined({name: r.each[i] for name, r in parts.items()}) for i in range(n))
+    )
+
+
+def _per_example(run, layer, share):
+    """`run`, its result of δ_b / s_b; dx stays that of the batch. Under jit nothing runs twice."""
+
+    def divided(d):
+        return ratio(d, share.reshape(-1, *(1,) * (d.ndim - 1)).astype(d.dtype))
+
+    def own(dy):
+        check_examples(layer, dy)
+        if share is None:
+            return run(dy)
+        result, _ = run(jax.tree.map(lambda d: divided(d) if is_floating(d) else d, dy))
+        return result, run(dy)[1]
+
+    return own
+
+
+def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
+    """Raise a NotImplementedError where examples cannot be told apart."""
+    if layer.mixes_examples:
+        raise NotImplementedError(
+            f"{layer}: nothing per example here: a row of its y depends on other rows of x."
+        )
+    if isinstance(dy, Logits):
+        raise NotImplementedError(
+            f"{layer}: nothing per example here: dw of factored logits is a sum over the batch; "
+            "end the net in Dense and train it with SoftmaxCrossEntropy."
+        )
+
+
+def companion(net: Layer[Any, Any], f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
+    """f(leaf, *its entries) of every leaf, nested like params and stacked under Repeat."""
+    if isinstance(net, Composite):
+        return net.each(lambda layer, *entries: companion(layer, f, *entries), *trees)
+    return f(net, *trees)
+
+
+def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]]:
+    """The rules in a Rule, a Given or a tuple of such, and the companion of each.
+
+    Raises:
+        TypeError: for what is not a rule, and for a rule without the companion it needs.
+    """
+    if isinstance(rule, tuple) and not isinstance(rule, Given):
+        pairs = [check_rule(owner, each) for each in rule]
+        rules, companions = (tuple(a for pair in pairs for a in pair[i]) for i in range(2))
+        if not rules:
+            raise ValueError(f"{owner}: rule must be a Rule or a tuple of at least one, got ().")
+        return rules, companions
+    rule, own = rule if isinstance(rule, Given) else (rule, None)
+    if not isinstance(rule, Rule):
+        raise TypeError(
+            f"{owner}: rule must be a Rule, got {rule!r:.60}; write @fnn.rule above the function: "
+            "a function around a rule loses what the fold must know of it."
+        )
+    if rule.companion and own is None:
+        raise TypeError(f"{owner}: {rule} needs its companion; write rule={rule}.given(tree).")
+    return (rule,), (own,)

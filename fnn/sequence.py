@@ -1,0 +1,111 @@
+"""Sequence: a batch over time, with the mask, the state and the memory that belong to it.
+
+y has the form of x: an array in, an array out; a Sequence in, a Sequence out, with the same
+mask and memory and with the *final* state. A cotangent is a Sequence too: dx of the values,
+dstate of the initial state, dmemory of the memory; it carries the mask, which has no
+derivative.
+
+A state is nested like the layers, one entry per child: (h,) of an RNN or a GRU, (h, c) of an
+LSTM, ((h, c), (h, c)) of a Serial of two, {"ahead": …, "behind": …} of a Bidirectional, stacked
+under Repeat. None, () and zeros mean "before the beginning". What came out goes in again
+where the next part of a long sequence begins: truncated backpropagation through time
+(BPTT), sampling step by step.
+
+Steps where the mask is False are left out: their values are replaced by 0 before a layer
+reads them, whatever they are, and their dx is 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.records import Array, Data, PyTree
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence(Data):
+    """A batch of sequences with what belongs to them.
+
+    Raises:
+        TypeError: for a mask that is not an array of booleans.
+        ValueError: for a mask that has not one entry per step.
+    """
+
+    x: PyTree  # [B, T, ...]
+    mask: Array | None = None  # [B, T], True where a step counts; None: all do
+    state: PyTree = None  # of every layer before the first step; None: zeros
+    memory: PyTree = None  # what cross-attention looks at: an array or a Sequence
+
+    def __post_init__(self):
+        """Check the mask that a person gives."""
+        if self.mask is None:
+            return
+        got = str(getattr(self.mask, "dtype", type(self.mask).__name__))
+        if got != "bool":
+            raise TypeError(f"Sequence: mask must be an array of booleans, got {got}.")
+        shape = tuple(getattr(self.x, "shape", self.mask.shape))[:2]
+        if tuple(self.mask.shape) != shape or len(shape) != 2:
+            raise ValueError(
+                f"Sequence: mask must have shape [B, T], {list(shape)} as x, "
+                f"got {list(self.mask.shape)}."
+            )
+
+
+def value(x: Any) -> Any:
+    """The array of a Sequence, or x itself."""
+    return x.x if isinstance(x, Sequence) else x
+
+
+def state_of(x: Any) -> PyTree:
+    """The state of a Sequence; None of anything else."""
+    return x.state if isinstance(x, Sequence) else None
+
+
+def memory_of(x: Any) -> PyTree:
+    """The memory of a Sequence; None of anything else."""
+    return x.memory if isinstance(x, Sequence) else None
+
+
+def mask_of(x: Any) -> Array | None:
+    """The mask of a Sequence; None of anything else."""
+    return x.mask if isinstance(x, Sequence) else None
+
+
+def renewed(x: Any, **fields: Any) -> Any:
+    """A Sequence with other fields; an array has none of them and stays."""
+    return x.with_fields(**fields) if isinstance(x, Sequence) else x
+
+
+def lift(f: Callable[..., Any], x: Any, *others: Any) -> Any:
+    """f of the arrays of x and the others, in the form of x: an array or a Sequence."""
+    y = f(value(x), *map(value, others))
+    return x.with_fields(x=y) if isinstance(x, Sequence) else y
+
+
+def select(mask: Array | None, a: PyTree) -> PyTree:
+    """`a` where the mask is True, 0 elsewhere, whatever stands there: 0 · NaN is NaN."""
+    if mask is None:
+        return a
+
+    def leaf(a):
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, 0)
+
+    return jax.tree.map(leaf, a)
+
+
+def add(a: PyTree, b: PyTree) -> PyTree:
+    """The sum of two cotangents of one value, of which either may be None."""
+    if a is None or b is None:
+        return b if a is None else a
+    return lift(lambda a, b: jax.tree.map(jnp.add, a, b), a, b)
+
+
+def over_positions(f: Callable[[Any], tuple[Any, Any]], dy: Any) -> tuple[Any, Any]:
+    """f(dy) → (result, dx) of a layer that knows no time, applied to the steps of dy."""
+    if not isinstance(dy, Sequence):
+        return f(dy)
+    result, dx = f(dy.x)
+    return result, dy.with_fields(x=None if dx is None else select(dy.mask, dx), state=None)
