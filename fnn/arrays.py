@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_floating
+from fnn.errors import check_floating, dotted
 from fnn.logits import Logits
 from fnn.records import Array, PyTree
 from fnn.sequence import Sequence
@@ -51,4 +51,4 @@ def as_input(owner: str, x: PyTree) -> PyTree:
 def check_arrays(owner: str, params: PyTree) -> None:
     """Raise a TypeError for a leaf of params that is not a floating array, by its path."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        check_floating(owner, f"params{jax.tree_util.keystr(path)}", leaf)
+        check_floating(owner, dotted("params", path), leaf)

@@ -121,7 +121,7 @@ class Composite(Layer[Any, C]):
         found = {n: f(layer, *(c[n] for c in columns)) for n, layer in self.children.items()}
         return self.joined(found)
 
-    def keys(self, key: Key | None) -> dict[Any, Key | None]:
+    def keys(self, key: Key | None) -> dict[Any, Any]:
         """A key of its own for every child; None for all without one."""
         names = list(self.children)
         if key is None:

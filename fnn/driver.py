@@ -25,6 +25,7 @@ from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
 from fnn.ruling import Given, Rule, Seen, Several, backprop, check_rule, stacked
 from fnn.sequence import Sequence, mask_of, value
+from fnn.sharding import automatic
 
 
 class Pass(NamedTuple):
@@ -102,6 +103,7 @@ def fold(
     return run_fold("fold", net, loss, params, x, target, **options)
 
 
+@automatic
 def run_fold(
     owner: str, net, loss, params, x, target, *,
     rule=backprop, key=None, weights=None, penalty=None,

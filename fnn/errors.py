@@ -70,9 +70,9 @@ def check_steps(owner: Any, name: str, x: Any, n: int | None = None) -> None:
         )
 
 
-def check_params(owner: Any, params: Any, shapes: Any) -> None:
+def check_params(owner: Any, params: Any, shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise unless `params` has the fields of `shapes`, floating arrays of those shapes."""
-    for name, shape in zip(shapes._fields, shapes, strict=True):
+    for name, shape in shapes.items():
         a = getattr(params, name, None)
         if a is None:
             raise TypeError(f"{owner}: params must have a field {name}, got {params!r:.80}.")
@@ -168,7 +168,7 @@ def _other_node(tree: PyTree, like: PyTree) -> str:
         return f" must be a {type(like).__name__}, got a {type(tree).__name__},"
     for (_, a), (path, b) in zip(below, like_below, strict=False):
         if found := _other_node(a, b):
-            return jax.tree_util.keystr(path) + found
+            return dotted("", path) + found
     return ""
 
 
@@ -181,4 +181,10 @@ def _below(tree: PyTree) -> list[tuple[Any, PyTree]]:
 def _by_path(tree: PyTree) -> dict[str, Any]:
     """Every leaf by its written-out path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    return {dotted("", path): leaf for path, leaf in leaves}
+
+
+def dotted(name: str, path: tuple[Any, ...]) -> str:
+    """`name` and a key path of JAX's as one path: params.blocks.attention.wq."""
+    keys = [str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path]
+    return ".".join([name, *keys])

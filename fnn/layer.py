@@ -18,7 +18,7 @@ and scan as ordinary arguments, and an equal layer never compiles twice.
 A class says the rest in words, so that its methods hold the formula alone:
 
     check_input(x)     raises unless x fits
-    shapes()           the shape of every parameter, in the form of params
+    shapes()           the shape of every parameter, by its name
     draws              whether forward draws at random and needs a key
     mixes_examples     whether a row of y depends on other rows of x
     sequences          what it makes of a Sequence: "refused", by name; "positions", every
@@ -39,8 +39,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_key, check_params
-from fnn.records import Array, Key, PyTree, Record
+from fnn.records import Key, PyTree, Record
 from fnn.sequence import Sequence, over_positions, select
+from fnn.sharding import automatic
 
 P = TypeVar("P")  # the layer's parameters; its gradients have the same type
 C = TypeVar("C")  # the layer's cache
@@ -59,7 +60,7 @@ class Layer(Record, abc.ABC, Generic[P, C]):
         super().__init_subclass__(**kwargs)
         for name, entrance in (("forward", _forward), ("backward", _backward)):
             if name in cls.__dict__:
-                setattr(cls, name, entrance(cls.__dict__[name]))
+                setattr(cls, name, automatic(entrance(cls.__dict__[name])))
 
     def init(self, key: Key) -> P:
         """Draw the parameters; `()`, as here, of a layer without any."""
@@ -67,19 +68,19 @@ class Layer(Record, abc.ABC, Generic[P, C]):
         return none
 
     @abc.abstractmethod
-    def forward(self, params: P, x: Array, *, key: Key | None = None) -> tuple[Array, C]:
+    def forward(self, params: P, x: Any, *, key: Key | None = None) -> tuple[Any, C]:
         """y = f(params, x), and the cache that backward needs."""
 
     @abc.abstractmethod
-    def backward(self, params: P, cache: C, dy: Array) -> tuple[P, Array]:
+    def backward(self, params: P, cache: C, dy: Any) -> tuple[P, Any]:
         """grads = dy ∂f/∂params, summed over the batch, and dx = dy ∂f/∂x."""
 
     def check_input(self, x: Any) -> None:
         """Raise unless x fits; shapes and dtypes always, values where they are known."""
 
-    def shapes(self) -> Any:
-        """The shape of every parameter, in the form of params; None: not checked."""
-        return None
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter by its name; what is not named is not checked."""
+        return {}
 
 
 def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,8 +93,7 @@ def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
             y, cache = forward(self, params, select(x.mask, as_jax(x.x)), key=key)
             return x.with_fields(x=y, state=None), cache
         self.check_input(x)
-        if (shapes := self.shapes()) is not None:
-            check_params(self, params, shapes)
+        check_params(self, params, self.shapes())
         if self.draws:
             _check_draw(self, key)
         return f(self, params, as_jax(x), key=key)

@@ -21,21 +21,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_number
+from fnn.errors import check_number, dotted
 from fnn.numerics import wide
 from fnn.records import Array, Data, PyTree
 
-Select = Callable[[tuple[Any, ...]], bool]  # key path of a leaf → whether it is a weight
+Select = Callable[[str], bool]  # path of a leaf, "blocks.attention.wq" → whether it is a weight
 
 
 def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyTree:
     """Which leaves are weights, as booleans nested like params.
 
-    They are the fields that a params class names in `weights`, or what `select` says of the
-    key path. A warning tells of leaves that belong to no class with such a declaration.
+    They are the fields that a params class names in `weights`, or what `select` says of a
+    leaf's path, such as "blocks.attention.wq". A warning tells of leaves that belong to no
+    class with such a declaration.
     """
     if select is not None:
-        return jax.tree_util.tree_map_with_path(lambda path, _: bool(select(path)), params)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: bool(select(dotted("", path).removeprefix("."))), params
+        )
     undeclared = []
 
     def declares(p):
@@ -43,7 +46,7 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
 
     def node(path, p):
         if not declares(p):
-            undeclared.append(jax.tree_util.keystr(path) or "params")
+            undeclared.append(dotted("params", path))
             return False
         weights = [name in p.weights for name in p._fields]
         pairs = zip(weights, p, strict=True)
@@ -62,7 +65,7 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
 
 @dataclass(frozen=True)
 class Penalty(Data, abc.ABC):
-    """λ times a sum over the weights; `select` (key path → bool) may say what those are."""
+    """λ times a sum over the weights; `select` (path → bool) may say what those are."""
 
     strength: float | Array  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

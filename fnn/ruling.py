@@ -62,7 +62,7 @@ class Seen(NamedTuple):
 class Rule(Record):
     """What the fold does at a layer; open on the layer's type. Write @fnn.rule."""
 
-    formula: Callable[..., Any]  # a functools.singledispatch function
+    formula: Any  # a functools.singledispatch function
     per_example: bool = False
     companion: bool = False
     learns: bool = False
@@ -78,13 +78,13 @@ class Rule(Record):
 
     def at(self, seen: Any, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer: of its formula, or of the route."""
-        if not self.routes(layer):
+        if not (isinstance(layer, Composite) and self.routes(layer)):
             return self._formula(seen, layer, params, cache, dy)
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
         return (transposed(layer, result, 2) if self.learns else result), dx
 
-    def routes(self, layer: Layer[Any, Any]) -> bool:
+    def routes(self, layer: Composite[Any]) -> bool:
         """Whether the rule has no formula for this composite."""
         return self.formula.dispatch(type(layer)) is _route
 
@@ -148,7 +148,7 @@ def _route(layer, params, cache, dy):
 
 def _found(module: str, name: str, facts: dict[str, Any]) -> Rule:
     """The rule of this name, with these fields."""
-    found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    found: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     return replace(found, **facts)
 
 
@@ -158,7 +158,7 @@ class Backprop(Rule):
 
     def routes(self, layer):
         """Whether the composite's backward is the route."""
-        return isinstance(layer, Composite) and type(layer).backward is Composite.backward
+        return type(layer).backward is Composite.backward
 
 
 def _backward(layer, params, cache, dy):
@@ -179,7 +179,7 @@ class Several:
 
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(Results, dx): together along the routes that all of them take."""
-        if all(rule.routes(layer) for rule in self.rules):
+        if isinstance(layer, Composite) and all(rule.routes(layer) for rule in self.rules):
             results, dx = layer.backward_with(self, params, cache, dy)
             each = transposed(layer, results, len(self.rules)).each
             pairs = zip(self.rules, each, strict=True)

@@ -74,7 +74,7 @@ def mask_of(x: Any) -> Array | None:
     return x.mask if isinstance(x, Sequence) else None
 
 
-def renewed(x: Any, **fields: Any) -> Any:
+def renewed(x: Any, /, **fields: Any) -> Any:
     """A Sequence with other fields; an array has none of them and stays."""
     return x.with_fields(**fields) if isinstance(x, Sequence) else x
 

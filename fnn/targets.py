@@ -134,7 +134,11 @@ def as_classes(target: Any) -> Array:
     target = jnp.asarray(target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return target
-    return target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+    dtype = jnp.int64 if target.dtype.itemsize == 8 else jnp.int32
+    if jnp.issubdtype(target.dtype, jnp.unsignedinteger):  # 2³² − 1 is not −1
+        most = min(jnp.iinfo(dtype).max, jnp.iinfo(target.dtype).max)
+        target = jnp.minimum(target, jnp.asarray(most, target.dtype))
+    return target.astype(dtype)
 
 
 def valid_classes(y: Array, target: Array) -> Array:

@@ -38,6 +38,7 @@ from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import Plan, State, check_plan, check_state, next_companion
 from fnn.records import Array, PyTree
 from fnn.sequence import mask_of, value
+from fnn.sharding import automatic
 
 AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
@@ -234,8 +235,8 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
 
 
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(_step)
-_jit_epoch = jax.jit(_epoch, static_argnames=_RUN)
-_jit_epoch_row = jax.jit(_epoch_row, static_argnames=_RUN)
-_jit_evaluate = jax.jit(_evaluate, static_argnames="batch_size")
-_jit_fit = jax.jit(_fit, static_argnames=(*_RUN, "epochs"))
+_jit_step = jax.jit(automatic(_step))
+_jit_epoch = jax.jit(automatic(_epoch), static_argnames=_RUN)
+_jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
+_jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
+_jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))

@@ -3,10 +3,12 @@
 Each block's test file calls check_layer or check_loss. `fnn.check` judges the derivative,
 as it does for everybody: there is one oracle. What else the contracts of fnn.layer and
 fnn.loss promise stands here: static records, one trace, dtypes, caches with the batch
-first, a backward that can itself be differentiated, rows that are left out. Choose sizes
-that differ pairwise, so that a transposed or a wrong axis cannot fit.
+first, a backward that can itself be differentiated, rows that are left out. A layer that
+takes Sequences calls check_sequence, too. Choose sizes that differ pairwise, so that a
+transposed or a wrong axis cannot fit.
 """
 
+import functools
 import pickle
 
 import chex
@@ -17,17 +19,24 @@ import numpy as np
 import fnn
 from fnn.composite import Composite
 from fnn.mean import mean
-from fnn.numerics import cast, wide
+from fnn.numerics import cast, is_floating, wide
 from fnn.ruling import backprop
+from fnn.sequence import Sequence, lift, mask_of, renewed, select, state_of, value
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 QUICK = {"xla_backend_optimization_level": 0}  # to compile
 ROUGH = ("float32", "bfloat16")
+MASK = jnp.array([[True, True, False, True, False], [False, True, True, False, True]])
 
 
 def noise(*shape, seed=1):
     """Normal numbers of this shape, in float64."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
+
+
+def states(*sizes, seed=3):
+    """A state of these sizes for the two sequences of MASK."""
+    return tuple(noise(2, n, seed=seed + i) for i, n in enumerate(sizes))
 
 
 def check_layer(layer, x, *, key=None, keeps_dtype=True):
@@ -67,6 +76,85 @@ def layer_facts(layer, params, x, dy, key):
         "second": second(gradient, vjp, (params, x)),
         "caches": [layer.forward(params, x[i : i + 1])[1] for i in rows],
     } | {dtype: f(*cast((params, x), dtype)) for dtype in ROUGH}
+
+
+def check_sequence(layer, x, *, key=None, steps=True):
+    """Check what `layer` makes of the Sequence `x`, which has a mask and the state to begin with.
+
+    Gradients are those of jax, with cotangents of the first and of the last state among them;
+    what the mask leaves out may be NaN; and where time only goes forward (`steps`), a layer
+    that is called step by step, each time with the state that came out, says the same.
+    """
+    params = moved(layer.init(jax.random.key(0)))
+    y = jax.eval_shape(lambda x: layer.forward(params, x, key=key)[0], x)
+    dy = renewed(moved(jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), y)), mask=x.mask)
+    run = jax.jit(sequence_facts, static_argnames="steps", compiler_options=QUICK)
+    run = functools.partial(run, layer, params, key=key, steps=steps)
+    facts = run(x, dy)
+    (y, grads, dx), (want, want_x, want_state) = facts["found"], facts["jax"]
+
+    assert type(dx) is Sequence
+    for form in (dx, y) if isinstance(y, Sequence) else (dx,):
+        chex.assert_trees_all_equal(mask_of(form), x.mask)
+    chex.assert_trees_all_equal_shapes_and_dtypes((grads, dx.state), (params, x.state))
+    chex.assert_trees_all_close((grads, dx.state), (want, want_state), **EXACT)
+    if dx.x is not None:
+        chex.assert_trees_all_close(dx.x, want_x, **EXACT)
+    if steps:
+        chex.assert_trees_all_close((value(y), state_of(y)), facts["steps"], **EXACT)
+    check_skipped(run, x, dy, facts["found"], around=isinstance(layer, Composite))
+
+
+def check_skipped(run, x, dy, found, *, around):
+    """Steps that are left out: whatever stands there changes nothing, and their dx is 0.
+
+    A composite may have a way around its layers, as Residual has; it hands on what stands
+    there, and its cotangent, which is 0 where a loss gave it.
+    """
+    mask = np.asarray(x.mask)
+    nothing = jnp.nan if is_floating(x.x) else -7
+    counts = mask.reshape(*mask.shape, *(1,) * (x.x.ndim - 2))
+    broken = x.with_fields(x=jnp.where(counts, x.x, jnp.asarray(nothing, x.x.dtype)))
+
+    def counted(y):
+        return lift(lambda a: select(x.mask, a), y) if around and isinstance(y, Sequence) else y
+
+    (y, *rest), (same, *others) = found, run(broken, dy)["found"]
+    chex.assert_trees_all_equal((counted(y), *rest), (counted(same), *others))
+    _, _, dx = run(broken, counted(dy))["found"]
+    assert dx.x is None or not np.any(np.asarray(dx.x)[~mask])
+
+
+def moved(tree):
+    """`tree` with its floating-point arrays moved by noise: no bias stays 0."""
+    leaves, form = jax.tree.flatten(tree)
+    return form.unflatten(
+        a + 0.5 * noise(*a.shape, seed=i + 2) if is_floating(a) else a for i, a in enumerate(leaves)
+    )
+
+
+def sequence_facts(layer, params, x, dy, *, key, steps):
+    """y, the gradients by two ways, and y and the last state step by step."""
+
+    def f(params, a, state):
+        y, _ = layer.forward(params, x.with_fields(x=a, state=state), key=key)
+        return value(y), state_of(y)
+
+    def step(state, inputs):
+        a, counts = (i[:, None] for i in inputs)
+        y, _ = layer.forward(params, x.with_fields(x=a, mask=counts, state=state), key=key)
+        return y.state, y.x[:, 0]
+
+    y, cache = layer.forward(params, x, key=key)
+    facts = {
+        "found": (y, *layer.backward(params, cache, dy)),
+        "jax": jax.vjp(f, params, x.x, x.state)[1]((value(dy), state_of(dy))),
+    }
+    if steps:
+        inputs = x.x.swapaxes(0, 1), x.mask.T
+        last, rows = jax.lax.scan(step, x.state, inputs)
+        facts["steps"] = rows.swapaxes(0, 1), last
+    return facts
 
 
 def check_loss(loss, y, target):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import fnn
 
-PARAMS = {"w": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "b": jnp.array([0.1, -0.1])}
+PARAMS = fnn.DenseParams(w=jnp.array([[1.0, -2.0], [0.5, 3.0]]), b=jnp.array([0.1, -0.1]))
 
 EVERY = {
     "SGD": lambda rate: fnn.optim.SGD(rate),
@@ -18,9 +18,14 @@ EVERY = {
     "Adam": lambda rate: fnn.optim.Adam(rate),
     "AdamW": lambda rate: fnn.optim.AdamW(rate),
     "Proximal": lambda rate: fnn.optim.Proximal(fnn.optim.SGD(rate), fnn.L1(0.01)),
-    "chain": lambda rate: fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.Adam(rate)),
+    "Chain": lambda rate: fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.Adam(rate)),
     "Scheduled": lambda rate: fnn.optim.Scheduled(fnn.optim.Adam(), fnn.optim.Constant(rate)),
 }
+
+
+def weights(*w, dtype="float64"):
+    """Params that are weights alone."""
+    return fnn.UnembedParams(jnp.array(w, dtype))
 
 
 def gradient(params):
@@ -54,6 +59,6 @@ def descend_like_optax(optimizer, params, n_steps=25):
 
 def first_update(optimizer, g):
     """The first update, of a gradient g at w = 1."""
-    p = {"w": jnp.array([1.0])}
-    updates, _ = optimizer.update({"w": jnp.array([g])}, optimizer.init(p), p)
-    return float(updates["w"][0])
+    p = weights(1.0)
+    updates, _ = optimizer.update(weights(g), optimizer.init(p), p)
+    return float(updates.w[0])

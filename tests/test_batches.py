@@ -3,9 +3,23 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from fnn.batches import Rows, as_rows, averages, count, minibatches, shuffled, taken
+import fnn
+from fnn.batches import (
+    Rows,
+    as_rows,
+    averages,
+    check_rows,
+    check_stateless,
+    count,
+    metric_sums,
+    minibatches,
+    shuffled,
+    taken,
+)
+from fnn.logits import Logits
 
 
 @pytest.mark.parametrize("key", [None, jax.random.key(0)], ids=["in order", "shuffled"])
@@ -72,16 +86,97 @@ def test_integral_floats_count_and_others_do_not():
         count("epochs", "3")
 
 
+def test_metric_sums_by_hand_and_of_factored_logits_whole():
+    metrics = (("first", lambda y, target: y[..., 0]),)
+    w, target = jnp.array([2.0, 0.0]), jnp.zeros(2)
+    y = jnp.array([[3.0, 1.0], [jnp.nan, 1.0]])
+    assert metric_sums(metrics, y, target, w) == {"first": 6.0}
+    logits = Logits(jnp.array([[3.0], [1.0]]), jnp.array([[2.0, 5.0]]))
+    assert metric_sums(metrics, logits, target, w) == {"first": 12.0}
+    steps = fnn.Sequence(jnp.ones((1, 2, 3)), jnp.array([[True, False]]))
+    assert metric_sums(metrics, steps, target, w[None]) == {"first": 2.0}
+    with pytest.raises(ValueError, match=r"metric 'first' must give .* shape \[2, 3\], got \[2\]"):
+        metric_sums(metrics, y, target, jnp.ones((2, 3)))
+
+
+def test_rows_are_arrays_and_weights_may_be_missing_or_none():
+    x, target = np.ones((2, 3)), [0, 1]
+    for data in ((x, target), [x, target], (x, target, None)):
+        rows = as_rows("f", "data", data)
+        assert isinstance(rows.x, jax.Array)
+        assert rows.target.tolist() == [0, 1]
+        assert rows.weights is None
+    assert as_rows("f", "data", (x, target, [1, 2])).weights.tolist() == [1, 2]
+
+
+def test_rows_of_any_pytree_are_taken_from_every_array_of_it():
+    x = fnn.Sequence(np.arange(12.0).reshape(3, 2, 2), np.ones((3, 2), bool))
+    rows = as_rows("f", "data", (x, np.arange(3)))
+    batch = taken(rows, jnp.array([2, 0]), None)
+    assert isinstance(batch.x, fnn.Sequence)
+    assert batch.x.x[:, 0, 0].tolist() == [8, 0]
+    assert batch.x.mask.shape == (2, 2)
+    pair = as_rows("f", "data", ((x.x, {"a": np.arange(3)}), np.arange(3)))
+    assert taken(pair, jnp.array([1]), None).x[1]["a"].tolist() == [1]
+
+
+X, TARGET = [[1.0], [2.0]], [0, 1]
+
+
 @pytest.mark.parametrize(
-    ("x", "target", "error", "message"),
+    ("data", "error", "message"),
     [
-        ([[1.0], [2.0, 3.0]], [0, 1], ValueError, "x is ragged: its rows differ in length"),
-        ([["a"]], [0], TypeError, "x must hold numbers, got <U1 .*first entry 'a'"),
-        ([[1.0, None]], [0], TypeError, "x must hold numbers, got object"),
-        ([[1j]], [0], TypeError, "x must hold real numbers, got complex128"),
-        ([[1.0]], 0, ValueError, r"equally many rows, got shapes \[1, 1\] and \[\]"),
+        (([[1.0], [2.0, 3.0]], [0, 1]), ValueError, "x is ragged: its rows differ in length"),
+        (([["a"]], [0]), TypeError, "x must hold numbers, got <U1 .*first entry 'a'"),
+        (([[1.0, None]], [0]), TypeError, "x must hold numbers, got object"),
+        (([[1j]], [0]), TypeError, "x must hold real numbers, got complex128"),
+        (([[1.0]], 0), ValueError, r"equally many rows, got shapes \[1, 1\] and \[\]"),
+        (({"a": np.ones((2, 1)), "b": np.ones((1, 1))}, TARGET), ValueError, r"got shapes \[1, 1\] and \[2\]"),
+        ((X, TARGET, [1.0]), ValueError, r"weights must have as many rows as target, 2, got .*\[1\]"),
+        ((X, TARGET, 1.0), ValueError, r"weights must have as many rows as target, 2, got .*\[\]"),
+        ((X,), TypeError, r"rows must be \(x, target\) or \(x, target, weights\), got tuple of 1"),
+        ((X, TARGET, None, None), TypeError, "got tuple of 4; for batches that a loop makes, call"),
+        (np.ones((2, 3)), TypeError, "got ndarray; for batches that a loop makes, call fnn.step"),
+        (iter([]), TypeError, "got list_iterator; for batches that a loop makes, call fnn.step"),
     ],
 )
-def test_what_are_no_rows_of_numbers_is_refused(x, target, error, message):
-    with pytest.raises(error, match=message):
-        as_rows(x, target)
+def test_what_are_no_rows_of_numbers_is_refused(data, error, message):
+    with pytest.raises(error, match=rf"^f: .*{message}"):
+        as_rows("f", "rows", data)
+
+
+def test_a_state_has_no_rows_to_cut():
+    x = jnp.ones((3, 2, 2))
+    check_stateless("f", "data", x)
+    check_stateless("f", "data", fnn.Sequence(x, state=()))
+    check_stateless("f", "data", fnn.Sequence(x, state=((), None)))
+    with pytest.raises(ValueError, match="^f: x of data has a state, .*; call fnn.step with each"):
+        check_stateless("f", "data", fnn.Sequence(x, state=(x[:, 0],)))
+
+
+NET, LOSS = fnn.Dense(1, 2), fnn.SoftmaxCrossEntropy()
+TRAINED = (NET, LOSS, NET.init(jax.random.key(0)), None)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (([], []), "f: empty batch, the held-out data have no rows"),
+        ((X, [0, 2]), r"target must hold labels in \[0, 2\), got 2 at index 1"),
+        ((X, TARGET, [[1.0], [1.0]]), r"f: weights must have shape \[2\], got \[2, 1\]"),
+        ((X, TARGET, [0.0, 0.0]), "f: weights must not all be 0"),
+        (([[1.0], [jnp.nan]], TARGET), r"f: held-out x must be finite, got nan at index \[1, 0\]"),
+        (([[jnp.inf], [1.0]], TARGET, [1.0, 0.0]), r"got inf at index \[0, 0\] \(1 of 2 are wrong\)"),
+    ],
+)
+def test_rows_that_do_not_fit_the_net_and_the_loss_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        check_rows("f", "held-out ", TRAINED, as_rows("f", "data", data))
+
+
+def test_rows_that_fit_pass_with_anything_in_rows_of_weight_zero():
+    check_rows("f", "", TRAINED, as_rows("f", "data", (X, TARGET)))
+    left_out = ([[1.0], [jnp.nan]], TARGET, [1.0, 0.0])
+    check_rows("f", "", TRAINED, as_rows("f", "data", left_out))
+    traced = jax.jit(lambda x: (check_rows("f", "", TRAINED, as_rows("f", "data", (x, TARGET))), x)[1])
+    traced(jnp.array([[1.0], [jnp.nan]]))

@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.errors import at, check_floating, check_key, check_known, check_number, check_params
+from fnn.errors import (
+    at,
+    check_floating,
+    check_key,
+    check_known,
+    check_like,
+    check_number,
+    check_params,
+    check_steps,
+)
 from fnn.layers.dense import DenseParams
 
 
@@ -44,9 +53,20 @@ def test_bfloat16_is_floating():
 def test_parameters_are_checked_by_name_and_shape():
     params = DenseParams(w=jnp.ones((3, 1)), b=jnp.ones(4))
     with pytest.raises(ValueError, match=r"f: params.w must have shape \[3, 4\], got \[3, 1\]"):
-        check_params("f", params, w=(3, 4), b=(4,))
+        check_params("f", params, {"w": (3, 4), "b": (4,)})
     with pytest.raises(TypeError, match=r"f: params must have a field w, got \(\)"):
-        check_params("f", (), w=(3, 4))
+        check_params("f", (), {"w": (3, 4), "b": (4,)})
+
+
+def test_a_batch_of_sequences_has_three_axes():
+    check_steps("f", "x", jnp.ones((2, 3, 4)), 4)
+    check_steps("f", "x", jax.ShapeDtypeStruct((2, 3, 4), "float32"))
+    with pytest.raises(ValueError, match=r"f: x must have shape \[B, T, 4\], got \[2, 3, 5\]\.$"):
+        check_steps("f", "x", jnp.ones((2, 3, 5)), 4)
+    with pytest.raises(ValueError, match=r"\[B, T, n\], got \[3, 4\]; one sequence is x\[None\]"):
+        check_steps("f", "x", jnp.ones((3, 4)))
+    with pytest.raises(TypeError, match=r"f: x must be floating, got int64"):
+        check_steps("f", "x", jnp.ones((2, 3, 4), int))
 
 
 def test_traced_numbers_pass_and_known_ones_are_checked():
@@ -71,3 +91,14 @@ def test_what_is_no_typed_key_is_refused(key):
 def test_an_array_of_keys_is_not_one_key():
     with pytest.raises(TypeError, match=r"f: key must be one key, got an array of \(3,\)"):
         check_key("f", jax.random.split(jax.random.key(0), 3))
+
+
+def test_a_tuple_in_the_place_of_params_is_called_by_its_type():
+    params = DenseParams(w=jnp.ones((3, 4)), b=jnp.ones(4))
+    with pytest.raises(TypeError, match=r"f: grads must be a DenseParams, got a tuple, as in params"):
+        check_like("f", "grads", tuple(params), "params", params)
+    nested = {"up": params}, {"up": tuple(params)}
+    with pytest.raises(TypeError, match=r"f: grads\['up'\] must be a DenseParams, got a tuple"):
+        check_like("f", "grads", nested[1], "params", nested[0])
+    with pytest.raises(ValueError, match=r"f: grads\.b is missing; params has it"):
+        check_like("f", "grads", params._replace(b=None), "params", params)

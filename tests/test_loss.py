@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.loss import Loss
-from fnn.mean import check_weights, mean, merge_weights, normalized, spread
+import fnn
+from fnn.logits import Logits
+from fnn.loss import Loss, check_loss_type
+from fnn.mean import spread
 
-NAN, INF = float("nan"), float("inf")
 F64 = jnp.dtype("float64")
 
 
@@ -62,87 +63,58 @@ def test_every_prediction_counts():
     assert Linear().counted(jnp.zeros(3)) is None
 
 
-def test_without_weights_dl_is_one_over_the_number_of_losses():
-    dl = normalized(merge_weights((2, 3), None, None, F64))
-    np.testing.assert_allclose(dl, np.full((2, 3), 1 / 6))
+H, W = jnp.array([[1.0, 2.0], [0.0, -1.0]]), jnp.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
+T = jnp.array([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
 
 
-def test_weights_by_hand():
-    w = merge_weights((3,), jnp.array([1.0, 0, 3]), None, F64)
-    dl = normalized(w)
-    np.testing.assert_allclose(dl, [0.25, 0, 0.75])
-    assert mean(jnp.array([4.0, NAN, 8.0]), dl) == pytest.approx(1 + 6)
+def test_factored_logits_are_multiplied_out_and_their_cotangent_sent_to_both_factors():
+    loss, y, dl = Linear(), Logits(H, W), jnp.array([1.0, 10.0])
+    losses, cache = loss.forward(y, T)  # z = [[1, 6, 4], [0, −3, −1]]
+    np.testing.assert_array_equal(losses, [7, -7])
+    dy = loss.backward(cache, dl)  # dz = [[1, 1, 0], [0, 20, 10]]
+    assert isinstance(dy, Logits)
+    np.testing.assert_array_equal(dy.h, [[1, 3], [20, 70]])
+    np.testing.assert_array_equal(dy.w, [[1, 1, 0], [2, -18, -10]])
+    again, same = loss.value_and_backward(y, T, dl)
+    np.testing.assert_array_equal(again, losses)
+    np.testing.assert_array_equal(same.h, dy.h)
+    np.testing.assert_array_equal(same.w, dy.w)
+    assert loss.shape(y) == (2,)
 
 
-def test_weights_of_rows_serve_all_their_predictions():
-    w = merge_weights((2, 3), jnp.array([1, 2]), None, F64)
-    np.testing.assert_array_equal(w, [[1, 1, 1], [2, 2, 2]])
+def test_a_loss_with_a_fused_form_takes_factored_logits_as_they_are():
+    @dataclass(frozen=True)
+    class Fused(Linear):
+        fused = True
+
+        def forward(self, y, target):
+            assert isinstance(y, Logits)
+            return (y.whole() * target).sum(-1), (y, target)
+
+        def backward(self, cache, dl):
+            y, target = cache
+            return y.backward(spread(dl, target))
+
+    ours = Fused().value_and_backward(Logits(H, W), T, jnp.ones(2))
+    theirs = Linear().value_and_backward(Logits(H, W), T, jnp.ones(2))
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[1].w, theirs[1].w)
 
 
-def test_what_does_not_count_has_weight_zero():
-    w = merge_weights((3,), jnp.array([1.0, 2, 4]), jnp.array([True, False, True]), F64)
-    np.testing.assert_allclose(normalized(w), [0.2, 0, 0.8])
+@pytest.mark.parametrize("loss", [fnn.SquaredError(), fnn.SoftmaxCrossEntropy()], ids=repr)
+def test_every_loss_takes_factored_logits_and_checks_their_whole_shape(loss):
+    y, target = Logits(H, W), jnp.eye(3)[:2]
+    whole = loss.forward(y.whole(), target)[0]
+    np.testing.assert_allclose(loss.forward(y, target)[0], whole)
+    with pytest.raises(ValueError, match=r"target must have .*\[2, 3\].* got \[2, 2\]"):
+        loss.forward(y, target[:, :2])
+    with pytest.raises(ValueError, match=r"Logits must hold h \[B, ..., n\] and w \[n, V\], got"):
+        loss.check(Logits(H, W.T), target)
 
 
-def test_weights_per_example_are_normalized_within_each():
-    w = jnp.array([[1.0, 3.0], [2.0, 2.0], [0.0, 0.0]])
-    dl = normalized(w, per_example=True)
-    np.testing.assert_allclose(dl, [[0.25, 0.75], [0.5, 0.5], [0, 0]])
-
-
-def test_weights_that_sum_to_zero_give_zero():
-    np.testing.assert_array_equal(normalized(jnp.zeros(3)), np.zeros(3))
-
-
-@pytest.mark.parametrize("bad", [-1.0, NAN])
-def test_weight_that_is_negative_or_nan_poisons_under_jit(bad):
-    w = jax.jit(lambda w: merge_weights((2,), w, None, F64))(jnp.array([1.0, bad]))
-    assert np.isnan(w[1])
-
-
-@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
-def test_empty_batch_is_refused(shape):
-    with pytest.raises(ValueError, match=r"empty batch: losses of shape \[.*\] have no mean"):
-        merge_weights(shape, None, None, F64)
-
-
-@pytest.mark.parametrize(
-    ("shape", "weights", "message"),
-    [
-        ((4,), (4, 1), r"weights must have shape \[4\], got \[4, 1\]"),
-        ((4,), (), r"weights must have shape \[4\], got \[\]"),
-        ((4,), (1,), r"weights must have shape \[4\], got \[1\]"),
-        ((4, 3), (3,), r"weights must have shape \[4, 3\] or \[4\], got \[3\]"),
-        ((4, 3), (4, 1), r"weights must have shape \[4, 3\] or \[4\], got \[4, 1\]"),
-    ],
-    ids=str,
-)
-def test_weights_are_not_broadcast(shape, weights, message):
-    with pytest.raises(ValueError, match=message):
-        check_weights(shape, jnp.ones(weights))
-
-
-@pytest.mark.parametrize("bad", [-1.0, NAN, INF])
-def test_weights_out_of_range_are_refused_where_they_are_known(bad):
-    message = r"weights must be finite and at least 0, got .* at index 1 \(1 of 3 are wrong\)"
-    with pytest.raises(ValueError, match=message):
-        check_weights((3,), jnp.array([1.0, bad, 2.0]))
-
-
-def test_weights_that_are_all_zero_are_refused_where_they_are_known():
-    with pytest.raises(ValueError, match=r"weights must not all be 0, got Σ w = 0"):
-        merge_weights((3,), jnp.zeros(3), None, F64)
-
-
-def test_spread_serves_the_last_axis_and_leaves_zeros_out():
-    d = jnp.array([[1.0, 2.0], [NAN, INF]])
-    np.testing.assert_array_equal(spread(jnp.array([3.0, 0.0]), d), [[3, 6], [0, 0]])
-    np.testing.assert_array_equal(spread(jnp.array([3.0, 0.0]), jnp.array([2.0, NAN])), [6, 0])
-
-
-def test_weights_that_are_huge_or_tiny_average_all_the_same():
-    for size in (3e38, 1e-37):
-        w = jnp.array([size, size, 0.0], jnp.float32)
-        np.testing.assert_allclose(normalized(w), [0.5, 0.5, 0.0])
-    whole = jnp.array([[1.0, 3.0], [0.0, 0.0]])
-    np.testing.assert_allclose(normalized(whole, per_example=True), [[0.25, 0.75], [0.0, 0.0]])
+def test_what_is_no_loss_is_refused():
+    check_loss_type("f", Linear())
+    with pytest.raises(TypeError, match="^f: loss must be a Loss, got 'mse'"):
+        check_loss_type("f", "mse")
+    with pytest.raises(TypeError, match=r"got <class .*Linear'>; build it: Linear\(\.\.\.\)"):
+        check_loss_type("f", Linear)

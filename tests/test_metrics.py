@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fnn.logits import Logits
 from fnn.metrics import accuracy
 
 Y = jnp.array([[1.0, 3.0, 2.0], [5.0, 0.0, 1.0], [0.0, 1.0, 2.0]])
@@ -36,12 +37,12 @@ def test_factored_logits_count_as_their_product(jit):
     f = jax.jit(accuracy) if jit else accuracy
     h, w = jnp.stack([Y, -Y]), jnp.array([[0.0, 1, 2, 0], [1, 0, 0, 3], [0, 2, 0, 1.5]])
     labels = jnp.array([[3, 2, 1], [0, 1, 2]])
-    found = f((h, w), labels)
+    found = f(Logits(h, w), labels)
     assert found.tolist() == ((h @ w).argmax(-1) == labels).tolist()
     assert 0 < found.sum() < 6
-    assert jnp.isnan(f((h.at[0, 1].set(jnp.nan), w), labels))[0].tolist() == [False, True, False]
+    assert jnp.isnan(f(Logits(h.at[0, 1].set(jnp.nan), w), labels))[0].tolist() == [False, True, False]
     with pytest.raises(ValueError, match=r"target must have shape \[2, 3\] \(labels\)"):
-        f((h, w), labels[0])
+        f(Logits(h, w), labels[0])
 
 
 def test_wrong_shapes_and_dtypes_are_refused():

@@ -5,7 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.numerics import cast, concrete, is_floating, ratio, times, wide
+from fnn.numerics import (
+    cast,
+    common,
+    concrete,
+    is_floating,
+    is_like,
+    like,
+    narrowed,
+    outer,
+    ratio,
+    times,
+    total,
+    wide,
+    widened,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -75,3 +89,37 @@ def test_ratio_is_zero_where_the_divisor_is():
 def test_times_is_zero_where_the_first_factor_is():
     p, q = jnp.array([2.0, 0.0, 0.0, 0.0, NAN]), jnp.array([3.0, NAN, INF, -INF, 1.0])
     np.testing.assert_array_equal(times(p, q), [6, 0, 0, 0, NAN])
+
+
+def test_outer_and_total_by_hand_sum_over_all_leading_axes():
+    a, b = jnp.array([[[1.0, 2.0], [0.0, 1.0]]]), jnp.array([[[3.0], [4.0]]])
+    np.testing.assert_array_equal(outer(a, b), [[3], [10]])
+    np.testing.assert_array_equal(total(a), [1, 3])
+
+
+def test_sums_of_low_precision_are_float32():
+    ones = jnp.ones((300, 1), "bfloat16")  # 256 + 1 is 256 in bfloat16
+    assert outer(ones, ones).dtype == total(ones).dtype == "float32"
+    assert float(outer(ones, ones)[0, 0]) == float(total(ones)[0]) == 300
+
+
+def test_widened_and_narrowed_are_the_dtype_in_common():
+    a, b = jnp.ones(2, "bfloat16"), jnp.ones(2, "float32")
+    with jax.numpy_dtype_promotion("standard"):
+        assert common(a, b) == "float32"
+        assert [w.dtype.name for w in widened(b, jnp.ones(2))] == ["float64"] * 2
+        assert narrowed(jnp.ones(2), a, b).dtype == "float32"
+    assert [w.dtype.name for w in widened(a, a)] == ["float32"] * 2
+    assert narrowed(jnp.ones(2), a, a).dtype == "bfloat16"
+
+
+def test_like_gives_every_leaf_the_dtype_of_its_reference():
+    done = like({"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2, "float16"), "b": jnp.ones(3)})
+    assert (done["a"].dtype, done["b"].dtype) == ("float16", "float64")
+
+
+def test_is_like_compares_form_and_shapes():
+    a = {"w": jnp.ones((2, 3)), "n": ()}
+    assert is_like(a, {"w": np.zeros((2, 3), "float32"), "n": ()})
+    assert not is_like(a, {"w": jnp.ones((2, 1)), "n": ()})
+    assert not is_like(a, {"w": jnp.ones((2, 3))})

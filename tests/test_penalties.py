@@ -1,5 +1,7 @@
 """Tests of fnn.penalties."""
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import fnn
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
-from fnn.penalties import L1, L2, is_weight, members
+from fnn.penalties import L1, L2, members, weight_mask
 
 PARAMS = (
     DenseParams(w=jnp.array([[1.0, -2.0], [0.0, 3.0]]), b=jnp.array([5.0, -7.0])),
@@ -23,7 +25,7 @@ BOTH = pytest.mark.parametrize("penalty", [L1(0.3), L2(0.3)], ids=repr)
 
 @BOTH
 def test_gradient_is_the_derivative_of_value(penalty):
-    params = (DenseParams(w=noise(3, 4), b=noise(4)), {"wx": noise(2, 3), "scale": noise(3)})
+    params = (DenseParams(w=noise(3, 4), b=noise(4)), {"in": fnn.RNNParams(noise(2, 3), noise(3, 3), noise(3))})
     grads = penalty.gradient(params)
     chex.assert_trees_all_close(grads, jax.jit(jax.grad(penalty.value))(params), rtol=1e-12)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
@@ -71,18 +73,67 @@ def test_biases_are_neither_counted_nor_changed(penalty):
         np.testing.assert_array_equal(moved[i].b, PARAMS[i].b)
 
 
-def test_weights_are_leaves_whose_name_begins_with_w():
-    tree = {"w": 0, "wx": 0, "b": 0, "scale": 0, "table": 0, "nested": {"wh": 0}, "w_": [0]}
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    named = {jax.tree_util.keystr(path) for path, _ in paths if is_weight(path)}
-    assert named == {"['w']", "['wx']", "['nested']['wh']"}
-    assert not is_weight(())
+class Layered(NamedTuple):
+    """Params of a class that names its weights, one of them a tree."""
+
+    w: object
+    gate: object
+    b: object
+
+    weights = ("w", "gate")
+
+
+class Silent(NamedTuple):
+    """Params of a class that names none."""
+
+    w: object
+
+
+def test_weights_are_what_a_params_class_declares():
+    params = {"in": Layered(1.0, {"left": 2.0, "right": 3.0}, 4.0), "norm": fnn.AffineParams(5.0, 6.0)}
+    expected = {
+        "in": Layered(True, {"left": True, "right": True}, False),
+        "norm": fnn.AffineParams(False, False),
+    }
+    assert weight_mask("f", params) == expected
+    assert fnn.optim.weight_mask is weight_mask
+    assert weight_mask("f", ((), {})) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("params", "path", "n"),
+    [
+        ({"w": 1.0}, r"\['w'\]", 1),
+        ((Layered(1.0, 2.0, 3.0), Silent(4.0), 5.0), r"\[1\]\.w", 2),
+        (1.0, "params", 1),
+    ],
+)
+def test_what_no_class_declares_is_no_weight_and_a_warning_names_it(params, path, n):
+    message = rf"f: {path} belongs to no params class .*none \({n} such\); write weights = .* select="
+    with pytest.warns(UserWarning, match=message):
+        mask = weight_mask("f", params)
+    assert sum(jax.tree.leaves(mask)) == (2 if n == 2 else 0)
+    with pytest.warns(UserWarning, match="^L2: "):
+        assert L2(1.0).value({"w": jnp.ones(3)}) == 0
+
+
+def test_select_is_told_the_path_and_silences_the_warning():
+    params = {"w": jnp.full(3, 2.0), "b": jnp.ones(3)}
+    assert weight_mask("f", params, lambda path: path[-1].key == "w") == {"w": True, "b": False}
+    assert float(L2(1.0, select=lambda path: path[-1].key == "w").value(params)) == 6
+
+
+def test_every_params_class_of_the_library_declares_its_weights():
+    classes = [c for c in vars(fnn).values() if getattr(c, "__name__", "").endswith("Params")]
+    assert len(classes) > 8
+    for c in classes:
+        assert c.weights == tuple(name for name in c._fields if name.startswith("w"))
 
 
 def test_weights_inside_repeat_and_serial_are_found():
     net = Serial(Dense(2, 3), Repeat(4, Dense(3, 3)))
     params = net.init(jax.random.key(0))
-    expected = (params[0].w ** 2).sum() + (params[1][0].w ** 2).sum()
+    expected = (params[0].w ** 2).sum() + (params[1].w ** 2).sum()
     np.testing.assert_allclose(L2(2.0).value(params), expected, rtol=1e-12)
 
 
@@ -98,12 +149,12 @@ def test_select_decides_otherwise(penalty):
 
 @BOTH
 def test_half_precision_sums_in_single_precision_and_keeps_its_dtype(penalty):
-    params = {"w": jnp.ones(1000, "bfloat16")}
+    params = fnn.UnembedParams(jnp.ones(1000, "bfloat16"))
     value = type(penalty)(1.0).value(params)
     assert value.dtype == "float32"
     assert float(value) == (1000 if isinstance(penalty, L1) else 500)
-    assert penalty.gradient(params)["w"].dtype == "bfloat16"
-    assert penalty.proximal(params, 0.1)["w"].dtype == "bfloat16"
+    assert penalty.gradient(params).w.dtype == "bfloat16"
+    assert penalty.proximal(params, 0.1).w.dtype == "bfloat16"
 
 
 def test_strength_is_data():

@@ -104,7 +104,7 @@ def square_layer(layer: Layer[Any, Any], x: PyTree, key: Any) -> Problem | None:
 
 def mixes(layer: Layer[Any, Any]) -> bool:
     """Whether a layer, or one inside it, makes rows of y depend on other rows of x."""
-    inside = layer.children if isinstance(layer, Composite) else ()
+    inside = tuple(layer.children.values()) if isinstance(layer, Composite) else ()
     return layer.mixes_examples or any(map(mixes, inside))
 
 

@@ -58,6 +58,7 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
 
     sequences: ClassVar = "positions"
     of_y: ClassVar[bool] = True  # whether df takes y rather than x
+    rectifies: ClassVar[bool] = False  # whether it removes half of its input: he_normal before it
 
     @abc.abstractmethod
     def f(self, x: Array) -> Array:
@@ -128,6 +129,8 @@ class Tanh(Elementwise):
 class ReLU(Elementwise):
     """y = max(x, 0)."""
 
+    rectifies: ClassVar[bool] = True
+
     def f(self, x):
         """max(x, 0)."""
         return jnp.maximum(x, 0)
@@ -141,6 +144,7 @@ class ReLU(Elementwise):
 class LeakyReLU(Elementwise):
     """y = x for x > 0, else slope · x; 0 < slope ≤ 1."""
 
+    rectifies: ClassVar[bool] = True
     slope: float = 0.01
 
     def __post_init__(self):
@@ -161,6 +165,7 @@ class LeakyReLU(Elementwise):
 class ELU(Elementwise):
     """y = x for x > 0, else alpha (eˣ − 1); alpha > 0."""
 
+    rectifies: ClassVar[bool] = True
     alpha: float = 1.0
 
     def __post_init__(self):
@@ -224,6 +229,7 @@ class Softsign(Elementwise):
 class GELU(Elementwise):
     """y = x Φ(x), Φ the normal distribution function or its tanh approximation."""
 
+    rectifies: ClassVar[bool] = True
     approximate: bool = True
     of_y: ClassVar[bool] = False
 
@@ -251,6 +257,7 @@ class GELU(Elementwise):
 class SiLU(Elementwise):
     """y = x σ(x)."""
 
+    rectifies: ClassVar[bool] = True
     of_y: ClassVar[bool] = False
 
     def f(self, x):
@@ -268,6 +275,7 @@ class SiLU(Elementwise):
 class Mish(Elementwise):
     """y = x tanh(softplus x)."""
 
+    rectifies: ClassVar[bool] = True
     of_y: ClassVar[bool] = False
 
     def f(self, x):

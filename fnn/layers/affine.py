@@ -53,7 +53,7 @@ class Affine(Layer[AffineParams, AffineCache]):
 
     def shapes(self):
         """Those of s and b."""
-        return AffineParams((self.n,), (self.n,))
+        return {"scale": (self.n,), "b": (self.n,)}
 
     def check_input(self, x):
         """x must have n features."""

@@ -108,7 +108,7 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     def shapes(self):
         """Those of the four weights."""
         n, small = self.n, self.n // self.n_heads * self.kv_heads
-        return AttentionParams(wq=(n, n), wk=(n, small), wv=(n, small), wo=(n, n))
+        return {"wq": (n, n), "wk": (n, small), "wv": (n, small), "wo": (n, n)}
 
     def check_input(self, x):
         """x must be a batch of sequences, without a state."""
@@ -119,7 +119,7 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     def init(self, key):
         """Each weight from `w_init`."""
         check_key(self, key)
-        drawn = zip(jax.random.split(key, 4), self.shapes(), strict=True)
+        drawn = zip(jax.random.split(key, 4), self.shapes().values(), strict=True)
         return AttentionParams(*(self.w_init(k, *shape) for k, shape in drawn))
 
     def forward(self, params, x, *, key=None):

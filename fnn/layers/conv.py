@@ -25,10 +25,10 @@ from fnn.layers.convolution import (
     Convolution,
     ConvParams,
     Windows,
-    exchanged,
-    gathered,
-    spread,
-    weighed,
+    convolve,
+    convolve_kernel,
+    convolve_transpose,
+    swap_channels,
 )
 from fnn.layers.windows import windows
 from fnn.numerics import like, total
@@ -44,14 +44,14 @@ class Conv(Convolution):
 
     def forward(self, params, x, *, key=None):
         """y = x ∗ w + b."""
-        y = gathered(x, params.w, self.windows(x.shape), self.groups)
+        y = convolve(x, params.w, self.windows(x.shape), self.groups)
         return y + params.b, ConvCache(x)
 
     def backward(self, params, cache, dy):
         """dw = x ∗ dy,  db = Σ dy,  dx = dy ∗ mirrored w."""
         along = self.windows(cache.x.shape)
-        grads = ConvParams(w=weighed(cache.x, dy, along, self.groups), b=total(dy))
-        dx = spread(dy, exchanged(params.w, self.groups), along, self.groups)
+        grads = ConvParams(w=convolve_kernel(cache.x, dy, along, self.groups), b=total(dy))
+        dx = convolve_transpose(dy, swap_channels(params.w, self.groups), along, self.groups)
         return like((grads, dx), (params, cache.x))
 
 

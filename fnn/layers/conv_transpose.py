@@ -26,10 +26,10 @@ from fnn.layers.convolution import (
     Convolution,
     ConvParams,
     Windows,
-    exchanged,
-    gathered,
-    spread,
-    weighed,
+    convolve,
+    convolve_kernel,
+    convolve_transpose,
+    swap_channels,
 )
 from fnn.layers.windows import Window, padded, pairs
 from fnn.numerics import like, total
@@ -72,14 +72,14 @@ class ConvTranspose(Convolution):
 
     def forward(self, params, x, *, key=None):
         """y = x, spread by the stride, ∗ mirrored w, + b."""
-        y = spread(x, params.w, self.windows(x.shape), self.groups)
+        y = convolve_transpose(x, params.w, self.windows(x.shape), self.groups)
         return y + params.b, ConvCache(x)
 
     def backward(self, params, cache, dy):
         """dw = dy ∗ x,  db = Σ dy,  dx = dy ∗ w."""
         along = self.windows(cache.x.shape)
-        dw = exchanged(weighed(dy, cache.x, along, self.groups), self.groups)
-        dx = gathered(dy, exchanged(params.w, self.groups), along, self.groups)
+        dw = swap_channels(convolve_kernel(dy, cache.x, along, self.groups), self.groups)
+        dx = convolve(dy, swap_channels(params.w, self.groups), along, self.groups)
         return like((ConvParams(w=dw, b=total(dy)), dx), (params, cache.x))
 
 

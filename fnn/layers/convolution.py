@@ -3,9 +3,9 @@
 With Σ over the entries k of a window and n the place that output i sees there,
 n = i·s + k·r − p for stride s, dilation r and padding p, one of each per axis,
 
-    gathered    y[b,i,d] = Σ_k Σ_c x[b,n,c] w[k,c,d]
-    spread      x[b,j,c] = Σ_k Σ_d Σ_i 1{n = j} y[b,i,d] w[k,d,c]
-    weighed     w[k,c,d] = Σ_b Σ_i x[b,n,c] y[b,i,d]
+    convolve            y[b,i,d] = Σ_k Σ_c x[b,n,c] w[k,c,d]
+    convolve_transpose  x[b,j,c] = Σ_k Σ_d Σ_i 1{n = j} y[b,i,d] w[k,d,c]
+    convolve_kernel     w[k,c,d] = Σ_b Σ_i x[b,n,c] y[b,i,d]
 
 Each is linear in both arguments, and the other two are its derivatives.
 
@@ -75,7 +75,7 @@ class Convolution(Layer[ConvParams, ConvCache]):
 
     def shapes(self):
         """Those of w and b."""
-        return ConvParams((*self.kernel, self.n_in // self.groups, self.n_out), (self.n_out,))
+        return {"w": (*self.kernel, self.n_in // self.groups, self.n_out), "b": (self.n_out,)}
 
     def check_input(self, x):
         """x must have the spatial axes and n_in channels."""
@@ -86,10 +86,10 @@ class Convolution(Layer[ConvParams, ConvCache]):
         check_key(self, key)
         size = math.prod(self.kernel)
         w = self.w_init(key, size * (self.n_in // self.groups), self.n_out)
-        return ConvParams(w.reshape(self.shapes().w), jnp.zeros(self.n_out))
+        return ConvParams(w.reshape(self.shapes()["w"]), jnp.zeros(self.n_out))
 
 
-def gathered(x: Array, w: Array, along: Windows, groups: int) -> Array:
+def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
     """x ∗ w: every window of x, times w [K..., n_x / groups, n_y]."""
     return jax.lax.conv_general_dilated(
         x,
@@ -102,7 +102,7 @@ def gathered(x: Array, w: Array, along: Windows, groups: int) -> Array:
     )
 
 
-def spread(y: Array, w: Array, along: Windows, groups: int) -> Array:
+def convolve_transpose(y: Array, w: Array, along: Windows, groups: int) -> Array:
     """The mirrored w [K..., n_y / groups, n_x] over y, spread by the stride."""
     return jax.lax.conv_general_dilated(
         y,
@@ -116,7 +116,7 @@ def spread(y: Array, w: Array, along: Windows, groups: int) -> Array:
     )
 
 
-def weighed(x: Array, y: Array, along: Windows, groups: int) -> Array:
+def convolve_kernel(x: Array, y: Array, along: Windows, groups: int) -> Array:
     """Examples take the place of channels: x ∗ y, [K..., n_x / groups, n_y]."""
     return jax.lax.conv_general_dilated(
         x,
@@ -130,7 +130,7 @@ def weighed(x: Array, y: Array, along: Windows, groups: int) -> Array:
     )
 
 
-def exchanged(w: Array, groups: int) -> Array:
+def swap_channels(w: Array, groups: int) -> Array:
     """w with its channels in each other's place, [K..., a / groups, b] → [K..., b / groups, a]."""
     *size, a, b = w.shape
     parts = w.reshape(*size, a, groups, b // groups)

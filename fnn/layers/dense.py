@@ -60,7 +60,7 @@ class Dense(Layer[DenseParams, DenseCache]):
 
     def shapes(self):
         """Those of w and b."""
-        return DenseParams(w=(self.n_in, self.n_out), b=(self.n_out,))
+        return {"w": (self.n_in, self.n_out), "b": (self.n_out,)}
 
     def check_input(self, x):
         """x must have n_in features."""

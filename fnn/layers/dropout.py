@@ -53,6 +53,7 @@ class Dropout(Layer[tuple[()], DropoutCache]):
 
     def forward(self, params, x, *, key=None):
         """y = x m / (1 − rate)."""
+        assert key is not None  # `draws` says so
         kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
         return self.masked(kept, x), DropoutCache(kept)
 

@@ -68,7 +68,7 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
 
     def shapes(self):
         """That of the table."""
-        return EmbeddingParams((self.n_vocab, self.n))
+        return {"table": (self.n_vocab, self.n)}
 
     def check_input(self, x):
         """x must hold integers, from 0 to n_vocab − 1 where they are known."""
@@ -110,7 +110,7 @@ class Positions(Layer[EmbeddingParams, tuple[()]]):
 
     def shapes(self):
         """That of the table."""
-        return EmbeddingParams((self.n_context, self.n))
+        return {"table": (self.n_context, self.n)}
 
     def check_input(self, x):
         """x must be a batch of sequences, none longer than the table."""

@@ -76,7 +76,7 @@ class GLU(Layer[GLUParams, GLUCache]):
     def shapes(self):
         """Those of the three weights."""
         n, m = self.n, self.n_hidden
-        return GLUParams(wg=(n, m), wu=(n, m), wd=(m, n))
+        return {"wg": (n, m), "wu": (n, m), "wd": (m, n)}
 
     def check_input(self, x):
         """x must have n features."""
@@ -85,7 +85,7 @@ class GLU(Layer[GLUParams, GLUCache]):
     def init(self, key):
         """Each weight from `w_init`."""
         check_key(self, key)
-        drawn = zip(jax.random.split(key, 3), self.shapes(), strict=True)
+        drawn = zip(jax.random.split(key, 3), self.shapes().values(), strict=True)
         return GLUParams(*(self.w_init(k, *shape) for k, shape in drawn))
 
     def forward(self, params, x, *, key=None):

@@ -27,7 +27,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.layers.recurrence import (
+    Form,
+    Recurrent,
+    advance,
+    back_through_time,
+    bypass,
+    outputs,
+    swap,
+)
 from fnn.numerics import outer, total
 from fnn.records import Array
 
@@ -71,7 +79,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
     def shapes(self):
         """Those of wx, wh and the two biases."""
         n, m = self.n_hidden, 3 * self.n_hidden
-        return GRUParams(wx=(self.n_in, m), wh=(n, m), bx=(m,), bh=(m,))
+        return {"wx": (self.n_in, m), "wh": (n, m), "bx": (m,), "bh": (m,)}
 
     def init(self, key):
         """Three wx, three wh side by side, biases 0."""
@@ -80,7 +88,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        a, (state,), form = self.opened(params, x)
+        a, (state,), form = self.unpack(params, x)
 
         def step(h, inputs):
             x, m = inputs
@@ -88,12 +96,12 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             u_r, u_z, u_n = jnp.split(h @ params.wh + params.bh, 3, axis=-1)
             r, z = jax.nn.sigmoid(a_r + u_r), jax.nn.sigmoid(a_z + u_z)
             n = jnp.tanh(a_n + r * u_n)
-            h_next = kept(m, (1 - z) * n + z * h, h)
+            h_next = advance(m, (1 - z) * n + z * h, h)
             return h_next, GRUSteps(h, r, z, n, u_n)
 
         h, steps = jax.lax.scan(step, state, swap((a, form.mask)))
-        y = swap(later(steps.h, h))
-        return self.closed(x, y, (h,)), GRUCache(a, swap(steps), form)
+        y = swap(outputs(steps.h, h))
+        return self.pack(x, y, (h,)), GRUCache(a, swap(steps), form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1 and du_T ... du_1, and of every chunk one product for each matrix."""
@@ -101,7 +109,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
         def step(dh, inputs):
             _, dy, s, m = inputs
-            dh, around = passed(m, dy + dh)
+            dh, around = bypass(m, dy + dh)
             da_n = dh * (1 - s.z) * (1 - s.n**2)
             da_z = dh * (s.h - s.n) * s.z * (1 - s.z)
             da_r = da_n * s.u * s.r * (1 - s.r)
@@ -113,7 +121,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             grads = GRUParams(outer(x, da), outer(s.h, du), total(da), total(du))
             return grads, da @ wx
 
-        d, (state,) = self.behind(dy)
+        d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))
         state, grads, dx = back_through_time(step, weigh, state, steps, params)
-        return grads, self.returned(cache.form, dy, dx, (state,))
+        return grads, self.pack_cotangent(cache.form, dy, dx, (state,))

@@ -28,7 +28,15 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.layers.recurrence import (
+    Form,
+    Recurrent,
+    advance,
+    back_through_time,
+    bypass,
+    outputs,
+    swap,
+)
 from fnn.numerics import outer, total
 from fnn.records import Array
 
@@ -77,7 +85,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
     def shapes(self):
         """Those of wx, wh and b."""
         n = self.n_hidden
-        return LSTMParams(wx=(self.n_in, 4 * n), wh=(n, 4 * n), b=(4 * n,))
+        return {"wx": (self.n_in, 4 * n), "wh": (n, 4 * n), "b": (4 * n,)}
 
     def init(self, key):
         """Four wx, four wh side by side, b = 0 but for f."""
@@ -86,19 +94,19 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        a, state, form = self.opened(params, x)
+        a, state, form = self.unpack(params, x)
 
         def step(carry, inputs):
             (h, c), (x, m) = carry, inputs
             i, f, g, o = jnp.split(x @ params.wx + h @ params.wh + params.b, 4, axis=-1)
             i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-            c_next = kept(m, f * c + i * g, c)
-            h_next = kept(m, o * jnp.tanh(c_next), h)
+            c_next = advance(m, f * c + i * g, c)
+            h_next = advance(m, o * jnp.tanh(c_next), h)
             return (h_next, c_next), LSTMSteps(h, c, i, f, g, o)
 
         (h, c), steps = jax.lax.scan(step, state, swap((a, form.mask)))
-        y = swap(later(steps.h, h))
-        return self.closed(x, y, (h, c)), LSTMCache(a, swap(steps), form)
+        y = swap(outputs(steps.h, h))
+        return self.pack(x, y, (h, c)), LSTMCache(a, swap(steps), form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
@@ -106,7 +114,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
         def step(carry, inputs):
             (dh, dc), (_, dy, s, m) = carry, inputs
-            (dh, dh_around), (dc, dc_around) = passed(m, dy + dh), passed(m, dc)
+            (dh, dh_around), (dc, dc_around) = bypass(m, dy + dh), bypass(m, dc)
             tanh_c = jnp.tanh(s.f * s.c + s.i * s.g)
             dc = dh * s.o * (1 - tanh_c**2) + dc
             da_i = dc * s.g * s.i * (1 - s.i)
@@ -120,7 +128,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             x, _, s, _ = inputs
             return LSTMParams(outer(x, da), outer(s.h, da), total(da)), da @ wx
 
-        d, state = self.behind(dy)
+        d, state = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))
         state, grads, dx = back_through_time(step, weigh, state, steps, params)
-        return grads, self.returned(cache.form, dy, dx, state)
+        return grads, self.pack_cotangent(cache.form, dy, dx, state)

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_last_axis
-from fnn.layer import C, Layer
+from fnn.layer import Layer
 from fnn.layers.affine import AffineParams
 from fnn.numerics import like, narrowed, total, widened
 from fnn.records import Array
@@ -42,7 +42,7 @@ class NormCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Norm(Layer[AffineParams, C]):
+class Norm(Layer[AffineParams, Any]):
     """y = (x − μ) r s + b, μ and r over the entries that a subclass names."""
 
     n: int
@@ -67,7 +67,7 @@ class Norm(Layer[AffineParams, C]):
 
     def shapes(self):
         """Those of s and b."""
-        return AffineParams((self.n,), (self.n,))
+        return {"scale": (self.n,), "b": (self.n,)}
 
     def check_input(self, x):
         """x must have n features."""
@@ -97,14 +97,14 @@ class Norm(Layer[AffineParams, C]):
 
 
 @dataclass(frozen=True)
-class LayerNorm(Norm[NormCache]):
+class LayerNorm(Norm):
     """Each position's features, normalized.  x [B, ..., n] → y [B, ..., n]."""
 
     sequences: ClassVar = "positions"
 
 
 @dataclass(frozen=True)
-class GroupNorm(Norm[NormCache]):
+class GroupNorm(Norm):
     """Groups of channels, each over all positions.  x [B, ..., n] → y [B, ..., n]."""
 
     n_groups: int
@@ -133,7 +133,7 @@ class BatchNormCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BatchNorm(Norm[BatchNormCache]):
+class BatchNorm(Norm):
     """Each channel over all examples and positions.  x [B, ..., n] → y [B, ..., n].
 
     A row of y depends on the other rows: per-example rules refuse it, and evaluation needs
@@ -177,7 +177,7 @@ class RMSNorm(Layer[RMSNormParams, NormCache]):
 
     def shapes(self):
         """That of s."""
-        return RMSNormParams((self.n,))
+        return {"scale": (self.n,)}
 
     def check_input(self, x):
         """x must have n features."""
@@ -207,7 +207,7 @@ def mean(a: Array, axes: tuple[int, ...]) -> Array:
     return a.mean(axes, keepdims=True)
 
 
-def check_norm(layer: Norm[Any] | RMSNorm) -> None:
+def check_norm(layer: Norm | RMSNorm) -> None:
     """Raise a ValueError for a size that no array can have, and for a negative ε."""
     if layer.n < 1 or layer.eps < 0:
         raise ValueError(f"{layer}: n must be at least 1 and eps at least 0.")

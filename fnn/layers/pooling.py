@@ -16,16 +16,15 @@ arXiv:1312.4400, section 3.2, for the global one.
 
 import functools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_floating
 from fnn.layer import Layer
+from fnn.layers.tiling import scatter_window_entries, window_entry
 from fnn.layers.windows import Padding, Window, check_padding, pairs, windows
 from fnn.numerics import like, widened
 from fnn.records import Array, Static
@@ -91,10 +90,10 @@ class MaxPool2d(Pool):
         """y = max x over the window, and where it is."""
         along = self.windows(x.shape[1:3])
         first, *offsets = np.ndindex(self.kernel)
-        best = seen(x, along, first, -jnp.inf)
+        best = window_entry(x, along, first, -jnp.inf)
         at = jnp.zeros(best.shape, jnp.int8 if math.prod(self.kernel) < 128 else jnp.int32)
         for k, offset in enumerate(offsets, 1):
-            v = seen(x, along, offset, -jnp.inf)
+            v = window_entry(x, along, offset, -jnp.inf)
             more = ~(v <= best) & (best == best)  # a NaN is more than a number
             best, at = jnp.where(more, v, best), jnp.where(more, jnp.asarray(k, at.dtype), at)
         return best, MaxPoolCache(at, Static(x.shape[1:3]))
@@ -103,7 +102,9 @@ class MaxPool2d(Pool):
         """dx = dy, at the largest entries."""
         along = self.windows(cache.shape.value)
         places = enumerate(np.ndindex(self.kernel))
-        return (), returned(((p, jnp.where(cache.where == k, dy, 0)) for k, p in places), along)
+        return (), scatter_window_entries(
+            ((p, jnp.where(cache.where == k, dy, 0)) for k, p in places), along
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class AvgPool2d(Pool):
         """y = Σ x / n over the window."""
         along = self.windows(x.shape[1:3])
         (z,) = widened(x)
-        total = functools.reduce(jnp.add, (seen(z, along, k, 0) for k in np.ndindex(self.kernel)))
+        total = functools.reduce(
+            jnp.add, (window_entry(z, along, k, 0) for k in np.ndindex(self.kernel))
+        )
         y = total / self.inside(along, total.dtype)
         return like(y, x), AvgPoolCache(Static(x.shape[1:3]))
 
@@ -126,7 +129,7 @@ class AvgPool2d(Pool):
         along = self.windows(cache.shape.value)
         (d,) = widened(dy)
         d = d / self.inside(along, d.dtype)
-        dx = returned(((place, d) for place in np.ndindex(self.kernel)), along)
+        dx = scatter_window_entries(((place, d) for place in np.ndindex(self.kernel)), along)
         return (), like(dx, dy)
 
     def inside(self, along: tuple[Window, Window], dtype) -> Array:
@@ -159,41 +162,3 @@ class GlobalAvgPool(Layer[tuple[()], AvgPoolCache]):
         shape = cache.shape.value
         dx = (dy / math.prod(shape)).reshape(len(dy), *(1,) * len(shape), -1)
         return (), jnp.broadcast_to(dx, (len(dy), *shape, dy.shape[-1]))
-
-
-def seen(x: Array, along: tuple[Window, Window], offset: tuple[int, ...], pad: float) -> Array:
-    """What every window sees at one of its places, [B, H′, W′, C]."""
-    low, high, step = [0], [0], [1]
-    for a, k in zip(along, offset, strict=True):
-        first, last = k - a.low, k - a.low + (a.n_out - 1) * a.stride
-        low.append(-first)  # negative: cut off
-        high.append(last + 1 - a.n_in)
-        step.append(a.stride)
-    config = [(lo, hi, 0) for lo, hi in zip([*low, 0], [*high, 0], strict=True)]
-    x = jax.lax.pad(x, jnp.asarray(pad, x.dtype), config)
-    return x[:, :: step[1], :: step[2]]
-
-
-def returned(parts: Iterable[tuple[tuple[int, ...], Array]], along: tuple[Window, Window]) -> Array:
-    """dx of what each place of the windows sends back, [B, H′, W′, C] each → [B, H, W, C].
-
-    Windows move by the stride s, so place k of window i is entry r of cell i + q, q s + r =
-    k − p: all that meets at one r is added up at the size of y, then the r are interleaved.
-    """
-    n_cells = [-(-a.n_in // a.stride) for a in along]
-    sums: dict[tuple[int, ...], Array] = {}
-    for place, d in parts:
-        config, entry = [(0, 0, 0)], []
-        for a, k, n in zip(along, place, n_cells, strict=True):
-            q, r = divmod(k - a.low, a.stride)
-            config.append((q, n - a.n_out - q, 0))
-            entry.append(r)
-        d = jax.lax.pad(d, jnp.zeros((), d.dtype), [*config, (0, 0, 0)])
-        at = tuple(entry)
-        sums[at] = sums[at] + d if at in sums else d
-    tall, broad = along
-    none = jnp.zeros_like(next(iter(sums.values())))
-    rows = [[sums.get((r, q), none) for q in range(broad.stride)] for r in range(tall.stride)]
-    dx = jnp.stack([jnp.stack(row, 3) for row in rows], 2)  # [B, cells, s, cells, s, C]
-    dx = dx.reshape(len(dx), n_cells[0] * tall.stride, n_cells[1] * broad.stride, -1)
-    return dx[:, : tall.n_in, : broad.n_in]

@@ -70,7 +70,7 @@ class Recurrent(Layer[P, C]):
         wh = [self.wh_init(k, n, n) for k in keys[n_gates:]]
         return jnp.concatenate(wx, 1), jnp.concatenate(wh, 1)
 
-    def opened(self, params: Any, x: Any) -> tuple[Array, tuple[Array, ...], Form]:
+    def unpack(self, params: Any, x: Any) -> tuple[Array, tuple[Array, ...], Form]:
         """The steps of x, the state before the first of them, and the form of x."""
         a, state = select(mask_of(x), value(x)), state_of(x)
         dtypes = () if empty(state) else tuple(s.dtype.name for s in state)
@@ -80,20 +80,20 @@ class Recurrent(Layer[P, C]):
         before = (zero,) * len(self.state_names) if empty(state) else state
         return a.astype(dtype), tuple(s.astype(dtype) for s in before), form
 
-    def closed(self, x: Any, y: Array, state: tuple[Array, ...]) -> Any:
+    def pack(self, x: Any, y: Array, state: tuple[Array, ...]) -> Any:
         """y in the form of x, with the final state in the dtypes of the one it came with."""
         if not isinstance(x, Sequence):
             return y
         return x.with_fields(x=y, state=state if empty(x.state) else like(state, x.state))
 
-    def behind(self, dy: Any) -> tuple[Array, tuple[Array, ...]]:
+    def unpack_cotangent(self, dy: Any) -> tuple[Array, tuple[Array, ...]]:
         """dy of the steps, and the cotangent of the final state, 0 where there is none."""
         d, state = value(dy), state_of(dy)
         if empty(state):
             return d, (jnp.zeros((len(d), self.n_hidden), d.dtype),) * len(self.state_names)
         return d, tuple(s.astype(d.dtype) for s in state)
 
-    def returned(self, form: Form, dy: Any, dx: Array, state: tuple[Array, ...]) -> Any:
+    def pack_cotangent(self, form: Form, dy: Any, dx: Array, state: tuple[Array, ...]) -> Any:
         """dx in the form of x."""
         lifted, dtype, dtypes = form.given.value
         dx = dx.astype(dtype)
@@ -144,17 +144,17 @@ def swap(tree: Any) -> Any:
     return jax.tree.map(lambda a: a.swapaxes(0, 1), tree)
 
 
-def later(h: Array, last: Array) -> Array:
+def outputs(h: Array, last: Array) -> Array:
     """h_t of h_{t−1} [T, B, n] and h_T: a scan need not stack both."""
     return jnp.concatenate([h[1:], last[None]]) if len(h) else h
 
 
-def kept(mask: Array | None, new: Array, old: Array) -> Array:
+def advance(mask: Array | None, new: Array, old: Array) -> Array:
     """`new` where the step counts, `old` where it is skipped."""
     return new if mask is None else jnp.where(mask[:, None], new, old)
 
 
-def passed(mask: Array | None, d: Array) -> tuple[Array, Array]:
+def bypass(mask: Array | None, d: Array) -> tuple[Array, Array]:
     """A cotangent, split into what reaches the step and what goes around it."""
     if mask is None:
         return d, jnp.zeros((), d.dtype)

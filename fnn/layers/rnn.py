@@ -21,7 +21,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.layers.recurrence import Form, Recurrent, back_through_time, kept, later, passed, swap
+from fnn.layers.recurrence import (
+    Form,
+    Recurrent,
+    advance,
+    back_through_time,
+    bypass,
+    outputs,
+    swap,
+)
 from fnn.numerics import outer, total
 from fnn.records import Array
 
@@ -57,7 +65,7 @@ class RNN(Recurrent[RNNParams, RNNCache]):
     def shapes(self):
         """Those of wx, wh and b."""
         n = self.n_hidden
-        return RNNParams(wx=(self.n_in, n), wh=(n, n), b=(n,))
+        return {"wx": (self.n_in, n), "wh": (n, n), "b": (n,)}
 
     def init(self, key):
         """wx, wh, and b = 0."""
@@ -65,15 +73,15 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
     def forward(self, params, x, *, key=None):
         """h_1 ... h_T."""
-        a, (state,), form = self.opened(params, x)
+        a, (state,), form = self.unpack(params, x)
 
         def step(h, inputs):
             x, m = inputs
-            return kept(m, jnp.tanh(x @ params.wx + h @ params.wh + params.b), h), h
+            return advance(m, jnp.tanh(x @ params.wx + h @ params.wh + params.b), h), h
 
         last, h = jax.lax.scan(step, state, swap((a, form.mask)))
-        h, y = swap((h, later(h, last)))
-        return self.closed(x, y, (last,)), RNNCache(a, h, y, form)
+        h, y = swap((h, outputs(h, last)))
+        return self.pack(x, y, (last,)), RNNCache(a, h, y, form)
 
     def backward(self, params, cache, dy):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
@@ -81,7 +89,7 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
         def step(dh, inputs):
             _, dy, y, _, m = inputs
-            dh, around = passed(m, dy + dh)
+            dh, around = bypass(m, dy + dh)
             da = dh * (1 - y**2)
             return da @ wh + around, da
 
@@ -89,7 +97,7 @@ class RNN(Recurrent[RNNParams, RNNCache]):
             x, _, _, h, _ = inputs
             return RNNParams(outer(x, da), outer(h, da), total(da)), da @ wx
 
-        d, (state,) = self.behind(dy)
+        d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.y, cache.h, cache.form.mask))
         state, grads, dx = back_through_time(step, weigh, state, steps, params)
-        return grads, self.returned(cache.form, dy, dx, (state,))
+        return grads, self.pack_cotangent(cache.form, dy, dx, (state,))

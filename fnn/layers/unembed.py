@@ -53,7 +53,7 @@ class Unembed(Layer[UnembedParams, tuple[()]]):
 
     def shapes(self):
         """That of w."""
-        return UnembedParams((self.n_in, self.n_vocab))
+        return {"w": (self.n_in, self.n_vocab)}
 
     def check_input(self, x):
         """x must have n_in features."""

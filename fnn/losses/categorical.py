@@ -55,7 +55,10 @@ class Categorical(Loss[Any], abc.ABC):
     def __post_init__(self):
         """Reject a smoothing with which the right class is not the likeliest."""
         super().__post_init__()
-        check_number(type(self).__name__, "label_smoothing", self.label_smoothing, 0, 1)
+        name = type(self).__name__
+        check_number(name, "label_smoothing", self.label_smoothing, 0, 1)
+        if self.ignore_label is not None:
+            check_number(name, "ignore_label", self.ignore_label, -(2**31), 2**31)
 
     def check(self, y, target):
         """Target must hold labels [B, ...] or probabilities [B, ..., C]."""

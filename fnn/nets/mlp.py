@@ -9,13 +9,11 @@ from typing import Any
 
 from fnn.initializers import glorot_uniform, he_normal
 from fnn.layer import Layer
-from fnn.layers.activations import ELU, GELU, Identity, LeakyReLU, Mish, ReLU, SiLU
+from fnn.layers.activations import Elementwise, Identity, ReLU
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
 from fnn.layers.serial import Serial
 from fnn.records import Array, Key
-
-RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Mish)
 
 
 def mlp(
@@ -32,8 +30,8 @@ def mlp(
         activation: after every hidden layer.
         output: after the last layer; Identity adds no layer.
         dropout: the rate of a Dropout after every hidden activation; 0 adds no layer.
-        w_init: draws the weights; default he_normal in front of the ReLU family (ReLU,
-            LeakyReLU, ELU, GELU, SiLU, Mish), glorot_uniform elsewhere.
+        w_init: draws the weights; default he_normal in front of an activation that rectifies
+            (ReLU and its family), glorot_uniform elsewhere.
 
     Raises:
         ValueError: for fewer than two sizes, or one below 1, by its position.
@@ -44,7 +42,8 @@ def mlp(
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         last = i == len(sizes) - 2
         after = output if last else activation
-        default = he_normal if isinstance(after, RECTIFIERS) else glorot_uniform
+        rectifies = isinstance(after, Elementwise) and after.rectifies
+        default = he_normal if rectifies else glorot_uniform
         try:
             layers.append(Dense(n_in, n_out, w_init or default))
         except (TypeError, ValueError) as error:

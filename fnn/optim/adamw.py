@@ -23,7 +23,7 @@ from fnn.records import Array
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """update = −η m̂ / (√v̂ + ε) − η λ w; `select` (key path → bool) may say what w is."""
+    """update = −η m̂ / (√v̂ + ε) − η λ w; `select` (path → bool) may say what w is."""
 
     weight_decay: float | Array = 1e-2  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_like
+from fnn.errors import check_floating, check_like, dotted
 from fnn.numerics import is_floating, wide
 from fnn.records import Array, Data, PyTree
 
@@ -65,6 +65,8 @@ def leafwise(
     name = type(owner).__name__
     for state in states:
         check_like(name, "grads", grads, "its state", state)
+    for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
+        check_floating(name, dotted("grads", path), g)
     leaves, tree = jax.tree.flatten(grads)
     columns = [jax.tree.leaves(state) for state in states]
     rows = []
@@ -91,7 +93,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
 
     def leaf(path, p, u):
         if not is_floating(p):
-            where = f"params{jax.tree_util.keystr(path)}"
+            where = dotted("params", path)
             raise TypeError(f"apply_updates: {where} must be floating, got {p.dtype}.")
         dtype = wide(p.dtype)
         return (p.astype(dtype) + u.astype(dtype)).astype(p.dtype)

@@ -19,7 +19,7 @@ NET = fnn.Serial(
 )
 PARAMS = drawn(*SIZES)
 W, B = [p.w for p in PARAMS if p], [p.b for p in PARAMS if p]
-run = jax.jit(fnn.value_and_grad, static_argnames="rule")
+run, fold = jax.jit(fnn.value_and_grad), jax.jit(fnn.fold)
 
 
 def sigmoid(z):
@@ -78,7 +78,7 @@ def by_autodiff():
 
 def test_deltas_of_every_layer_are_those_of_the_recursion():
     reference = jax.jit(jax.grad(cost, argnums=2))(W, B, ZEROS)
-    _, ours = run(NET, fnn.SquaredError(), PARAMS, X, Y, rule=fnn.rules.deltas)
+    ours = fold(NET, fnn.SquaredError(), PARAMS, X, Y, rule=fnn.rules.deltas).result
     close(recursion(), reference)
     close([ours[0], ours[2], ours[4]], reference)
 
@@ -120,7 +120,7 @@ def test_the_output_delta_of_a_softmax_needs_its_whole_row(loss):
     close(p * (g - (g * p).sum(1, keepdims=True)), reference)
     identity = fnn.DenseParams(np.eye(4), np.zeros(4))
     net = fnn.Serial(fnn.Dense(4, 4), fnn.Softmax())
-    _, deltas = run(net, loss, (identity, ()), z, y, rule=fnn.rules.deltas)
+    deltas = fold(net, loss, (identity, ()), z, y, rule=fnn.rules.deltas).result
     close(deltas[0], reference)
     assert np.abs(g * p * (1 - p) - reference).max() > 1e-2  # the diagonal alone is not it
 
@@ -137,7 +137,8 @@ def test_the_output_delta_of_a_squared_error():
         formula = 2 / N * (a - Y) * sigmoid_slope(a) if f else (a - Y) / N
         mean = jax.jit(jax.grad(lambda z, f=f, c=c: c * (((f(z) if f else z) - Y) ** 2).sum() / N))
         reference = mean(z)
-        _, deltas = run(net, loss, (fnn.DenseParams(w, b), ()), a2, Y, rule=fnn.rules.deltas)
+        params = fnn.DenseParams(w, b), ()
+        deltas = fold(net, loss, params, a2, Y, rule=fnn.rules.deltas).result
         close(formula, reference)
         close(deltas[0], reference)
 
@@ -169,7 +170,7 @@ def test_one_training_step_in_its_order():
     dw, db = by_autodiff()
     for l in range(3):
         close(moved[l], fnn.DenseParams(W[l] - rate * dw[l], B[l] - rate * db[l]))
-    start = fnn.start(fnn.optim.SGD(rate), jax.tree.map(jnp.asarray, PARAMS))
-    state, row = fnn.step(NET, fnn.SquaredError(), fnn.optim.SGD(rate), start, X, Y)
+    plan = fnn.Plan(NET, fnn.SquaredError(), fnn.optim.SGD(rate))
+    state, row = fnn.step(plan, fnn.start(plan, None, PARAMS), (X, Y))
     close(state.params[::2], moved)
     assert float(row["loss"]) == pytest.approx(((a[3] - Y) ** 2).sum() / N, rel=1e-12)

@@ -14,7 +14,7 @@ import fnn
 N = 6
 X, Y = np.asarray(noise(N)), np.asarray(noise(N, seed=2))
 W, B = [1.4, -0.9, 1.7, 0.8], [0.3, 0.5, -0.6, 0.1]
-run = jax.jit(fnn.value_and_grad, static_argnames="rule")
+run, fold = jax.jit(fnn.value_and_grad), jax.jit(fnn.fold)
 
 
 def sigmoid(z):
@@ -64,7 +64,8 @@ def by_fnn(depth, rule=fnn.rules.backprop):
     net = fnn.mlp([1] * (depth + 1), fnn.Sigmoid(), fnn.Sigmoid())
     dense = [fnn.DenseParams(np.array([[W[l]]]), np.array([B[l]])) for l in range(depth)]
     params = tuple(p for layer in dense for p in (layer, ()))
-    return run(net, fnn.SquaredError(), params, X[:, None], Y[:, None], rule=rule)
+    done = fold(net, fnn.SquaredError(), params, X[:, None], Y[:, None], rule=rule)
+    return done.loss, done.result
 
 
 def test_a_line_through_the_origin_its_cost_and_slope():

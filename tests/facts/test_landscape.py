@@ -75,9 +75,9 @@ def permuted(params, order):
 
 
 def test_permuted_units_are_as_good_and_the_midpoint_is_worse():
-    start = jax.tree.map(jnp.asarray, drawn(2, 3, 1)[:-1])
-    how = {"epochs": 300, "batch_size": 6}
-    state, _ = fnn.fit(NET, LOSS, fnn.optim.Adam(0.05), start, (X, Y), **how)
+    plan = fnn.Plan(NET, LOSS, fnn.optim.Adam(0.05))
+    start = fnn.start(plan, None, jax.tree.map(jnp.asarray, drawn(2, 3, 1)[:-1]))
+    state, _ = fnn.fit(plan, start, (X, Y), epochs=300, batch_size=6)
     params = jax.tree.map(np.asarray, state.params)
     least = float(run(NET, LOSS, params, X, Y)[0])
     different = []

@@ -54,7 +54,7 @@ def test_the_1_norm_its_subgradient_and_its_bounds():
 
     gradient = jax.jit(jax.grad(lambda x: abs(x).sum()))(X)
     np.testing.assert_allclose(gradient, np.sign(X), **EXACT)
-    for ours in (np.linalg.norm(X, 1), fnn.L1(1.0).value({"w": jnp.asarray(X)})):
+    for ours in (np.linalg.norm(X, 1), fnn.L1(1.0).value(fnn.UnembedParams(jnp.asarray(X)))):
         np.testing.assert_allclose(ours, norm(X), **EXACT)
     for at_zero in (-1.0, 0.0, 0.7, 1.0):  # every slope in [−1, 1] stays below at a zero
         x, g = np.array([0, *X[1:]]), np.array([at_zero, *np.sign(X[1:])])
@@ -71,7 +71,8 @@ def test_the_frobenius_norm_as_sum_trace_and_singular_values():
     np.testing.assert_allclose(np.trace(w.T @ w), squared, **EXACT)
     np.testing.assert_allclose((np.linalg.svd(w)[1] ** 2).sum(), squared, **EXACT)
     np.testing.assert_allclose(jax.jit(jax.grad(lambda w: (w**2).sum()))(w), 2 * w, **EXACT)
-    np.testing.assert_allclose(fnn.L2(2.0).value({"w": jnp.asarray(w)}), squared, **EXACT)
+    ours = fnn.L2(2.0).value(fnn.UnembedParams(jnp.asarray(w)))
+    np.testing.assert_allclose(ours, squared, **EXACT)
 
 
 def test_eigenpairs_solve_their_equation_and_give_trace_and_determinant():

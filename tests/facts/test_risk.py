@@ -26,9 +26,9 @@ def mean_of(trees):
 
 def test_descent_makes_the_objective_smaller_in_every_step():
     params, x, target = problem()
-    params = jax.tree.map(jnp.asarray, params)
-    how = {"epochs": 100, "batch_size": 6}
-    _, history = fnn.fit(NET, fnn.SquaredError(), fnn.optim.SGD(0.02), params, (x, target), **how)
+    plan = fnn.Plan(NET, fnn.SquaredError(), fnn.optim.SGD(0.02))
+    start = fnn.start(plan, None, jax.tree.map(jnp.asarray, params))
+    _, history = fnn.fit(plan, start, (x, target), epochs=100, batch_size=6)
     losses = np.asarray(history["loss"])
     assert (np.diff(losses) < 0).all()
     assert losses[-1] < losses[0] / 2

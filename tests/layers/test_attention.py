@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise, states
 
 from fnn.layers.attention import Attention, AttentionParams
 from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 CASES = [
-    Attention(6, 2, block=2),
-    Attention(4, 4, causal=False, n_kv_heads=2, block=None),
-    Attention(8, 2, n_kv_heads=1, block=3, rotary=100.0),
+    Attention(6, 2, chunk=2),
+    Attention(4, 4, causal=False, n_kv_heads=2, chunk=None),
+    Attention(8, 2, n_kv_heads=1, chunk=3, rotary=100.0),
 ]
 
 
@@ -24,8 +24,14 @@ def test_contract(layer):
     check_layer(layer, noise(2, 5, layer.n))
 
 
+@pytest.mark.parametrize("layer", CASES, ids=str)
+def test_contract_of_sequences(layer):
+    check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK), steps=False)
+
+
 def plain(layer, params, x, mask=None):
-    """The textbook: softmax of all products, head by head."""
+    """The textbook: softmax of all products, head by head, of x that is 0 where it is masked."""
+    x = x if mask is None else jnp.where(mask[..., None], x, 0)
     _batch, length, n = x.shape
     d, groups = n // layer.n_heads, layer.n_heads // layer.kv_heads
     q, k, v = x @ params.wq, x @ params.wk, x @ params.wv
@@ -42,16 +48,16 @@ def plain(layer, params, x, mask=None):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("block", [1, 2, 5, 128, None])
+@pytest.mark.parametrize("chunk", [1, 2, 5, 128, None])
 @pytest.mark.parametrize("kv", [1, 2, 4])
-def test_blocks_and_shared_heads_have_the_values_and_gradients_of_the_textbook(causal, block, kv):
-    layer = Attention(12, 4, causal, kv, block)
+def test_chunks_and_shared_heads_have_the_values_and_gradients_of_the_textbook(causal, chunk, kv):
+    layer = Attention(12, 4, causal, kv, chunk)
     params, x, dy = layer.init(KEY), noise(2, 5, 12), noise(2, 5, 12, seed=2)
     mask = jnp.array([[True, True, True, False, True], [True, True, True, True, False]])
     y, cache = layer.forward(params, Sequence(x, mask))
     want, vjp = jax.vjp(lambda p, x: plain(layer, p, x, mask), params, x)
-    np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
-    grads, dx = layer.backward(params, cache, dy)
+    np.testing.assert_allclose(y.x, want, rtol=1e-10, atol=1e-12)
+    grads, dx = layer.backward(params, cache, Sequence(dy, mask))
     for a, b in zip(jax.tree.leaves((grads, dx.x)), jax.tree.leaves(vjp(dy)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
@@ -65,7 +71,7 @@ def test_by_hand():
 
 
 def test_no_position_sees_a_later_one():
-    layer = Attention(6, 2, block=2)
+    layer = Attention(6, 2, chunk=2)
     params, x = layer.init(KEY), noise(1, 5, 6)
     y, _ = layer.forward(params, x)
     other, _ = layer.forward(params, x.at[:, 3:].set(100))
@@ -79,21 +85,21 @@ def test_without_positions_a_permutation_permutes_the_answers():
     np.testing.assert_allclose(layer.forward(params, x[:, order])[0], y[:, order], rtol=1e-10)
 
 
-@pytest.mark.parametrize("block", [2, None])
-def test_a_position_that_sees_nothing_says_nothing_and_is_not_nan(block):
-    layer = Attention(6, 2, block=block)
+@pytest.mark.parametrize("chunk", [2, None])
+def test_a_position_that_sees_nothing_says_nothing_and_is_not_nan(chunk):
+    layer = Attention(6, 2, chunk=chunk)
     params, x = layer.init(KEY), noise(2, 5, 6)
     mask = jnp.array([[False] * 5, [False, True, True, True, True]])
     y, cache = layer.forward(params, Sequence(x, mask))
-    grads, dx = layer.backward(params, cache, jnp.ones_like(y))
-    np.testing.assert_array_equal(y[0], 0)
-    np.testing.assert_array_equal(y[1, 0], 0)
+    grads, dx = layer.backward(params, cache, Sequence(jnp.ones_like(x), mask))
+    np.testing.assert_array_equal(y.x[0], 0)
+    np.testing.assert_array_equal(y.x[1, 0], 0)
     np.testing.assert_array_equal(dx.x[0], 0)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
 def test_hessian_vector_products_and_vmap_go_through():
-    layer = Attention(6, 2, block=2)
+    layer = Attention(6, 2, chunk=2)
     params, x = layer.init(KEY), noise(3, 2, 5, 6)
 
     def gradient(params, x):
@@ -115,16 +121,16 @@ def test_with_rotary_positions_only_distances_count():
     layer = Attention(8, 2, causal=False, rotary=100.0)
     params, x = layer.init(KEY), jnp.tile(noise(1, 1, 8), (1, 7, 1))
     x = x.at[:, 2].add(noise(8, seed=3)).at[:, 3].add(noise(8, seed=4))
-    seen = jnp.array([[False, False, True, True, False, False, False]])
-    y, _ = layer.forward(params, Sequence(x, seen))
-    later, _ = layer.forward(params, Sequence(jnp.roll(x, 2, 1), jnp.roll(seen, 2, 1)))
-    np.testing.assert_allclose(later[:, 2:], y[:, :-2], rtol=1e-10)
-    assert not np.allclose(y[:, 0], y[:, 1])  # equal x at other distances
+    mask = jnp.arange(7)[None] < 5
+    y, _ = layer.forward(params, Sequence(x, mask))
+    later, _ = layer.forward(params, Sequence(jnp.roll(x, 2, 1), jnp.roll(mask, 2, 1)))
+    np.testing.assert_allclose(later.x[:, 2:], y.x[:, :-2], rtol=1e-10)
+    assert not np.allclose(y.x[:, 0], y.x[:, 1])  # equal x at other distances
 
 
-@pytest.mark.parametrize("block", [2, None])
-def test_an_empty_sequence_has_an_empty_answer_and_no_gradient(block):
-    layer = Attention(6, 2, block=block)
+@pytest.mark.parametrize("chunk", [2, None])
+def test_an_empty_sequence_has_an_empty_answer_and_no_gradient(chunk):
+    layer = Attention(6, 2, chunk=chunk)
     params, x = layer.init(KEY), jnp.zeros((2, 0, 6))
     y, cache = layer.forward(params, x)
     grads, dx = layer.backward(params, cache, y)
@@ -145,8 +151,8 @@ def test_errors():
         Attention(6, 4)
     with pytest.raises(ValueError, match="n_kv_heads must divide n_heads, got 2 and 3"):
         Attention(6, 3, n_kv_heads=2)
-    with pytest.raises(ValueError, match="block must be at least 1, or None"):
-        Attention(6, 3, block=0)
+    with pytest.raises(ValueError, match="chunk must be at least 1, or None"):
+        Attention(6, 3, chunk=0)
     for wrong in (Attention, 6, 2, 1.0), (Attention, 6, 2, 100.0):
         with pytest.raises(ValueError, match="rotary must be above 1, and n / n_heads even"):
             wrong[0](*wrong[1:3], rotary=wrong[3])
@@ -154,5 +160,5 @@ def test_errors():
     params = layer.init(KEY)
     with pytest.raises(ValueError, match=r"x must have shape \[B, T, 6\], got \[5, 6\]"):
         layer.forward(params, noise(5, 6))
-    with pytest.raises(ValueError, match=r"mask must have shape \[2, 5\], got \[2, 4\]"):
-        layer.forward(params, Sequence(noise(2, 5, 6), jnp.ones((2, 4), bool)))
+    with pytest.raises(TypeError, match=r"x\.state must be None, this layer has no state"):
+        layer.forward(params, Sequence(noise(2, 5, 6), state=states(6)))

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from contract import noise
 
-from fnn.layers.chunked import attended, attended_back, spans
+from fnn.layers.chunked import attend, attend_back, spans
 
 
-def test_causal_blocks_end_at_their_own_last_key():
+def test_causal_chunks_end_at_their_own_last_key():
     assert spans(5, 2, causal=True) == [(0, 2, 2), (2, 4, 4), (4, 5, 5)]
     assert spans(5, 2, causal=False) == [(0, 2, 5), (2, 4, 5), (4, 5, 5)]
     assert spans(5, None, causal=True) == [(0, 5, 5)]
 
 
-@pytest.mark.parametrize("block", [2, None])
-def test_values_and_gradients_are_those_of_softmax(block):
+@pytest.mark.parametrize("chunk", [2, None])
+def test_values_and_gradients_are_those_of_softmax(chunk):
     q, k, v = noise(2, 3, 2, 5, 4), noise(2, 3, 5, 4, seed=2), noise(2, 3, 5, 4, seed=3)
 
     def plain(q, k, v):
@@ -25,19 +25,19 @@ def test_values_and_gradients_are_those_of_softmax(block):
         return jnp.einsum("bhgts,bhsd->bhgtd", jax.nn.softmax(u, -1), v)
 
     want, vjp = jax.vjp(plain, q, k, v)
-    o, m = attended(q, k, v, None, True, block)
+    o, m = attend(q, k, v, None, True, chunk)
     np.testing.assert_allclose(o, want, rtol=1e-10, atol=1e-12)
     do = noise(*o.shape, seed=4)
-    found = attended_back(q, k, v, o, m, do, None, True, block)
+    found = attend_back(q, k, v, o, m, do, None, True, chunk)
     for a, b in zip(found, vjp(do), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-def test_probabilities_exist_one_block_at_a_time():
-    def memory(block):
+def test_probabilities_exist_one_chunk_at_a_time():
+    def memory(chunk):
         def both(q, k, v, do):
-            o, m = attended(q, k, v, None, True, block)
-            return attended_back(q, k, v, o, m, do, None, True, block)
+            o, m = attend(q, k, v, None, True, chunk)
+            return attend_back(q, k, v, o, m, do, None, True, chunk)
 
         q, kv = jnp.ones((2, 4, 1, 256, 8)), jnp.ones((2, 4, 256, 8))
         compiled = jax.jit(both).lower(q, kv, kv, q).compile()

@@ -7,7 +7,14 @@ import pytest
 from contract import noise
 
 import fnn
-from fnn.layers.convolution import around, exchanged, gathered, rest, spread, weighed
+from fnn.layers.convolution import (
+    around,
+    convolve,
+    convolve_kernel,
+    convolve_transpose,
+    rest,
+    swap_channels,
+)
 from fnn.layers.windows import windows
 
 X = noise(2, 9, 4)
@@ -24,10 +31,10 @@ def test_the_three_sums_are_the_faces_of_one_trilinear_form(stride, dilation, gr
     where = along(stride, dilation)
     w = noise(3, 4 // groups, 6, seed=2)
     y = noise(2, where[0].n_out, 6, seed=3)
-    form = (gathered(X, w, where, groups) * y).sum()
-    np.testing.assert_allclose((weighed(X, y, where, groups) * w).sum(), form, rtol=1e-12)
+    form = (convolve(X, w, where, groups) * y).sum()
+    np.testing.assert_allclose((convolve_kernel(X, y, where, groups) * w).sum(), form, rtol=1e-12)
     np.testing.assert_allclose(
-        (spread(y, exchanged(w, groups), where, groups) * X).sum(), form, rtol=1e-12
+        (convolve_transpose(y, swap_channels(w, groups), where, groups) * X).sum(), form, rtol=1e-12
     )
 
 
@@ -35,19 +42,19 @@ def test_by_hand():
     where = windows("f", (3,), (2,), (1,), (1,), "valid")
     x, y = jnp.array([[[1.0], [10.0], [100.0]]]), jnp.array([[[1.0], [2.0]]])
     w = jnp.array([[[2.0]], [[3.0]]])
-    np.testing.assert_array_equal(gathered(x, w, where, 1)[0, :, 0], [2 + 30, 20 + 300])
-    np.testing.assert_array_equal(spread(y, w, where, 1)[0, :, 0], [2, 3 + 4, 6])
-    np.testing.assert_array_equal(weighed(x, y, where, 1)[:, 0, 0], [1 + 20, 10 + 200])
+    np.testing.assert_array_equal(convolve(x, w, where, 1)[0, :, 0], [2 + 30, 20 + 300])
+    np.testing.assert_array_equal(convolve_transpose(y, w, where, 1)[0, :, 0], [2, 3 + 4, 6])
+    np.testing.assert_array_equal(convolve_kernel(x, y, where, 1)[:, 0, 0], [1 + 20, 10 + 200])
 
 
 def test_exchanged_is_a_transposed_w_in_every_group_and_undoes_itself():
     w = noise(3, 2, 6)  # 2 groups of 2 inputs and 3 outputs
-    other = exchanged(w, 2)
+    other = swap_channels(w, 2)
     assert other.shape == (3, 3, 4)
     for g in range(2):
         ours, theirs = other[..., 2 * g : 2 * g + 2], w[..., 3 * g : 3 * g + 3]
         np.testing.assert_array_equal(ours, theirs.swapaxes(1, 2))
-    np.testing.assert_array_equal(exchanged(other, 2), w)
+    np.testing.assert_array_equal(swap_channels(other, 2), w)
 
 
 def test_paddings_restore_the_lengths_of_the_window_and_of_the_input():
@@ -63,5 +70,5 @@ def test_weights_are_drawn_for_the_entries_of_a_window():
         return noise(n_in, n_out)
 
     layer = fnn.Conv1d(4, 6, 3, groups=2, w_init=w_init)
-    assert layer.init(jax.random.key(0)).w.shape == layer.shape == (3, 2, 6)
+    assert layer.init(jax.random.key(0)).w.shape == layer.shapes().w == (3, 2, 6)
     assert asked == [(6, 6)]

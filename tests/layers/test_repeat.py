@@ -1,18 +1,23 @@
 """Tests of fnn.layers.repeat."""
 
+from dataclasses import dataclass
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise, states
 
+from fnn.layer import Layer
 from fnn.layers.activations import SiLU, Tanh
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
+from fnn.layers.lstm import LSTM
 from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
+from fnn.sequence import Sequence, add, lift
 
 KEY = jax.random.key(0)
 BLOCK = Residual(Serial(Dense(3, 4), Tanh(), Dense(4, 3)))
@@ -27,11 +32,20 @@ def test_contract_with_a_key():
     check_layer(Repeat(2, block), noise(2, 3), key=KEY)
 
 
+def stacked(*trees):
+    return jax.tree.map(lambda *a: jnp.stack(a), *trees)
+
+
+def test_contract_of_sequences_with_a_state_for_every_copy():
+    state = stacked(states(3, 3), states(3, 3, seed=7))
+    check_sequence(Repeat(2, LSTM(3, 3)), Sequence(noise(2, 5, 3), MASK, state))
+
+
 def test_forward_and_backward_by_hand():
     layer = Repeat(2, Dense(1, 1))
-    params = (DenseParams(w=jnp.array([[[2.0]], [[5.0]]]), b=jnp.array([[1.0], [7.0]])),)
+    params = DenseParams(w=jnp.array([[[2.0]], [[5.0]]]), b=jnp.array([[1.0], [7.0]]))
     y, cache = layer.forward(params, jnp.array([[4.0]]))
-    (grads,), dx = layer.backward(params, cache, jnp.array([[1.0]]))
+    grads, dx = layer.backward(params, cache, jnp.array([[1.0]]))
     assert y == 5 * (2 * 4 + 1) + 7
     np.testing.assert_array_equal(grads.w.ravel(), [5 * 4, 2 * 4 + 1])
     np.testing.assert_array_equal(grads.b.ravel(), [5, 1])
@@ -41,29 +55,69 @@ def test_forward_and_backward_by_hand():
 def test_same_as_the_copies_in_series():
     repeated, series = Repeat(3, BLOCK), Serial(BLOCK, BLOCK, BLOCK)
     x, dy = noise(5, 3), noise(5, 3, seed=2)
-    (stacked,) = params = repeated.init(KEY)
-    copies = tuple(jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(3))
+    params = repeated.init(KEY)
+    copies = tuple(jax.tree.map(lambda a, i=i: a[i], params) for i in range(3))
 
     @jax.jit
     def run(net, params):
         y, cache = net.forward(params, x)
         return y, *net.backward(params, cache, dy)
 
-    y, (grads,), dx = run(repeated, params)
     series_y, series_grads, series_dx = run(series, copies)
-    series_grads = jax.tree.map(lambda *g: jnp.stack(g), *series_grads)
-    chex.assert_trees_all_close((y, grads, dx), (series_y, series_grads, series_dx), rtol=1e-12)
+    want = series_y, stacked(*series_grads), series_dx
+    chex.assert_trees_all_close(run(repeated, params), want, rtol=1e-12)
+
+
+def test_same_as_the_copies_in_series_with_their_states():
+    cell = LSTM(3, 3)
+    repeated, series = Repeat(2, cell), Serial(cell, cell)
+    copies, given = series.init(KEY), (states(3, 3), states(3, 3, seed=7))
+    params, x = stacked(*copies), Sequence(noise(2, 5, 3), MASK)
+    y, _ = repeated.forward(params, x.with_fields(state=stacked(*given)))
+    want, _ = series.forward(copies, x.with_fields(state=given))
+    chex.assert_trees_all_close(y, want.with_fields(state=stacked(*want.state)), rtol=1e-12)
+    begun, _ = repeated.forward(params, x)
+    zeros = jax.tree.map(jnp.zeros_like, begun.state)
+    chex.assert_trees_all_equal(repeated.forward(params, x.with_fields(state=zeros))[0], begun)
+
+
+@dataclass(frozen=True)
+class Look(Layer):
+    """y = x + m², m the memory: a row that every step looks at."""
+
+    sequences = "own"
+
+    def forward(self, params, x, *, key=None):
+        return lift(lambda a: a + x.memory[:, None] ** 2, x), x.memory
+
+    def backward(self, params, cache, dy):
+        own = 2 * cache * dy.x.sum(1)
+        return (), dy.with_fields(memory=add(dy.memory, own))
+
+
+def test_every_copy_looks_at_one_memory_whose_cotangents_add_up():
+    layer, x = Repeat(3, Look()), Sequence(noise(2, 5, 4), memory=noise(2, 4, seed=2))
+    y, cache = layer.forward((), x)
+    np.testing.assert_allclose(y.x, x.x + 3 * x.memory[:, None] ** 2, rtol=1e-12)
+    assert y.memory is x.memory
+    dy = noise(2, 5, 4, seed=3)
+    _, dx = layer.backward((), cache, Sequence(dy))
+    np.testing.assert_array_equal(dx.x, dy)
+    np.testing.assert_allclose(dx.memory, 6 * x.memory * dy.sum(1), rtol=1e-12)
+    _, more = layer.backward((), cache, Sequence(dy, memory=jnp.ones((2, 4))))
+    np.testing.assert_allclose(more.memory, dx.memory + 1, rtol=1e-12)
 
 
 def test_copies_are_drawn_independently():
-    (stacked,) = Repeat(3, Dense(4, 5)).init(KEY)
-    assert stacked.w.shape == (3, 4, 5)
-    assert np.abs(stacked.w[0] - stacked.w[1]).min() > 0
+    w = Repeat(3, Dense(4, 5)).init(KEY).w
+    assert w.shape == (3, 4, 5)
+    assert np.abs(w[0] - w[1]).min() > 0
 
 
 def test_copies_drop_different_entries():
-    _, cache = Repeat(2, Dropout(0.5)).forward(((),), jnp.ones((20, 30)), key=KEY)
-    assert np.mean(cache.kept[0] != cache.kept[1]) == pytest.approx(0.5, abs=0.1)
+    _, cache = Repeat(2, Dropout(0.5)).forward((), jnp.ones((20, 30)), key=KEY)
+    first, second = cache.inner.kept
+    assert np.mean(first != second) == pytest.approx(0.5, abs=0.1)
 
 
 def test_program_does_not_grow_with_the_number_of_copies():
@@ -95,15 +149,15 @@ def test_params_of_another_number_of_copies_are_refused():
         Repeat(2, BLOCK).forward(params, noise(5, 3))
 
 
-def test_error_of_the_inner_layer_carries_its_path():
+def test_error_of_the_inner_layer_carries_the_path_of_the_whole():
     layer = Serial(Repeat(2, BLOCK))
-    message = r"^layer 0, layer 0, layer 0, layer 0, Dense\(n_in=3, n_out=4\): x must have shape"
+    message = r"^layer 0.0, Dense\(n_in=3, n_out=4\): x must have shape"
     with pytest.raises(ValueError, match=message):
         layer.forward(layer.init(KEY), noise(5, 2))
 
 
 def test_with_children_keeps_the_number():
-    assert Repeat(2, Tanh()).with_children((SiLU(),)) == Repeat(2, SiLU())
+    assert Repeat(2, Tanh()).with_children({"inner": SiLU()}) == Repeat(2, SiLU())
     assert Repeat(2, Tanh()) != Repeat(3, Tanh())
 
 

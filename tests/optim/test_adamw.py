@@ -9,6 +9,8 @@ from optimizers import PARAMS, descend, descend_like_optax, first_update
 
 import fnn
 
+TWO = fnn.DenseParams(w=jnp.array([2.0]), b=jnp.array([2.0]))
+
 
 def test_the_first_step_by_hand():
     optimizer = fnn.optim.AdamW(0.1, eps=1.0, weight_decay=0.5)
@@ -17,7 +19,7 @@ def test_the_first_step_by_hand():
 
 def test_descends_like_optax():
     ours = fnn.optim.AdamW(0.05, 0.8, 0.95, 1e-3, weight_decay=0.3)
-    weights = {"w": True, "b": False}
+    weights = fnn.DenseParams(w=True, b=False)
     theirs = optax.adamw(0.05, 0.8, 0.95, eps=1e-3, weight_decay=0.3, mask=weights)
     chex.assert_trees_all_close(
         descend(ours, PARAMS), descend_like_optax(theirs, PARAMS), rtol=1e-10
@@ -25,21 +27,33 @@ def test_descends_like_optax():
 
 
 def test_decay_is_adams_step_apart_from_the_weights():
-    params = {"w": jnp.array([2.0]), "b": jnp.array([2.0])}
+    params = TWO
     decay = fnn.optim.AdamW(0.1, weight_decay=0.5)
     updates, _ = decay.update(params, decay.init(params), params)
     plain, _ = fnn.optim.Adam(0.1).update(params, decay.init(params))
-    chex.assert_trees_all_close(updates["w"], plain["w"] - 0.1 * 0.5 * 2.0)
-    chex.assert_trees_all_close(updates["b"], plain["b"])
+    chex.assert_trees_all_close(updates.w, plain.w - 0.1 * 0.5 * 2.0)
+    chex.assert_trees_all_close(updates.b, plain.b)
 
 
 def test_decay_can_be_told_what_a_weight_is():
-    params = {"w": jnp.array([2.0]), "b": jnp.array([2.0])}
-    biases = fnn.optim.AdamW(0.1, weight_decay=0.5, select=lambda path: path[-1].key == "b")
+    params = TWO
+    biases = fnn.optim.AdamW(0.1, weight_decay=0.5, select=lambda path: path[-1].name == "b")
     updates, _ = biases.update(params, biases.init(params), params)
     plain, _ = fnn.optim.Adam(0.1).update(params, biases.init(params))
-    chex.assert_trees_all_close(updates["b"], plain["b"] - 0.1 * 0.5 * 2.0)
-    chex.assert_trees_all_close(updates["w"], plain["w"])
+    chex.assert_trees_all_close(updates.b, plain.b - 0.1 * 0.5 * 2.0)
+    chex.assert_trees_all_close(updates.w, plain.w)
+
+
+def test_params_of_no_declared_class_do_not_decay_and_a_warning_tells():
+    params, adam = {"w": jnp.array([2.0])}, fnn.optim.Adam(0.1)
+    state = adam.init(params)
+    with pytest.warns(UserWarning, match=r"AdamW: \['w'\] belongs to no params class that declares"):
+        updates, _ = fnn.optim.AdamW(0.1, weight_decay=0.5).update(params, state, params)
+    chex.assert_trees_all_equal(updates, adam.update(params, state)[0])
+    told = fnn.optim.AdamW(0.1, weight_decay=0.5, select=lambda path: True)
+    chex.assert_trees_all_close(
+        told.update(params, state, params)[0]["w"], updates["w"] - 0.1 * 0.5 * 2.0
+    )
 
 
 def test_decay_is_the_l2_penalty_for_gradient_descent_and_not_for_adam():

@@ -27,7 +27,7 @@ def test_optax_works_inside_chain():
 
 
 def test_what_is_no_optimizer_is_refused():
-    with pytest.raises(TypeError, match="chain: the optimizer must have init and update, got 3"):
+    with pytest.raises(TypeError, match="Chain: the optimizer must have init and update, got 3"):
         fnn.optim.Chain(3)
-    with pytest.raises(ValueError, match="chain: give at least one optimizer"):
+    with pytest.raises(ValueError, match="Chain: give at least one optimizer"):
         fnn.optim.Chain()

@@ -35,5 +35,5 @@ def test_the_norm_does_not_overflow_on_the_way():
 
 
 def test_a_bound_that_nothing_can_meet_is_refused():
-    with pytest.raises(ValueError, match=r"clip_by_norm: max_norm must be in \(0, inf\), got 0"):
+    with pytest.raises(ValueError, match=r"ClipByNorm: max_norm must be in \(0, inf\), got 0"):
         fnn.optim.ClipByNorm(0)

@@ -41,7 +41,7 @@ def test_learning_rates_share_one_compilation(name):
 
     slow, fast = run(EVERY[name](0.01)), run(EVERY[name](0.1))
     assert len(traced) == 1
-    assert (slow["w"] != fast["w"]).any()
+    assert (slow.w != fast.w).any()
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -78,7 +78,7 @@ def test_a_zero_gradient_leads_nowhere(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_works_inside_optax_chain_multi_steps_and_masked(name):
     ours = EVERY[name](0.1)
-    weights_only = {"w": True, "b": False}
+    weights_only = fnn.DenseParams(w=True, b=False)
     wrapped = optax.MultiSteps(
         optax.chain(optax.clip(10.0), optax.masked(ours, weights_only)), every_k_schedule=2
     )
@@ -88,23 +88,23 @@ def test_works_inside_optax_chain_multi_steps_and_masked(name):
             updates, state = wrapped.update(gradient(PARAMS), state, params)
             params = optax.apply_updates(params, updates)
 
-    w = {"w": PARAMS["w"]}
+    w = fnn.UnembedParams(PARAMS.w)
     expected, _ = ours.update(gradient(w), ours.init(w), w)
-    chex.assert_trees_all_close(updates["w"], expected["w"], rtol=1e-6)
-    chex.assert_trees_all_close(updates["b"], gradient(PARAMS)["b"], rtol=1e-6)  # passed on
+    chex.assert_trees_all_close(updates.w, expected.w, rtol=1e-6)
+    chex.assert_trees_all_close(updates.b, gradient(PARAMS).b, rtol=1e-6)  # passed on
 
 
 def test_gradients_that_are_not_like_the_state_are_named_by_path():
-    optimizer = fnn.optim.Adam(0.1)
-    state = optimizer.init(PARAMS)
+    optimizer, params = fnn.optim.Adam(0.1), PARAMS._asdict()
+    state = optimizer.init(params)
     with pytest.raises(ValueError, match=r"Adam: grads\['w'\] is missing; its state has it"):
-        optimizer.update({"b": PARAMS["b"]}, state)
+        optimizer.update({"b": PARAMS.b}, state)
     with pytest.raises(ValueError, match=r"grads\['w'\] must have shape \[2, 2\] .*got \[2\]"):
-        optimizer.update({"w": PARAMS["b"], "b": PARAMS["b"]}, state)
+        optimizer.update({"w": PARAMS.b, "b": PARAMS.b}, state)
     with pytest.raises(ValueError, match=r"grads\['c'\] is unexpected"):
-        optimizer.update(PARAMS | {"c": PARAMS["b"]}, state)
+        optimizer.update(params | {"c": PARAMS.b}, state)
     with pytest.raises(ValueError, match="must have the node types of"):
-        leafwise(optimizer, lambda g, s: (g, s), [PARAMS["b"]], (PARAMS["b"],))
+        leafwise(optimizer, lambda g, s: (g, s), [PARAMS.b], (PARAMS.b,))
 
 
 def test_updates_are_added_and_params_keep_their_dtype():

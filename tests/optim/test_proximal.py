@@ -5,19 +5,19 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from optimizers import PARAMS
+from optimizers import PARAMS, weights
 
 import fnn
 
 
 def test_the_proximal_step_by_hand():
     optimizer = fnn.optim.Proximal(fnn.optim.SGD(0.5), fnn.L1(0.2))  # the threshold is 0.1
-    params = {"w": jnp.array([1.0, 0.05, -0.3]), "b": jnp.array([0.05])}
-    grads = {"w": jnp.array([1.0, 0.0, -0.4]), "b": jnp.array([0.0])}
+    params = fnn.DenseParams(w=jnp.array([1.0, 0.05, -0.3]), b=jnp.array([0.05]))
+    grads = fnn.DenseParams(w=jnp.array([1.0, 0.0, -0.4]), b=jnp.array([0.0]))
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     after = fnn.optim.apply_updates(params, updates)
-    chex.assert_trees_all_close(after["w"], jnp.array([0.4, 0.0, 0.0]), atol=1e-15)
-    chex.assert_trees_all_equal(after["b"], params["b"])
+    chex.assert_trees_all_close(after.w, jnp.array([0.4, 0.0, 0.0]), atol=1e-15)
+    chex.assert_trees_all_equal(after.b, params.b)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
@@ -26,15 +26,15 @@ def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
     strength = 0.1
 
     def run(optimizer, gradient):
-        params = {"w": jnp.ones(4, dtype)}
+        params = weights(*[1] * 4, dtype=dtype)
         state = optimizer.init(params)
         for _ in range(200):
             updates, state = optimizer.update(gradient(params), state, params)
             params = fnn.optim.apply_updates(params, updates)
-        return params["w"]
+        return params.w
 
     def smooth(p):
-        return {"w": p["w"] - target}
+        return fnn.UnembedParams(p.w - target)
 
     def penalised(p):
         penalty = fnn.L1(strength).gradient(p)
@@ -49,15 +49,15 @@ def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
 
 
 def test_proximal_takes_the_rate_of_a_schedule_and_of_a_chain():
-    params, zero = {"w": jnp.array([1.0])}, {"w": jnp.array([0.0])}
+    params, zero = weights(1.0), weights(0.0)
     scheduled = fnn.optim.Scheduled(fnn.optim.SGD(1.0), fnn.optim.StepDecay(0.5, 0.5, 1))
     for inner in (scheduled, fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), scheduled)):
         optimizer = fnn.optim.Proximal(inner, fnn.L1(0.2))
         state = optimizer.init(params)
         first, state = optimizer.update(zero, state, params)
         second, state = optimizer.update(zero, state, params)
-        chex.assert_trees_all_close(first["w"], jnp.array([-0.1]))
-        chex.assert_trees_all_close(second["w"], jnp.array([-0.05]))
+        chex.assert_trees_all_close(first.w, jnp.array([-0.1]))
+        chex.assert_trees_all_close(second.w, jnp.array([-0.05]))
 
 
 def test_proximal_refuses_what_it_cannot_use():
@@ -67,7 +67,7 @@ def test_proximal_refuses_what_it_cannot_use():
     with pytest.raises(TypeError, match="Foreign has no learning rate"):
         optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
     no_rate = fnn.optim.Proximal(fnn.optim.Chain(fnn.optim.ClipByNorm(1.0)), fnn.L1(0.1))
-    with pytest.raises(TypeError, match="chain: no link has a learning rate"):
+    with pytest.raises(TypeError, match="Chain: no link has a learning rate"):
         no_rate.update(PARAMS, no_rate.init(PARAMS), PARAMS)
     with pytest.raises(ValueError, match="Proximal: update needs params"):
         fnn.optim.Proximal(fnn.optim.SGD(0.1), fnn.L1(0.1)).update(PARAMS, ())
