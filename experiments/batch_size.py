@@ -25,7 +25,6 @@ losses are means over the N digits, medians over the runs.
 Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; the factor (N − B)/(N − 1) is
 Cochran (1977), Sampling Techniques, theorem 2.2; Bottou, Curtis & Nocedal (2018), SIAM
 Review 60, section 3.3.
-Equations: opt.gd, opt.sgd, risk.gradient.
 """
 
 import functools

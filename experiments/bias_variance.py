@@ -29,7 +29,6 @@ where y = f ± σ takes its two values equally often, the equation holds exactly
 
 Source: Geman, Bienenstock & Doursat (1992), Neural Computation 4, section 2;
 Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 7.9.
-Equations: gen.bias-variance.
 """
 
 import sys

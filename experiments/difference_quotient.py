@@ -17,7 +17,6 @@ turn, and the hand-written gradient in float64 is the truth. u is half the dista
 central in float64), and below the best ε (rounding).
 
 Source: Nocedal & Wright (2006), Numerical Optimization, section 8.1.
-Equations: calc.difference-quotient, calc.partial, bp.goal.
 """
 
 import sys

@@ -22,7 +22,6 @@ Data of one's own are trained on in the same way:
     --data csv:FILE --target COLUMN       a table of numbers and one column of classes
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323; the digits, Alpaydin & Kaynak (1998).
-Equations: bp.training-cycle.
 """
 
 import sys

@@ -20,7 +20,6 @@ the eigenvalues of XᵀX/N allow. R² is measured on random divisions, a third f
 each standardised by its own training rows.
 
 Source: Hoerl & Kennard (1970), Technometrics 12, eq. 2.1; the rows are those of bundles.py.
-Equations: model.linear-regression, reg.l2-effect.
 """
 
 import sys

@@ -21,7 +21,6 @@ J/λ for C = 1/(λN); its solver is Newton's method. Descent is Nesterov's, in f
 and from random starts. The accuracy is that of random divisions, a third for the test.
 
 Source: Cox (1958), J. Royal Stat. Soc. B 20; scikit-learn, Pedregosa et al. (2011), JMLR 12.
-Equations: model.logistic-regression.
 """
 
 import sys

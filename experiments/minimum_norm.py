@@ -28,7 +28,6 @@ All in float64.
 
 Source: Zhang, Bengio, Hardt, Recht & Vinyals (2017), arXiv:1611.03530, section 5; the rates:
 Polyak (1964), USSR Computational Mathematics and Mathematical Physics 4.
-Equations: land.gd-generalizes.
 """
 
 import sys

@@ -33,7 +33,6 @@ starts.
 
 Source: Polyak (1964), USSR Comp. Math. 4, section 3; Lessard, Recht & Packard (2016), SIAM
 J. Optim. 26, table 1 for the three tunings.
-Equations: opt.momentum-heavy-ball, opt.momentum-ema, opt.momentum-smoothing.
 """
 
 import sys

@@ -27,7 +27,6 @@ of the net, the median of repetitions.
 
 Source: Vapnik (1995), The Nature of Statistical Learning Theory, sections 1.2 and 1.4; the
 excess risk: Breiman & Freedman (1983), JASA 78, p. 131.
-Equations: risk.population, risk.empirical, risk.minimiser, prob.lln.
 """
 
 import sys

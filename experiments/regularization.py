@@ -28,7 +28,6 @@ column of the identity as a target, and ŷ of these is ∂ŷ/∂t.
 
 Source: Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 3.50 and
 7.32; Zhang, Bengio, Hardt, Recht & Vinyals (2017), ICLR.
-Equations: gen.regularization, gen.capacity.
 """
 
 import sys

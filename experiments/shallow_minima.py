@@ -30,7 +30,6 @@ where η and B come in as η/B alone.
 
 Source: Gardiner (2004), Handbook of Stochastic Methods, 3rd ed., eq. 5.2.157; Mandt, Hoffman &
 Blei (2017), JMLR 18, section 3, for the diffusion.
-Equations: opt.sgd-noise.
 """
 
 import functools

@@ -22,7 +22,6 @@ difference ±w/2 has the smallest norm, ‖w‖²/2: softmax with 2λ is logisti
 
 Source: Bridle (1990), Neurocomputing (NATO ASI F68), section 2; scikit-learn, Pedregosa et
 al. (2011), JMLR 12.
-Equations: model.softmax-classifier.
 """
 
 import sys

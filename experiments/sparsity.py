@@ -25,7 +25,6 @@ gradients of all ten logits in the pixels, averaged over the test digits.
 
 Source: Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 3.47;
 Tibshirani (1996), JRSS B 58; Parikh & Boyd (2014), Proximal Algorithms, section 6.5.2.
-Equations: reg.l2, reg.l2-effect, reg.l1, reg.l1-sparsity.
 """
 
 import sys
