@@ -4,12 +4,6 @@
 
 Question: What does a gradient of few examples lose against that of all, and what does it gain?
 
-Answer: It is right on average: the gradients of the parts of a partition average to the
-full one (to 2e-16). Its variance falls like B^-1.00, and faster, by (N − B)/(N − 1), where
-no example is drawn twice. To bring the loss of 1,024 digits to 0.1, each with its best
-rate, single examples need 1,280 examples in 1,280 steps, batches of 32 need 1,664 in 52,
-the batch of all 13,312 in 13: few examples save work, many save steps.
-
 The gradient of a batch is g_B = (1/B) Σ_{i in batch} ∇L_i, that of all g = (1/N) Σ_i ∇L_i.
 With σ² = (1/N) Σ_i ‖∇L_i − g‖², the scatter of single examples,
 

@@ -4,14 +4,6 @@
 
 Question: Does momentum smooth noise and speed up consistent directions, and by how much?
 
-Answer: Both. With γ = 0.9 the step keeps 0.053 of the variance of a noisy gradient, as (1 −
-γ)/(1 + γ) = 0.053 says; a constant gradient g ends in steps of 10.0 η g (heavy ball) or 1.0
-η g (moving average), and with η_heavy = (1 − γ) η_average the two forms are one. In a
-valley with condition number κ = 3,000 the best plain descent needs 19,162 steps, Nesterov's
-form 710, the heavy ball 513: they grow like κ^1.00, κ^0.54 and κ^0.53. But only the steps
-get smoother: the place where descent ends has 0.99 of the variance that it has without
-momentum.
-
 Velocity v and step η v, with fnn.Momentum in its two forms:
 
     heavy ball       v ← μ v + g                      moving average   v ← γ v + (1 − γ) g

@@ -4,14 +4,6 @@
 
 Question: Does a network with more parameters than it has data to fit do worse on new data?
 
-Answer: In squared error most around the point where it can just fit them. With 60 digits, a
-fifth of their labels wrong, the squared error on new digits is 1.4 for the smallest net,
-3.3 with 1.0 parameters for each of the 600 numbers to fit, and 1.3 with 20 for each,
-although that net learns every wrong label by heart. The share of mistakes has no such peak:
-80%, 65% and 46%. Weight decay (at most 0.9) and early stopping (0.9, with size 1.2) remove
-the peak; a constant, 0.1 for every class, has 0.9. Random labels are learned to the last
-one in all 5 runs from 1.6 parameters for each number on.
-
 N digits with one of the wrong labels at every fifth row, squared error to one-hot classes,
 so N n_L = 10 N numbers to fit. Left: min-norm regression on the outputs of a random hidden
 layer of p − 1 tanh units and a column of ones, 10 p parameters,

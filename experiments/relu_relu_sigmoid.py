@@ -5,13 +5,6 @@
 Question: Do the six gradients of the ReLU–ReLU–sigmoid classifier, written out, train it as fnn
 does, and are its three layers worth it?
 
-Answer: They do: after each of 1000 steps, in 40 repetitions, all six parameters are those
-of fnn, within 1e-15 with the sigmoid and the cross-entropy apart and 0 with both in one. In
-float32 the two apart give no gradient (0 · ∞) from z₃ = 16.7 on for a wrong example, where
-the sigmoid is rounded to 1; in one they always do. Three layers are not worth it here: they
-name 97.5% of the held-out tumours rightly, the linear model 98.0% (difference -0.5 ± 0.2
-points).
-
     z₁ = X w₁ + b₁      A₁ = max(z₁, 0)      L = −(1/N) Σ y log ŷ + (1 − y) log(1 − ŷ)
     z₂ = A₁ w₂ + b₂     A₂ = max(z₂, 0)
     z₃ = A₂ w₃ + b₃     ŷ  = σ(z₃)

@@ -4,14 +4,6 @@
 
 Question: Does the noise of minibatches carry descent out of a shallow minimum?
 
-Answer: Yes, if there is enough of it. Descent along the gradient of all examples leaves the
-shallow minimum in none of 300 runs. At learning rate η = 0.1, single examples carry 100 %
-of the runs over the barrier, batches of 4 carry 58 %, batches of 16 0 %. Only η/B counts:
-rate and batch size doubled together change no share by more than 6 points, and all are
-within 8 points of what the theory of diffusion foretells. But noise does not know which
-minimum is the deep one: of the runs with single examples 11 % end in the shallow valley
-again.
-
 Somebody stands on the parabola (θ, θ²), 256 times seen at t_i = (a, b) + ε_i; where?
 
     J(θ) = (1/N) Σ_i ½ ‖(θ, θ²) − t_i‖²          J′(θ) = 2θ³ + (1 − 2b) θ − a

@@ -5,13 +5,6 @@
 Question: Can every neuron of a chain be taught by a target eᵢ of its own, and does the factor
 of its cost matter?
 
-Answer: Yes: with eᵢ held fast and the cost 1/(2n) Σ (aᵢ − eᵢ)² every neuron gets the
-gradient of the chain, within 2e-15. With 1/n, as printed, neuron l of L gets 2^(L−l) times
-its gradient: the first of six 32 times. Trained so at rate 1, six neurons are below a cost
-of 0.15 after 274 steps, not 382, but end higher (0.066, not 0.057); at rate 3, 15% of the
-starts learn, with the gradient 100%. With eᵢ not held fast it is no gradient of the chain:
-its cosine with it falls to -0.9.
-
     a(0) = x      a(l) = σ(a(l−1) w(l) + b(l))      C = (1/n) Σ (a(L) − y)²
     q(L) = (2/n) (a(L) − y)                         q(l−1) = q(l) σ′(l) w(l)
     ∂C/∂w(l) = Σ q(l) σ′(l) a(l−1)                  ∂C/∂b(l) = Σ q(l) σ′(l)

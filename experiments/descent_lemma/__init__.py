@@ -4,12 +4,6 @@
 
 Question: Which learning rates are sure to lower the cost, and how fast does it then fall?
 
-Answer: Every rate below 2/β, where β bounds the curvature. With η ≤ 1/β every step lowered
-the cost by at least 0.51 η ‖∇J‖² (the lemma promises 0.5). Squared errors rose from η =
-2.10/β on, logistic regression of random labels from 2.10/β; of true labels, whose minimum
-is flatter, not up to 5/β. After T steps with η = 1/β the cost was above its minimum by at
-most 0.14 of ‖θ₀ − θ*‖²/(2ηT), the bound of convex costs.
-
     J(θ − η ∇J) ≤ J(θ) − η (1 − η β/2) ‖∇J‖²          for any η; at most J − (η/2) ‖∇J‖² for η ≤ 1/β
     J(θ_T) − J* ≤ ‖θ_0 − θ*‖² / (2 η T)               where J is convex and η ≤ 1/β
 

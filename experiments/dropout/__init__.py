@@ -4,16 +4,6 @@
 
 Question: Is the test-time network the mean of the networks that dropout trains, and does it help?
 
-Answer: Up to the next nonlinearity it is the mean, in both conventions: over all 1024 masks
-of ten hidden units the mean of the logits is the test-time logit, to 3e-13, and the mean of
-the gradients is the gradient of the mean loss, to 1e-15; it is not the gradient of the
-test-time network, from which it differs by 50% at p = 0.5. Behind softmax the mean is only
-near: at p = 0.5 the probability of some class is off by 0.25, though 98% of the predictions
-agree. The error of the mean of n random masks falls like n^-0.50. Dropout helps little
-where 200 digits have right labels (test accuracy 93.0% without, 94.2% with) and much where
-30 % of the labels are drawn anew (70.2% and 76.8%, with 24% less of a gap between test and
-training loss).
-
     inverted   z = a m / (1 − p)    test time z = a             m = 0 with probability p
     standard   z = a m              test time z = (1 − p) a     keep probability q = 1 − p
 

@@ -5,13 +5,6 @@
 Question: What can one neuron learn, what takes a second layer, and does it matter where the
 gradient comes from?
 
-Answer: One neuron learns AND (mean squared error C = 2.9e-04) and OR (1.5e-04). For XOR a
-linear network ends at ½ for every corner, C = 0.2500, and two layers with a sigmoid between
-them at 1.6e-04. Hand-written gradients and difference quotients differ by up to 8e-03
-before the first step, and lead to the same networks: their outputs differ by at most 2e-03.
-Of 40 starts, XOR is learned from 0 with 3 linear, 40 with 3 sigmoid, 37 with 3 tanh, 18
-with 3 ReLU and 34 with 2 sigmoid neurons in the first layer.
-
     twice            y = x w                      learns w = 2
     AND, OR          y = σ(x w + b)               one neuron is enough
     XOR, linear      y = (x w₁ + b₁) w₂ + b₂      cannot: the best it can say is ½

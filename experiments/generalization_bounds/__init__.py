@@ -4,13 +4,6 @@
 
 Question: What do the bounds of learning theory say about a net that reads digits?
 
-Answer: Most say nothing. A net trained on 1,257 rows reads 2.2% of fresh digits wrong. The
-VC bound is 3.3, as for any class that can label these rows in all ways, counting nets with
-32-bit weights gives 3.1, margin and norms 7.4: all vacuous (1 or more); the first two would
-need 948,724 and 11,714 rows to fall below 1. Rounding the weights to a few bits gives 0.80,
-worse than a coin, PAC-Bayes 0.34, and 0.13 with a prior learned from half of the rows. 270
-held-out rows say 0.10 and need no theory of nets.
-
 A net of 65, 16 and 1 units without biases (1,056 weights) tells odd digits from even ones.
 Every bound holds with probability 0.95 over the drawing of the rows:
 

@@ -4,14 +4,6 @@
 
 Question: Do the bounds for finite classes, PAC learning and the VC dimension hold?
 
-Answer: Yes. The bound for 64 hypotheses failed in at most 0.6% of the samples (5% are
-allowed) and is 1.17 times the deviation it bounds; the bound for one hypothesis fails for
-64 in 41%. The VC bound for all thresholds failed in 0% and is 8 times too large. With the
-rows that PAC learning asks for, a bad hypothesis was chosen in 3.2% (72 rows, one never
-errs) and 0.0% (393 rows, all err); with half of them in 76% and 0.1%. For d = 1, 2, 3
-half-spaces of Rᵈ made all labellings of some d + 1 points, and of none of the sets of d + 2
-that were tried (by Radon's theorem there is none).
-
 A sample of N rows is drawn again and again, and the risk R of every hypothesis is known:
 
     coordinates    64 hypotheses h_k(x) = x_k on fair coins, labels fair coins: R = 1/2 each, and

@@ -4,15 +4,6 @@
 
 Question: Do different seeds find different minima, and are some of them worse?
 
-Answer: Different in place, hardly in worth if the net is wide: 8 nets with two hidden
-layers of 128 end with losses of 0.0008 to 0.0010 (with layers of 8: 0.12 to 0.28), 1.4
-times as far from each other as from 0. On the straight line between two the loss rises by
-0.41; with the hidden units of one put in the order of the other's only by 0.014. Even a net
-and its own copy with reordered units, the same function, have a barrier of 0.45 between
-them, so the loss is not convex. In a net of 3 hidden units the point 0 is a saddle with 3
-directions down, and 24 of 24 starts end in minima of loss 0.12 to 0.29, the best of them 48
-times over: there some are worse.
-
 Networks 64–n–n–10 with ReLU, trained on the digits by Adam from different seeds. The
 barrier between parameters a and b is the largest excess of the training loss J over the
 straight line between its ends,

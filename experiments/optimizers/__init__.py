@@ -4,13 +4,6 @@
 
 Question: Which of seven optimizers is the best, if each has the learning rate that suits it?
 
-Answer: None of them everywhere. In Rosenbrock's valley only Momentum and Adam are at the
-minimum after 1,000 steps (f = 2e-14 and 2e-13; SGD 0.03, AdamW, whose decay pulls it away,
-0.006). On the digits the mean training loss lies between 0.049 (AdaDelta) and 0.087
-(AdamW), the accuracy on unseen digits between 97.8 and 98.1 %. The rate matters more: one
-ten times too small costs a factor of 3.3 to 8.0, choosing the worst of the seven instead of
-the best costs a factor of 1.8.
-
     bowl       f = ½ (u² + κ v²), κ = 50, with u and v the distances from (1, 1) along axes
                turned by 30°; ∇f = rotated back (u, κ v); 100 steps from (−3, 1.5)
     valley     f = (1 − x)² + 100 (y − x²)², Rosenbrock's; ∇f = (−2 (1 − x) − 400 x (y − x²),

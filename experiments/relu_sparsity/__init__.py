@@ -4,13 +4,6 @@
 
 Question: How sparse are the outputs of ReLU networks, and what do the zeros cost?
 
-Answer: Before training 49 to 52 % of the outputs of every ReLU layer are zero. After 15
-epochs it is 47 % at the learning rate 0.01 and 71 % at 0.3 (89 and 98 % of the digits read
-right). The zeros do not weaken the error signal: before training δ is 1.05 times as large
-in the first layer as in the last hidden one, through 5 layers. 2.0 % of the neurons are
-dead before training, 0.8 to 5.2 % after it; leaky ReLU has 3.2 % at most that are negative
-for every digit, and all of them still get a gradient.
-
     ReLU         max(z, 0)        f′ = 1 for z > 0, else 0
     leaky ReLU   max(z, s z)      f′ = 1 for z > 0, else s = 0.1
 
