@@ -72,7 +72,7 @@ class Terms(NamedTuple):
 
     @property
     def biased(self) -> bool:
-        """Whether the bias can be told from 0."""
+        """Whether the bias can be distinguished from 0."""
         return self.bias2 > 2 * self.doubt
 
 
@@ -235,7 +235,7 @@ def answer(config: Config, seen: Seen) -> str:
 
 
 def least(t: Terms) -> str:
-    """A small bias², or below what it is, rounded up, where it cannot be told from 0."""
+    """A small bias², or below what it is, rounded up, where it cannot be distinguished from 0."""
     if t.biased:
         return f"{t.bias2:.1g}"
     top = max(t.bias2, 0) + 2 * t.doubt
@@ -265,7 +265,7 @@ def picture(found: dict[Any, Terms], fits: dict[Any, np.ndarray]) -> plots.Figur
             label = {"bias2": "bias² if > 2 std. errors", "total": "sum"}.get(name, name)
             color = plots.INK if name == "total" else plots.COLORS[i]
             values = [getattr(t, name) for t in these]
-            if name == "bias2":  # where it can be told from 0
+            if name == "bias2":  # where it can be distinguished from 0
                 values = [t.bias2 if t.biased else np.nan for t in these]
             row[0].plot(sizes, values, color=color, label=label)
         doubts = [t.doubt for t in these]

@@ -150,7 +150,7 @@ def answer(config: Config, last: Any, steps: Any, r2: float, divisions: Scores) 
 def findings(
     x: Any, t: Any, strength: float, ends: Any, last: Any, slow: Any, factor: float, apart: float
 ) -> dict[str, bool]:
-    """Facts about the minimum that descent was not told."""
+    """Facts about the minimum that descent knew nothing of."""
     ones = descent.with_ones(x)
     residual = ones.T @ (ones @ ends[OLS] - t) / len(x)
     values, vectors = np.linalg.eigh(x.T @ x / len(x))

@@ -45,7 +45,7 @@ from experiments.common.estimates import power
 
 GAMMAS = np.array([0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98])
 FORMS = ("heavy ball", "moving average")
-MU = 0.9  # μ and γ, where one is told
+MU = 0.9  # μ and γ, where a single value is used
 METHODS = ("plain descent", "heavy ball", "Nesterov")
 COLORS = dict(
     zip(("plain descent", "heavy ball", "Nesterov", "moving average"), plots.COLORS, strict=False)

@@ -8,7 +8,7 @@ Question: How flat are sigmoid and tanh far from 0, and what does that do to tra
 
 The derivatives are those of the backward passes, at z from 10⁻⁸ to the largest float64, of
 both signs. The networks have two hidden layers of 32 neurons, whose weights start k times as
-large as glorot_uniform draws them; the output layer starts as ever. A neuron is saturated at
+large as glorot_uniform draws them; the output layer starts as usual. A neuron is saturated at
 a digit where its derivative is below a hundredth of the largest. Training is plain
 gradient descent on all digits; it has learned when 90 % of them are read right. Shown are
 medians over the seeds, with the middle 80 %.

@@ -1,11 +1,7 @@
-"""A chain of L neurons, and its gradient by four ways.
+"""A chain of L neurons, and its gradient in four ways.
 
-    a(0) = x      a(l) = σ(a(l−1) w(l) + b(l))      C = (1/n) Σ (a(L) − y)²
-    q(L) = (2/n) (a(L) − y)                         q(l−1) = q(l) σ′(l) w(l)
-    ∂C/∂w(l) = Σ q(l) σ′(l) a(l−1)                  ∂C/∂b(l) = Σ q(l) σ′(l)
-
-with σ′ = a (1 − a) and one q for every sample. The parameters are wb [L, 2], w and b of every
-neuron; x and y are [n].
+The equations are those of the experiment, with one q for every sample. The parameters are
+wb [L, 2], the w and b of every neuron; x and y are [n].
 
 Source: S4, sections 1.4 to 1.7 as corrected.
 """

@@ -36,7 +36,7 @@ NOT_SEEN = 5  # exit code of a run that does not show what is claimed
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every claim can be told."""
+    """The settings that every claim has."""
 
     seed: Annotated[int, Bounds(0, 2**31)] = 0  # of everything random
     quick: bool = False  # a smaller run, in seconds
@@ -44,7 +44,7 @@ class Settings:
 
 
 class Table(NamedTuple):
-    """What the terminal shows: the first column is text, the others are numbers."""
+    """A table for the terminal: the first column is text, the others are numbers."""
 
     title: str
     columns: Sequence[str]
@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured, and what it says."""
+    """The measurements, and what they say."""
 
     answer: str  # in one or two sentences, with the figures
     findings: dict[str, bool]  # what is claimed, in words → whether this run shows it

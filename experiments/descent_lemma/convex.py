@@ -1,11 +1,7 @@
-"""Three convex costs with a known bound of their curvature, and gradient descent on them.
+"""Three convex costs of θ = (w, b) with a known bound on their curvature, and descent on them.
 
-    J(θ) = mean loss + (λ/2) ‖w‖²      θ = (w, b)      β = λ_max(c Xᵀ X/N + λ D)
-
-c = 1/4 for logistic regression, because σ′ ≤ 1/4, and 2 for squared errors. X are the breast
-cancer data, standardised, with a column of ones for b, which D leaves out.
-
-Source: Böhning (1992), Annals of the Institute of Statistical Mathematics 44, section 2.
+Source: Böhning (1992), Annals of the Institute of Statistical Mathematics 44, section 2, for
+the bound.
 """
 
 from functools import partial

@@ -149,7 +149,7 @@ class Seen(NamedTuple):
 
 
 def told_of(config: Config) -> float:
-    """The rate p that the answer tells of."""
+    """The rate p that the answer is about."""
     return config.rates[len(config.rates) // 2]
 
 

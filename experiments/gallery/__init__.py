@@ -81,7 +81,7 @@ class Config:
 
 
 def main(config: Config) -> None:
-    """Run what is asked for, write the page."""
+    """Run the experiments that are asked for, then write the page."""
     claimed = [name for name in NAMES if claims.told(claims.module_of(name)).answer is None]
     names = claimed if config.run == ("all",) else list(config.run)
     for name in names:

@@ -1,13 +1,11 @@
 """The smallest systems that learn: a factor, a neuron, a linear net, two layers.
 
-    System         a network, what it should learn, and at which rate
-    hand_written   params → (C, gradient), by one forward and one backward pass
-    quotient       params → (C, gradient), by forward passes alone
-    descend        plain descent along either
-    compare        where both come to from one start
-    count_starts   from how many starts XOR is learned, by hidden layer
-
-All make C = (1/n) Σ (y − t)² small.
+System         a network, what it should learn, and at which rate
+hand_written   params → (C, gradient), by one forward and one backward pass
+quotient       params → (C, gradient), by forward passes alone
+descend        plain descent along either
+compare        where both end up from one start
+count_starts   from how many starts XOR is learned, by hidden layer
 """
 
 from collections.abc import Callable, Sequence

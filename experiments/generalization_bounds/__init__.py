@@ -83,25 +83,12 @@ def outcome(rows: list[int], found: dict[str, np.ndarray]) -> Outcome:
     last = {name: np.median(values[:, -1], axis=0) for name, values in found.items()}
     value = {name: float(middle[0, 1]) for name, middle in last.items()}
     error = float(last[VC][0, 2])
-    few = net_bounds.needed()
     return Outcome(
-        answer=(
-            f"Most say nothing. A net trained on {rows[-1]:,} rows reads {error:.1%} of fresh "
-            f"digits "
-            f""
-            f"wrong. The VC bound is {value[VC]:.1f}, as for any class that can label these rows "
-            f"in "
-            f"all ways, counting nets with 32-bit weights gives {value[ALL_BITS]:.1f}, margin and "
-            f"norms {value[MARGIN]:.1f}: all vacuous (1 or more); the first two would need "
-            f"{few[VC]:,} and {few[ALL_BITS]:,} rows to fall below 1. Rounding the weights "
-            f"to a few bits gives {value[FEW_BITS]:.2f}, worse than a coin, PAC-Bayes "
-            f"{value[RANDOM]:.2f}, and {value[HALF]:.2f} with a prior learned from half of the "
-            f"rows. {FRESH} held-out rows say {value[HELD]:.2f} and need no theory of nets."
-        ),
+        answer=answer(rows[-1], value, error),
         findings=findings(found, value),
         measured={
             "vc_dimension_at_most": net_bounds.DIMENSION,
-            "rows_needed_for_less_than_1": few,
+            "rows_needed_for_less_than_1": net_bounds.needed(),
             "bounds": {
                 name: dict(zip(("train", "bound", "fresh"), last[name][0].tolist(), strict=True))
                 | {"vacuous": value[name] >= 1, "with_random_labels": float(last[name][1, 1])}
@@ -119,6 +106,21 @@ def outcome(rows: list[int], found: dict[str, np.ndarray]) -> Outcome:
             for k, label in enumerate(("true", "random"))
         ],
     )  # fmt: skip
+
+
+def answer(n: int, value: dict[str, float], error: float) -> str:
+    """In words, with the figures for n rows."""
+    few = net_bounds.needed()
+    return (
+        f"Most say nothing. A net trained on {n:,} rows reads {error:.1%} of fresh digits wrong. "
+        f"The VC bound is {value[VC]:.1f}, as for any class that can label these rows in all "
+        f"ways, counting nets with 32-bit weights gives {value[ALL_BITS]:.1f}, margin and norms "
+        f"{value[MARGIN]:.1f}: all vacuous (1 or more); the first two would need {few[VC]:,} and "
+        f"{few[ALL_BITS]:,} rows to fall below 1. Rounding the weights to a few bits gives "
+        f"{value[FEW_BITS]:.2f}, worse than a coin, PAC-Bayes {value[RANDOM]:.2f}, and "
+        f"{value[HALF]:.2f} with a prior learned from half of the rows. {FRESH} held-out rows "
+        f"say {value[HELD]:.2f} and need no theory of nets."
+    )
 
 
 def findings(found: dict[str, np.ndarray], value: dict[str, float]) -> dict[str, bool]:

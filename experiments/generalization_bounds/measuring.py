@@ -49,7 +49,7 @@ class Run(NamedTuple):
     fresh: Any  # errors on others
     margins: Any  # of the rows, of the net with norms 1, [MOST]
     squares: Any  # ‖x‖², [MOST]
-    coarse: Any  # errors with weights of so many bits, train and fresh, [bits, 2]
+    coarse: Any  # errors with weights of this many bits, train and fresh, [bits, 2]
     random: Spread  # the prior around the random start
     half: Spread  # the prior around a net that has seen the first half of the rows
 

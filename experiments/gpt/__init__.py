@@ -72,7 +72,9 @@ class Config:
     prompt: str = "def "  # what samples go on from
     length: Annotated[int, Bounds(1)] = 200  # bytes of a sample
     temperature: Annotated[float, Bounds(0)] = 0.8  # of samples; 0: always the likeliest byte
-    top_k: Annotated[int | None, Bounds(1)] = None  # choose among so many bytes; None: all
+    top_k: Annotated[int | None, Bounds(1)] = (
+        None  # choose among this many of the likeliest bytes; None: all
+    )
     quick: bool = False  # a smaller net and fewer steps: minutes on two CPU cores
     out: Path | None = None  # a new folder; None: runs/gpt-<time>
     resume: Path | None = None  # the folder of a run that was stopped: go on with it

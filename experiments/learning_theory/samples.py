@@ -47,7 +47,7 @@ def threshold_deviations(x: Any, y: Any, n: Any) -> tuple[Any, Any]:
     R̂ is constant for t between two neighbours, and R convex: the first is largest at an
     end of such an interval, the second at the t in it that is nearest to 1/2.
     """
-    below = jnp.arange(len(x) + 1)  # so many x are below t and called 0, the others 1
+    below = jnp.arange(len(x) + 1)  # this many x are below t and called 0, the others 1
     ones = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(y & (below[:-1] < n))])
     wrong = ones + jnp.maximum(n - below, 0) - (ones[-1] - ones)
     edges = jnp.concatenate([jnp.zeros(1), jnp.where(below[:-1] < n, x, 1), jnp.ones(1)])

@@ -13,7 +13,7 @@ add?
 
 The class is that of the largest y; for two classes the border is a line in the first three.
 Numbers are judged by R² = 1 − Σ (t − y)²/Σ (t − t̄)², classes by the share that is right, both
-on fresh rows (digits: on the test rows). The made-up data are those of parts/shapes.py, drawn
+on fresh rows (digits: on the test rows). The made-up data are those of shapes.py, drawn
 anew for every repetition. The last claim is about the four corners of XOR, with full-batch
 descent: the cost of a model that is linear in x is convex, with its minimum log 2 at W = 0.
 

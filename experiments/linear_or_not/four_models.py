@@ -1,12 +1,6 @@
-"""Three models that are linear in x, and one that is not, taught alike.
-
-    linear regression      y = x W + b          Σ (y − t)²/2, classes as one-hot rows
-    logistic regression    y = x W + b          sigmoid and cross-entropy of every class
-    softmax classifier     y = x W + b          softmax and cross-entropy
-    multilayer perceptron  y = tanh(tanh(x W₁ + b₁) W₂ + b₂) W₃ + b₃
+"""Three models that are linear in x, and one that is not, trained alike.
 
 All rows in every step, by Adam; many sets and repetitions at once.
-
 """
 
 from typing import Any, NamedTuple

@@ -1,13 +1,4 @@
-"""Two functions of two numbers to descend in, and descent with many rates at once.
-
-    bowl       f = ½ (u² + κ v²)                      ∇f = (u, κ v), turned back
-    valley     f = (1 − x)² + 100 (y − x²)²           ∇f = (−2 (1 − x) − 400 x (y − x²),
-                                                            200 (y − x²))
-
-u and v are the distances from (1, 1) along turned axes.
-
-Source: Rosenbrock (1960), Computer Journal 3, p. 175, for the valley.
-"""
+"""Two functions of two numbers to descend on, and descent at many rates at once."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -6,7 +6,7 @@ Question: Over how many steps do RNN, LSTM and GRU learn to remember, and what i
 gradient that far back?
 
     adding      x_t = (v_t, m_t), v_t ~ U(0, 1), m_t = 1 at one step of each half, else 0;
-                the target is the sum of the two marked v, which who always says 1 misses
+                the target is the sum of the two marked v, and always saying 1 misses it
                 by 1/6 in the mean square
 
     signal      ∂L/∂s_t, of what a layer remembers after step t: h_t, of an LSTM (h_t, c_t)
@@ -89,13 +89,7 @@ def measure(config: Config) -> Outcome:
         },
         figure=picture(seen),
         tables=tables(seen),
-        rows=[
-            {"steps back": k}
-            | {f"RNN, radius {g:g}": np.median(shares(s)[:, k]) for g, s in radii.items()}
-            | {f"{name} before": np.median(shares(before[name])[:, k]) for name in KINDS}
-            | {f"{name} after": np.median(shares(after[name])[:, k]) for name in KINDS}
-            for k in range(lengths[-1] + 1)
-        ],
+        rows=[points(seen, k) for k in range(lengths[-1] + 1)],
     )
 
 
@@ -178,7 +172,7 @@ def answer(seen: Seen) -> str:
     before, after = ({k: left(s) for k, s in f.items()} for f in (seen.before, seen.after))
     return (
         f"LSTM and GRU learn the adding problem at T = {long} (mean squared error "
-        f"{loss['LSTM', long]:.4f} and {loss['GRU', long]:.4f}; who always says 1 has "
+        f"{loss['LSTM', long]:.4f} and {loss['GRU', long]:.4f}; always saying 1 has "
         f"{VARIANCE:.4f}), the RNN at T = {short} ({loss['RNN', short]:.4f}); at {long} "
         f"it is left with {loss['RNN', long]:.4f}. Before training, {long} steps back, an RNN with "
         f"orthogonal weights has {before['RNN']:.0e} of its gradient left, "
@@ -189,6 +183,14 @@ def answer(seen: Seen) -> str:
         f"training leads: then it is {after['LSTM']:.2f} and {after['GRU']:.2f} "
         f"(RNN {after['RNN']:.0e})."
     )
+
+
+def points(seen: Seen, k: int) -> dict[str, Any]:
+    """What is left of every gradient k steps back."""
+    signals_of = {f"RNN, radius {g:g}": s for g, s in seen.radii.items()}
+    signals_of |= {f"{name} before": seen.before[name] for name in KINDS}
+    signals_of |= {f"{name} after": seen.after[name] for name in KINDS}
+    return {"steps back": k} | {name: np.median(shares(s)[:, k]) for name, s in signals_of.items()}
 
 
 def tables(seen: Seen) -> list[Table]:

@@ -1,13 +1,9 @@
-"""Three recurrent layers, a problem with a long memory, and the error signal through time.
+"""Three recurrent layers, the adding problem, and the error signal through time.
 
-    adding     x_t = (v_t, m_t), v_t ~ U(0, 1); m_t = 1 at one step of each half, else 0
-               target Σ m_t v_t, mean 1, variance 2/12 = 1/6
-
-    signal     ∂L/∂s_t, s_t what a layer remembers after step t: h_t, of an LSTM (h_t, c_t)
-
-The net reads the last step alone, so that dy is 0 before it. ∂L/∂s_t is the gradient of the
-initial state of a layer that begins behind step t: a mask skips the steps before, and the
-layer's own backward returns the state's gradient in dx.state.
+The target of the adding problem, Σ m_t v_t, has mean 1 and variance 2/12 = 1/6. The net
+reads the last step alone, so that dy is 0 before it. ∂L/∂s_t is the gradient of the initial
+state of a layer that begins behind step t: a mask skips the steps before, and the layer's
+own backward returns the state's gradient in dx.state.
 
 Source: Hochreiter & Schmidhuber (1997), Neural Computation 9, section 5.4, the problem with
 markers; Le, Jaitly & Hinton (2015), arXiv:1504.00941, section 4.1, its form.
@@ -25,7 +21,7 @@ import fnn
 from fnn.types import Static
 
 LOSS = fnn.SquaredError()
-VARIANCE = 1 / 6  # the loss of who always says 1
+VARIANCE = 1 / 6  # the loss of always saying 1
 N_HIDDEN = 16
 KINDS: dict[str, fnn.Layer[Any, Any]] = {
     "RNN": fnn.RNN(2, N_HIDDEN),
@@ -81,7 +77,7 @@ class Learned(NamedTuple):
 
 
 def padded(x: np.ndarray, steps: int) -> fnn.Sequence:
-    """These sequences at the end of so many steps; the steps before them are skipped."""
+    """These sequences at the end of this many steps; the steps before them are skipped."""
     before = steps - x.shape[1]
     mask = jnp.broadcast_to(jnp.arange(steps) >= before, (len(x), steps))
     return fnn.Sequence(jnp.pad(x, ((0, 0), (before, 0), (0, 0))), mask)

@@ -1,9 +1,4 @@
-"""The error signals δ_l of deep networks, the sigmoid's bound on them, and a theory.
-
-    δ_l = ∂L/∂z_l = (δ_{l+1} w_{l+1}ᵀ) ⊙ f′(z_l)       z_l = a_{l−1} w_l + b_l
-
-Source: Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), arXiv:1611.01232, the theory.
-"""
+"""The error signals of deep networks, the sigmoid's bound on them, and the theory of wide ones."""
 
 from typing import Any, NamedTuple
 

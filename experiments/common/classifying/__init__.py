@@ -34,7 +34,7 @@ SHARE = Bounds(0, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every classifier can be told."""
+    """The settings that every classifier has."""
 
     data: str = "digits"
     optimizer: choices.Optimizer = "adam"  # how gradients become steps
