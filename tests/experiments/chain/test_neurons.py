@@ -6,11 +6,7 @@ import pytest
 from experiments import chain
 from experiments.chain import neurons
 
-
-@pytest.fixture(autouse=True)
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 X, Y = jnp.array([-1.0, 0.5, 2.0]), jnp.array([0.0, 1.0, 1.0])

@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 
@@ -8,10 +7,7 @@ X = np.array([[1.0, 2], [0, 1], [-1, 1], [2, -4], [-2, 0]])
 T = np.array([[3.0], [1], [0], [-4], [0]])  # its mean is 0, as that of every column of X
 
 
-@pytest.fixture(autouse=True)
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def test_ridge_is_the_closed_form_for_every_strength():

@@ -8,11 +8,7 @@ import pytest
 import fnn
 from experiments.dropout import all_masks
 
-
-@pytest.fixture(autouse=True)
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def small():

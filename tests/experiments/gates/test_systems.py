@@ -17,12 +17,6 @@ def test_factor_knows_its_derivative():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-@pytest.fixture
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 def test_quotient_is_off_by_a_multiple_of_epsilon(system):

@@ -8,12 +8,6 @@ from experiments.sequences import recurrent
 from experiments.sequences.recurrent import KINDS, N_HIDDEN, Last
 
 
-@pytest.fixture
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
-
-
 def drawn(name, length=6, n=5):
     x, target = recurrent.adding(np.random.default_rng(1), n, length)
     params = jax.tree.map(lambda a: np.asarray(a, float), network(name).init(jax.random.key(2)))

@@ -9,12 +9,6 @@ from experiments.vanishing_gradients import depth
 ROWS = bundles.first_digits(6)
 
 
-@pytest.fixture
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
-
-
 def test_the_bound_multiplies_a_quarter_and_the_largest_singular_value_per_layer():
     found = depth.lowest_rates(np.array([[9.0, 2.0, 8.0], [9.0, 4.0, 4.0]]))
     np.testing.assert_allclose(found, [[1.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
