@@ -44,7 +44,7 @@ BETWEEN = np.linspace(-1.98, 1.98, 100)[:, None]  # to judge by
 
 @dataclass(frozen=True)
 class Config(claims.Settings):
-    """Train many networks, each on noisy data of its own, and take their error apart."""
+    """Train many networks, each on noisy data of its own, and decompose their error."""
 
     sets: Annotated[int, Bounds(10)] = 400  # training sets
     widths: Annotated[tuple[int, ...], Bounds(1)] = (1, 2, 3, 4, 6, 10, 20, 50)
@@ -56,7 +56,7 @@ QUICK = Config(quick=True, sets=100, widths=(1, 4, 30), degrees=(1, 3, 7, 13), e
 
 
 class Terms(NamedTuple):
-    """What the error consists of, and the error, measured apart."""
+    """The terms of the error, and the error itself, measured separately."""
 
     bias2: float
     variance: float
@@ -136,7 +136,7 @@ def expected(degree: int) -> np.ndarray:
 
 
 def as_known(degree: int, found: Terms, sets: int) -> bool:
-    """Whether a polynomial's bias² and variance are what theory says."""
+    """Whether a polynomial's bias² and variance are as in theory."""
     bias, hat = expected(degree), smoother(degree)
     covariance = SIGMA**2 * hat @ hat.T
     near = abs(found.bias2 - (bias**2).mean()) < 6 * uncertainty(bias, covariance, sets)

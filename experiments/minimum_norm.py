@@ -215,7 +215,7 @@ def measure(config: Config) -> Outcome:
 
 
 class Seen(NamedTuple):
-    """Where the ways ended."""
+    """Where each way ended."""
 
     p: Problem
     from_zero: dict[str, np.ndarray]  # way → W from 0 [draws, p + 1, 10]

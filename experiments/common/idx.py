@@ -113,7 +113,7 @@ def read(path: Path, n_axes: int) -> Bytes:
 
 
 def grow(path: Path, file: BinaryIO, data: bytearray, size: int) -> None:
-    """Read until there are `size` bytes of data, or the file ends."""
+    """Read `size` bytes of data, or up to the end of the file."""
     try:
         while len(data) < size and (more := file.read(min(CHUNK, size - len(data)))):
             data += more

@@ -91,7 +91,7 @@ def weights(
 def mistakes(
     images: np.ndarray, names: Sequence[str], total: int, most: int, what: str = "digits"
 ) -> Figure:
-    """Images [N, H, W] that the network reads wrong, with what they are."""
+    """Images [N, H, W] that the network reads wrong, with their classes."""
     shown = "" if len(images) <= most else f", {most} of them shown"
     title = f"The {len(images)} of {total} test {what} {done(what)} wrong{shown}"
     if not len(images):

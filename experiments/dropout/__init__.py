@@ -198,7 +198,7 @@ def answer(config: Config, seen: Seen) -> str:
 
 
 def table(config: Config, seen: Seen) -> Table:
-    """What training on few digits ends with, without and with dropout."""
+    """Where training on few digits ends, without and with dropout."""
     columns = ["labels", "accuracy", "with dropout", "gap", "with dropout"]
     rows = [
         [label, *(f"{a[j, i].mean():.3f}" for a in (seen.accuracy, seen.gap) for j in (0, 1))]

@@ -69,7 +69,8 @@ cores; times and the last digits differ between machines.
 TAIL = """
 `uv run python -m experiments.exercises list`: eighteen exercises in deriving backward passes.
 [Where each equation lives](equations/README.md): every equation of the source texts, with
-its code and its test. This page is written by `uv run python -m experiments.gallery`.
+its code and its test. `uv run python -m experiments.gallery` writes this page: questions come
+from the docstrings, and an answer stays until `--run NAME` measures it again.
 """
 
 

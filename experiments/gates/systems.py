@@ -50,7 +50,7 @@ class Factor(fnn.Layer[FactorParams, FactorCache]):
 
 
 class System(NamedTuple):
-    """A network and what it should learn."""
+    """A network and its task."""
 
     name: str
     net: fnn.Layer[Any, Any]
@@ -135,7 +135,7 @@ def difference(gradients: tuple[Gradient, Gradient], params: Any) -> Any:
 
 
 class Result(NamedTuple):
-    """Where descent by one method came to."""
+    """Where descent by one method ended."""
 
     params: Any
     cost: float  # C
@@ -152,7 +152,7 @@ def outputs(net: fnn.Layer[Any, Any], params: Any, x: Any) -> Any:
 def compare(
     system: System, epsilon: float, steps: int, seed: int
 ) -> tuple[tuple[Result, Result], float]:
-    """Where both methods come to, and how far apart their first gradients are."""
+    """Where both methods end, and how far apart their first gradients are."""
     gradients = hand_written(system), quotient(system, epsilon)
 
     @jax.jit

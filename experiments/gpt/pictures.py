@@ -1,4 +1,4 @@
-"""What a net that writes has learned, in a picture: its curves, and what it writes."""
+"""What a net has learned to write, in a picture: its learning curves and samples of its text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -64,7 +64,7 @@ def chosen(z: Any, key: Any, temperature: float, top_k: int | None) -> Any:
 
 
 def printable(text: bytes) -> str:
-    r"""As a terminal can show it: what is no text and what steers it becomes \x1b."""
+    r"""As a terminal can show it: bytes that are no text, or that steer it, become \x1b."""
     letters = text.decode("utf-8", errors="backslashreplace")
     return "".join(
         c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()

@@ -31,7 +31,7 @@ class Saved(NamedTuple):
 
 
 def save(path: Path, saved: Saved) -> None:
-    """Write the file; at every moment it is whole or not there, or the one before."""
+    """Write the file; at any moment it is complete, absent, or the previous one."""
     texts = {
         "network": checkpoints.described(saved.net),
         "config": saved.config,

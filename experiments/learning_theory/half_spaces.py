@@ -78,7 +78,7 @@ def learned(key: Any, points: np.ndarray, steps: int = 500) -> np.ndarray:
 
 
 class Shattering(NamedTuple):
-    """What half-spaces of R^d make of points."""
+    """Which labellings of points the half-spaces of R^d make."""
 
     counts: list[int]  # labellings of m = 1, 2, ... random points
     simplex: bool  # whether all labellings of d + 1 points are made
