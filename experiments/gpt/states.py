@@ -16,7 +16,6 @@ import jax
 
 import fnn
 from experiments.common import checkpoints
-from experiments.common.gradients import by_name
 
 TEXTS = ("network", "config", "history")
 
@@ -37,7 +36,7 @@ def save(path: Path, saved: Saved) -> None:
         "config": saved.config,
         "history": saved.history,
     }
-    checkpoints.write(path, by_name(saved.state._replace(key=None)), texts)
+    checkpoints.write(path, checkpoints.by_name(saved.state._replace(key=None)), texts)
 
 
 def load(path: Path, optimizer_of: Callable[[dict[str, Any]], fnn.Optimizer[Any]]) -> Saved:

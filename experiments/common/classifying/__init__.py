@@ -23,10 +23,10 @@ import fnn
 from experiments.common import checkpoints, choices, plots, portraits, runs, sources
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import judging
+from experiments.common.classifying.gradients import gradient_errors
 from experiments.common.classifying.training import Watch, probe, right
 from experiments.common.cli import Bounds
 from experiments.common.data import Dataset, Standardizer
-from experiments.common.gradients import gradient_errors
 from experiments.common.progress import table
 
 SHARE = Bounds(0, 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common.gradients import gradient_errors
+from experiments.common.classifying.gradients import gradient_errors
 
 X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 0, 1, 1], np.int32)

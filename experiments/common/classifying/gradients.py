@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 import fnn
+from experiments.common.checkpoints import by_name
 
 
 def gradient_errors(
@@ -47,12 +48,3 @@ def cast(a: Any, dtype: type) -> np.ndarray:
     """`a` in `dtype`; integers stay as they are."""
     a = np.asarray(a)
     return a.astype(dtype) if a.dtype.kind == "f" else a
-
-
-def by_name(tree: Any) -> dict[str, np.ndarray]:
-    """Every leaf of a tree by its path: 0/w, 0/b, 2/w, ..."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in leaves
-    }
