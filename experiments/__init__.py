@@ -1,1 +1,4 @@
-"""Experiments: one claim per file, each a command, `python -m experiments.NAME`."""
+"""Experiments: one claim per file or folder, each a command, `python -m experiments.NAME`.
+
+README.md shows the answers. What several experiments share is in common/.
+"""

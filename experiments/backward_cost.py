@@ -4,14 +4,6 @@
 
 Question: What does the gradient of a dense network cost, compared with its prediction?
 
-Answer: Prediction and gradient take operations that grow like P^1.00 with the number P of
-parameters. The backward pass takes 1.75 times the operations of the forward pass (2, less
-what the first layer saves) and 1.2 times its time in the widest network, P = 1,050,624.
-With difference quotients a gradient costs P + 1 forward passes and the making of the steps:
-for P = 2,112 the operations of 2,211 forward passes, where the hand-written one costs those
-of 2.5. Values that are kept pay off with depth: 23 products of matrices for 8 layers, 100
-where each layer computes its gradient alone.
-
     forward              z_l = a_{l−1} w_l + b_l                    L products of matrices
     backward             ∂L/∂w_l = a_{l−1}ᵀ δ_l                     L more
                          δ_{l−1} = (δ_l w_lᵀ) ⊙ f′(z_{l−1})         L − 1 more: not below w_1
@@ -24,24 +16,28 @@ The wide networks have four layers of equal width, the deep ones `width` neurons
 quotients are taken of networks of two layers. Times are medians on the CPU and depend on it.
 
 Source: Baydin, Pearlmutter, Radul & Siskind (2018), arXiv:1502.05767, section 3.2.
-Equations: bp.cost, bp.dynamic-programming.
 """
 
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
+import fnn
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
-from experiments.parts.costs import Case, Cost, Setting, case
 
 NAMES = {"forward": "forward", "both": "forward and backward"}
 LAYERS = 4  # of the wide networks
+LOSS = fnn.SquaredError()
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,112 @@ class Config(claims.Settings):
 
 
 QUICK = Config(quick=True, widths=(32, 128), depths=(2, 4), small=(4, 16), width=32, repeats=3)
+
+
+class Cost(NamedTuple):
+    """What a compiled program takes."""
+
+    operations: float
+    products: int  # of matrices
+    seconds: float
+
+
+NOTHING = Cost(0.0, 0, 0.0)
+
+
+class Setting(NamedTuple):
+    """What the networks are measured with."""
+
+    rows: int  # examples
+    seed: int
+    repeats: int  # of every time
+
+
+class Case(NamedTuple):
+    """One network: its size, and what its prediction and its gradients take."""
+
+    parameters: int
+    forward: Cost
+    both: Cost  # forward and backward
+    other: Cost = NOTHING  # the gradient in a worse way
+
+
+def costs(
+    functions: Sequence[Callable[..., Any]], arguments: tuple[Any, ...], repeats: int
+) -> list[Cost]:
+    """Compile every function, count, and time them in turn: they see the same machine."""
+    programs = [jax.jit(f).lower(*arguments).compile() for f in functions]
+    times = np.empty((repeats + 1, len(programs)))
+    for round_times in times:
+        for k, program in enumerate(programs):
+            began = time.perf_counter()
+            jax.block_until_ready(program(*arguments))
+            round_times[k] = time.perf_counter() - began
+    return [
+        Cost(
+            float((program.cost_analysis() or {})["flops"]),
+            (program.as_text() or "").count(" dot("),
+            float(seconds),
+        )
+        for program, seconds in zip(programs, np.median(times[1:], 0), strict=True)
+    ]
+
+
+class Problem(NamedTuple):
+    """A network of `n_layers` layers of one width, and examples."""
+
+    net: fnn.Serial
+    params: Any
+    x: Any
+    target: Any
+
+    def forward(self, params: Any, x: Any, target: Any) -> Any:
+        """C, the mean loss."""
+        y, _ = self.net.forward(params, x)
+        return LOSS.forward(y, target)[0].mean()
+
+    def both(self, params: Any, x: Any, target: Any) -> Any:
+        """C and its gradient."""
+        return fnn.value_and_grad(self.net, LOSS, params, x, target)
+
+    def quotients(self, params: Any, x: Any, target: Any) -> Any:
+        """C and a difference quotient for every parameter."""
+        w, unflatten = ravel_pytree(params)
+        shifted = w + 1e-3 * jnp.eye(len(w), dtype=w.dtype)
+        moved = jax.vmap(lambda w: self.forward(unflatten(w), x, target))(shifted)
+        c = self.forward(params, x, target)
+        return c, (moved - c) / 1e-3
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Of the functions above."""
+        return self.params, self.x, self.target
+
+
+def problem(width: int, n_layers: int, setting: Setting) -> Problem:
+    """Random weights and examples."""
+    k_init, k_x, k_t = jax.random.split(jax.random.key(setting.seed), 3)
+    net = fnn.mlp([width] * (n_layers + 1), activation=fnn.Tanh())
+    x, target = (jax.random.normal(k, (setting.rows, width)) for k in (k_x, k_t))
+    return Problem(net, net.init(k_init), x, target)
+
+
+def case(width: int, n_layers: int, setting: Setting, other: str = "") -> Case:
+    """Count and time one network; `other`: quotients, layers or nothing."""
+    p = problem(width, n_layers, setting)
+    size = sum(leaf.size for leaf in jax.tree.leaves(p.params))
+    ways = [p.forward, p.both] + [p.quotients] * (other == "quotients")
+    found = costs(ways, p.arguments(), setting.repeats)
+    if other == "layers":
+        found.append(layer_by_layer(p, setting.repeats))
+    return Case(size, *found)
+
+
+def layer_by_layer(p: Problem, repeats: int) -> Cost:
+    """The gradient of every layer by a program of its own, that shares nothing."""
+    dense = [i for i, layer in enumerate(p.net.layers) if isinstance(layer, fnn.Dense)]
+    alone = [lambda *args, i=i: p.both(*args)[1][i] for i in dense]
+    found = costs(alone, p.arguments(), repeats)
+    return Cost(*(sum(parts) for parts in zip(*found, strict=True)))
 
 
 def measure(config: Config) -> Outcome:

@@ -4,19 +4,13 @@
 
 Question: What does a gradient of few examples lose against that of all, and what does it gain?
 
-Answer: It is right on average: the gradients of the parts of a partition average to the
-full one (to 2e-16). Its variance falls like B^-1.00, and faster, by (N − B)/(N − 1), where
-no example is drawn twice. To bring the loss of 1,024 digits to 0.1, each with its best
-rate, single examples need 1,280 examples in 1,280 steps, batches of 32 need 1,664 in 52,
-the batch of all 13,312 in 13: few examples save work, many save steps.
-
 The gradient of a batch is g_B = (1/B) Σ_{i in batch} ∇L_i, that of all g = (1/N) Σ_i ∇L_i.
 With σ² = (1/N) Σ_i ‖∇L_i − g‖², the scatter of single examples,
 
     E g_B = g            E ‖g_B − g‖² = σ²/B               batch drawn with replacement
                          E ‖g_B − g‖² = σ²/B (N − B)/(N − 1)            without replacement
 
-σ² is foretold from one backward pass (fnn.example_norms), the left sides are measured on
+σ² is predicted from one backward pass (fnn.example_norms), the left sides are measured on
 random batches, at the initial weights of a 64 → 32 → 10 network and N handwritten digits.
 Then θ ← θ − η g_B goes through fresh permutations of the digits, from several initial
 weights; for every B the rate η of a grid that needs the fewest examples is taken. All
@@ -25,7 +19,6 @@ losses are means over the N digits, medians over the runs.
 Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; the factor (N − B)/(N − 1) is
 Cochran (1977), Sampling Techniques, theorem 2.2; Bottou, Curtis & Nocedal (2018), SIAM
 Review 60, section 3.3.
-Equations: opt.gd, opt.sgd, risk.gradient.
 """
 
 import functools
@@ -205,7 +198,7 @@ def measure(config: Config) -> Outcome:
     x, label = digits(config.n)
     each, bias, sigma2 = scatter(config, x, label)
     sizes, found = batch_sizes(config.n), variances(config, each)
-    told = foretold(sigma2, sizes, config.n)
+    told = predicted(sigma2, sizes, config.n)
     off = {way: float(abs(found[way] / told[way] - 1).max()) for way in WAYS}
     curves = {batch: curve(config, x, label, batch) for batch in (1, 32, config.n)}
     seen = Seen(max(bias.values()), power(sizes, found[WAYS[0]]), off, curves)
@@ -227,13 +220,13 @@ def measure(config: Config) -> Outcome:
         rows=[
             {"batch": batch}
             | {way: found[way][i] for way in WAYS}
-            | {f"{way}, foretold": told[way][i] for way in WAYS}
+            | {f"{way}, predicted": told[way][i] for way in WAYS}
             for i, batch in enumerate(sizes)
         ],
     )
 
 
-def foretold(sigma2: float, sizes: np.ndarray, n: int) -> dict[str, np.ndarray]:
+def predicted(sigma2: float, sizes: np.ndarray, n: int) -> dict[str, np.ndarray]:
     """Way of drawing → the variance of the gradient by the formulas above."""
     return {WAYS[0]: sigma2 / sizes, WAYS[1]: sigma2 / sizes * (n - sizes) / (n - 1)}
 
@@ -243,7 +236,7 @@ class Seen(NamedTuple):
 
     bias: float  # the largest distance of a partition's mean from the full gradient
     slope: float  # of the variance over B, with replacement
-    off: dict[str, float]  # way of drawing → relative error of the variance foretold
+    off: dict[str, float]  # way of drawing → relative error of the variance predicted
     curves: dict[int, Curve]  # B → descent, B = 1, 32, N
 
 
@@ -300,7 +293,7 @@ def picture(config: Config, sizes: Any, found: Any, told: Any, curves: Any) -> p
     for way, color, mark in zip(WAYS, plots.COLORS[3:], "os", strict=False):
         left.plot(sizes, told[way], color=color, linewidth=1.2)
         left.plot(sizes, found[way], mark, color=color, markersize=5, label=way)
-    left.legend(frameon=False, loc="lower left", title="dots measured, lines foretold")
+    left.legend(frameon=False, loc="lower left", title="dots measured, lines predicted")
     for axes, what, name in (
         (middle, "Loss over the work", "examples seen"),
         (right, "Loss over the steps", "steps taken"),

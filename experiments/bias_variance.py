@@ -4,14 +4,6 @@
 
 Question: Is the test error bias² + variance + noise, and how do the terms change with size?
 
-Answer: It is: in a finite case to 2e-16, and with noise held out within 1.5 standard errors
-for all 24 models. From degree 0 to 15 the bias² of polynomials falls from 0.52 to below
-0.004 (in theory 1e-12) and their variance grows from 0.004 to 0.15: the error is least at
-degree 7, 0.118, of which 0.09 is noise. Networks are different. From width 1 to 50 their
-bias² falls from 0.26 to below 0.0005 too, but their variance stops growing: 0.011, at most
-0.064, 0.059 at the end. Width 50, 151 parameters for 24 points, has an error of 0.150, the
-best width (4) 0.147.
-
     E[(y − f̂(x))²] = (E f̂(x) − f(x))² + Var f̂(x) + σ²        averaged over x
 
 y = f(x) + ε with f(x) = sin 3x + x/2 and ε ~ N(0, σ²), σ = 0.3. Every training set has the same
@@ -29,7 +21,6 @@ where y = f ± σ takes its two values equally often, the equation holds exactly
 
 Source: Geman, Bienenstock & Doursat (1992), Neural Computation 4, section 2;
 Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, eq. 7.9.
-Equations: gen.bias-variance.
 """
 
 import sys
@@ -53,7 +44,7 @@ BETWEEN = np.linspace(-1.98, 1.98, 100)[:, None]  # to judge by
 
 @dataclass(frozen=True)
 class Config(claims.Settings):
-    """Train many networks, each on noisy data of its own, and take their error apart."""
+    """Train many networks, each on noisy data of its own, and decompose their error."""
 
     sets: Annotated[int, Bounds(10)] = 400  # training sets
     widths: Annotated[tuple[int, ...], Bounds(1)] = (1, 2, 3, 4, 6, 10, 20, 50)
@@ -65,7 +56,7 @@ QUICK = Config(quick=True, sets=100, widths=(1, 4, 30), degrees=(1, 3, 7, 13), e
 
 
 class Terms(NamedTuple):
-    """What the error consists of, and the error, measured apart."""
+    """The terms of the error, and the error itself, measured separately."""
 
     bias2: float
     variance: float
@@ -81,7 +72,7 @@ class Terms(NamedTuple):
 
     @property
     def biased(self) -> bool:
-        """Whether the bias can be told from 0."""
+        """Whether the bias can be distinguished from 0."""
         return self.bias2 > 2 * self.doubt
 
 
@@ -145,7 +136,7 @@ def expected(degree: int) -> np.ndarray:
 
 
 def as_known(degree: int, found: Terms, sets: int) -> bool:
-    """Whether a polynomial's bias² and variance are what theory says."""
+    """Whether a polynomial's bias² and variance are as in theory."""
     bias, hat = expected(degree), smoother(degree)
     covariance = SIGMA**2 * hat @ hat.T
     near = abs(found.bias2 - (bias**2).mean()) < 6 * uncertainty(bias, covariance, sets)
@@ -244,7 +235,7 @@ def answer(config: Config, seen: Seen) -> str:
 
 
 def least(t: Terms) -> str:
-    """A small bias², or below what it is, rounded up, where it cannot be told from 0."""
+    """A small bias², or below what it is, rounded up, where it cannot be distinguished from 0."""
     if t.biased:
         return f"{t.bias2:.1g}"
     top = max(t.bias2, 0) + 2 * t.doubt
@@ -274,7 +265,7 @@ def picture(found: dict[Any, Terms], fits: dict[Any, np.ndarray]) -> plots.Figur
             label = {"bias2": "bias² if > 2 std. errors", "total": "sum"}.get(name, name)
             color = plots.INK if name == "total" else plots.COLORS[i]
             values = [getattr(t, name) for t in these]
-            if name == "bias2":  # where it can be told from 0
+            if name == "bias2":  # where it can be distinguished from 0
                 values = [t.bias2 if t.biased else np.nan for t in these]
             row[0].plot(sizes, values, color=color, label=label)
         doubts = [t.doubt for t in these]

@@ -29,7 +29,6 @@ Other images train in the same way:
 
 Source: LeCun et al. (1989), Neural Computation 1, pp. 541-551; the digits, Alpaydin & Kaynak
 (1998).
-Equations: dir.conv2d.
 """
 
 import sys

@@ -4,10 +4,6 @@
 
 Question: How small must ε be for (C(w + ε) − C(w)) / ε to be the gradient?
 
-Answer: It is never exact. The error falls like ε^1.01 (forward) and ε^2.00 (central) until
-rounding, which grows like ε^-0.99, takes over. The best that can be had in float64 is 2e-08
-at ε = 4e-08 (forward) and 3e-11 at 1e-05 (central); in float32 it is 2e-05.
-
     forward   (C(w + ε) − C(w)) / ε             error  ε C″/2  + rounding u C/ε
     central   (C(w + ε) − C(w − ε)) / (2 ε)     error  ε² C‴/6 + rounding u C/ε
 
@@ -17,7 +13,6 @@ turn, and the hand-written gradient in float64 is the truth. u is half the dista
 central in float64), and below the best ε (rounding).
 
 Source: Nocedal & Wright (2006), Numerical Optimization, section 8.1.
-Equations: calc.difference-quotient, calc.partial, bp.goal.
 """
 
 import sys

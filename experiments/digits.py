@@ -16,13 +16,12 @@ reads 265 digits right too. A folder receives the settings, the metrics of every
 results, the trained parameters (params.safetensors, which --load evaluates) and five
 pictures.
 
-Data of one's own are trained on in the same way:
+Your own data are used in the same way:
 
     --data mnist:FOLDER                   four IDX files, plain or .gz
     --data csv:FILE --target COLUMN       a table of numbers and one column of classes
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323; the digits, Alpaydin & Kaynak (1998).
-Equations: bp.training-cycle.
 """
 
 import sys

@@ -5,13 +5,6 @@
 Question: Of the many weights that fit all training rows exactly, which does gradient descent
 find, and are they good ones?
 
-Answer: From 0 it finds the shortest: gradient descent, heavy ball and one row at a time all
-end at the pseudo-inverse's X⁺ T, to 1e-12. From another start it keeps whatever of that
-lies outside the row space (to 1e-12). All fit the 60 training digits exactly, yet the
-shortest weights read 16% of the test digits wrong, those from random starts 1, 3 and 10
-times as long 16%, 25% and 62%. Adam is different: from 0 it ends 56% of a length away, at
-weights 13% longer, with 16% mistakes.
-
 The hidden layer is random and stays as it is; X [N, p + 1] are its outputs for N digits and
 a column of ones, T [N, 10] the one-hot classes, and the last layer W alone is trained, from
 W_0, on the mean of ‖X W − T‖². With p + 1 > N its minima are X⁺ T + (I − X⁺ X) V for any V,
@@ -28,7 +21,6 @@ All in float64.
 
 Source: Zhang, Bengio, Hardt, Recht & Vinyals (2017), arXiv:1611.03530, section 5; the rates:
 Polyak (1964), USSR Computational Mathematics and Mathematical Physics 4.
-Equations: land.gd-generalizes.
 """
 
 import sys
@@ -223,7 +215,7 @@ def measure(config: Config) -> Outcome:
 
 
 class Seen(NamedTuple):
-    """Where the ways ended."""
+    """Where each way ended."""
 
     p: Problem
     from_zero: dict[str, np.ndarray]  # way → W from 0 [draws, p + 1, 10]

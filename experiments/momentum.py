@@ -4,14 +4,6 @@
 
 Question: Does momentum smooth noise and speed up consistent directions, and by how much?
 
-Answer: Both. With γ = 0.9 the step keeps 0.053 of the variance of a noisy gradient, as (1 −
-γ)/(1 + γ) = 0.053 says; a constant gradient g ends in steps of 10.0 η g (heavy ball) or 1.0
-η g (moving average), and with η_heavy = (1 − γ) η_average the two forms are one. In a
-valley with condition number κ = 3,000 the best plain descent needs 19,162 steps, Nesterov's
-form 710, the heavy ball 513: they grow like κ^1.00, κ^0.54 and κ^0.53. But only the steps
-get smoother: the place where descent ends has 0.99 of the variance that it has without
-momentum.
-
 Velocity v and step η v, with fnn.Momentum in its two forms:
 
     heavy ball       v ← μ v + g                      moving average   v ← γ v + (1 − γ) g
@@ -33,7 +25,6 @@ starts.
 
 Source: Polyak (1964), USSR Comp. Math. 4, section 3; Lessard, Recht & Packard (2016), SIAM
 J. Optim. 26, table 1 for the three tunings.
-Equations: opt.momentum-heavy-ball, opt.momentum-ema, opt.momentum-smoothing.
 """
 
 import sys
@@ -54,7 +45,7 @@ from experiments.common.estimates import power
 
 GAMMAS = np.array([0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98])
 FORMS = ("heavy ball", "moving average")
-MU = 0.9  # μ and γ, where one is told
+MU = 0.9  # μ and γ, where a single value is used
 METHODS = ("plain descent", "heavy ball", "Nesterov")
 COLORS = dict(
     zip(("plain descent", "heavy ball", "Nesterov", "moving average"), plots.COLORS, strict=False)
@@ -110,7 +101,7 @@ def wander(config: Config) -> Noise:
     return Noise(step, position / (ETA_LAMBDA / 2))
 
 
-def wander_foretold() -> Noise:
+def wander_predicted() -> Noise:
     """The same by the formulas above."""
     g, a = GAMMAS, ETA_LAMBDA
     return Noise((1 - g) / (1 + g), 2 * (1 + g) / (2 * (1 + g) - a * (1 - g)))
@@ -191,7 +182,7 @@ def steps_needed(config: Config, method: str, kappas: np.ndarray) -> np.ndarray:
 def measure(config: Config) -> Outcome:
     """Noise, a constant gradient, the two forms, narrow valleys."""
     with jax.enable_x64(True):
-        noise, told = wander(config), wander_foretold()
+        noise, told = wander(config), wander_predicted()
         pushed = {name: push(MU, name == "moving average", 0.1, 100) for name in FORMS}
         kappas = np.geomspace(10, config.kappa, 6)
         needed = {m: np.median(steps_needed(config, m, kappas), 1) for m in METHODS}
@@ -206,7 +197,7 @@ def measure(config: Config) -> Outcome:
             "noise_of_step": dict(zip(map(str, GAMMAS), noise.step, strict=True)),
             "noise_of_position": dict(zip(map(str, GAMMAS), noise.position, strict=True)),
             "terminal_steps": ends,
-            "forms_apart": {"as foretold": same, "with the same rate": other},
+            "forms_apart": {"as predicted": same, "with the same rate": other},
             "slopes": slopes,
         },
         figure=picture(noise, told, pushed, kappas, needed),
@@ -238,7 +229,7 @@ def findings(seen: Seen) -> dict[str, bool]:
     ends, slopes, plain = seen.ends, seen.slopes, seen.needed["plain descent"][-1]
     return {
         "the step keeps (1 − γ)/(1 + γ) of the noise": off_step < 0.05,
-        "the position keeps all of it, as foretold": off_position < 0.08,
+        "the position keeps all of it, as predicted": off_position < 0.08,
         "a constant gradient ends in steps of η g/(1 − μ), heavy ball": (
             abs(ends["heavy ball"] - 0.1 / (1 - MU)) < 1e-4
         ),
@@ -296,7 +287,7 @@ def picture(noise: Noise, told: Noise, pushed: Any, kappas: Any, needed: Any) ->
         left.plot(GAMMAS, line / line[0], color=color, linewidth=1.2)
         left.plot(GAMMAS, seen / seen[0], "o", color=color, markersize=5, label=name)
     left.set(xlabel="γ", yscale="log", ylim=(0.005, 3), ylabel="variance over that at γ = 0")
-    left.legend(frameon=False, loc="lower left", title="dots measured, lines foretold")
+    left.legend(frameon=False, loc="lower left", title="dots measured, lines predicted")
     middle.set_title("Steps under a constant gradient g", loc="left")
     middle.set(xlabel="step number", ylabel="length of the step / (η g)", ylim=(0, 11))
     for height, name in ((1 / (1 - MU), f"1/(1 − μ), μ = {MU:g}"), (1, "1")):

@@ -4,13 +4,6 @@
 
 Question: How far is the loss on N examples from the loss on all that could ever come?
 
-Answer: For parameters fixed beforehand the difference falls like N^-0.51, as the error of
-any mean does (N^-0.49): from 1.08 with 32 examples to 0.092 with 4096, where the loss is
-4.25. For parameters that were fitted to these very examples the loss is too small, and what
-they lose against the best falls faster, like N^-1.03: 0.118 with 32, 0.00061 with 4096,
-everywhere within 3% of σ² d / (N − d − 1). A trained net's loss on new rows exceeds that on
-its own by 2.03 with 32 rows and by 0.10 with 1024.
-
     J(θ) = 1/N Σ_i (x_i·θ − y_i)²      R(θ) = E (x·θ − y)² = ‖θ − θ*‖² + σ²
 
 with x ~ N(0, I_d), y = x·θ* + σ e, e ~ N(0, 1), where the population risk R is known. Of a
@@ -27,7 +20,6 @@ of the net, the median of repetitions.
 
 Source: Vapnik (1995), The Nature of Statistical Learning Theory, sections 1.2 and 1.4; the
 excess risk: Breiman & Freedman (1983), JASA 78, p. 131.
-Equations: risk.population, risk.empirical, risk.minimiser, prob.lln.
 """
 
 import sys

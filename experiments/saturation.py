@@ -4,25 +4,17 @@
 
 Question: How flat are sigmoid and tanh far from 0, and what does that do to training?
 
-Answer: σ′ is at most ¼ and below e^−|z|, tanh′ at most 1 and below 4 e^−2|z|; in float32 σ′
-is 0 from z = 16.6 on (not at −z, where σ is small itself) and tanh′ from |z| = 8.0 on.
-Where the weights start 64 times too large, 91 % of the sigmoid outputs are saturated (tanh:
-96 %), the gradient of the hidden layers is 4.5 times smaller (tanh: 3.9), and reading 90 %
-of the digits right takes 336 steps instead of 80 (tanh: 106 instead of 6). Sigmoids learn
-fastest at k = 4. The mean output is 0.502 for the sigmoid and 0.002 for tanh.
-
     σ′(z) = σ(z) (1 − σ(z)) ≤ min(¼, e^−|z|)        tanh′(z) = 1 − tanh² z ≤ min(1, 4 e^−2|z|)
 
 The derivatives are those of the backward passes, at z from 10⁻⁸ to the largest float64, of
 both signs. The networks have two hidden layers of 32 neurons, whose weights start k times as
-large as glorot_uniform draws them; the output layer starts as ever. A neuron is saturated at
+large as glorot_uniform draws them; the output layer starts as usual. A neuron is saturated at
 a digit where its derivative is below a hundredth of the largest. Training is plain
 gradient descent on all digits; it has learned when 90 % of them are read right. Shown are
 medians over the seeds, with the middle 80 %.
 
 Source: LeCun, Bottou, Orr & Müller (1998), Efficient BackProp, sections 4.4 and 4.6;
 Glorot & Bengio (2010), AISTATS, section 3.
-Equations: act.sigmoid-saturation, act.tanh-centred.
 """
 
 import sys
@@ -34,20 +26,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import claims, plots, training_digits
+from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Rows
-from experiments.parts.flatness import (
-    ACTIVATIONS,
-    CENTRE,
-    STEEPEST,
-    Flatness,
-    bound,
-    derivative,
-    flatness,
-)
 
+ACTIVATIONS = {"sigmoid": fnn.Sigmoid(), "tanh": fnn.Tanh()}
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}  # the largest derivative
+CENTRE = {"sigmoid": 0.5, "tanh": 0.0}
 LOSS = fnn.SoftmaxCrossEntropy()
 ENOUGH = 0.9  # of the digits read right
 
@@ -64,6 +50,41 @@ class Config(claims.Settings):
 
 
 QUICK = Config(quick=True, scales=(1, 64), seeds=3)
+
+
+def derivative(name: str, z: Any) -> Any:
+    """f′(z), from the backward pass."""
+    activation = ACTIVATIONS[name]
+    _, cache = activation.forward((), z)
+    return activation.backward((), cache, jnp.ones_like(z))[1]
+
+
+def bound(name: str, z: np.ndarray) -> np.ndarray:
+    """e^−|z| for the sigmoid, 4 e^−2|z| for tanh."""
+    return np.exp(-abs(z)) if name == "sigmoid" else 4 * np.exp(-abs(z)) ** 2
+
+
+class Flatness(NamedTuple):
+    """How the derivative compares with its bounds."""
+
+    highest: float  # the largest f′
+    over: float  # how far f′ is above its exponential bound, at most: rounding
+    tight: float  # f′ / bound at |z| = 15
+    vanishes: float  # the smallest z > 0 from which on f′ is 0 in float32
+
+
+def flatness(name: str) -> Flatness:
+    """Compare in float64 over all magnitudes; look for 0 in float32."""
+    with jax.enable_x64(True):
+        half = np.unique(np.concatenate([np.logspace(-8, 308, 20_001), np.linspace(0, 50, 20_001)]))
+        z = np.concatenate([-half[::-1], half])
+        slope = np.asarray(derivative(name, jnp.asarray(z)))
+        over = float((slope - bound(name, z)).max())
+        far = np.array([-15.0])
+        tight = float(np.asarray(derivative(name, jnp.asarray(far)))[0] / bound(name, far)[0])
+    single = np.linspace(0, 30, 30_001, dtype=np.float32)
+    flat = np.asarray(derivative(name, jnp.asarray(single))) > 0
+    return Flatness(float(slope.max()), over, tight, float(single[np.flatnonzero(flat)[-1] + 1]))
 
 
 class Trained(NamedTuple):
@@ -114,7 +135,7 @@ def outputs(net: fnn.Serial, params: Any, x: Any) -> Any:
 
 def measure(config: Config) -> Outcome:
     """The bounds, and the training."""
-    rows = training_digits.first(config.rows)
+    rows = bundles.first_digits(config.rows)
     flat = {name: flatness(name) for name in ACTIVATIONS}
     runs = {name: train(name, config, rows) for name in ACTIVATIONS}
     middle = {

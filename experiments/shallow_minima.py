@@ -4,14 +4,6 @@
 
 Question: Does the noise of minibatches carry descent out of a shallow minimum?
 
-Answer: Yes, if there is enough of it. Descent along the gradient of all examples leaves the
-shallow minimum in none of 300 runs. At learning rate η = 0.1, single examples carry 100 %
-of the runs over the barrier, batches of 4 carry 58 %, batches of 16 0 %. Only η/B counts:
-rate and batch size doubled together change no share by more than 6 points, and all are
-within 8 points of what the theory of diffusion foretells. But noise does not know which
-minimum is the deep one: of the runs with single examples 11 % end in the shallow valley
-again.
-
 Somebody stands on the parabola (θ, θ²), 256 times seen at t_i = (a, b) + ε_i; where?
 
     J(θ) = (1/N) Σ_i ½ ‖(θ, θ²) − t_i‖²          J′(θ) = 2θ³ + (1 − 2b) θ − a
@@ -20,7 +12,7 @@ has with a = 0.3, b = 1.5 a shallow minimum at −0.92, a barrier at −0.15 and
 at 1.07. The ε_i are normal with spread 1.5 and shifted to mean 0. Every run starts in the
 shallow valley and takes steps θ ← θ − η g_B of B examples drawn with replacement, until
 η × steps = 60; it has escaped once it was beyond θ = ½. The control takes the gradient of
-all examples. Foretold is the share 1 − exp(−60/τ), with τ the mean time of passage from the
+all examples. Predicted is the share 1 − exp(−60/τ), with τ the mean time of passage from the
 shallow minimum to ½ of the diffusion dθ = −J′ dt + √(2D) dW:
 
     D(θ) = η Var_i(∇L_i)/(2B)         Φ(θ) = ∫ J′/D
@@ -30,7 +22,6 @@ where η and B come in as η/B alone.
 
 Source: Gardiner (2004), Handbook of Stochastic Methods, 3rd ed., eq. 5.2.157; Mandt, Hoffman &
 Blei (2017), JMLR 18, section 3, for the diffusion.
-Equations: opt.sgd-noise.
 """
 
 import functools
@@ -144,7 +135,7 @@ def wander(rates: Any, starts: Any, target: Any, key: Any, time: Any, batch: int
     return jax.vmap(jax.vmap(run, (None, 0, 0)), (0, None, 0))(rates, starts, keys)
 
 
-def foretold(target: np.ndarray, ratio: float, time: float) -> float:
+def predicted(target: np.ndarray, ratio: float, time: float) -> float:
     """The share of runs that escape, by the time of passage of the diffusion; ratio is η/B."""
     theta = np.linspace(-3, BEYOND, 4001)
     each = theta[:, None] - target[:, 0] + 2 * theta[:, None] * (theta[:, None] ** 2 - target[:, 1])
@@ -166,7 +157,7 @@ class Runs(NamedTuple):
 
     end: np.ndarray  # θ, [rates, starts]
     escaped: np.ndarray  # share, [rates]
-    foretold: np.ndarray  # share, [rates]
+    predicted: np.ndarray  # share, [rates]
 
 
 def all_runs(config: Config) -> dict[int, Runs]:
@@ -180,7 +171,7 @@ def all_runs(config: Config) -> dict[int, Runs]:
         some = starts if batch else starts[::4]  # the control is slow, and always the same
         how = (jnp.array(RATES), some, jnp.asarray(target), k, config.time)
         end, furthest = (np.asarray(a) for a in wander(*how, batch=batch, steps=steps))
-        told = [foretold(target, r / batch, config.time) if batch else 0.0 for r in RATES]
+        told = [predicted(target, r / batch, config.time) if batch else 0.0 for r in RATES]
         found[batch] = Runs(end, (furthest > BEYOND).mean(1), np.array(told))
     return found
 
@@ -197,13 +188,13 @@ def collapse(found: dict[int, Runs]) -> float:
 
 
 def measure(config: Config) -> Outcome:
-    """Escapes for every rate and batch size, measured and foretold."""
+    """Escapes for every rate and batch size, measured and predicted."""
     runs, rates = all_runs(config), [f"{rate:g}" for rate in RATES]
     shallow, barrier, _ = resting()
     noisy = {b: r for b, r in runs.items() if b}
     seen = Seen(
         runs[0], noisy, collapse(noisy),
-        off=max(float(abs(r.escaped - r.foretold).max()) for r in noisy.values()),
+        off=max(float(abs(r.escaped - r.predicted).max()) for r in noisy.values()),
         stuck=float(abs(runs[0].end - shallow).max()),
         back=float((noisy[1].end[-1] < barrier).mean()),
     )  # fmt: skip
@@ -212,7 +203,7 @@ def measure(config: Config) -> Outcome:
         findings=findings(seen),
         measured={
             "escaped": {str(b): dict(zip(rates, r.escaped, strict=True)) for b, r in runs.items()},
-            "largest_distance_from_foretold": seen.off,
+            "largest_distance_from_predicted": seen.off,
             "largest_difference_at_equal_ratio": seen.collapse,
             "back_in_the_shallow_valley": seen.back,
             "distance_of_control_from_minimum": seen.stuck,
@@ -220,7 +211,7 @@ def measure(config: Config) -> Outcome:
         figure=picture(runs, sightings(config.seed), config.time),
         tables=[table(runs)],
         rows=[
-            {"batch": b, "rate": RATES[i], "escaped": r.escaped[i], "foretold": r.foretold[i]}
+            {"batch": b, "rate": RATES[i], "escaped": r.escaped[i], "predicted": r.predicted[i]}
             for b, r in noisy.items()
             for i in range(len(RATES))
         ],
@@ -233,7 +224,7 @@ class Seen(NamedTuple):
     control: Runs  # with all examples
     noisy: dict[int, Runs]  # by batch size
     collapse: float  # the largest difference of shares at equal η/B
-    off: float  # the largest difference of a share from the one foretold
+    off: float  # the largest difference of a share from the one predicted
     stuck: float  # the largest distance of a control's end from the shallow minimum
     back: float  # share of runs with single examples that end left of the barrier
 
@@ -251,7 +242,7 @@ def findings(seen: Seen) -> dict[str, bool]:
         "batches of 16 never do": not noisy[16].escaped.any(),
         "the larger the batch, the fewer escape": bool((np.diff(shares, axis=0) < 0.03).all()),
         "the smaller the rate, the fewer escape": bool((np.diff(shares, axis=1) > -0.03).all()),
-        "the theory of diffusion foretells the shares": seen.off < 0.2,
+        "the theory of diffusion predicts the shares": seen.off < 0.2,
         "equal η/B, equal shares": seen.collapse < 0.15,
     }
 
@@ -266,7 +257,7 @@ def answer(seen: Seen) -> str:
         f"batches of 4 carry {told[4]}, batches of 16 {told[16]}. Only η/B counts: rate and "
         f"batch size doubled together change no share by more than "
         f"{100 * seen.collapse:.0f} points, and all are within {100 * seen.off:.0f} points of "
-        f"what the theory of diffusion foretells. But noise does not know which minimum is "
+        f"what the theory of diffusion predicts. But noise does not know which minimum is "
         f"the deep one: of the runs with single examples {100 * seen.back:.0f} % end in "
         f"the shallow valley again."
     )
@@ -275,11 +266,11 @@ def answer(seen: Seen) -> str:
 def table(runs: dict[int, Runs]) -> Table:
     """The shares, by batch size and rate."""
     return Table(
-        "Share of runs that escape, measured (foretold)",
+        "Share of runs that escape, measured (predicted)",
         ["batch size B", *(f"η = {rate:g}" for rate in RATES)],
         [
             [str(batch or "all")]
-            + [f"{s:.3f} ({f:.3f})" for s, f in zip(r.escaped, r.foretold, strict=True)]
+            + [f"{s:.3f} ({f:.3f})" for s, f in zip(r.escaped, r.predicted, strict=True)]
             for batch, r in runs.items()
         ],
     )
@@ -307,8 +298,8 @@ def picture(runs: dict[int, Runs], target: np.ndarray, time: float) -> plots.Fig
     middle.set(xlabel="θ at the end", ylim=(-len(chosen) + 0.9, 1), xlim=left.get_xlim())
     middle.set_title(f"Where the runs end, η = {RATES[-1]:g}", loc="left")
     ratios = np.geomspace(RATES[0] / max(runs), RATES[-1], 60)
-    told = [foretold(target, ratio, time) for ratio in ratios]
-    right.plot(ratios, told, color=plots.FAINT, label="foretold", zorder=0)
+    told = [predicted(target, ratio, time) for ratio in ratios]
+    right.plot(ratios, told, color=plots.FAINT, label="predicted", zorder=0)
     for i, (rate, mark) in enumerate(zip(RATES, "o^s", strict=True)):
         seen = [(rate / b, r.escaped[i]) for b, r in runs.items() if b]
         right.plot(*zip(*seen, strict=True), mark, color=plots.COLORS[i], label=f"η = {rate:g}")

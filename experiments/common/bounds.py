@@ -18,7 +18,6 @@ theorem 1; Cover (1965), IEEE Trans. Electronic Computers 14, theorem 1; Bartlet
 Liaw & Mehrabian (2019), JMLR 20 (63), theorem 7; Golowich, Rakhlin & Shamir (2018), COLT,
 theorem 1; Mohri, Rostamizadeh & Talwalkar (2018), Foundations of Machine Learning, theorems
 2.5, 2.13 and 5.8; Maurer (2004), arXiv cs/0411099, theorem 5.
-Equations: dir.generalization-bound, dir.vc, dir.pac.
 """
 
 import math

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.common.cli import DATA, UserError
-from experiments.common.data import Dataset, Floats, Rows, split
+from experiments.common.data import Dataset, Floats, Rows, Standardizer, split
 
 
 class Classes(NamedTuple):
@@ -40,6 +40,12 @@ def digits() -> Dataset:
     70 % are for training, 15 % for validation, 15 % for the test, always the same.
     """
     return parted("digits", table("digits.csv.gz", tuple("0123456789")), (8, 8))
+
+
+def first_digits(n: int) -> Rows:
+    """The first n training digits, standardised by all of them."""
+    train = digits().train
+    return Rows(Standardizer.of(train.x)(train.x)[:n], train.label[:n])
 
 
 def breast_cancer() -> Classes:

@@ -28,7 +28,6 @@ from safetensors.numpy import save_file
 import fnn
 from experiments.common.cli import DATA, UserError, nearest
 from experiments.common.data import Standardizer
-from experiments.common.gradients import by_name
 
 TEXTS = ("network", "preprocessing", "config")
 
@@ -173,3 +172,12 @@ def plain(path: Path, field: str, value: Any) -> Any:
     if isinstance(value, str) and field.endswith("init"):
         return getattr(fnn, value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def by_name(tree: Any) -> dict[str, np.ndarray]:
+    """Every leaf of a tree by its path: 0/w, 0/b, 2/w, ..."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in leaves
+    }

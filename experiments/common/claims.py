@@ -2,15 +2,16 @@
 
 A module of experiments/ is a claim where it has
 
-    its docstring   with one paragraph "Question: ..." and one "Answer: ...", the answer
-                    with the figures that the command measured as it stands
+    its docstring   with its title, its command and one paragraph "Question: ..."
     Config          a frozen dataclass on Settings: every field is a flag
     QUICK           a Config: what --quick stands for, a few seconds
     measure         Config → Outcome
 
-and ends with `sys.exit(claims.run(measure, QUICK))`. The rest is done here. A run's folder
-receives config.json, metrics.csv (the points of the picture), summary.json (question,
-answer, findings, figures) and NAME.png.
+and its command is `sys.exit(claims.run(measure, QUICK))`: at its end, or in __main__.py where it
+is a folder. The rest is done here. The words of the answer are in the code that puts the
+figures into them, and nowhere else; experiments/README.md shows what they were at full size.
+A run's folder receives config.json, metrics.csv (the points of the picture), summary.json
+(question, answer, findings, figures) and NAME.png.
 """
 
 import importlib
@@ -35,7 +36,7 @@ NOT_SEEN = 5  # exit code of a run that does not show what is claimed
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every claim can be told."""
+    """The settings that every claim has."""
 
     seed: Annotated[int, Bounds(0, 2**31)] = 0  # of everything random
     quick: bool = False  # a smaller run, in seconds
@@ -43,7 +44,7 @@ class Settings:
 
 
 class Table(NamedTuple):
-    """What the terminal shows: the first column is text, the others are numbers."""
+    """A table for the terminal: the first column is text, the others are numbers."""
 
     title: str
     columns: Sequence[str]
@@ -52,7 +53,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured, and what it says."""
+    """The measurements, and what they say."""
 
     answer: str  # in one or two sentences, with the figures
     findings: dict[str, bool]  # what is claimed, in words → whether this run shows it
@@ -68,11 +69,11 @@ class Outcome:
 
 
 class Told(NamedTuple):
-    """What a module's docstring tells of a claim."""
+    """What a module's docstring says about an experiment."""
 
     title: str
     question: str
-    answer: str
+    answer: str | None  # only where no run of its own can give it
     command: str
 
 
@@ -123,22 +124,23 @@ def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
 
 
 def told(module: ModuleType) -> Told:
-    """Title, question, answer and command, from a module's docstring.
+    """Title, question, command and perhaps an answer, from a module's docstring.
 
     Raises:
-        ValueError: where one of them is missing.
+        ValueError: where the question or the command is missing.
     """
     paragraphs = [" ".join(p.split()) for p in (inspect.getdoc(module) or "").split("\n\n")]
-    found = {}
-    for name, beginning in (("question", "Question: "), ("answer", "Answer: ")):
-        texts = [p.removeprefix(beginning) for p in paragraphs if p.startswith(beginning)]
-        if len(texts) != 1:
-            raise ValueError(f"{module.__name__}: its docstring needs one {beginning!r} paragraph.")
-        found[name] = texts[0]
+    questions, answers = (
+        [p.removeprefix(beginning) for p in paragraphs if p.startswith(beginning)]
+        for beginning in ("Question: ", "Answer: ")
+    )
+    if len(questions) != 1:
+        raise ValueError(f"{module.__name__}: its docstring needs one 'Question: ' paragraph.")
     commands = [p for p in paragraphs if re.match(r"uv run python -m \S+", p)]
     if not commands:
         raise ValueError(f"{module.__name__}: its docstring must show its command.")
-    return Told(paragraphs[0].rstrip("."), command=commands[0], **found)
+    answer = answers[0] if answers else None
+    return Told(paragraphs[0].rstrip("."), questions[0], answer, commands[0])
 
 
 def module_of(name: str) -> ModuleType:

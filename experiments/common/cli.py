@@ -7,7 +7,7 @@
     if __name__ == "__main__":
         sys.exit(cli.run(main, Config))
 
-A mistake of the user's is told in one short paragraph, with the flag, before anything is
+A user's mistake is reported in one short paragraph that names the flag, before anything is
 read or written. Exit codes: 0 done, 2 usage, 3 data or checkpoint, 4 not finite, 5 a claim
 that was not seen, 130 interrupted.
 """
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """What the user can put right: a short message and an exit code."""
+    """An error that the user can put right: a short message and an exit code."""
 
     def __init__(self, message: str, code: int = USAGE):
         """The message, and the code that the program ends with."""
@@ -38,7 +38,7 @@ class UserError(Exception):
 
 
 class DataError(UserError, ValueError):
-    """A file that cannot be used as it is: where, what is there, and what should be."""
+    """A file that cannot be used as it is: what it has where, and what it should have."""
 
     def __init__(self, message: str):
         """The message; the program ends with the code of DATA."""
@@ -89,16 +89,20 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a letter that the terminal cannot show
+    given = sys.argv[1:] if argv is None else argv
+    return exit_code(lambda: main(parse(config, given, module or main.__module__, quick)))
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """Call `command`; its exit code, or 0, or that of its error, which is printed."""
     try:
-        argv = sys.argv[1:] if argv is None else argv
-        main(parse(config, argv, module or main.__module__, quick))
+        return command() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return INTERRUPTED
-    return 0
 
 
 def parse(

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 
 class Rows(NamedTuple):
-    """Examples and what they are."""
+    """Examples and their classes."""
 
     x: Floats  # [N, n], or [N, H, W, 1] where neighbours count
     label: NDArray[np.int32]  # [N]
@@ -65,7 +65,7 @@ class Standardizer(NamedTuple):
 
 
 def split(rows: Rows, shares: tuple[float, ...], seed: int) -> list[Rows]:
-    """Disjoint random parts of these shares, with every class shared out alike."""
+    """Disjoint random parts of these shares, with every class divided in the same proportions."""
     rng = np.random.default_rng(seed)
     parts: list[list[NDArray[np.intp]]] = [[] for _ in shares]
     for label in np.unique(rows.label):

@@ -78,7 +78,7 @@ def standardised(x: Any, *others: Any) -> list[np.ndarray]:
 
 
 class Division(NamedTuple):
-    """Random parts of the same rows, standardised by what is for training, n times."""
+    """n random divisions of the same rows, standardised by their training parts."""
 
     x: np.ndarray  # [n, N, k]
     t: np.ndarray  # [n, N]
@@ -97,7 +97,7 @@ def divided(seed: int, n: int, x: Any, t: Any) -> Division:
 
 
 class Parts(NamedTuple):
-    """Rows and classes of every repetition, standardised by what is for training."""
+    """Rows and classes of every repetition, standardised by its training part."""
 
     x: np.ndarray  # [n, N, k]
     y: np.ndarray  # [n, N, 1]: 0 or 1

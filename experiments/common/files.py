@@ -34,7 +34,7 @@ def folder(path: Path) -> Path:
 
 
 def absent(what: str, path: Path) -> str:
-    """That there is no such file or folder, and which one is called nearly so."""
+    """A message that there is no such file or folder, and which one has a similar name."""
     if path.parent != path and not path.parent.is_dir():
         return absent("folder", path.parent)
     return f"there is no {what} {path}.{nearest(path.name, names_in(path.parent))}"

@@ -85,7 +85,7 @@ def find(folder: Path, name: str, n_axes: int) -> Path:
 
 
 def read(path: Path, n_axes: int) -> Bytes:
-    """The array of a file of so many axes.
+    """The array in a file with this many axes.
 
     Raises:
         DataError: with the offset, where the file is another one, damaged, or has more or
@@ -113,7 +113,7 @@ def read(path: Path, n_axes: int) -> Bytes:
 
 
 def grow(path: Path, file: BinaryIO, data: bytearray, size: int) -> None:
-    """Read until there are `size` bytes of data, or the file ends."""
+    """Read `size` bytes of data, or up to the end of the file."""
     try:
         while len(data) < size and (more := file.read(min(CHUNK, size - len(data)))):
             data += more
@@ -124,7 +124,7 @@ def grow(path: Path, file: BinaryIO, data: bytearray, size: int) -> None:
 
 
 def check_magic(path: Path, data: bytearray, n_axes: int) -> None:
-    """Raise a DataError unless these four bytes begin a file of bytes with so many axes."""
+    """Raise a DataError unless these four bytes begin a file of bytes with this many axes."""
     want = f"expected 0x{0x0800 + n_axes:08X} (unsigned bytes; {KINDS[n_axes]}) at offset 0"
     if len(data) < 4:
         raise DataError(f"{path}: the file ends at offset {len(data)}; {want}.")

@@ -91,7 +91,7 @@ def weights(
 def mistakes(
     images: np.ndarray, names: Sequence[str], total: int, most: int, what: str = "digits"
 ) -> Figure:
-    """Images [N, H, W] that the network reads wrong, with what they are."""
+    """Images [N, H, W] that the network reads wrong, with their classes."""
     shown = "" if len(images) <= most else f", {most} of them shown"
     title = f"The {len(images)} of {total} test {what} {done(what)} wrong{shown}"
     if not len(images):
@@ -147,7 +147,7 @@ def maps(w: np.ndarray, images: np.ndarray, found: np.ndarray, what: str = "digi
 
 
 def cells(images: np.ndarray, below: int, beside: int) -> np.ndarray:
-    """Images [rows, columns, H, W] as one, with so many blank pixels below and beside each."""
+    """Images [rows, columns, H, W] as one, with this many blank pixels below and beside each."""
     n_rows, n_columns, height, width = images.shape
     wide = ((0, 0), (0, 0), (0, below), (0, beside))
     padded = np.pad(images, wide, constant_values=np.nan).swapaxes(1, 2)

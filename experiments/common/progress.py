@@ -77,7 +77,7 @@ class Progress:
 
 
 def track(what: str, items: Sequence[T]) -> Iterator[T]:
-    """Every item in turn; progress is told after each."""
+    """Every item in turn, with progress shown after each."""
     if animated():
         yield from rich.progress.track(items, what, console=console(), transient=True)
         return

@@ -175,7 +175,7 @@ def written(cell: str) -> float | None:
 def unfit(
     path: Path, record: Record, i: int, names: Sequence[str], cannot_be_filled: bool = False
 ) -> DataError:
-    """That cell i of a record is empty or no number, where it is, and what to do."""
+    """A message that cell i of a record is empty or not a number: where it is and what to do."""
     before = "".join(record.cells[:i]).replace("\r\n", "\n").replace("\r", "\n")
     where = f"{path}:{record.line + before.count(chr(10))}:{i + 1}"
     cell = stripped(record.cells[i])

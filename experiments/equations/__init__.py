@@ -12,9 +12,9 @@
 
 Five source texts, S0 to S4, define, derive or claim 160 things. A formula is code of fnn; a
 fact of mathematics is a test on what jax and numpy have; a claim is an experiment with a
-measured answer; what is printed wrong is an entry of experiments.errata as well. A test
-fails where an entry names code or a test that does not exist, or where a docstring's line
-"Equations:" and the table do not say the same.
+measured answer; what is printed wrong is an entry of experiments.errata as well. The table
+alone leads from print to code and back: --find layers.dense, and the end of the page. A test
+fails where an entry names code, a test or an experiment that does not exist.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The page for readers: every topic as a table, and the way back from every text."""
+"""The page for readers: every topic as a table, and the way back from texts and code."""
 
 import itertools
 import re
@@ -46,6 +46,8 @@ def written(equations: Sequence[Equation]) -> str:
         parts += [row(e) for e in group]
     parts.append("\n# From the texts\n")
     parts += [of_text(text, equations) for text in TEXTS]
+    parts.append("\n# From the code\n\n| file | equations |\n|---|---|\n")
+    parts += of_code(equations)
     return "".join(parts)
 
 
@@ -71,7 +73,7 @@ def row(equation: Equation) -> str:
         f"[{name.removeprefix('test_').replace('_', ' ')}](../../tests/{file})"
         for file, _, name in (test.partition("::") for test in equation.tests)
     ]
-    checks += [f"experiment [{name}]({place(name)})" for name in equation.experiments]
+    checks += [f"experiment [{name}](../../{place(name)})" for name in equation.experiments]
     cells = (f"{told}<br>{equation.id}", printed, "<br>".join(code) or "–", "<br>".join(checks))
     return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |\n"
 
@@ -87,9 +89,9 @@ def link(symbol: str, target: str) -> str:
 
 
 def place(name: str) -> str:
-    """Where an experiment is, seen from the page."""
+    """The file of an experiment, from the top of the project."""
     package = (HERE.parent / name).is_dir()
-    return f"../{name}/__init__.py" if package else f"../{name}.py"
+    return f"experiments/{name}/__init__.py" if package else f"experiments/{name}.py"
 
 
 def of_text(text: str, equations: Sequence[Equation]) -> str:
@@ -99,11 +101,23 @@ def of_text(text: str, equations: Sequence[Equation]) -> str:
         where = equation.places.get(text, "")
         for at in numbers(text, where) or sections(where):
             index.setdefault(at, []).append(equation.id)
-    lines = [f"\n## {text}\n\n| place | equations |\n|---|---|\n"]
-    for at in sorted(index, key=order):
-        links = ", ".join(f"[{name}](#{name})" for name in index[at])
-        lines.append(f"| {at} | {links} |\n")
-    return "".join(lines)
+    head = f"\n## {text}\n\n| place | equations |\n|---|---|\n"
+    return head + "".join(to_entries(at, index[at]) for at in sorted(index, key=order))
+
+
+def of_code(equations: Sequence[Equation]) -> list[str]:
+    """Every file of the library and every experiment with the entries that it stands for."""
+    index: dict[str, dict[str, None]] = {}
+    for equation in equations:
+        files = [line_of_code(symbol)[0] for symbol in equation.code]
+        for file in files + [place(name) for name in equation.experiments]:
+            index.setdefault(file, {})[equation.id] = None
+    return [to_entries(f"[{file}](../../{file})", index[file]) for file in sorted(index)]
+
+
+def to_entries(what: str, ids: Iterable[str]) -> str:
+    """A row of an index: links to the entries with these ids."""
+    return f"| {what} | {', '.join(f'[{name}](#{name})' for name in ids)} |\n"
 
 
 def sections(where: str) -> Iterable[str]:

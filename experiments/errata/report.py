@@ -84,6 +84,7 @@ def summary(results: Results) -> dict[str, Any]:
     }
     cases = [j for judged in results.values() for j in judged]
     return {
+        "answer": conclusion(results),
         "entries": entries,
         "cases": len(cases),
         "refused": sum(not j.printed.passed for j in cases),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.common.cli import INTERRUPTED, UserError
+from experiments.common.cli import UserError, exit_code
 from experiments.exercises.catalog import EXERCISES, by_number
 from experiments.exercises.exercise import LEVELS
 from experiments.exercises.files import identify, write
@@ -102,14 +102,8 @@ class Solve:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, run the command and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["list"]
-    try:
-        return tyro.cli(List | Write | Check | Solve, args=argv, prog=PROGRAM).run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return INTERRUPTED
+    commands = List | Write | Check | Solve
+    return exit_code(lambda: tyro.cli(commands, args=argv, prog=PROGRAM).run())
 
 
 if __name__ == "__main__":

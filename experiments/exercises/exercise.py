@@ -69,7 +69,7 @@ class Exercise:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The names of what the learner returns."""
+        """The names of the values that the learner returns."""
         return tuple(self.asked.split())
 
     @property

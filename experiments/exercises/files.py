@@ -106,7 +106,7 @@ def load(path: Path, source: str) -> dict[str, Any]:
 
 
 def guarded(path: Path, source: str, call: Callable[[], Any]) -> Any:
-    """The result of `call`, with an exception told by the line of the file it comes from.
+    """The result of `call`, with an exception reported by the line of the file that it comes from.
 
     Raises:
         LearnerError: for every exception but the file's own NotImplementedError.

@@ -1,21 +1,20 @@
-"""The gallery of the experiments: experiments/README.md, made from their own docstrings.
+"""The gallery of the experiments: experiments/README.md, one answer and one picture for each.
 
     uv run python -m experiments.gallery                              writes the page again
     uv run python -m experiments.gallery --run momentum dropout       and runs these before
     uv run python -m experiments.gallery --run all
 
-A run at full size puts its picture here as NAME.png, and its answer into its docstring. The
-words of the page are those of the docstrings.
+Titles, questions and commands are those of the docstrings. An answer is what the experiment said
+when --run last ran it at full size: the page keeps it, and this folder the picture NAME.png of
+the same run. The answers of digits, cnn and gpt, which sum up several runs, are in their
+docstrings.
 """
 
-import importlib
-import inspect
+import json
 import re
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from experiments.common import claims
 from experiments.common.cli import UserError, nearest
@@ -60,8 +59,8 @@ NAMES = tuple(name for names in SECTIONS.values() for name in names)
 
 HEAD = """# Experiments
 
-One claim per file. Each is a command: it asks one question, measures, prints the answer and
-leaves the settings, all figures and the picture in a folder. `--help` lists its knobs,
+One claim per file or folder. Each is a command: it asks one question, measures, prints the
+answer and leaves the settings, all figures and the picture in a folder. `--help` lists its knobs,
 `--quick` (all but digits and cnn) takes seconds (gpt: minutes), `--out` names the folder. The
 answers below were measured with the settings as they stand (gpt: with `--quick`), on two CPU
 cores; times and the last digits differ between machines.
@@ -70,59 +69,63 @@ cores; times and the last digits differ between machines.
 TAIL = """
 `uv run python -m experiments.exercises list`: eighteen exercises in deriving backward passes.
 [Where each equation lives](equations/README.md): every equation of the source texts, with
-its code and its test. This page is written by `uv run python -m experiments.gallery`.
+its code and its test. `uv run python -m experiments.gallery` writes this page: questions come
+from the docstrings, and an answer stays until `--run NAME` measures it again.
 """
 
 
 @dataclass(frozen=True)
 class Config:
-    """Write experiments/README.md from the docstrings of the experiments."""
+    """Write experiments/README.md: the questions, the answers and the pictures."""
 
     run: tuple[str, ...] = ()  # experiments to run again before, or all
 
 
 def main(config: Config) -> None:
-    """Run what is asked for, write the page."""
-    claimed = [name for name in NAMES if hasattr(claims.module_of(name), "measure")]
+    """Run the experiments that are asked for, then write the page."""
+    claimed = [name for name in NAMES if claims.told(claims.module_of(name)).answer is None]
     names = claimed if config.run == ("all",) else list(config.run)
     for name in names:
         if name not in claimed:
             raise UserError(f"--run {name}: no such claim.{nearest(name, claimed)}")
+    answers = shown(PAGE.read_text("utf-8"))
     for name in names:
-        again(name)
-    PAGE.write_text(page(), encoding="utf-8")
+        answers[name] = again(name)
+        PAGE.write_text(page(answers), encoding="utf-8")  # kept, should a later run fail
+    PAGE.write_text(page(answers), encoding="utf-8")
     print(f"written: {PAGE.relative_to(HERE.parent.parent)}")
 
 
-def again(name: str) -> None:
-    """Run a claim at full size, keep its picture and its answer."""
+def again(name: str) -> str:
+    """Run a claim at full size and keep its picture; returns its answer."""
     module = claims.module_of(name)
     with TemporaryDirectory() as folder:
         out = Path(folder) / name
-        outcome = claims.report(module.measure, module.Config(out=out), module.__name__)
+        config = module.Config(out=out)
+        if hasattr(module, "measure"):
+            claims.report(module.measure, config, module.__name__)
+        else:
+            module.main(config)
         (HERE / f"{name}.png").write_bytes((out / f"{name}.png").read_bytes())
-    path = Path(inspect.getfile(module))
-    path.write_text(answered(path.read_text("utf-8"), outcome.answer), "utf-8")
-    importlib.reload(module)
+        return json.loads((out / "summary.json").read_text("utf-8"))["answer"]
 
 
-def answered(source: str, answer: str) -> str:
-    """A module's text with this answer in its docstring."""
-    how: Any = {"width": 92, "break_on_hyphens": False, "break_long_words": False}
-    paragraph = "\n".join(textwrap.wrap(f"Answer: {answer}", **how))
-    old = re.compile(r"^Answer: .*?\n\n", re.MULTILINE | re.DOTALL)
-    return old.sub(lambda _: f"{paragraph}\n\n", source, count=1)
+def shown(text: str) -> dict[str, str]:
+    """The answers that a page shows, by the names of the experiments."""
+    answer = r"^\*\*.+?\?\*\* (.*)\n\n!\[.*\]\(gallery/(\w+)\.png\)$"
+    return {name: said for said, name in re.findall(answer, text, re.MULTILINE)}
 
 
-def page() -> str:
-    """The text of experiments/README.md."""
+def page(answers: dict[str, str]) -> str:
+    """The text of experiments/README.md with these answers, and those of the docstrings."""
     parts = [HEAD]
     for section, names in SECTIONS.items():
         parts.append(f"\n## {section}\n")
         for name in names:
             told = claims.told(claims.module_of(name))
+            answer = told.answer or answers.get(name, "")
             parts.append(
-                f"\n### {told.title}\n\n**{told.question}** {told.answer}\n\n"
+                f"\n### {told.title}\n\n**{told.question}** {answer}\n\n"
                 f"![{told.title}](gallery/{name}.png)\n\n`{told.command}`\n"
             )
     return "".join(parts) + TAIL

@@ -17,6 +17,12 @@ def single_precision():
 
 
 @pytest.fixture
+def double_precision(single_precision):
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def images(tmp_path):
     """Files like those of MNIST: the digits, larger, the first 200 for training."""
     rows, _ = bundles.table("digits.csv.gz", tuple("0123456789"))

@@ -14,7 +14,7 @@ def test_the_variance_of_batches_of_two_out_of_four(way, factor):
     each = jnp.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # σ² = 5
     found = batch_size.variance(jax.random.key(0), way, 2, each, 20_000)
     assert found == pytest.approx(5 / 2 * factor, rel=0.03)
-    assert batch_size.foretold(5.0, np.array([2]), 4)[way] == pytest.approx(5 / 2 * factor)
+    assert batch_size.predicted(5.0, np.array([2]), 4)[way] == pytest.approx(5 / 2 * factor)
 
 
 def test_a_gradient_of_a_partition_is_that_of_its_rows():

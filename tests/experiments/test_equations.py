@@ -1,9 +1,7 @@
 """The table of the equations: complete, and every line of it leads somewhere."""
 
 import collections
-import fnmatch
 import importlib
-import inspect
 import pathlib
 import re
 
@@ -11,7 +9,7 @@ import pytest
 
 import fnn
 from experiments import equations as command
-from experiments import errata
+from experiments import errata, gallery
 from experiments.common import cli
 from experiments.equations import page, table
 
@@ -130,35 +128,19 @@ def test_every_erratum_belongs_to_an_entry():
     assert named == {e.id for e in errata.ERRATA}
 
 
-def named_by(path):
-    """The ids behind "Equations:" in the docstring of a file."""
-    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    doc = inspect.getdoc(module) or ""
-    found = re.search(r"^Equations: (.*?)\.$", doc, re.DOTALL | re.MULTILINE)
-    return set(re.split(r",\s*", found[1])) if found else set()
+def test_every_claim_belongs_to_an_equation_but_those_on_the_texts_and_on_language():
+    named = {name for e in EQUATIONS for name in e.experiments}
+    assert set(gallery.NAMES) - named == {"errata", "gpt"}
 
 
-def test_the_docstrings_of_the_library_and_the_table_say_the_same():
-    told = collections.defaultdict(set)
+def test_the_page_leads_back_from_every_file_of_code_and_every_experiment():
+    back = page.PAGE.read_text().partition("# From the code")[2]
     for e in EQUATIONS:
-        for symbol in e.code:
-            told[ROOT / table.line_of_code(symbol)[0]].add(e.id)
-    for path in sorted((ROOT / "fnn").rglob("*.py")):
-        if path.name != "__init__.py":
-            patterns = named_by(path)  # chain.* stands for all of that kind
-            named = {p: set(fnmatch.filter(told[path], p)) for p in patterns}
-            assert set().union(*named.values()) == told[path], path
-            assert all(named.values()), path
-
-
-def test_the_docstrings_of_the_experiments_and_the_table_say_the_same():
-    told = collections.defaultdict(set)
-    for e in EQUATIONS:
-        for name in e.experiments:
-            told[name].add(e.id)
-    for path in sorted((ROOT / "experiments").glob("*.py")):
-        if path.name != "__init__.py":
-            assert named_by(path) == told[path.stem], path
+        files = [table.line_of_code(symbol)[0] for symbol in e.code]
+        files += [page.place(name) for name in e.experiments]
+        for file in files:
+            (row,) = (row for row in back.splitlines() if f"[{file}]" in row)
+            assert f"[{e.id}]" in row
 
 
 def test_a_wrong_entry_is_noticed():

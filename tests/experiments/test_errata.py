@@ -1,7 +1,6 @@
 import json
 import math
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,12 +11,6 @@ from experiments.errata.judging import MISTAKES, UNFIT, distance
 
 COUNTS = {"S0": 3, "S1": 3, "S2": 13, "S3": 24, "S4": 17}
 BY_ID = {erratum.id: erratum for erratum in errata.ERRATA}
-
-
-@pytest.fixture
-def double_precision(single_precision):
-    with jax.enable_x64(True):
-        yield
 
 
 def test_every_entry_of_the_list_is_there_once():

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from experiments import gpt
-from experiments.common import cli, states
-from experiments.parts import corpus, sampling
+from experiments.common import cli
+from experiments.gpt import corpus, sampling, states
 
 SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
 SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"

@@ -42,5 +42,5 @@ def test_the_first_steps_under_a_constant_gradient():
 def test_plain_descent_in_noise_by_hand():
     # γ = 0: θ ← (1 − ηλ) θ − η ξ has the variance η² σ²/(1 − (1 − ηλ)²).
     a = momentum.ETA_LAMBDA
-    assert momentum.wander_foretold().position[0] == pytest.approx(2 * a / (1 - (1 - a) ** 2))
-    assert momentum.wander_foretold().step[2] == pytest.approx(1 / 3)
+    assert momentum.wander_predicted().position[0] == pytest.approx(2 * a / (1 - (1 - a) ** 2))
+    assert momentum.wander_predicted().step[2] == pytest.approx(1 / 3)

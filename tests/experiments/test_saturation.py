@@ -7,22 +7,21 @@ import pytest
 
 import fnn
 from experiments import saturation
-from experiments.common import training_digits
-from experiments.parts import flatness
+from experiments.common import bundles
 
 
 def test_bounds_are_those_of_the_page():
-    np.testing.assert_allclose(flatness.bound("sigmoid", np.array([-2.0, 3.0])), np.exp([-2, -3]))
-    np.testing.assert_allclose(flatness.bound("tanh", np.array([-2.0])), 4 * np.exp(-4.0))
+    np.testing.assert_allclose(saturation.bound("sigmoid", np.array([-2.0, 3.0])), np.exp([-2, -3]))
+    np.testing.assert_allclose(saturation.bound("tanh", np.array([-2.0])), 4 * np.exp(-4.0))
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_a_steeper_derivative_breaks_a_bound(name, monkeypatch):
-    assert flatness.flatness(name).over < 1e-14
-    honest = flatness.derivative
-    monkeypatch.setattr(flatness, "derivative", lambda name, z: 1.01 * honest(name, z))
-    wrong = flatness.flatness(name)
-    assert wrong.highest > flatness.STEEPEST[name]
+    assert saturation.flatness(name).over < 1e-14
+    honest = saturation.derivative
+    monkeypatch.setattr(saturation, "derivative", lambda name, z: 1.01 * honest(name, z))
+    wrong = saturation.flatness(name)
+    assert wrong.highest > saturation.STEEPEST[name]
     assert wrong.over > 1e-6
 
 
@@ -40,7 +39,7 @@ def test_hidden_outputs_are_those_after_the_activations():
 
 def test_more_saturated_outputs_leave_a_smaller_gradient():
     config = dataclasses.replace(saturation.QUICK, steps=3, seeds=2)
-    found = saturation.train("tanh", config, training_digits.first(32))
+    found = saturation.train("tanh", config, bundles.first_digits(32))
     assert found.saturated.shape == (2, 2)
     assert (found.saturated[0] < 0.1).all()
     assert (found.saturated[1] > 0.8).all()

@@ -38,4 +38,4 @@ def test_the_time_of_passage_is_that_of_kramers_where_noise_is_small():
     barrier = shallow_minima.integral(shallow_minima.slope(theta) / diffusion, theta)[-1]
     curvature = (6 * low**2 + 1 - 2 * shallow_minima.B) * -(6 * top**2 + 1 - 2 * shallow_minima.B)
     rate = curvature**0.5 / (2 * np.pi) * (diffusion[0] / diffusion[-1]) ** 0.5 * np.exp(-barrier)
-    assert shallow_minima.foretold(target, ratio, 1e3) == pytest.approx(1e3 * rate, rel=0.1)
+    assert shallow_minima.predicted(target, ratio, 1e3) == pytest.approx(1e3 * rate, rel=0.1)

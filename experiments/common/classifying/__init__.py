@@ -1,0 +1,199 @@
+"""A classifier, from its data to its folder: what digits and cnn have in common.
+
+`run` checks the hand-written gradient of the first batch against jax.grad, trains, saves
+the network, judges it on every part of the data and draws; with --load it judges a saved
+network instead. An experiment says what the network is and draws what only it has:
+
+    prepare    (settings, dataset) → Problem
+    draw       (checkpoint, dataset) → name of a picture → Figure
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fnn
+from experiments.common import checkpoints, choices, plots, portraits, runs, sources
+from experiments.common.checkpoints import Checkpoint
+from experiments.common.classifying import judging
+from experiments.common.classifying.gradients import gradient_errors
+from experiments.common.classifying.training import Watch, probe, right
+from experiments.common.cli import Bounds
+from experiments.common.data import Dataset, Standardizer
+from experiments.common.progress import table
+
+SHARE = Bounds(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings that every classifier has."""
+
+    data: str = "digits"
+    optimizer: choices.Optimizer = "adam"  # how gradients become steps
+    # None: one that suits the optimizer
+    learning_rate: Annotated[float | None, Bounds(0, open_low=True)] = None
+    schedule: choices.Schedule = "cosine"  # how the learning rate changes over the run
+    epochs: Annotated[int, Bounds(1)] = 40  # passes over the training rows
+    batch_size: Annotated[int, Bounds(1)] = 32  # rows per step
+    dropout: Annotated[float, SHARE] = 0.2  # share of hidden values dropped in training
+    l1: Annotated[float, Bounds(0)] = 0.0  # strength of the penalty λ Σ |w|
+    l2: Annotated[float, Bounds(0)] = 0.0  # strength of the penalty (λ/2) Σ w²
+    seed: Annotated[int, Bounds(0, 2**31)] = 0  # of initial weights, shuffling and dropout
+    out: Path | None = None  # a new folder; None: runs/NAME-<time>
+    load: Path | None = None  # evaluate this file instead of training
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Problem(NamedTuple):
+    """What is to be learned, from what."""
+
+    net: fnn.Serial
+    loss: fnn.Loss[Any]
+    penalty: tuple[Any, ...]
+    standardize: Standardizer
+    train: tuple[Any, Any]  # (x, target)
+    validation: tuple[Any, Any]
+
+
+def posed(
+    settings: Settings,
+    dataset: Dataset,
+    net: fnn.Serial,
+    standardize: Standardizer,
+    objective: choices.Objective = choices.LOSSES["softmax-cross-entropy"],
+) -> Problem:
+    """The network and its loss, with the standardised rows."""
+
+    def ready(rows):
+        target = objective.target(rows.label, len(dataset.classes))
+        return jnp.asarray(standardize(rows.x)), jnp.asarray(target)
+
+    penalty = choices.penalty(settings.l1, settings.l2)
+    parts = ready(dataset.train), ready(dataset.validation)
+    return Problem(net, objective.loss, penalty, standardize, *parts)
+
+
+def run(
+    settings: S,
+    name: str,
+    read: Callable[[], Dataset],
+    prepare: Callable[[S, Dataset], Problem],
+    draw: judging.Draw,
+) -> None:
+    """Check the gradient, train, evaluate, draw; or evaluate a file."""
+    began = time.perf_counter()
+    if settings.load is not None:
+        evaluate_file(settings, settings.load, name, read, draw)
+        return
+    path, dataset = runs.folder(settings.out, name), read()
+    if settings.data != "digits":
+        print(sources.described(dataset))
+    problem = prepare(settings, dataset)
+    k_init, k_check, k_train = jax.random.split(jax.random.key(settings.seed), 3)
+    params = jax.jit(problem.net.init)(k_init)
+    with runs.Run(path, settings) as run:
+        errors = check_gradients(settings, problem, params, k_check)
+        x, target = problem.train
+        norms = probe(problem.net, problem.loss, x[:256], target[:256])
+        watch = Watch(run, settings.epochs, norms, params)
+        params = train(settings, problem, params, k_train, watch)
+        notes = asdict(settings) | sources.names_of(dataset)
+        checkpoint = Checkpoint(problem.net, params, problem.standardize, notes)
+        checkpoints.save(path / "params.safetensors", checkpoint)
+        accuracies = judging.judge(path, checkpoint, dataset, draw)
+        curves = portraits.curves(watch.history, bool(problem.penalty), dataset.name)
+        plots.save(curves, path / "curves.png")
+        flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
+        plots.save(flow, path / "gradient_flow.png")
+        results = accuracies | errors | watch.speed() | {"seconds": time.perf_counter() - began}
+        run.summary(results | {"jax": jax.__version__, "device": jax.default_backend()})
+    report(results)
+    print(f"written to {path}/")
+
+
+def check_gradients(
+    settings: Settings, problem: Problem, params: Any, key: Any
+) -> dict[str, float]:
+    """Print, parameter by parameter, how far the gradient of one batch is from jax.grad."""
+    x, target = (a[: settings.batch_size] for a in problem.train)
+
+    def errors(dtype):
+        how = {"key": key, "penalty": problem.penalty, "dtype": dtype}
+        return gradient_errors(problem.net, problem.loss, params, x, target, **how)
+
+    with ThreadPoolExecutor() as pool:  # most of the time is compiling, twice
+        double, single = pool.map(errors, (np.float64, np.float32))
+    rows = [
+        [name, f"{size:.1e}", f"{error:.1e}", f"{single[name][0]:.1e}"]
+        for name, (error, size) in double.items()
+    ]
+    title = f"Hand-written gradient against jax.grad, first batch of {len(x)}"
+    columns = ["parameter", "largest entry", "difference, float64", "float32"]
+    table(title, columns, rows)
+    return {
+        "gradient_max_error": max(error for error, _ in double.values()),
+        "gradient_max_error_float32": max(error for error, _ in single.values()),
+    }
+
+
+def train(settings: Settings, problem: Problem, params: Any, key: Any, watch: Watch) -> Any:
+    """The trained parameters."""
+    names = settings.optimizer, settings.learning_rate, settings.schedule
+    steps = -(-len(problem.train[1]) // settings.batch_size)
+
+    def fit(epochs, callback):
+        return fnn.fit(
+            problem.net, problem.loss, choices.optimizer(*names, settings.epochs * steps), params,
+            problem.train, epochs=epochs, batch_size=settings.batch_size, key=key,
+            penalty=problem.penalty, metrics={"accuracy": right},
+            validation=problem.validation, callback=callback,
+        )  # fmt: skip
+
+    with watch.compiling():
+        fit(1, lambda state, row: None)  # its result is thrown away
+    with watch:
+        state, _ = fit(settings.epochs, watch)
+    return state.params
+
+
+def evaluate_file(
+    settings: Settings, file: Path, name: str, read: Callable[[], Dataset], draw: judging.Draw
+) -> None:
+    """Print the accuracies of a saved network; with --out, write and draw them too."""
+    path = None if settings.out is None else runs.folder(settings.out, name)
+    checkpoint = checkpoints.load(file)
+    dataset = read()
+    sources.check_fit(file, checkpoint, settings.data, dataset)
+    if path is None:
+        report(judging.judge(None, checkpoint, dataset, draw))
+        return
+    with runs.Run(path, settings) as run:
+        results = judging.judge(path, checkpoint, dataset, draw)
+        run.summary(results)
+    report(results)
+    print(f"written to {path}/")
+
+
+def report(results: dict[str, float]) -> None:
+    """Print the results."""
+    rows = [
+        [name.replace("_", " "), f"{100 * results[name]:.2f} %"]
+        for name in ("train_accuracy", "validation_accuracy", "test_accuracy")
+    ]
+    if "steps_per_second" in results:
+        rows += [
+            ["steps per second", f"{results['steps_per_second']:,.0f}"],
+            ["compile time", f"{results['compile_seconds']:.2f} s"],
+            ["whole run", f"{results['seconds']:.1f} s"],
+        ]
+    table("Results", ["", "value"], rows)
