@@ -10,7 +10,7 @@ With σ² = (1/N) Σ_i ‖∇L_i − g‖², the scatter of single examples,
     E g_B = g            E ‖g_B − g‖² = σ²/B               batch drawn with replacement
                          E ‖g_B − g‖² = σ²/B (N − B)/(N − 1)            without replacement
 
-σ² is predicted from one backward pass (fnn.example_norms), the left sides are measured on
+σ² is predicted from one backward pass (fnn.rules.example_norms), the left sides are measured on
 random batches, at the initial weights of a 64 → 32 → 10 network and N handwritten digits.
 Then θ ← θ − η g_B goes through fresh permutations of the digits, from several initial
 weights; for every B the rate η of a grid that needs the fewest examples is taken. All
@@ -94,19 +94,19 @@ class Scatter(NamedTuple):
 
 
 def scatter(config: Config, x: Any, label: Any) -> Scatter:
-    """At random weights; σ² is from fnn.example_norms, which forms no example's gradient."""
+    """At random weights; σ² is from fnn.rules.example_norms, which forms no example's gradient."""
     with jax.enable_x64(True):
         params = jax.jit(NET.init)(jax.random.key(config.seed))
         rows = params, jnp.asarray(x, float), label
         full = gradients(*rows, config.n)[0]
         found = {batch: gradients(*rows, batch) for batch in (1, 32)}
         value_and_grad = jax.jit(fnn.value_and_grad, static_argnames="rule")
-        _, norms = value_and_grad(NET, LOSS, *rows, rule=fnn.example_norms)
+        _, norms = value_and_grad(NET, LOSS, *rows, rule=fnn.rules.example_norms)
         bias = {
             batch: float(jnp.linalg.norm(g.mean(0) - full) / jnp.linalg.norm(full))
             for batch, g in found.items()
         }
-        sigma2 = float(fnn.total(norms).mean() - (full**2).sum())
+        sigma2 = float(fnn.rules.total(norms).mean() - (full**2).sum())
         return Scatter(np.asarray(found[1] - full), bias, sigma2)
 
 
@@ -127,12 +127,12 @@ def variance(key: Any, way: str, batch: Any, each: Any, draws: int) -> jax.Array
 
 def descend(rate: Any, params: Any, order: Any, x: Any, label: Any, batch: int) -> jax.Array:
     """The loss of all N examples after every `interval` examples of `order`, [records]."""
-    sgd = fnn.SGD(rate)
+    sgd = fnn.optim.SGD(rate)
 
     def step(params, rows):
         _, grads = fnn.value_and_grad(NET, LOSS, params, x[rows], label[rows])
         updates, _ = sgd.update(grads, sgd.init(params))
-        return fnn.apply_updates(params, updates), None
+        return fnn.optim.apply_updates(params, updates), None
 
     def chunk(params, chosen):
         params, _ = jax.lax.scan(step, params, chosen)

@@ -115,7 +115,7 @@ def networks(config: Config, width: int, targets: np.ndarray) -> np.ndarray:
     def one(target, key):
         data, start = (x, target[:, None]), net.init(key)
         how: Any = {"epochs": config.epochs, "batch_size": POINTS}
-        state, _ = fnn.fit(net, LOSS, fnn.Adam(0.02), start, data, **how)
+        state, _ = fnn.fit(net, LOSS, fnn.optim.Adam(0.02), start, data, **how)
         y, _ = net.forward(state.params, jnp.asarray(BETWEEN, jnp.float32))
         return y[:, 0]
 

@@ -84,7 +84,7 @@ def network(
 
 def convolution(n_in: int, n_out: int) -> fnn.Conv2d:
     """Windows of 3 × 3 that keep the size of the image."""
-    return fnn.Conv2d(n_in, n_out, 3, padding="same", w_init=fnn.he_normal)
+    return fnn.Conv2d(n_in, n_out, 3, padding="same", w_init=fnn.initializers.he_normal)
 
 
 def groups(n: int) -> int:

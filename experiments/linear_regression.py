@@ -31,7 +31,7 @@ from experiments.common.cli import Bounds
 
 NAMES = ("age", "sex", "mass index", "blood pressure", "cholesterol", "LDL", "HDL",
          "chol./HDL", "log triglyc.", "glucose")  # fmt: skip
-NET = fnn.mlp([10, 1], w_init=fnn.zeros)
+NET = fnn.mlp([10, 1], w_init=fnn.initializers.zeros)
 LOSS = fnn.SquaredError(0.5)
 OLS, RIDGE = "least squares", "ridge"
 PLAIN, MOMENTUM = "gradient descent", "momentum"

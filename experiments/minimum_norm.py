@@ -80,7 +80,7 @@ def problem(key: Any, config: Config) -> Problem:
     digits = bundles.digits()
     mean, n = digits.train.x.mean(0), config.rows
     chosen = np.asarray(jax.random.permutation(k_rows, len(digits.train.x)))[:n]
-    net = fnn.Serial(fnn.Dense(64, config.features, fnn.he_normal), fnn.ReLU())
+    net = fnn.Serial(fnn.Dense(64, config.features, fnn.initializers.he_normal), fnn.ReLU())
     params = net.init(k_net)
     x, test_x = (
         np.asarray(net.forward(params, ((rows - mean) / 16).astype(np.float64))[0])
@@ -115,14 +115,14 @@ def parted(w: Any) -> fnn.DenseParams:
 def optimizer(name: str, p: Problem) -> Any:
     """The optimizer of this name, with the rates that suit the problem."""
     if name == "adam":
-        return fnn.Adam(1e-3)
+        return fnn.optim.Adam(1e-3)
     if name == "single":
-        return fnn.SGD(0.5 / p.longest)
+        return fnn.optim.SGD(0.5 / p.longest)
     if name == "ball":
         roots = jnp.sqrt(p.steep), jnp.sqrt(p.flat)
         momentum = ((roots[0] - roots[1]) / (roots[0] + roots[1])) ** 2
-        return fnn.Momentum(4 / (roots[0] + roots[1]) ** 2, momentum)
-    return fnn.SGD(2 / (p.steep + p.flat))
+        return fnn.optim.Momentum(4 / (roots[0] + roots[1]) ** 2, momentum)
+    return fnn.optim.SGD(2 / (p.steep + p.flat))
 
 
 def epochs_for(name: str, p: Problem) -> int:

@@ -4,7 +4,7 @@
 
 Question: Does momentum smooth noise and speed up consistent directions, and by how much?
 
-Velocity v and step η v, with fnn.Momentum in its two forms:
+Velocity v and step η v, with fnn.optim.Momentum in its two forms:
 
     heavy ball       v ← μ v + g                      moving average   v ← γ v + (1 − γ) g
 
@@ -83,14 +83,14 @@ def wander(config: Config) -> Noise:
     @jax.jit
     @jax.vmap
     def variances(gamma):
-        free = fnn.Momentum(1.0, gamma, average=True)
-        bowl = fnn.Momentum(ETA_LAMBDA, gamma, average=True)
+        free = fnn.optim.Momentum(1.0, gamma, average=True)
+        bowl = fnn.optim.Momentum(ETA_LAMBDA, gamma, average=True)
 
         def body(carry, xi):
             theta, v, state = carry
             step, v = free.update(xi, v)
             updates, state = bowl.update(theta + xi, state, theta)
-            theta = fnn.apply_updates(theta, updates)
+            theta = fnn.optim.apply_updates(theta, updates)
             return (theta, v, state), (step, theta)
 
         zero = jnp.zeros(config.lanes)
@@ -109,7 +109,7 @@ def wander_predicted() -> Noise:
 
 def push(mu: float, average: bool, eta: float, n: int) -> np.ndarray:
     """The lengths of n steps under the constant gradient 1, [n]."""
-    momentum = fnn.Momentum(eta, mu, average=average)
+    momentum = fnn.optim.Momentum(eta, mu, average=average)
     g = jnp.ones(())
 
     def body(state, _):
@@ -137,19 +137,19 @@ def apart(config: Config, gamma: float, factor: float) -> float:
             )  # fmt: skip
             return ravel_pytree(state.params)[0]
 
-        heavy = trained(fnn.Momentum(factor * (1 - gamma) * 0.1, gamma))
-        ema = trained(fnn.Momentum(0.1, gamma, average=True))
+        heavy = trained(fnn.optim.Momentum(factor * (1 - gamma) * 0.1, gamma))
+        ema = trained(fnn.optim.Momentum(0.1, gamma, average=True))
         return float(jnp.linalg.norm(heavy - ema) / jnp.linalg.norm(ema))
 
 
-def tuned(method: str, kappa: float) -> fnn.SGD | fnn.Momentum:
+def tuned(method: str, kappa: float) -> fnn.optim.SGD | fnn.optim.Momentum:
     """The method at its best for λ from 1 to κ."""
     if method == "plain descent":
         return descent.plain(1, kappa).optimizer
     if method == "heavy ball":
         return descent.heavy_ball(1, kappa).optimizer
     three = (3 * kappa + 1) ** 0.5
-    return fnn.Momentum(4 / (3 * kappa + 1), (three - 2) / (three + 2), nesterov=True)
+    return fnn.optim.Momentum(4 / (3 * kappa + 1), (three - 2) / (three + 2), nesterov=True)
 
 
 def steps_needed(config: Config, method: str, kappas: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ def steps_needed(config: Config, method: str, kappas: np.ndarray) -> np.ndarray:
         def body(carry, t):
             theta, state, last = carry
             updates, state = optimizer.update(curvature * theta, state, theta)
-            theta = fnn.apply_updates(theta, updates)
+            theta = fnn.optim.apply_updates(theta, updates)
             last = jnp.where(jnp.linalg.norm(theta) > goal, t, last)
             return (theta, state, last), None
 

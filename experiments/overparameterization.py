@@ -106,7 +106,10 @@ def drawn(key: Any, config: Config) -> Drawn:
     label = DATA.train.label[chosen]
     other, random = np.asarray(jax.random.randint(keys[1], (2, n), 0, 90)) % [[9], [10]]
     noisy = np.where(np.arange(n) % 5 == 0, (label + 1 + other) % 10, label)
-    layer, net = fnn.Dense(64, max(sizes(config)) - 1, fnn.lecun_normal), net_of(max(config.widths))
+    layer, net = (
+        fnn.Dense(64, max(sizes(config)) - 1, fnn.initializers.lecun_normal),
+        net_of(max(config.widths)),
+    )
     return Drawn(
         centred(DATA.train.x[chosen]), one_hot(np.stack([noisy, random])),
         layer.init(keys[2]), net.init(keys[3]),
@@ -157,7 +160,7 @@ def trained(width: int, rows: Drawn, config: Config) -> Net:
     first = narrowed(net, net_of(max(config.widths)), rows.params)
     held, test = DATA.validation, DATA.test
     others, n = centred(np.concatenate([held.x, test.x])), len(held.x)
-    optimizer, how = fnn.Adam(0.01), {"stages": stages, "epochs": config.steps // stages}
+    optimizer, how = fnn.optim.Adam(0.01), {"stages": stages, "epochs": config.steps // stages}
 
     def one(params: Any, x: Any, target: Any, decay: Any):
         def look(params):

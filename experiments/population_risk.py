@@ -126,7 +126,7 @@ def nets(config: Config) -> tuple[list[int], Any, Any]:
     def one(n, x, y, params):
         used: dict[str, Any] = {"weights": (jnp.arange(most) < n).astype(x.dtype)}
         how = {"epochs": config.steps, "batch_size": most}
-        state, _ = fnn.fit(NET, LOSS, fnn.Adam(0.01), params, (x, y), **how, **used)
+        state, _ = fnn.fit(NET, LOSS, fnn.optim.Adam(0.01), params, (x, y), **how, **used)
         found = fnn.evaluate(NET, LOSS, state.params, x, y, **used)
         error = ((NET.forward(state.params, fresh)[0] - function(fresh)) ** 2).mean()
         return found["loss"], error + SIGMA**2

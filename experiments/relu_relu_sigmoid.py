@@ -38,7 +38,10 @@ from experiments.common.cli import Bounds
 
 SIZES = [30, 16, 8, 1]
 APART = fnn.mlp(SIZES, activation=fnn.ReLU(), output=fnn.Sigmoid())
-FUSED, LINEAR = fnn.mlp(SIZES, activation=fnn.ReLU()), fnn.mlp(SIZES[::3], w_init=fnn.zeros)
+FUSED, LINEAR = (
+    fnn.mlp(SIZES, activation=fnn.ReLU()),
+    fnn.mlp(SIZES[::3], w_init=fnn.initializers.zeros),
+)
 
 
 NAMES = {"apart": "sigmoid and loss apart", "fused": "both in one"}
@@ -100,7 +103,7 @@ def trained(config: Config, net: Any, loss: Any, start: Any, part: descent.Parts
     """The params of every repetition after every step, [R, steps + 1, ...]."""
 
     def one(start, x, y):
-        optimizer = fnn.SGD(config.rate)
+        optimizer = fnn.optim.SGD(config.rate)
         return descent.descend(net, loss, optimizer, start, x, y, config.steps).params
 
     return jax.vmap(one)(start, part.x, part.y)

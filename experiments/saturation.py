@@ -110,7 +110,7 @@ def train(name: str, config: Config, rows: Rows) -> Trained:
         slope = hidden * (1 - hidden) if name == "sigmoid" else 1 - hidden**2
         _, grads = fnn.value_and_grad(net, LOSS, params, x, target)
         _, history = fnn.fit(
-            net, LOSS, fnn.SGD(config.learning_rate), params, (x, target), epochs=config.steps,
+            net, LOSS, fnn.optim.SGD(config.learning_rate), params, (x, target), epochs=config.steps,
             batch_size=len(x), metrics={"accuracy": fnn.accuracy},
         )  # fmt: skip
         right = history["accuracy"] >= ENOUGH

@@ -115,7 +115,7 @@ def wander(rates: Any, starts: Any, target: Any, key: Any, time: Any, batch: int
     net = Parabola()
 
     def run(rate, start, key):
-        sgd = fnn.SGD(rate)
+        sgd = fnn.optim.SGD(rate)
 
         def body(carry, t):
             params, furthest = carry
@@ -124,7 +124,7 @@ def wander(rates: Any, starts: Any, target: Any, key: Any, time: Any, batch: int
                 rows = target[jax.random.bits(jax.random.fold_in(key, t), (batch,), "uint8")]
             _, grads = fnn.value_and_grad(net, LOSS, params, jnp.ones((len(rows), 1)), rows)
             updates, _ = sgd.update(grads, ())
-            moved = fnn.apply_updates(params, updates).w
+            moved = fnn.optim.apply_updates(params, updates).w
             theta = jnp.where(t.astype(rate.dtype) * rate < time, moved, params.w)
             return (Parameter(theta), jnp.maximum(furthest, theta)), None
 

@@ -82,7 +82,7 @@ def networks(config: Config, strengths: Any) -> dict[str, np.ndarray]:
     def one(strength, key):
         l2, subgradient, proximal = strength  # two of them are 0, which changes nothing
         k_init, k_fit = jax.random.split(key)
-        optimizer = fnn.Proximal(fnn.SGD(config.learning_rate), fnn.L1(proximal))
+        optimizer = fnn.optim.Proximal(fnn.optim.SGD(config.learning_rate), fnn.L1(proximal))
         penalty = (fnn.L2(l2), fnn.L1(subgradient))
         how = {"epochs": config.epochs, "batch_size": 100, "key": k_fit, "penalty": penalty}
         state, _ = fnn.fit(NET, LOSS, optimizer, NET.init(k_init), (x, t), **how)

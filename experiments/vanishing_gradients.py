@@ -60,9 +60,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "sigmoid": Kind(fnn.Sigmoid(), fnn.glorot_uniform, 1.0),
-    "tanh": Kind(fnn.Tanh(), fnn.glorot_uniform, 1.0),
-    "ReLU": Kind(fnn.ReLU(), fnn.he_normal, 2.0),
+    "sigmoid": Kind(fnn.Sigmoid(), fnn.initializers.glorot_uniform, 1.0),
+    "tanh": Kind(fnn.Tanh(), fnn.initializers.glorot_uniform, 1.0),
+    "ReLU": Kind(fnn.ReLU(), fnn.initializers.he_normal, 2.0),
 }
 
 
@@ -106,7 +106,7 @@ def norms_of(net: fnn.Serial, params: Any, x: Any, target: Any) -> tuple[np.ndar
     @jax.jit
     @jax.vmap
     def run(params):
-        _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.deltas)
+        _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.rules.deltas)
         ((dense, _),), _ = deltas
         return jnp.linalg.norm(dense, axis=-1), jnp.linalg.norm(x.T @ dense[0])
 

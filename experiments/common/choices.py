@@ -74,24 +74,24 @@ LOSSES: dict[str, Objective] = {
 }
 
 # name → (optimizer of a learning rate, the rate if none is given)
-OPTIMIZERS: dict[str, tuple[Callable[[float], fnn.Optimizer[Any]], float]] = {
-    "adadelta": (lambda rate: fnn.AdaDelta(rate), 1.0),
-    "adagrad": (lambda rate: fnn.AdaGrad(rate), 0.02),
-    "adam": (lambda rate: fnn.Adam(rate), 0.003),
-    "adamw": (lambda rate: fnn.AdamW(rate), 0.003),
-    "momentum": (lambda rate: fnn.Momentum(rate), 0.02),
-    "nesterov": (lambda rate: fnn.Momentum(rate, nesterov=True), 0.02),
-    "rmsprop": (lambda rate: fnn.RMSProp(rate), 0.001),
-    "sgd": (lambda rate: fnn.SGD(rate), 0.1),
+OPTIMIZERS: dict[str, tuple[Callable[[float], fnn.optim.Optimizer[Any]], float]] = {
+    "adadelta": (lambda rate: fnn.optim.AdaDelta(rate), 1.0),
+    "adagrad": (lambda rate: fnn.optim.AdaGrad(rate), 0.02),
+    "adam": (lambda rate: fnn.optim.Adam(rate), 0.003),
+    "adamw": (lambda rate: fnn.optim.AdamW(rate), 0.003),
+    "momentum": (lambda rate: fnn.optim.Momentum(rate), 0.02),
+    "nesterov": (lambda rate: fnn.optim.Momentum(rate, nesterov=True), 0.02),
+    "rmsprop": (lambda rate: fnn.optim.RMSProp(rate), 0.001),
+    "sgd": (lambda rate: fnn.optim.SGD(rate), 0.1),
 }
 
 # name → schedule of (learning rate, steps in all)
 SCHEDULES: dict[str, Callable[[float, int], Any]] = {
-    "constant": lambda rate, n: fnn.Constant(rate),
-    "cosine": lambda rate, n: fnn.CosineDecay(rate, n),
-    "exponential": lambda rate, n: fnn.ExponentialDecay(rate, 0.01, n),
-    "step": lambda rate, n: fnn.StepDecay(rate, 0.1, max(n // 3, 1)),
-    "warmup-cosine": lambda rate, n: fnn.WarmupCosine(rate, n // 10, n),
+    "constant": lambda rate, n: fnn.optim.Constant(rate),
+    "cosine": lambda rate, n: fnn.optim.CosineDecay(rate, n),
+    "exponential": lambda rate, n: fnn.optim.ExponentialDecay(rate, 0.01, n),
+    "step": lambda rate, n: fnn.optim.StepDecay(rate, 0.1, max(n // 3, 1)),
+    "warmup-cosine": lambda rate, n: fnn.optim.WarmupCosine(rate, n // 10, n),
 }
 
 
@@ -99,7 +99,7 @@ def optimizer(name: str, learning_rate: float | None, schedule: str, n_steps: in
     """The optimizer of these names; without a rate, its own."""
     make, rate = OPTIMIZERS[name]
     rate = rate if learning_rate is None else learning_rate
-    return fnn.Scheduled(make(rate), SCHEDULES[schedule](rate, n_steps))
+    return fnn.optim.Scheduled(make(rate), SCHEDULES[schedule](rate, n_steps))
 
 
 def penalty(l1: float, l2: float) -> tuple[Any, ...]:

@@ -54,20 +54,20 @@ def descend(
 
 def plain(low: float, high: float) -> Descent:
     """The fastest gradient descent for curvatures between these two."""
-    return Descent(fnn.SGD(2 / (high + low)), (high - low) / (high + low))
+    return Descent(fnn.optim.SGD(2 / (high + low)), (high - low) / (high + low))
 
 
 def heavy_ball(low: float, high: float) -> Descent:
     """The fastest gradient descent with momentum."""
     h, l = high**0.5, low**0.5
     factor = (h - l) / (h + l)
-    return Descent(fnn.Momentum((2 / (h + l)) ** 2, factor**2), factor)
+    return Descent(fnn.optim.Momentum((2 / (h + l)) ** 2, factor**2), factor)
 
 
 def nesterov(low: float, high: float) -> Descent:
     """Momentum that looks ahead, for convex costs; the factor is (1 − √(l/h))^½ at worst."""
     h, l = high**0.5, low**0.5
-    optimizer = fnn.Momentum(1 / high, (h - l) / (h + l), nesterov=True)
+    optimizer = fnn.optim.Momentum(1 / high, (h - l) / (h + l), nesterov=True)
     return Descent(optimizer, (1 - l / h) ** 0.5)
 
 

@@ -97,7 +97,7 @@ def _trained(net: Any, data: Few, keys: Any, strengths: Any, periods: int) -> di
 def learned(net: Any, few: Few, key: Any, penalty: Any, periods: int) -> dict[str, Any]:
     """The scores after every period of epochs, name → [periods]."""
     k_init, k_fit = jax.random.split(key)
-    rows, optimizer = (few.x, few.label), fnn.Momentum(0.05)
+    rows, optimizer = (few.x, few.label), fnn.optim.Momentum(0.05)
 
     def period(state, _):
         how: Any = {"epochs": EVERY, "batch_size": 50, "penalty": penalty}

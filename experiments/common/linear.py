@@ -25,7 +25,7 @@ def diabetes(rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 
 def descended(x: Any, target: Any, penalty: Any, optimizer: Any, steps: int) -> fnn.DenseParams:
     """w [n, m] and b [m] after `steps` of full-batch descent from 0, for target [N, m]."""
-    net = fnn.Dense(x.shape[1], target.shape[1], fnn.zeros)
+    net = fnn.Dense(x.shape[1], target.shape[1], fnn.initializers.zeros)
     start, rows = net.init(jax.random.key(0)), len(x)
     data = (jnp.asarray(x), jnp.asarray(target))
     how = {"epochs": steps, "batch_size": rows, "penalty": penalty}
@@ -44,7 +44,7 @@ def ridge(x: Any, target: Any, strengths: Any, steps: int) -> fnn.DenseParams:
     @jax.vmap
     def trained(strength):
         rate = 1 / (largest + strength)
-        return descended(x, target, fnn.L2(strength), fnn.SGD(rate), steps)
+        return descended(x, target, fnn.L2(strength), fnn.optim.SGD(rate), steps)
 
     return trained(jnp.asarray(strengths))
 
@@ -56,7 +56,7 @@ def lasso(x: Any, target: Any, strengths: Any, steps: int) -> fnn.DenseParams:
     @jax.jit
     @jax.vmap
     def trained(strength):
-        optimizer = fnn.Proximal(fnn.SGD(rate), fnn.L1(strength))
+        optimizer = fnn.optim.Proximal(fnn.optim.SGD(rate), fnn.L1(strength))
         return descended(x, target, None, optimizer, steps)
 
     return trained(jnp.asarray(strengths))

@@ -67,7 +67,7 @@ def trained(config: Config) -> tuple[Any, Any, Any]:
     how = {"epochs": 30, "batch_size": 50, "key": k_fit}
     rows: Any = (data.train.x / 16, data.train.label)
     loss = fnn.SoftmaxCrossEntropy()
-    state, _ = fnn.fit(net, loss, fnn.Adam(1e-2), net.init(k_init), rows, **how)
+    state, _ = fnn.fit(net, loss, fnn.optim.Adam(1e-2), net.init(k_init), rows, **how)
     first, _, last = jax.tree.map(lambda a: np.asarray(a, float), state.params)
     return (first, last), data.test.x[:40].astype(float) / 16, np.eye(10)[data.test.label[:40]]
 

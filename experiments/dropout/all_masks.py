@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 import fnn
 
 HIDDEN = 10
-BEFORE = fnn.Serial(fnn.Dense(64, HIDDEN, fnn.he_normal), fnn.ReLU())
+BEFORE = fnn.Serial(fnn.Dense(64, HIDDEN, fnn.initializers.he_normal), fnn.ReLU())
 AFTER = fnn.Dense(HIDDEN, 10)
 LOSS = fnn.SquaredError()
 

@@ -38,7 +38,7 @@ def way(rule: Rule, steps: int):
     return displacement
 
 
-def ours(optimizer: fnn.Optimizer[Any], steps: int):
+def ours(optimizer: fnn.optim.Optimizer[Any], steps: int):
     """The same with an optimizer of fnn."""
 
     def displacement(theta):
@@ -96,7 +96,9 @@ def adam(exponent: Callable[[int], int]) -> Rule:
     return rule
 
 
-def judged(what: str, optimizer: fnn.Optimizer[Any], right: Rule, printed: Rule, steps, *kinds):
+def judged(
+    what: str, optimizer: fnn.optim.Optimizer[Any], right: Rule, printed: Rule, steps, *kinds
+):
     """A rule against the published one; the correction is fnn's optimizer."""
     name = type(optimizer).__name__
     return same(
@@ -131,7 +133,7 @@ ERRATA = (
         "ε usually on the order of 10⁸",
         "ε ≈ 10⁻⁸",
         lambda: [
-            judged(", ε = 10⁸", fnn.AdaGrad(0.1), adagrad(1e-8), adagrad(1e8), 8),
+            judged(", ε = 10⁸", fnn.optim.AdaGrad(0.1), adagrad(1e-8), adagrad(1e8), 8),
         ],
     ),
     Erratum(
@@ -140,7 +142,7 @@ ERRATA = (
         "wrong quantity",
         "Δθ ← −(√Δθ + ε) / (√v + ε) ∇L",
         "Δθ ← −√(u + ε) / √(v + ε) ∇L, u the mean of Δθ²",
-        lambda: [judged("", fnn.AdaDelta(), adadelta, adadelta_literal, 3, "nan", UNFIT)],
+        lambda: [judged("", fnn.optim.AdaDelta(), adadelta, adadelta_literal, 3, "nan", UNFIT)],
     ),
     Erratum(
         "E-S3-23",
@@ -149,8 +151,8 @@ ERRATA = (
         "√· + ε in both roots",
         "√(· + ε) in both roots",
         lambda: [
-            judged("", fnn.AdaDelta(), adadelta, adadelta_outside, 1),
-            judged("", fnn.AdaDelta(), adadelta, adadelta_outside, 12),
+            judged("", fnn.optim.AdaDelta(), adadelta, adadelta_outside, 1),
+            judged("", fnn.optim.AdaDelta(), adadelta, adadelta_outside, 12),
         ],
     ),
     Erratum(
@@ -160,9 +162,9 @@ ERRATA = (
         "m̂ = m / (1 − β₁ᵗ), t = 0 at the first update",
         "m̂ = m / (1 − β₁ᵗ⁺¹)",
         lambda: [
-            judged(", t from 0", fnn.Adam(0.01), adam(lambda n: n), adam(lambda n: n - 1), 1,
+            judged(", t from 0", fnn.optim.Adam(0.01), adam(lambda n: n), adam(lambda n: n - 1), 1,
                    "nan", UNFIT),
-            judged(", exponent behind by one", fnn.Adam(0.01), adam(lambda n: n),
+            judged(", exponent behind by one", fnn.optim.Adam(0.01), adam(lambda n: n),
                    adam(lambda n: max(n - 1, 1)), 5),
             first_moment(),
         ],

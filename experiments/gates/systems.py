@@ -119,11 +119,11 @@ def quotient(system: System, epsilon: float) -> Gradient:
 
 def descend(system: System, gradient: Gradient, start: Any, steps: int) -> Any:
     """Plain descent along `gradient`."""
-    sgd = fnn.SGD(system.learning_rate)
+    sgd = fnn.optim.SGD(system.learning_rate)
 
     def body(params, _):
         updates, _ = sgd.update(gradient(params)[1], sgd.init(params))
-        return fnn.apply_updates(params, updates), None
+        return fnn.optim.apply_updates(params, updates), None
 
     return jax.lax.scan(body, start, None, length=steps)[0]
 

@@ -91,7 +91,7 @@ def fit(
 
     loss_and_gradient: (key, w) → L and ∂L/∂w over a batch of rows that the key chooses.
     """
-    optimizer = fnn.Scheduled(fnn.Adam(rate), fnn.CosineDecay(rate, steps))
+    optimizer = fnn.optim.Scheduled(fnn.optim.Adam(rate), fnn.optim.CosineDecay(rate, steps))
 
     def step(carry, key):
         q, state = carry
@@ -99,7 +99,7 @@ def fit(
         w, noise = draw(k_noise, q)
         loss, g = loss_and_gradient(k_batch, w)
         updates, state = optimizer.update(gradient(q, problem, loss, g, noise), state, q)
-        return (fnn.apply_updates(q, updates), state), None
+        return (fnn.optim.apply_updates(q, updates), state), None
 
     keys = jax.random.split(key, steps)
     (q, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), keys)

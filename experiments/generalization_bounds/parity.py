@@ -89,7 +89,7 @@ def loss_and_gradient(key: Any, w: Any, rows: Table, window: Window) -> tuple[An
 
 def train(key: Any, start: Any, rows: Table, window: Window, steps: int) -> Any:
     """w after this many steps of Adam."""
-    optimizer = fnn.Adam(3e-3)
+    optimizer = fnn.optim.Adam(3e-3)
 
     def step(carry, key):
         w, state = carry

@@ -171,9 +171,10 @@ def network(config: Config) -> fnn.Layer[Any, Any]:
 def optimizer_of(values: dict[str, Any]) -> Any:
     """AdamW behind a clipped gradient, at a rate that rises and falls."""
     rate, steps = values["learning_rate"], values["steps"]
-    schedule = fnn.WarmupCosine(rate, steps // 10, steps, final=rate / 10)
-    return fnn.chain(
-        fnn.clip_by_norm(1.0), fnn.Scheduled(fnn.AdamW(b2=0.99, weight_decay=0.1), schedule)
+    schedule = fnn.optim.WarmupCosine(rate, steps // 10, steps, final=rate / 10)
+    return fnn.optim.Chain(
+        fnn.optim.ClipByNorm(1.0),
+        fnn.optim.Scheduled(fnn.optim.AdamW(b2=0.99, weight_decay=0.1), schedule),
     )
 
 

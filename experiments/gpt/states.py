@@ -39,7 +39,7 @@ def save(path: Path, saved: Saved) -> None:
     checkpoints.write(path, checkpoints.by_name(saved.state._replace(key=None)), texts)
 
 
-def load(path: Path, optimizer_of: Callable[[dict[str, Any]], fnn.Optimizer[Any]]) -> Saved:
+def load(path: Path, optimizer_of: Callable[[dict[str, Any]], fnn.optim.Optimizer[Any]]) -> Saved:
     """Read the file and check all of it; its config says what the optimizer was.
 
     Raises:

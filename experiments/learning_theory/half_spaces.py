@@ -68,7 +68,7 @@ def learned(key: Any, points: np.ndarray, steps: int = 500) -> np.ndarray:
 
     def errors(target):
         state, _ = fnn.fit(
-            net, fnn.Hinge(), fnn.SGD(0.5), net.init(key), (x, target[:, None]),
+            net, fnn.Hinge(), fnn.optim.SGD(0.5), net.init(key), (x, target[:, None]),
             epochs=steps, batch_size=len(points),
         )  # fmt: skip
         y, _ = net.forward(state.params, x)

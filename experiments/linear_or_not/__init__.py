@@ -76,7 +76,7 @@ def corners(config: Config) -> dict[str, np.ndarray]:
     x, t = shapes.CORNERS, shapes.XOR[:, None].astype(np.float32)
 
     def losses(f, key):
-        how = (fnn.SigmoidBinaryCrossEntropy(), fnn.SGD(1.0), f.init(key), x, t, config.steps)
+        how = (fnn.SigmoidBinaryCrossEntropy(), fnn.optim.SGD(1.0), f.init(key), x, t, config.steps)
         return descent.descend(f, *how).loss
 
     run = jax.jit(lambda keys, f: jax.vmap(lambda key: losses(f, key))(keys))

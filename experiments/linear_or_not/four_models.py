@@ -66,7 +66,7 @@ def taught(key: Any, steps: int, model: str, rows: Rows, loss: Any, points: Any)
 
     def one(key, x, target, test_x):
         how = {"epochs": steps, "batch_size": x.shape[0]}
-        done, _ = fnn.fit(f, loss, fnn.Adam(0.01), f.init(key), (x, target), **how)
+        done, _ = fnn.fit(f, loss, fnn.optim.Adam(0.01), f.init(key), (x, target), **how)
         return f.forward(done.params, test_x)[0], f.forward(done.params, points)[0]
 
     return jax.jit(jax.vmap(jax.vmap(one)))(keys, rows.x, rows.target, rows.test_x)

@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
 def net_of(width: int) -> fnn.Serial:
     """64–n–n–10."""
-    return fnn.mlp([64, width, width, 10], w_init=fnn.glorot_uniform)
+    return fnn.mlp([64, width, width, 10], w_init=fnn.initializers.glorot_uniform)
 
 
 def centred(x: Any) -> Any:
@@ -89,7 +89,7 @@ def trained(width: int, config: Config) -> Any:
 
     def run(params, key):
         how = {"epochs": config.epochs, "batch_size": 64, "key": key}
-        return fnn.fit(net, LOSS, fnn.Adam(3e-3), params, data, **how)[0].params
+        return fnn.fit(net, LOSS, fnn.optim.Adam(3e-3), params, data, **how)[0].params
 
     ends = jax.jit(jax.vmap(run))(first, jax.random.split(k_fit, config.seeds))
     return jax.tree.map(np.asarray, ends)

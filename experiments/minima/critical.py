@@ -75,7 +75,7 @@ def minima(keys: Any, x: Any, t: Any, steps: int) -> tuple[Any, Critical]:
 
     def run(params):
         end, _ = fit_in_stages(
-            NET, LOSS, fnn.Momentum(0.05, 0.95), params, (x, t), lambda params: (),
+            NET, LOSS, fnn.optim.Momentum(0.05, 0.95), params, (x, t), lambda params: (),
             stages=1, epochs=steps, batch_size=len(x), penalty=fnn.L2(LAMBDA),
         )  # fmt: skip
         return end, critical(end, x, t)

@@ -49,13 +49,13 @@ NET = fnn.mlp([64, 32, 10])
 LOSS = fnn.SoftmaxCrossEntropy()
 # name → (optimizer, the middle of its learning rates for the digits)
 OPTIMIZERS: dict[str, tuple[Make, float]] = {
-    "SGD": (lambda rate: fnn.SGD(rate), 0.3),
-    "Momentum": (lambda rate: fnn.Momentum(rate, 0.9), 0.03),
-    "AdaGrad": (lambda rate: fnn.AdaGrad(rate), 0.1),
-    "AdaDelta": (lambda rate: fnn.AdaDelta(rate), 10.0),
-    "RMSProp": (lambda rate: fnn.RMSProp(rate), 0.01),
-    "Adam": (lambda rate: fnn.Adam(rate), 0.01),
-    "AdamW": (lambda rate: fnn.AdamW(rate), 0.01),
+    "SGD": (lambda rate: fnn.optim.SGD(rate), 0.3),
+    "Momentum": (lambda rate: fnn.optim.Momentum(rate, 0.9), 0.03),
+    "AdaGrad": (lambda rate: fnn.optim.AdaGrad(rate), 0.1),
+    "AdaDelta": (lambda rate: fnn.optim.AdaDelta(rate), 10.0),
+    "RMSProp": (lambda rate: fnn.optim.RMSProp(rate), 0.01),
+    "Adam": (lambda rate: fnn.optim.Adam(rate), 0.01),
+    "AdamW": (lambda rate: fnn.optim.AdamW(rate), 0.01),
 }
 FACTORS = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # of the middle: seven rates
 DASHES = dict.fromkeys(OPTIMIZERS, "-") | {"AdamW": "--"}
@@ -98,7 +98,7 @@ def moved(make: Make, rates: Any, grads: Any, state: Any, params: Any) -> tuple[
 
     def one(rate, grads, state, params):
         updates, state = make(rate).update(grads, state, params)
-        return fnn.apply_updates(params, updates), state
+        return fnn.optim.apply_updates(params, updates), state
 
     return jax.vmap(jax.vmap(one, (None, 0, 0, 0)))(rates, grads, state, params)
 

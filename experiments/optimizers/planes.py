@@ -11,7 +11,7 @@ import fnn
 
 KAPPA = 50.0
 RATES = np.logspace(-5, 2, 71)
-Make = Callable[[Any], fnn.Optimizer[Any]]  # learning rate → optimizer
+Make = Callable[[Any], fnn.optim.Optimizer[Any]]  # learning rate → optimizer
 
 
 class Point(NamedTuple):
@@ -82,7 +82,7 @@ def walk(plane: Plane, make: Make, rate: Any, n: int) -> jax.Array:
     def body(carry, _):
         point, state = carry
         updates, state = optimizer.update(Point(plane.gradient(point.w)), state, point)
-        point = fnn.apply_updates(point, updates)
+        point = fnn.optim.apply_updates(point, updates)
         return (point, state), point.w
 
     _, later = jax.lax.scan(body, (start, optimizer.init(start)), None, length=n)

@@ -39,7 +39,7 @@ def look(net: fnn.Serial, params: Any, x: Any, target: Any) -> Seen:
     on = jnp.stack(positive[1::2])  # [layers, rows, neurons]
     _, grads = fnn.value_and_grad(net, LOSS, params, x, target)
     none = jnp.stack([(g.w == 0).all(0) & (g.b == 0) for g in grads[:-1:2]])
-    _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.deltas)
+    _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.rules.deltas)
     first, last = (jnp.linalg.norm(deltas[i]) for i in (0, -3))
     dead = ~on.any(1)
     shares = (~on).mean((1, 2)), dead.mean(1), none.mean(1), (dead & ~none).mean(1)
@@ -64,11 +64,11 @@ def history(
     x, target = jnp.asarray(rows.x), jnp.asarray(rows.label)
 
     def begin(rate, key):
-        return fnn.start(fnn.SGD(rate), net.init(key), key)
+        return fnn.start(fnn.optim.SGD(rate), net.init(key), key)
 
     def learn(rate, state):
         state, row = fnn.fit(
-            net, LOSS, fnn.SGD(rate), state, (x, target), epochs=1, batch_size=32,
+            net, LOSS, fnn.optim.SGD(rate), state, (x, target), epochs=1, batch_size=32,
             metrics={"accuracy": fnn.accuracy},
         )  # fmt: skip
         return state, row["accuracy"][-1], look(net, state.params, x, target)

@@ -89,8 +89,8 @@ def learned(name: str, rows: Any, others: Any, keys: Any, epochs: int) -> Learne
     net, size = network(name), 32
     first = jax.vmap(net.init)(keys)
     steps = epochs * -(-len(rows[1]) // size)
-    adam = fnn.Scheduled(fnn.Adam(0.01), fnn.CosineDecay(0.01, steps))
-    optimizer = fnn.chain(fnn.clip_by_norm(1.0), adam)
+    adam = fnn.optim.Scheduled(fnn.optim.Adam(0.01), fnn.optim.CosineDecay(0.01, steps))
+    optimizer = fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), adam)
 
     def fit(params):
         how: Any = {"epochs": epochs, "batch_size": size, "validation": others}

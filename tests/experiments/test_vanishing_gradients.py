@@ -18,7 +18,7 @@ def test_in_theory_relu_keeps_the_signal_and_identity_like_tanh_almost():
     np.testing.assert_allclose(theory(KINDS["ReLU"], 5, 0.7), 1.0, rtol=1e-5)
     np.testing.assert_allclose(theory(KINDS["tanh"], 3, 1e-6), 1.0, rtol=1e-4)
     # with q = 0 every z is 0: σ′ = ¼
-    flat = Kind(fnn.Sigmoid(), fnn.glorot_uniform, 1e-12)
+    flat = Kind(fnn.Sigmoid(), fnn.initializers.glorot_uniform, 1e-12)
     expected = (1e-6 / 4) ** np.array([2.0, 1.0, 0.0])
     np.testing.assert_allclose(theory(flat, 3, 1.0), expected, rtol=1e-4)
 

@@ -37,8 +37,8 @@ def step(g, m, v, t):
 
 def library(g, m, v, t):
     """The same by fnn's optimizer."""
-    state = fnn.Adam().init(g)._replace(step=jnp.asarray(t - 1, jnp.int32), m=m, v=v)
-    update, state = fnn.Adam().update(g, state)
+    state = fnn.optim.Adam().init(g)._replace(step=jnp.asarray(t - 1, jnp.int32), m=m, v=v)
+    update, state = fnn.optim.Adam().update(g, state)
     return update, state.m, state.v
 
 

@@ -12,7 +12,7 @@ from experiments.common.cli import DATA, UserError
 from experiments.common.data import Standardizer
 
 NET = fnn.Serial(
-    fnn.Dense(3, 4, fnn.he_normal), fnn.LeakyReLU(0.2), fnn.Dropout(0.5, inverted=False),
+    fnn.Dense(3, 4, fnn.initializers.he_normal), fnn.LeakyReLU(0.2), fnn.Dropout(0.5, inverted=False),
     fnn.Residual(fnn.Serial(fnn.Dense(4, 4), fnn.Tanh())), fnn.Dense(4, 2),
 )  # fmt: skip
 STANDARDIZE = Standardizer(np.array([0.1, 0.2, 0.3], np.float32), np.ones(3, np.float32))

@@ -15,10 +15,21 @@ def test_stages_are_one_run_with_looks_in_between():
     data = x, x[:, :1]
     how = {"batch_size": 4, "penalty": fnn.L2(0.1)}
     end, seen = fit_in_stages(
-        net, LOSS, fnn.Adam(0.1), params, data, lambda p: p[0].w, stages=3, epochs=2, key=key, **how
+        net,
+        LOSS,
+        fnn.optim.Adam(0.1),
+        params,
+        data,
+        lambda p: p[0].w,
+        stages=3,
+        epochs=2,
+        key=key,
+        **how,
     )
     for i in range(3):
-        whole, _ = fnn.fit(net, LOSS, fnn.Adam(0.1), params, data, epochs=2 * i + 2, key=key, **how)
+        whole, _ = fnn.fit(
+            net, LOSS, fnn.optim.Adam(0.1), params, data, epochs=2 * i + 2, key=key, **how
+        )
         np.testing.assert_allclose(seen[i], whole.params[0].w, rtol=1e-5)
     np.testing.assert_array_equal(end[0].w, seen[-1])
 

@@ -13,7 +13,7 @@ LOSS = fnn.SoftmaxCrossEntropy()
 
 
 def optimizer_of(config):
-    return fnn.Scheduled(fnn.AdamW(), fnn.CosineDecay(config["rate"], 10))
+    return fnn.optim.Scheduled(fnn.optim.AdamW(), fnn.optim.CosineDecay(config["rate"], 10))
 
 
 @pytest.fixture
@@ -62,4 +62,4 @@ def test_a_file_of_another_kind_or_with_a_changed_byte_is_refused(saved, tmp_pat
 def test_a_state_of_another_optimizer_is_refused_tensor_by_tensor(saved, tmp_path):
     states.save(tmp_path / "a", saved)
     with pytest.raises(UserError, match=r"optimizer_state/inner/\S+ is unexpected"):
-        states.load(tmp_path / "a", lambda config: fnn.Momentum(0.1))
+        states.load(tmp_path / "a", lambda config: fnn.optim.Momentum(0.1))
