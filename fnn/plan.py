@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.arrays import check_arrays
 from fnn.driver import Pass, many, run_fold
 from fnn.errors import check_key
 from fnn.layer import Layer, check_layer_type
@@ -108,6 +109,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
             raise ValueError("start: give a key to draw params from, or params.")
         first, key = jax.random.split(key)
         params = plan.net.init(first)
+    check_arrays("start", params)
     companion = learned(plan.rule)
     step = jnp.zeros((), jnp.int32)
     return State(params, plan.optimizer.init(params), key, step, companion)
@@ -116,7 +118,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
 def named(metrics: Any) -> tuple[tuple[str, Any], ...]:
     """The metrics as (name, function), static for jit."""
     for name in (pairs := dict(metrics)):
-        if name == "loss" or name.startswith("validation_"):
+        if name in ("loss", "state") or name.startswith("validation_"):
             raise ValueError(f"metric {name!r}: that name is the history's own; choose another.")
     return tuple(pairs.items())
 
@@ -158,6 +160,7 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
         raise TypeError(
             f"{owner}: state must be a State, got {got}; fnn.start(plan, key, params) is one."
         )
+    check_arrays(owner, state.params)
     fresh = jax.eval_shape(plan.optimizer.init, state.params)
     if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer_state):
         raise ValueError(

@@ -30,6 +30,7 @@ from fnn.batches import (
     minibatches,
     taken,
 )
+from fnn.composite import empty
 from fnn.driver import many
 from fnn.evaluation import inference
 from fnn.mean import merge_weights
@@ -37,7 +38,7 @@ from fnn.numerics import times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import Plan, State, check_plan, check_state, next_companion
 from fnn.records import Array, PyTree
-from fnn.sequence import mask_of, value
+from fnn.sequence import mask_of, state_of, value
 from fnn.sharding import automatic
 
 AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
@@ -48,8 +49,9 @@ Row = dict[str, Any]  # what one step or epoch reports: name → number
 def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
-    Of several rules, the row has the results of all but the first under their names. Values
-    out of range give NaN instead of an error; x may be a Sequence with a state.
+    Of several rules, the row has the results of all but the first under their names. x may be
+    a Sequence with a state: row["state"] is the final one, to begin the next part with.
+    Values out of range give NaN instead of an error.
 
     Raises:
         TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
@@ -127,7 +129,7 @@ def fit(
     for _ in range(n_epochs):
         state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
         history.append(row)
-        if callback(state, {name: v.item() if jnp.ndim(v) == 0 else v for name, v in row.items()}):
+        if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
@@ -149,12 +151,13 @@ def checked(
 
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
-    state, (sums, weight, results) = _summed_step(plan, state, rows)
-    return state, averages(sums, weight) | results
+    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
+    carried = {} if empty(final) else {"state": final}
+    return state, averages(sums, weight) | results | carried
 
 
 def _summed_step(plan, state, rows):
-    """The next State, Σ w m of the loss and every metric m, and results of other rules."""
+    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
     x, target, weights = rows
     key = None
     if state.key is not None:
@@ -171,7 +174,7 @@ def _summed_step(plan, state, rows):
     companion = next_companion(plan.rule, done.companion)
     params = apply_updates(state.params, updates)
     state = State(params, inner, state.key, next_step(state.step), companion)
-    return state, (sums, weight, results)
+    return (state, state_of(done.y)), (sums, weight, results)
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
@@ -181,7 +184,8 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
         key = jax.random.fold_in(jax.random.split(state.key)[1], state.step)
 
     def body(state, chosen):
-        return _summed_step(plan, state, taken(rows, *chosen))
+        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
+        return state, seen
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     state, (sums, weight, results) = jax.lax.scan(body, state, chosen)

@@ -131,8 +131,16 @@ X, TARGET = [[1.0], [2.0]], [0, 1]
         (([[1.0, None]], [0]), TypeError, "x must hold numbers, got object"),
         (([[1j]], [0]), TypeError, "x must hold real numbers, got complex128"),
         (([[1.0]], 0), ValueError, r"equally many rows, got shapes \[1, 1\] and \[\]"),
-        (({"a": np.ones((2, 1)), "b": np.ones((1, 1))}, TARGET), ValueError, r"got shapes \[1, 1\] and \[2\]"),
-        ((X, TARGET, [1.0]), ValueError, r"weights must have as many rows as target, 2, got .*\[1\]"),
+        (
+            ({"a": np.ones((2, 1)), "b": np.ones((1, 1))}, TARGET),
+            ValueError,
+            r"got shapes \[1, 1\] and \[2\]",
+        ),
+        (
+            (X, TARGET, [1.0]),
+            ValueError,
+            r"weights must have as many rows as target, 2, got .*\[1\]",
+        ),
         ((X, TARGET, 1.0), ValueError, r"weights must have as many rows as target, 2, got .*\[\]"),
         ((X,), TypeError, r"rows must be \(x, target\) or \(x, target, weights\), got tuple of 1"),
         ((X, TARGET, None, None), TypeError, "got tuple of 4; for batches that a loop makes, call"),
@@ -166,7 +174,10 @@ TRAINED = (NET, LOSS, NET.init(jax.random.key(0)), None)
         ((X, TARGET, [[1.0], [1.0]]), r"f: weights must have shape \[2\], got \[2, 1\]"),
         ((X, TARGET, [0.0, 0.0]), "f: weights must not all be 0"),
         (([[1.0], [jnp.nan]], TARGET), r"f: held-out x must be finite, got nan at index \[1, 0\]"),
-        (([[jnp.inf], [1.0]], TARGET, [1.0, 0.0]), r"got inf at index \[0, 0\] \(1 of 2 are wrong\)"),
+        (
+            ([[jnp.inf], [1.0]], TARGET, [1.0, 0.0]),
+            r"got inf at index \[0, 0\] \(1 of 2 are wrong\)",
+        ),
     ],
 )
 def test_rows_that_do_not_fit_the_net_and_the_loss_are_refused(data, message):
@@ -178,5 +189,7 @@ def test_rows_that_fit_pass_with_anything_in_rows_of_weight_zero():
     check_rows("f", "", TRAINED, as_rows("f", "data", (X, TARGET)))
     left_out = ([[1.0], [jnp.nan]], TARGET, [1.0, 0.0])
     check_rows("f", "", TRAINED, as_rows("f", "data", left_out))
-    traced = jax.jit(lambda x: (check_rows("f", "", TRAINED, as_rows("f", "data", (x, TARGET))), x)[1])
+    traced = jax.jit(
+        lambda x: (check_rows("f", "", TRAINED, as_rows("f", "data", (x, TARGET))), x)[1]
+    )
     traced(jnp.array([[1.0], [jnp.nan]]))

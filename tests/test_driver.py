@@ -111,7 +111,9 @@ def test_weights_that_sum_to_zero_raise_and_under_jit_give_zero():
 @pytest.mark.parametrize("bad", [-1.0, jnp.nan])
 def test_weights_that_are_no_weights_raise_and_under_jit_are_poisoned(bad):
     weights = jnp.ones(6).at[4].set(bad)
-    with pytest.raises(ValueError, match="_grad: weights must be finite and at least 0, got .* index 4"):
+    with pytest.raises(
+        ValueError, match="_grad: weights must be finite and at least 0, got .* index 4"
+    ):
         fnn.value_and_grad(NET, LOSS, PARAMS, X, TARGET, weights=weights)
     out = jax.jit(fnn.value_and_grad)(NET, LOSS, PARAMS, X, TARGET, weights=weights)
     assert all(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(out))
@@ -130,7 +132,9 @@ def test_penalties_are_added_once_to_loss_and_gradient():
 
 
 def test_a_penalty_needs_a_rule_whose_result_is_like_params():
-    with pytest.raises(ValueError, match="fold: a penalty needs a rule whose result is like params"):
+    with pytest.raises(
+        ValueError, match="fold: a penalty needs a rule whose result is like params"
+    ):
         fold(NET, LOSS, PARAMS, X, TARGET, penalty=fnn.L2(0.1), rule=fnn.rules.deltas)
     both = (fnn.rules.backprop, fnn.rules.deltas)
     grads, deltas = fold(NET, LOSS, PARAMS, X, TARGET, penalty=fnn.L2(0.1), rule=both).result
@@ -337,4 +341,6 @@ def test_a_row_of_weight_zero_may_hold_anything(value, jit):
     _, grads = run(
         fnn.Dense(2, 1), fnn.SquaredError(), params, x, jnp.zeros((2, 1)), weights=weights
     )
-    chex.assert_trees_all_close(grads, fnn.DenseParams(jnp.array([[6.0], [12.0]]), jnp.array([6.0])))
+    chex.assert_trees_all_close(
+        grads, fnn.DenseParams(jnp.array([[6.0], [12.0]]), jnp.array([6.0]))
+    )

@@ -95,7 +95,9 @@ def test_an_array_of_keys_is_not_one_key():
 
 def test_a_tuple_in_the_place_of_params_is_called_by_its_type():
     params = DenseParams(w=jnp.ones((3, 4)), b=jnp.ones(4))
-    with pytest.raises(TypeError, match=r"f: grads must be a DenseParams, got a tuple, as in params"):
+    with pytest.raises(
+        TypeError, match=r"f: grads must be a DenseParams, got a tuple, as in params"
+    ):
         check_like("f", "grads", tuple(params), "params", params)
     nested = {"up": params}, {"up": tuple(params)}
     with pytest.raises(TypeError, match=r"f: grads\['up'\] must be a DenseParams, got a tuple"):

@@ -40,7 +40,11 @@ def test_factored_logits_count_as_their_product(jit):
     found = f(Logits(h, w), labels)
     assert found.tolist() == ((h @ w).argmax(-1) == labels).tolist()
     assert 0 < found.sum() < 6
-    assert jnp.isnan(f(Logits(h.at[0, 1].set(jnp.nan), w), labels))[0].tolist() == [False, True, False]
+    assert jnp.isnan(f(Logits(h.at[0, 1].set(jnp.nan), w), labels))[0].tolist() == [
+        False,
+        True,
+        False,
+    ]
     with pytest.raises(ValueError, match=r"target must have shape \[2, 3\] \(labels\)"):
         f(Logits(h, w), labels[0])
 

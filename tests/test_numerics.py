@@ -114,7 +114,9 @@ def test_widened_and_narrowed_are_the_dtype_in_common():
 
 
 def test_like_gives_every_leaf_the_dtype_of_its_reference():
-    done = like({"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2, "float16"), "b": jnp.ones(3)})
+    done = like(
+        {"a": jnp.ones(2), "b": jnp.ones(3)}, {"a": jnp.ones(2, "float16"), "b": jnp.ones(3)}
+    )
     assert (done["a"].dtype, done["b"].dtype) == ("float16", "float64")
 
 

@@ -25,7 +25,10 @@ BOTH = pytest.mark.parametrize("penalty", [L1(0.3), L2(0.3)], ids=repr)
 
 @BOTH
 def test_gradient_is_the_derivative_of_value(penalty):
-    params = (DenseParams(w=noise(3, 4), b=noise(4)), {"in": fnn.RNNParams(noise(2, 3), noise(3, 3), noise(3))})
+    params = (
+        DenseParams(w=noise(3, 4), b=noise(4)),
+        {"in": fnn.RNNParams(noise(2, 3), noise(3, 3), noise(3))},
+    )
     grads = penalty.gradient(params)
     chex.assert_trees_all_close(grads, jax.jit(jax.grad(penalty.value))(params), rtol=1e-12)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
@@ -90,7 +93,10 @@ class Silent(NamedTuple):
 
 
 def test_weights_are_what_a_params_class_declares():
-    params = {"in": Layered(1.0, {"left": 2.0, "right": 3.0}, 4.0), "norm": fnn.AffineParams(5.0, 6.0)}
+    params = {
+        "in": Layered(1.0, {"left": 2.0, "right": 3.0}, 4.0),
+        "norm": fnn.AffineParams(5.0, 6.0),
+    }
     expected = {
         "in": Layered(True, {"left": True, "right": True}, False),
         "norm": fnn.AffineParams(False, False),
@@ -109,7 +115,9 @@ def test_weights_are_what_a_params_class_declares():
     ],
 )
 def test_what_no_class_declares_is_no_weight_and_a_warning_names_it(params, path, n):
-    message = rf"f: {path} belongs to no params class .*none \({n} such\); write weights = .* select="
+    message = (
+        rf"f: {path} belongs to no params class .*none \({n} such\); write weights = .* select="
+    )
     with pytest.warns(UserWarning, match=message):
         mask = weight_mask("f", params)
     assert sum(jax.tree.leaves(mask)) == (2 if n == 2 else 0)

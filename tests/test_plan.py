@@ -138,7 +138,12 @@ def test_the_numbers_of_a_plan_are_traced_and_what_decides_the_function_is_not()
         p = plan(fnn.optim.SGD(rate), penalty=penalty, rule=given, metrics=metrics)
         return run(p, fnn.start(p, None, PARAMS))
 
-    results = [build(0.1, 0.2, 1.0), build(0.5, 0.2, 1.0), build(0.5, 0.3, 1.0), build(0.5, 0.3, 2.0)]
+    results = [
+        build(0.1, 0.2, 1.0),
+        build(0.5, 0.2, 1.0),
+        build(0.5, 0.3, 1.0),
+        build(0.5, 0.3, 2.0),
+    ]
     assert len(traced) == 1
     assert len({float(r[0].w[0, 0]) for r in results}) == 4
     build(0.1, 0.2, 1.0, {"accuracy": fnn.accuracy})
@@ -234,9 +239,7 @@ def test_results_of_several_rules_are_stacked_step_by_step_and_epoch_by_epoch():
     once = jax.tree.map(lambda a: a[0], history["deltas"])
     chex.assert_trees_all_close(once, stacked, rtol=1e-10)
     rows = []
-    _, same = fnn.fit(
-        both, start, BATCH, epochs=2, **HOW, callback=lambda _, row: rows.append(row)
-    )
+    _, same = fnn.fit(both, start, BATCH, epochs=2, **HOW, callback=lambda _, row: rows.append(row))
     chex.assert_trees_all_close(same, history, rtol=1e-10)
     chex.assert_trees_all_close(rows[0]["deltas"], stacked, rtol=1e-10)
 

@@ -20,6 +20,9 @@ X = jnp.ones((2, 3))
 Y = jnp.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]])
 LABELS = jnp.array([0, 2])
 MSE, CE, BCE = fnn.SquaredError(), fnn.SoftmaxCrossEntropy(), fnn.SigmoidBinaryCrossEntropy()
+PLAN = fnn.Plan(NET, CE, fnn.optim.SGD(1.0))
+START = fnn.start(PLAN, None, PARAMS)
+RMS = fnn.start(fnn.Plan(NET, CE, fnn.optim.RMSProp()), None, PARAMS)
 
 
 def run(x=X, target=LABELS, params=PARAMS, loss=CE, **options):
@@ -210,41 +213,41 @@ CASES = {
         r"y must be in \[0, 1\], got 2.* use SoftmaxCrossEntropy for logits",
     ),
     "B01 empty batch": Case(lambda x, t: run(x, t), ValueError, "empty batch", (X[:0], LABELS[:0])),
-    "B01 empty epoch": Case(
-        lambda: fnn.epoch(
-            NET,
-            CE,
-            fnn.optim.SGD(1.0),
-            fnn.start(fnn.optim.SGD(1.0), PARAMS),
-            X[:0],
-            LABELS[:0],
-            batch_size=2,
-        ),
+    "B01 empty step": Case(
+        lambda x, t: fnn.step(PLAN, START, (x, t)),
         ValueError,
-        "empty batch: the data have no rows",
+        "step: empty batch",
+        (X[:0], LABELS[:0]),
+    ),
+    "B01 empty epoch": Case(
+        lambda: fnn.epoch(PLAN, START, (X[:0], LABELS[:0]), batch_size=2),
+        ValueError,
+        "epoch: empty batch, the data have no rows",
     ),
     "B01 empty evaluation": Case(
-        lambda: fnn.evaluate(NET, CE, PARAMS, X[:0], LABELS[:0]), ValueError, "empty batch"
+        lambda: fnn.evaluate(PLAN, START, (X[:0], LABELS[:0])),
+        ValueError,
+        "evaluate: empty batch, the data have no rows",
     ),
     "B03 batch size": Case(
-        lambda: fnn.evaluate(NET, CE, PARAMS, X, LABELS, batch_size=2.5),
+        lambda: fnn.evaluate(PLAN, START, (X, LABELS), batch_size=2.5),
         TypeError,
-        "batch_size must be an integer, got 2.5",
+        "evaluate: batch_size must be an integer, got 2.5",
     ),
     "S08 weights of an evaluation": Case(
-        lambda w: fnn.evaluate(NET, CE, PARAMS, X, LABELS, weights=w),
+        lambda w: fnn.evaluate(PLAN, START, (X, LABELS, w)),
         ValueError,
-        r"weights must have as many rows as target, 2, got shape \[3\]",
+        r"evaluate: weights must have as many rows as target, 2, got shape \[3\]",
         (jnp.ones(3),),
     ),
     "S08 weights of the predictions": Case(
-        lambda w: fnn.evaluate(NET, CE, PARAMS, X[None], LABELS[None], weights=w),
+        lambda w: fnn.evaluate(PLAN, START, (X[None], LABELS[None], w)),
         ValueError,
-        r"weights must have shape \[1, 2\] or \[1\], got \[1, 1\]",
+        r"evaluate: weights must have shape \[1, 2\] or \[1\], got \[1, 1\]",
         (jnp.ones((1, 1)),),
     ),
     "L01 label of an evaluation": Case(
-        lambda: fnn.evaluate(NET, CE, PARAMS, X, jnp.array([0, 4])),
+        lambda: fnn.evaluate(PLAN, START, (X, jnp.array([0, 4]))),
         ValueError,
         r"target must hold labels in \[0, 4\), got 4 at index 1",
     ),
@@ -333,45 +336,74 @@ CASES = {
         r"Adam: grads\['w'\] must have shape \[1, 3\] as in its state, got \[2, 3\]",
     ),
     "T02 State of another optimizer": Case(
-        lambda: fnn.step(
-            NET, CE, fnn.optim.AdaGrad(), fnn.start(fnn.optim.RMSProp(), PARAMS), X, LABELS
-        ),
+        lambda: fnn.step(fnn.Plan(NET, CE, fnn.optim.AdaGrad()), RMS, (X, LABELS)),
         ValueError,
-        "the State was not made for AdaGrad: its optimizer_state is RMSPropState",
+        "step: the State was not made for AdaGrad: its optimizer_state is RMSPropState",
     ),
     "T02 params for a State": Case(
-        lambda: fnn.step(NET, CE, fnn.optim.SGD(1.0), PARAMS, X, LABELS),
+        lambda: fnn.step(PLAN, PARAMS, (X, LABELS)),
         TypeError,
-        r"state must be a State, got tuple; start\(optimizer, params, key\) is one",
+        r"step: state must be a State, got tuple; fnn.start\(plan, key, params\) is one",
     ),
-    "T02 a State and a key": Case(
-        lambda: fnn.fit(
-            NET,
-            CE,
-            fnn.optim.SGD(1.0),
-            fnn.start(fnn.optim.SGD(1.0), PARAMS),
-            (X, LABELS),
-            epochs=1,
-            batch_size=2,
-            key=jax.random.key(0),
-        ),
+    "T02 an optimizer for a Plan": Case(
+        lambda: fnn.start(fnn.optim.SGD(1.0), jax.random.key(0)),
+        TypeError,
+        r"start: plan must be a Plan, got SGD\(.*; write fnn.Plan\(net, loss, optimizer\)",
+    ),
+    "T02 an iterator of batches": Case(
+        lambda: fnn.fit(PLAN, START, iter([(X, LABELS)]), epochs=1, batch_size=2),
+        TypeError,
+        r"fit: data must be \(x, target\) .*for batches that a loop makes, call fnn.step with each",
+    ),
+    "T03 a list for a NamedTuple": Case(
+        lambda: fnn.optim.SGD(0.1) and fnn.optim.apply_updates(PARAMS[0], tuple(PARAMS[0])),
+        TypeError,
+        "apply_updates: updates must be a DenseParams, got a tuple, as in params",
+    ),
+    "S09 a mask of numbers": Case(
+        lambda x: fnn.Sequence(x, x[..., 0]),
+        TypeError,
+        "Sequence: mask must be an array of booleans, got float64",
+        (jnp.ones((2, 4, 3)),),
+    ),
+    "S09 a mask of another length": Case(
+        lambda x: fnn.Sequence(x, jnp.ones((2, 3), bool)),
         ValueError,
-        r"fit: a State has its own key; write state._replace\(key=key\)",
+        r"Sequence: mask must have shape \[B, T\], \[2, 4\] as x, got \[2, 3\]",
+        (jnp.ones((2, 4, 3)),),
+    ),
+    "S09 a list for a mask": Case(
+        lambda: fnn.Sequence(jnp.ones((1, 1, 3)), [[True]]),
+        TypeError,
+        "Sequence: mask must be an array of booleans, got list",
+    ),
+    "S10 a sequence for a layer without a meaning for it": Case(
+        lambda x: fnn.Flatten().forward((), fnn.Sequence(x)),
+        TypeError,
+        r"Flatten\(\): x must be an array, got a Sequence: this layer has no meaning for a mask",
+        (jnp.ones((2, 4, 3)),),
     ),
     "a class for a loss": Case(
         lambda: run(loss=fnn.SquaredError),
         TypeError,
         r"value_and_grad: loss must be a Loss, got <class .*; build it: SquaredError\(\.\.\.\)",
     ),
+    "a function for a rule": Case(
+        lambda: fnn.fold(NET, CE, PARAMS, X, LABELS, rule=lambda *a: fnn.rules.deltas(*a)),
+        TypeError,
+        "fold: rule must be a Rule, got <function .*; write @fnn.rule above the function",
+    ),
     "a metric named loss": Case(
-        lambda: fnn.evaluate(NET, CE, PARAMS, X, LABELS, metrics={"loss": fnn.accuracy}),
+        lambda: fnn.Plan(NET, CE, fnn.optim.SGD(1.0), metrics={"loss": fnn.accuracy}),
         ValueError,
         "metric 'loss': that name is the history's own",
     ),
     "penalty with norms": Case(
-        lambda: run(penalty=fnn.L2(0.1), rule=fnn.rules.example_norms),
+        lambda: fnn.fold(
+            NET, CE, PARAMS, X, LABELS, penalty=fnn.L2(0.1), rule=fnn.rules.example_norms
+        ),
         ValueError,
-        "a penalty needs a rule whose result is like params",
+        "fold: a penalty needs a rule whose result is like params",
     ),
     "penalty": Case(
         lambda: run(penalty=0.1), TypeError, "penalty must be L1, L2 or a tuple of such, got 0.1"

@@ -28,8 +28,9 @@ def test_links_lead_to_files(link):
 
 
 def test_every_layer_loss_and_optimizer_has_its_place():
-    kinds = (fnn.Layer, fnn.Loss, fnn.optim.Optimizer)
-    blocks = {n for n, v in vars(fnn).items() if isinstance(v, type) and issubclass(v, kinds)}
-    plumbing = {"Layer", "Composite", "Loss", "Optimizer", "Foreign"}
+    kinds = (fnn.Layer, fnn.Loss, fnn.optim.Optimizer, fnn.optim.Schedule)
+    names = vars(fnn) | vars(fnn.optim)
+    blocks = {n for n, v in names.items() if isinstance(v, type) and issubclass(v, kinds)}
+    plumbing = {"Layer", "Composite", "Wrapper", "Loss", "Optimizer", "Foreign", "Schedule"}
     missing = {name for name in blocks - plumbing if not re.search(rf"\b{name}\b", README)}
     assert not missing

@@ -5,15 +5,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise
 
 from fnn.initializers import he_normal
 from fnn.layers.dense import Dense, DenseCache, DenseParams
+from fnn.sequence import Sequence
 
 
 @pytest.mark.parametrize("batch", [(7,), (2, 5), (2, 1, 6)], ids=str)
 def test_contract(batch):
     check_layer(Dense(3, 4), noise(*batch, 3))
+
+
+def test_contract_of_sequences():
+    check_sequence(Dense(3, 4), Sequence(noise(2, 5, 3), MASK))
 
 
 def test_forward_and_backward_by_hand():

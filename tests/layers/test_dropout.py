@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise
 
 from fnn.evaluation import inference
 from fnn.layers.activations import Identity
 from fnn.layers.dropout import Dropout, DropoutCache
 from fnn.layers.scale import Scale
 from fnn.layers.serial import Serial
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(7)
 
@@ -18,6 +19,10 @@ KEY = jax.random.key(7)
 @pytest.mark.parametrize("layer", [Dropout(0.3), Dropout(0.3, inverted=False)], ids=repr)
 def test_contract(layer):
     check_layer(layer, noise(5, 3), key=KEY)
+
+
+def test_contract_of_sequences():
+    check_sequence(Dropout(0.3), Sequence(noise(2, 5, 3), MASK), key=KEY, steps=False)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,8 @@ def test_same_key_draws_the_same_and_another_key_another_mask():
 
 def test_two_dropouts_of_one_net_draw_different_masks():
     net = Serial(Dropout(0.5), Dropout(0.5))
-    _, (first, second) = net.forward(((), ()), jnp.ones((20, 30)), key=KEY)
+    _, caches = net.forward(((), ()), jnp.ones((20, 30)), key=KEY)
+    first, second = caches.values()
     assert np.mean(first.kept != second.kept) == pytest.approx(0.5, abs=0.1)
 
 

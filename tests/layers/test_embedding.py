@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise
 
 import fnn
 from fnn.layers.embedding import Embedding, EmbeddingParams, Positions, Sinusoids
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 TOKENS = jnp.array([[1, 4, 1], [0, 4, 3]])
@@ -16,6 +17,13 @@ TOKENS = jnp.array([[1, 4, 1], [0, 4, 3]])
 @pytest.mark.parametrize("layer", [Positions(7, 3), Positions(5, 3), Sinusoids(4)], ids=str)
 def test_contract(layer):
     check_layer(layer, noise(2, 5, layer.n))
+
+
+def test_contract_of_sequences():
+    tokens = jnp.array([[1, 4, 0, 5, 2], [3, 3, 5, 0, 1]])
+    check_sequence(Embedding(6, 3), Sequence(tokens, MASK))
+    check_sequence(Positions(7, 3), Sequence(noise(2, 5, 3), MASK), steps=False)
+    check_sequence(Sinusoids(4), Sequence(noise(2, 5, 4), MASK), steps=False)
 
 
 def test_gradient_of_the_table_is_that_of_jax_and_numbers_have_none():
@@ -67,9 +75,9 @@ def test_numbers_outside_are_refused_or_under_jit_poison_their_row_alone():
 def test_per_example_norms_are_those_of_single_gradients():
     layer = fnn.Serial(Embedding(6, 3), fnn.Flatten(), fnn.Dense(9, 2))
     params, target = layer.init(KEY), noise(2, 2)
-    _, norms = fnn.value_and_grad(
+    norms = fnn.fold(
         layer, fnn.SquaredError(), params, TOKENS, target, rule=fnn.rules.example_norms
-    )
+    ).result
     for b in range(2):
         _, grads = fnn.value_and_grad(
             layer, fnn.SquaredError(), params, TOKENS[b : b + 1], target[b : b + 1]

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise
 
 import fnn
 from fnn.layers.affine import Affine, AffineParams
 from fnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from fnn.numerics import cast
+from fnn.sequence import Sequence
 
 CASES = [
     (LayerNorm(3), (5, 3)),
@@ -26,6 +27,12 @@ CASES = [
 @pytest.mark.parametrize(("layer", "shape"), CASES, ids=str)
 def test_contract(layer, shape):
     check_layer(layer, noise(*shape))
+
+
+@pytest.mark.parametrize("layer", [LayerNorm(3), RMSNorm(3), BatchNorm(3)], ids=str)
+def test_contract_of_sequences(layer):
+    x = Sequence(noise(2, 5, 3), MASK)
+    check_sequence(layer, x, steps=not layer.mixes_examples)
 
 
 def test_layer_norm_by_hand():
@@ -88,7 +95,7 @@ def test_at_test_time_batch_norm_is_the_affine_map_of_the_calibration_batch():
     net = fnn.Serial(fnn.Dense(3, 4), BatchNorm(4), fnn.Repeat(2, BatchNorm(4)))
     params, x = net.init(jax.random.key(0)), noise(50, 3)
     calm, calm_params = fnn.inference(net, params, x)
-    assert not any(f.mixes_examples for f in calm.children)
+    assert not any(f.mixes_examples for f in calm.children.values())
     y, _ = net.forward(params, x)
     np.testing.assert_allclose(calm.forward(calm_params, x)[0], y, rtol=1e-10, atol=1e-12)
     one, _ = calm.forward(calm_params, x[:1])
@@ -101,7 +108,7 @@ def test_per_example_norms_refuse_batch_norm():
     net, x = BatchNorm(3), noise(5, 3)
     params = net.init(jax.random.key(0))
     with pytest.raises(NotImplementedError, match=r"BatchNorm\(n=3, eps=1e-05\)"):
-        fnn.value_and_grad(net, fnn.SquaredError(), params, x, x, rule=fnn.rules.example_norms)
+        fnn.fold(net, fnn.SquaredError(), params, x, x, rule=fnn.rules.example_norms)
 
 
 @pytest.mark.parametrize("layer", [LayerNorm(4), RMSNorm(4), GroupNorm(4, 2), Affine(4)], ids=str)
@@ -115,7 +122,7 @@ def test_far_from_zero_and_constant_rows_stay_finite(layer):
 
 
 def test_errors():
-    for wrong in (lambda: LayerNorm(0), lambda: RMSNorm(3, -1.0), lambda: BatchNorm(0)):
+    for wrong in (lambda: LayerNorm(0), lambda: RMSNorm(3, eps=-1.0), lambda: BatchNorm(0)):
         with pytest.raises(ValueError, match="n must be at least 1 and eps at least 0"):
             wrong()
     with pytest.raises(ValueError, match=r"n_groups must divide n, got 5 and 2"):

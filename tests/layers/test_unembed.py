@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from contract import check_layer, noise
 
-from fnn.driver import value_and_grad
+from fnn.driver import fold
 from fnn.evaluation import inference
 from fnn.initializers import he_normal
 from fnn.layers.dense import Dense
 from fnn.layers.serial import Serial
 from fnn.layers.unembed import Unembed, UnembedParams
+from fnn.logits import Logits
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy
 from fnn.rules.per_example import example_norms
 
@@ -27,11 +28,12 @@ def test_contract(batch):
 def test_by_hand():
     layer, params = Unembed(2, 3), UnembedParams(jnp.array([[1.0, 2, 3], [4, 5, 6]]))
     x = jnp.array([[1.0, 1.0], [2.0, 0.0]])
-    (h, w), cache = layer.forward(params, x)
-    assert h is x
-    assert w is params.w
+    y, cache = layer.forward(params, x)
+    assert (y.h is x, y.w is params.w) == (True, True)
+    assert y.shape == (2, 3)
+    np.testing.assert_array_equal(y.whole(), [[5, 7, 9], [2, 4, 6]])
     dh, dw = jnp.array([[0.5, 1], [2, 3]]), jnp.array([[1.0, 0, 2], [0, 3, 0]])
-    grads, dx = layer.backward(params, cache, (dh, dw))
+    grads, dx = layer.backward(params, cache, Logits(dh, dw))
     assert (dx is dh, grads.w is dw) == (True, True)
 
 
@@ -65,9 +67,7 @@ def test_norms_of_examples_are_refused_with_the_layer_and_what_to_use():
         r"^layer 1, Unembed\(n_in=5, n_vocab=4\): .*in Dense and .*with SoftmaxCrossEntropy\.$"
     )
     with pytest.raises(NotImplementedError, match=message):
-        value_and_grad(
-            net, LinearSoftmaxCrossEntropy(), net.init(KEY), x, labels, rule=example_norms
-        )
+        fold(net, LinearSoftmaxCrossEntropy(), net.init(KEY), x, labels, rule=example_norms)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def test_decay_can_be_told_what_a_weight_is():
 def test_params_of_no_declared_class_do_not_decay_and_a_warning_tells():
     params, adam = {"w": jnp.array([2.0])}, fnn.optim.Adam(0.1)
     state = adam.init(params)
-    with pytest.warns(UserWarning, match=r"AdamW: \['w'\] belongs to no params class that declares"):
+    with pytest.warns(
+        UserWarning, match=r"AdamW: \['w'\] belongs to no params class that declares"
+    ):
         updates, _ = fnn.optim.AdamW(0.1, weight_decay=0.5).update(params, state, params)
     chex.assert_trees_all_equal(updates, adam.update(params, state)[0])
     told = fnn.optim.AdamW(0.1, weight_decay=0.5, select=lambda path: True)
