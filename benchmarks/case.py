@@ -88,8 +88,8 @@ def norms(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pai
     """Squared gradient norm of every example: the rule against jax.vmap of jax.grad."""
 
     def hand(params, x, target):
-        leaves = fnn.value_and_grad(net, loss, params, x, target, rule=fnn.rules.example_norms)[1]
-        return fnn.rules.total(leaves)
+        done = fnn.fold(net, loss, params, x, target, rule=fnn.rules.example_norms)
+        return fnn.rules.total(done.result)
 
     def reference(params, x, target):
         def one(x, target):

@@ -16,6 +16,7 @@ import fnn
 from benchmarks.case import draw, labels
 from benchmarks.cases.nets import classifier, cnn
 from benchmarks.plain import plain, plain_losses
+from fnn.errors import dotted
 
 Net = fnn.Layer[Any, Any]
 WAYS = ("float32", "float32, autodiff", "bfloat16", "bfloat16, autodiff")
@@ -78,8 +79,8 @@ def errors(task: Task) -> list[Error]:
     found = (
         by_hand(task.net, task, params, x),
         by_autodiff(task.net, task, params, x),
-        unwrapped(by_hand(half, task, (params,), x)),
-        unwrapped(by_autodiff(half, task, (params,), x)),
+        by_hand(half, task, params, x),
+        by_autodiff(half, task, params, x),
     )
     return [
         error(task, way, on_host(result), truth) for way, result in zip(WAYS, found, strict=True)
@@ -100,12 +101,6 @@ def by_autodiff(net: Net, task: Task, params: Any, x: jax.Array) -> Any:
     return jax.jit(jax.value_and_grad(value))(params)
 
 
-def unwrapped(result: Any) -> Any:
-    """Loss and gradient of the net inside a Cast."""
-    loss, (grads,) = result
-    return loss, grads
-
-
 def error(task: Task, way: str, result: Any, truth: Any) -> Error:
     """Relative differences of loss, of the whole gradient, of the worst leaf."""
     (loss, grads), (loss64, grads64) = result, truth
@@ -123,10 +118,14 @@ def error(task: Task, way: str, result: Any, truth: Any) -> Error:
 
 def name(net: Any, path: tuple[Any, ...]) -> str:
     """A leaf of params by its place and the layer that it belongs to."""
-    for key in path:
-        if isinstance(key, jax.tree_util.SequenceKey) and isinstance(net, fnn.Composite):
-            net = net.children[key.idx]
-    return f"params{jax.tree_util.keystr(path)} of {type(net).__name__}"
+    places = iter(path)
+    while isinstance(net, fnn.Composite):
+        if isinstance(net, fnn.Wrapper):
+            net = net.inner
+        else:
+            key: Any = next(places)
+            net = net[getattr(key, "key", getattr(key, "idx", None))]
+    return f"{dotted('params', path)} of {type(net).__name__}"
 
 
 def cast(tree: Any, dtype: Any) -> Any:

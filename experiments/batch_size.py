@@ -100,8 +100,7 @@ def scatter(config: Config, x: Any, label: Any) -> Scatter:
         rows = params, jnp.asarray(x, float), label
         full = gradients(*rows, config.n)[0]
         found = {batch: gradients(*rows, batch) for batch in (1, 32)}
-        value_and_grad = jax.jit(fnn.value_and_grad, static_argnames="rule")
-        _, norms = value_and_grad(NET, LOSS, *rows, rule=fnn.rules.example_norms)
+        norms = jax.jit(fnn.fold)(NET, LOSS, *rows, rule=fnn.rules.example_norms).result
         bias = {
             batch: float(jnp.linalg.norm(g.mean(0) - full) / jnp.linalg.norm(full))
             for batch, g in found.items()

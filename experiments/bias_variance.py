@@ -111,11 +111,11 @@ def exactly(fits: np.ndarray) -> float:
 def networks(config: Config, width: int, targets: np.ndarray) -> np.ndarray:
     """f̂(x) [sets, x] of the networks of one width, one for every row of targets."""
     net, x = fnn.mlp([1, width, 1], activation=fnn.Tanh()), jnp.asarray(X, jnp.float32)
+    plan = fnn.Plan(net, LOSS, fnn.optim.Adam(0.02))
 
     def one(target, key):
-        data, start = (x, target[:, None]), net.init(key)
-        how: Any = {"epochs": config.epochs, "batch_size": POINTS}
-        state, _ = fnn.fit(net, LOSS, fnn.optim.Adam(0.02), start, data, **how)
+        data, start = (x, target[:, None]), fnn.start(plan, None, net.init(key))
+        state, _ = fnn.fit(plan, start, data, epochs=config.epochs, batch_size=POINTS)
         y, _ = net.forward(state.params, jnp.asarray(BETWEEN, jnp.float32))
         return y[:, 0]
 

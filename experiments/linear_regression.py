@@ -66,8 +66,9 @@ def flat(dense: Any) -> Any:
 
 def descended(x: Any, t: Any, steps: int, strength: float, optimizer: Any) -> Any:
     """w and b at the start, 0, and after every step of descent, [steps + 1, 11]."""
-    run = (NET, LOSS, optimizer, NET.init(jax.random.key(0)), x, t[:, None])
-    return flat(descent.descend(*run, steps, penalty=fnn.L2(strength)).params[0])
+    plan = fnn.Plan(NET, LOSS, optimizer, penalty=fnn.L2(strength))
+    (path,) = descent.descend(plan, NET.init(jax.random.key(0)), (x, t[:, None]), steps).params
+    return flat(path)
 
 
 def r_squared(x: Any, t: Any, wb: Any) -> float:

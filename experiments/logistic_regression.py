@@ -60,8 +60,8 @@ def optimizer(x: Any, strength: float) -> Any:
 def descended(config: Config, x: Any, t: Any, how: Any, start: Any) -> Any:
     """w and b of every step from w = `start`, b = 0, [steps + 1, 31]."""
     params = (fnn.DenseParams(start[:, None], jnp.zeros(1)),)
-    run = (NET, LOSS, how, params, x, t[:, None])
-    (path,) = descent.descend(*run, config.steps, penalty=fnn.L2(config.strength)).params
+    plan = fnn.Plan(NET, LOSS, how, penalty=fnn.L2(config.strength))
+    (path,) = descent.descend(plan, params, (x, t[:, None]), config.steps).params
     return jnp.concatenate([path.w[..., 0], path.b], -1)
 
 

@@ -152,10 +152,8 @@ def trained(name: str, p: Problem, starts: Any, keys: Any) -> tuple[Any, Any]:
             return jnp.linalg.norm(gap) / jnp.linalg.norm(p.shortest)
 
         how = {"stages": STAGES, "epochs": epochs, "batch_size": 1 if name == "single" else rows}
-        data, with_rate = (p.x, p.target), optimizer(name, p)
-        params, seen = fit_in_stages(
-            net, LOSS, with_rate, parted(start), data, look, key=key, **how
-        )
+        plan, data = fnn.Plan(net, LOSS, optimizer(name, p)), (p.x, p.target)
+        params, seen = fit_in_stages(plan, parted(start), data, look, key=key, **how)
         return joined(params), seen
 
     runs = jax.jit(jax.vmap(jax.vmap(one), (None, 0, None)))

@@ -131,10 +131,9 @@ def apart(config: Config, gamma: float, factor: float) -> float:
         params = net.init(key)
 
         def trained(momentum):
-            state, _ = fnn.fit(
-                net, fnn.SoftmaxCrossEntropy(), momentum, params, (x, jnp.asarray(rows.label)),
-                epochs=20, batch_size=10, key=key,
-            )  # fmt: skip
+            plan = fnn.Plan(net, fnn.SoftmaxCrossEntropy(), momentum)
+            start, data = fnn.start(plan, key, params), (x, jnp.asarray(rows.label))
+            state, _ = fnn.fit(plan, start, data, epochs=20, batch_size=10)
             return ravel_pytree(state.params)[0]
 
         heavy = trained(fnn.optim.Momentum(factor * (1 - gamma) * 0.1, gamma))

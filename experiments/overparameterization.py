@@ -160,7 +160,7 @@ def trained(width: int, rows: Drawn, config: Config) -> Net:
     first = narrowed(net, net_of(max(config.widths)), rows.params)
     held, test = DATA.validation, DATA.test
     others, n = centred(np.concatenate([held.x, test.x])), len(held.x)
-    optimizer, how = fnn.optim.Adam(0.01), {"stages": stages, "epochs": config.steps // stages}
+    how = {"stages": stages, "epochs": config.steps // stages, "batch_size": config.rows}
 
     def one(params: Any, x: Any, target: Any, decay: Any):
         def look(params):
@@ -169,10 +169,9 @@ def trained(width: int, rows: Drawn, config: Config) -> Net:
             validation, _ = judged(unseen[:n], one_hot(held.label))
             return judged(y, target), validation, judged(unseen[n:], one_hot(test.label))
 
-        _, ((fitted, wrong), validation, (error, mistakes)) = fit_in_stages(
-            net, LOSS, optimizer, params, (x, target), look,
-            batch_size=config.rows, penalty=fnn.L2(decay), **how,
-        )  # fmt: skip
+        plan = fnn.Plan(net, LOSS, fnn.optim.Adam(0.01), penalty=fnn.L2(decay))
+        _, seen = fit_in_stages(plan, params, (x, target), look, **how)
+        (fitted, wrong), validation, (error, mistakes) = seen
         best = validation.argmin()
         return wrong[-1], fitted[-1], error[-1], mistakes[-1], error[best], mistakes[best]
 

@@ -122,12 +122,13 @@ def nets(config: Config) -> tuple[list[int], Any, Any]:
     fresh = jax.random.normal(k_fresh, (20_000, 5))
     params = [NET.init(key) for key in jax.random.split(k_net, config.nets)]
     first = jax.tree.map(lambda *p: jnp.stack(p), *params)
+    plan = fnn.Plan(NET, LOSS, fnn.optim.Adam(0.01))
 
     def one(n, x, y, params):
-        used: dict[str, Any] = {"weights": (jnp.arange(most) < n).astype(x.dtype)}
-        how = {"epochs": config.steps, "batch_size": most}
-        state, _ = fnn.fit(NET, LOSS, fnn.optim.Adam(0.01), params, (x, y), **how, **used)
-        found = fnn.evaluate(NET, LOSS, state.params, x, y, **used)
+        data = x, y, (jnp.arange(most) < n).astype(x.dtype)
+        start = fnn.start(plan, None, params)
+        state, _ = fnn.fit(plan, start, data, epochs=config.steps, batch_size=most)
+        found = fnn.evaluate(plan, state, data)
         error = ((NET.forward(state.params, fresh)[0] - function(fresh)) ** 2).mean()
         return found["loss"], error + SIGMA**2
 

@@ -102,9 +102,10 @@ def six(params: Any) -> Six:
 def trained(config: Config, net: Any, loss: Any, start: Any, part: descent.Parts) -> Any:
     """The params of every repetition after every step, [R, steps + 1, ...]."""
 
+    plan = fnn.Plan(net, loss, fnn.optim.SGD(config.rate))
+
     def one(start, x, y):
-        optimizer = fnn.optim.SGD(config.rate)
-        return descent.descend(net, loss, optimizer, start, x, y, config.steps).params
+        return descent.descend(plan, start, (x, y), config.steps).params
 
     return jax.vmap(one)(start, part.x, part.y)
 

@@ -100,6 +100,8 @@ def train(name: str, config: Config, rows: Rows) -> Trained:
     """Every k and seed in one program."""
     activation, n = ACTIVATIONS[name], rows.x.shape[1]
     net = fnn.mlp([n, 32, 32, 10], activation=activation)
+    sgd, metrics = fnn.optim.SGD(config.learning_rate), {"accuracy": fnn.accuracy}
+    plan = fnn.Plan(net, LOSS, sgd, metrics=metrics)
     x, target = jnp.asarray(rows.x), jnp.asarray(rows.label)
 
     def one(scale, key):
@@ -109,10 +111,8 @@ def train(name: str, config: Config, rows: Rows) -> Trained:
         hidden = outputs(net, params, x)
         slope = hidden * (1 - hidden) if name == "sigmoid" else 1 - hidden**2
         _, grads = fnn.value_and_grad(net, LOSS, params, x, target)
-        _, history = fnn.fit(
-            net, LOSS, fnn.optim.SGD(config.learning_rate), params, (x, target), epochs=config.steps,
-            batch_size=len(x), metrics={"accuracy": fnn.accuracy},
-        )  # fmt: skip
+        start = fnn.start(plan, None, params)
+        _, history = fnn.fit(plan, start, (x, target), epochs=config.steps, batch_size=len(x))
         right = history["accuracy"] >= ENOUGH
         steps = jnp.where(right.any(), right.argmax().astype(jnp.float32), jnp.inf)
         saturated = (slope < 0.01 * STEEPEST[name]).mean()

@@ -55,8 +55,8 @@ def descended(x: Any, label: Any, k: int, strength: float, steps: int) -> Any:
     high = jnp.linalg.eigvalsh(ones.T @ ones / len(x))[-1] / 2 + strength
     how = descent.nesterov(strength, high).optimizer
     net = fnn.mlp([x.shape[1], k], w_init=fnn.initializers.zeros)
-    run = (net, LOSS, how, net.init(jax.random.key(0)), x, label)
-    (path,) = descent.descend(*run, steps, penalty=fnn.L2(strength)).params
+    plan = fnn.Plan(net, LOSS, how, penalty=fnn.L2(strength))
+    (path,) = descent.descend(plan, net.init(jax.random.key(0)), (x, label), steps).params
     return jnp.concatenate([path.w, path.b[:, None]], 1)
 
 

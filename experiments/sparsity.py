@@ -83,9 +83,9 @@ def networks(config: Config, strengths: Any) -> dict[str, np.ndarray]:
         l2, subgradient, proximal = strength  # two of them are 0, which changes nothing
         k_init, k_fit = jax.random.split(key)
         optimizer = fnn.optim.Proximal(fnn.optim.SGD(config.learning_rate), fnn.L1(proximal))
-        penalty = (fnn.L2(l2), fnn.L1(subgradient))
-        how = {"epochs": config.epochs, "batch_size": 100, "key": k_fit, "penalty": penalty}
-        state, _ = fnn.fit(NET, LOSS, optimizer, NET.init(k_init), (x, t), **how)
+        plan = fnn.Plan(NET, LOSS, optimizer, penalty=(fnn.L2(l2), fnn.L1(subgradient)))
+        start = fnn.start(plan, k_fit, NET.init(k_init))
+        state, _ = fnn.fit(plan, start, (x, t), epochs=config.epochs, batch_size=100)
         w = ravel_pytree([p.w for p in state.params if p])[0]
         y, _ = NET.forward(state.params, x_test)
         return {

@@ -90,9 +90,9 @@ def signals(kind: Kind, depths: list[int], rows: Rows, keys: Any) -> list[Signal
     params = jax.jit(jax.vmap(network(kind, width, depths[-1]).init))(keys)
     found = []
     for depth in depths:
-        (hidden,), output = params
+        hidden, output = params
         first = jax.tree.map(lambda a, d=depth: a[:, :d], hidden)
-        norms, gradients = norms_of(network(kind, width, depth), ((first,), output), x, rows.label)
+        norms, gradients = norms_of(network(kind, width, depth), (first, output), x, rows.label)
         bounds = lowest_rates(np.linalg.norm(np.asarray(first[0].w), 2, axis=(-2, -1)))
         below = norms[:, :-1]  # at the last layer the bound is δ itself
         slack = (bounds[:, :-1, None] * norms[:, -1:] / below).min() if below.all() else np.inf
@@ -106,8 +106,7 @@ def norms_of(net: fnn.Serial, params: Any, x: Any, target: Any) -> tuple[np.ndar
     @jax.jit
     @jax.vmap
     def run(params):
-        _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.rules.deltas)
-        ((dense, _),), _ = deltas
+        (dense, _), _ = fnn.fold(net, LOSS, params, x, target, rule=fnn.rules.deltas).result
         return jnp.linalg.norm(dense, axis=-1), jnp.linalg.norm(x.T @ dense[0])
 
     norms, gradients = run(params)

@@ -20,10 +20,10 @@ from fnn.errors import check_key
 from fnn.layer import Layer, check_layer_type
 from fnn.loss import Loss, check_loss_type
 from fnn.mean import mean, merge_weights, normalized
-from fnn.numerics import is_like, wide
+from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
-from fnn.ruling import Given, Rule, Seen, Several, backprop, check_rule, stacked
+from fnn.ruling import Given, Results, Rule, Seen, Several, backprop, check_rule, stacked
 from fnn.sequence import Sequence, mask_of, value
 from fnn.sharding import automatic
 
@@ -117,15 +117,22 @@ def run_fold(
     x, target = as_input(owner, x), as_array(owner, "target", target)
     weights = None if weights is None else as_array(owner, "weights", weights)
 
+    rules, companions = check_rule(owner, rule)
     y, cache = net.forward(params, x, key=key)
     z = value(y)
     counted = loss.counted(target), mask_of(y)
-    dtype = wide(jax.tree.leaves(z)[0].dtype)
-    w = merge_weights(owner, loss.shape(z), weights, counted, dtype)
-    dl = normalized(w)
-    losses, dz = loss.value_and_backward(z, target, dl)
+    w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
+    dl, alone = normalized(w), all(r.per_example for r in rules)
+    dl_rule = normalized(w, per_example=True) if alone else dl
+    losses, dz = loss.value_and_backward(z, target, dl_rule)
     dy = y.with_fields(x=dz, state=None, memory=None) if isinstance(y, Sequence) else dz
-    result, dx, companion = folded(owner, rule, net, params, cache, dy, (y, target, dl))
+
+    share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
+    begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
+    run = Several(rules, tuple(Seen(b, None if alone else share) for b in begun))
+    found, dx = run(net, stacked(rules, companions, params), cache, dy)
+    dx = shared_out(dx, share) if alone else dx
+    result, companion = sorted_out(rule, rules, found, companions)
 
     extra = jnp.zeros((), losses.dtype)
     for p in members(penalty):
@@ -134,21 +141,24 @@ def run_fold(
     return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
 
 
-def folded(
-    owner: str, rule: Any, net: Any, params: PyTree, cache: Any, dy: Any, given: Any
-) -> tuple[PyTree, PyTree, PyTree]:
-    """The result of the rule or rules, dx, and the next companions."""
-    (rules, companions), (y, target, dl) = check_rule(owner, rule), given
-    share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
-    begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
-    fold = Several(rules, tuple(Seen(b, share) for b in begun))
-    found, dx = fold(net, stacked(rules, companions, params), cache, dy)
-    pairs = [
-        r.each if f.learns else (r, own)
-        for f, r, own in zip(rules, found.each, companions, strict=True)
-    ]
+def sorted_out(
+    rule: Any, rules: tuple[Rule, ...], found: Results, companions: tuple[PyTree, ...]
+) -> tuple[PyTree, PyTree]:
+    """The result and the next companion, tuples of them for a tuple of rules."""
+    triples = zip(rules, found.each, companions, strict=True)
+    pairs = [r.each if f.learns else (r, own) for f, r, own in triples]
     results, nexts = zip(*pairs, strict=True)
-    return (results, dx, nexts) if many(rule) else (results[0], dx, nexts[0])
+    return (results, nexts) if many(rule) else (results[0], nexts[0])
+
+
+def shared_out(dx: PyTree, share: Array) -> PyTree:
+    """dx of the batch's loss, of dx of every example's own; free where nobody reads it."""
+
+    def leaf(d):
+        s = share.reshape(-1, *(1,) * (d.ndim - 1))
+        return like(d * s.astype(d.dtype), d) if is_floating(d) else d
+
+    return jax.tree.map(leaf, dx)
 
 
 def many(rule: Any) -> bool:

@@ -53,7 +53,7 @@ def inference(
     if not needs_data(net):
         return net, params
     if x is None:
-        raise ValueError(f"inference: {net} mixes examples; give a calibration batch x.")
+        _ask_for_data(net)
     y, cache = net.forward(params, x)
     dy = jax.tree.map(jnp.zeros_like, y)
     result, _ = calibrated(net, params, cache, dy)
@@ -107,7 +107,8 @@ def changes(layer: Layer[Any, Any]) -> bool:
     registered = evaluation_form.dispatch(type(layer))
     if registered not in (evaluation_form.dispatch(object), evaluation_form.dispatch(Composite)):
         return True
-    return layer.mixes_examples or any(map(changes, layers_in(layer)))
+    inside = layer.children.values() if isinstance(layer, Composite) else layers_in(layer)
+    return layer.mixes_examples or any(map(changes, inside))
 
 
 def needs_data(layer: Layer[Any, Any]) -> bool:
@@ -115,6 +116,16 @@ def needs_data(layer: Layer[Any, Any]) -> bool:
     if isinstance(layer, Composite):
         return any(map(needs_data, layer.children.values()))
     return layer.mixes_examples
+
+
+def _ask_for_data(layer: Layer[Any, Any]) -> None:
+    """Raise a ValueError for the first leaf that mixes examples, by its path."""
+    if isinstance(layer, Composite):
+        for name, f in layer.children.items():
+            with layer.path(name):
+                _ask_for_data(f)
+    elif layer.mixes_examples:
+        raise ValueError(f"inference: {layer} mixes examples; give a calibration batch x.")
 
 
 @rule

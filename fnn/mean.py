@@ -58,12 +58,13 @@ def merge_weights(
     return w
 
 
-def normalized(w: Array) -> Array:
-    """dl = w / Σ w; 0 where Σ w = 0."""
-    largest = w.max()
+def normalized(w: Array, *, per_example: bool = False) -> Array:
+    """dl = w / Σ w, over the batch or within each example; 0 where Σ w = 0."""
+    axes = tuple(range(1, w.ndim)) if per_example else None
+    largest = w.max(axes, keepdims=True)
     root = 1 / jnp.sqrt(jnp.where(largest == 0, 1, largest))
     w = w * root * root  # at most 1: the sum cannot overflow, nor 1 / largest underflow
-    total = w.sum()
+    total = w.sum(axes, keepdims=True)
     return jnp.where(total == 0, 0, w / jnp.where(total == 0, 1, total))
 
 

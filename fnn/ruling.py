@@ -23,8 +23,8 @@ params, leaf by leaf:
 
 Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
 cotangents are those of the batch's loss; a rule per example sees δ_b / s_b, s_b = Σ_t w_bt / Σ w
-the example's share in it, and 0 where s_b = 0. Formulas see arrays at every layer that knows
-no time.
+the example's share in it, and 0 where s_b = 0. Where all rules are per example, δ_b / s_b itself
+is sent back. Formulas see arrays at every layer that knows no time.
 """
 
 import functools
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
     """What every leaf sees besides its own."""
 
     begun: Any  # what begin returned; None without a begin
-    share: Array  # [B], of every example in the loss of the batch
+    share: Array | None  # [B], of every example in L; None: dy is each example's own
 
 
 @dataclass(frozen=True, repr=False)

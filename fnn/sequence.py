@@ -44,7 +44,7 @@ class Sequence(Data):
         if self.mask is None:
             return
         got = str(getattr(self.mask, "dtype", type(self.mask).__name__))
-        if got != "bool":
+        if got != "bool" or self.mask is True or self.mask is False:
             raise TypeError(f"Sequence: mask must be an array of booleans, got {got}.")
         shape = tuple(getattr(self.x, "shape", self.mask.shape))[:2]
         if tuple(self.mask.shape) != shape or len(shape) != 2:

@@ -14,6 +14,7 @@ from fnn.errors import (
     check_number,
     check_params,
     check_steps,
+    dotted,
 )
 from fnn.layers.dense import DenseParams
 
@@ -100,7 +101,17 @@ def test_a_tuple_in_the_place_of_params_is_called_by_its_type():
     ):
         check_like("f", "grads", tuple(params), "params", params)
     nested = {"up": params}, {"up": tuple(params)}
-    with pytest.raises(TypeError, match=r"f: grads\['up'\] must be a DenseParams, got a tuple"):
+    with pytest.raises(TypeError, match=r"f: grads\.up must be a DenseParams, got a tuple"):
         check_like("f", "grads", nested[1], "params", nested[0])
     with pytest.raises(ValueError, match=r"f: grads\.b is missing; params has it"):
         check_like("f", "grads", params._replace(b=None), "params", params)
+
+
+def test_a_path_is_written_with_dots():
+    tree = {"blocks": ({"up": DenseParams(1, 2)},)}
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+    assert [dotted("params", path) for path in paths] == [
+        "params.blocks.0.up.w",
+        "params.blocks.0.up.b",
+    ]
+    assert dotted("params", ()) == "params"

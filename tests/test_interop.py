@@ -104,3 +104,42 @@ def test_what_is_no_layer_is_refused():
         TypeError, match=r"as_function takes layers, got .*build it: Tanh\(\.\.\.\)"
     ):
         fnn.as_function(fnn.Tanh)
+
+
+@pytest.mark.parametrize("mask", [None, jnp.arange(4) < jnp.array([4, 2])[:, None]])
+def test_a_sequence_goes_in_and_its_derivative_comes_out_in_the_same_form(mask):
+    net = fnn.RNN(3, 4)
+    params, f = net.init(KEY), fnn.as_function(net)
+    x = fnn.Sequence(jax.random.normal(KEY, (2, 4, 3)), mask, state=(jnp.ones((2, 4)),))
+    dy = jnp.sin(jnp.arange(32.0)).reshape(2, 4, 4)
+
+    def ours(params, x):
+        y = f(params, x)
+        return (y.x * dy).sum() + y.state[0].sum()
+
+    def plain(params, x):
+        y, _ = net.forward(params, x)
+        return (y.x * dy).sum() + y.state[0].sum()
+
+    found = jax.jit(jax.grad(ours, argnums=(0, 1), allow_int=True))(params, x)
+    expected = jax.jit(jax.grad(plain, argnums=(0, 1), allow_int=True))(params, x)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        if a.dtype != jax.dtypes.float0:
+            chex.assert_trees_all_close(a, b, rtol=1e-10)
+
+
+@pytest.mark.parametrize("state", [[jnp.ones((2, 4))], jnp.ones((2, 4))], ids=["list", "array"])
+def test_a_state_of_another_form_is_refused_before_anything_runs(state):
+    f, params = fnn.as_function(fnn.RNN(3, 4)), fnn.RNN(3, 4).init(KEY)
+    x = fnn.Sequence(jnp.ones((2, 4, 3)), state=state)
+    with pytest.raises(TypeError, match=r"RNN\(.*: state must be a tuple \(h,\), got"):
+        jax.grad(lambda p: f(p, x).x.sum())(params)
+
+
+def test_factored_logits_go_out_and_their_cotangent_comes_back():
+    net = fnn.Serial(fnn.Dense(3, 4), fnn.Unembed(4, 5))
+    params, f = net.init(KEY), fnn.as_function(net)
+    found = jax.grad(lambda p: (f(p, X).whole() ** 2).sum())(params)
+    expected = jax.grad(lambda p: (net.forward(p, X)[0].whole() ** 2).sum())(params)
+    chex.assert_trees_all_close(found, expected, rtol=1e-10)

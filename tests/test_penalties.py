@@ -109,8 +109,8 @@ def test_weights_are_what_a_params_class_declares():
 @pytest.mark.parametrize(
     ("params", "path", "n"),
     [
-        ({"w": 1.0}, r"\['w'\]", 1),
-        ((Layered(1.0, 2.0, 3.0), Silent(4.0), 5.0), r"\[1\]\.w", 2),
+        ({"w": 1.0}, r"params\.w", 1),
+        ((Layered(1.0, 2.0, 3.0), Silent(4.0), 5.0), r"params\.1\.w", 2),
         (1.0, "params", 1),
     ],
 )
@@ -126,9 +126,13 @@ def test_what_no_class_declares_is_no_weight_and_a_warning_names_it(params, path
 
 
 def test_select_is_told_the_path_and_silences_the_warning():
-    params = {"w": jnp.full(3, 2.0), "b": jnp.ones(3)}
-    assert weight_mask("f", params, lambda path: path[-1].key == "w") == {"w": True, "b": False}
-    assert float(L2(1.0, select=lambda path: path[-1].key == "w").value(params)) == 6
+    params = {"up": ({"w": jnp.full(3, 2.0), "b": jnp.ones(3)},)}
+    paths = []
+    mask = weight_mask("f", params, lambda path: paths.append(path) or path == "up.0.w")
+    assert mask == {"up": ({"w": True, "b": False},)}
+    assert paths == ["up.0.b", "up.0.w"]
+    assert float(L2(1.0, select=lambda path: path.endswith(".w")).value(params)) == 6
+    assert weight_mask("f", jnp.ones(3), lambda path: path == "") is True
 
 
 def test_every_params_class_of_the_library_declares_its_weights():

@@ -1,6 +1,8 @@
 """Tests of fnn.records."""
 
 import pickle
+import sys
+import types
 from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Any
 
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fnn
 from fnn.records import Data, Record, Static
 
 
@@ -107,12 +110,133 @@ def test_record_is_a_frozen_value():
         Block().n = 2
 
 
+UNDECORATED = r"^Plain: write @dataclass\(frozen=True\) above .*fields that it adds are ignored"
+
+
 def test_undecorated_record_is_refused():
     class Plain(Block):
         pass
 
-    with pytest.raises(TypeError, match=r"^Plain: write @dataclass\(frozen=True\) above"):
+    with pytest.raises(TypeError, match=UNDECORATED):
         Plain()
+
+
+@pytest.mark.parametrize(
+    ("base", "args"),
+    [
+        (Rates, (1.0,)),
+        (fnn.optim.SGD, (0.1,)),
+        (fnn.optim.Adam, ()),
+        (fnn.optim.Constant, (0.1,)),
+        (fnn.L2, (0.1,)),
+        (fnn.Dense, (2, 3)),
+        (fnn.SquaredError, ()),
+        (fnn.Sequence, (jnp.ones((2, 3, 4)),)),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_an_undecorated_subclass_whose_fields_would_be_ignored_is_refused(base, args):
+    class Plain(base):
+        clip: float = 1.0
+
+    with pytest.raises(TypeError, match=UNDECORATED):
+        Plain(*args)
+
+    @dataclass(frozen=True)
+    class Decorated(base):
+        clip: float = 1.0
+
+    assert Decorated(*args, clip=2.0).clip == 2.0
+
+
+OPTIONAL = """
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional, Union
+from fnn.records import Record
+{names}
+
+@dataclass(frozen=True)
+class Block(Record):
+    n: int | None = None
+    m: Optional[int] = None
+    k: Union[None, int] = None
+    rate: float = 0.5
+    bound: float | None = None
+    flag: bool = True
+    size: int = 3
+    name: str = "a"
+    dtype: {unknown} = None
+"""
+WAYS = {
+    "as it is": OPTIONAL.format(names="", unknown="object"),
+    "as text": "from __future__ import annotations" + OPTIONAL.format(names="", unknown="object"),
+    "as text with names for checkers only": "from __future__ import annotations"
+    + OPTIONAL.format(names="del Optional, Union", unknown="Elsewhere | None"),
+}
+
+
+@pytest.fixture(params=WAYS)
+def written(request, monkeypatch):
+    """Block, written in a module of its own with annotations in one of the ways."""
+    module = types.ModuleType("written")
+    monkeypatch.setitem(sys.modules, "written", module)
+    exec(WAYS[request.param], vars(module))
+    return module.Block
+
+
+@pytest.mark.parametrize("name", ["n", "m", "k", "size"])
+def test_an_integer_is_one_however_the_annotation_is_written(written, name):
+    held = getattr(written(**{name: np.int64(4)}), name)
+    assert (held, type(held)) == (4, int)
+    assert getattr(written(**{name: 4.0}), name) == 4
+    for bad, message in (
+        (2.5, "an integer, got 2.5"),
+        (True, "a number, got True"),
+        ("4", "a num"),
+    ):
+        with pytest.raises(TypeError, match=f"^Block: {name} must be {message}"):
+            written(**{name: bad})
+
+
+@pytest.mark.parametrize("name", ["n", "m", "k", "bound", "dtype"])
+def test_none_is_for_fields_that_say_so_however_it_is_written(written, name):
+    assert getattr(written(**{name: None}), name) is None
+    for required in ("size", "rate"):
+        with pytest.raises(TypeError, match=f"^Block: {required} must be a number, got None"):
+            written(**{required: None})
+    with pytest.raises(TypeError, match="^Block: flag must be True or False, got None"):
+        written(flag=None)
+
+
+def test_floats_and_booleans_are_what_they_are_however_it_is_written(written):
+    block = written(rate=np.float32(0.25), bound=2, flag=np.bool_(False), name="b", dtype="any")
+    assert [type(v) for v in (block.rate, block.bound, block.flag)] == [float, float, bool]
+    assert (block.rate, block.bound, block.flag, block.name, block.dtype) == (
+        0.25,
+        2,
+        0,
+        "b",
+        "any",
+    )
+    for bad in (True, "0.5"):
+        with pytest.raises(TypeError, match="^Block: rate must be a number, got"):
+            written(rate=bad)
+        with pytest.raises(TypeError, match="^Block: bound must be a number, got"):
+            written(bound=bad)
+    with pytest.raises(ValueError, match="^Block: bound must be finite, got nan"):
+        written(bound=float("nan"))
+    with pytest.raises(TypeError, match="^Block: flag must be True or False, got 1"):
+        written(flag=1)
+
+
+def test_a_field_of_a_base_is_read_where_the_base_was_written(written):
+    @dataclass(frozen=True)
+    class Heir(written):
+        more: int = 1
+
+    assert Heir(n=np.int64(2), more=np.int64(3)) == Heir(n=2, more=3)
+    with pytest.raises(TypeError, match="^Heir: n must be an integer, got 2.5"):
+        Heir(n=2.5)
 
 
 def test_static_passes_through_jit_and_scan_as_it_is():

@@ -20,9 +20,9 @@ def recompute(*, checkpoint: bool, n: int = 24, width: int = 64, batch: int = 51
 
     def forward(params, x, key):
         def body(x, p):
-            return plain(inner, p[0], x, key), None
+            return plain(inner, p, x, key), None
 
-        return jax.lax.scan(jax.checkpoint(body) if checkpoint else body, x, params[0])[0]
+        return jax.lax.scan(jax.checkpoint(body) if checkpoint else body, x, params)[0]
 
     x, target = draw(batch, width), draw(batch, width, seed=3)
     return gradient(net, fnn.SquaredError(), x, target, forward=forward)

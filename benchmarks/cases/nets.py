@@ -33,12 +33,11 @@ def classifier(n_in: int = 32, n: int = 128) -> fnn.Serial:
 
 def recomputing(net: fnn.Serial) -> fnn.Serial:
     """Every block of a Repeat in Recompute."""
-    return net.with_children(
-        tuple(
-            fnn.Repeat(f.n, fnn.Recompute(f.inner)) if isinstance(f, fnn.Repeat) else f
-            for f in net.children
-        )
-    )
+
+    def lean(f):
+        return fnn.Repeat(f.n, fnn.Recompute(f.inner)) if isinstance(f, fnn.Repeat) else f
+
+    return net.with_children({name: lean(f) for name, f in net.children.items()})
 
 
 def digits(batch: int = 64) -> Pair:

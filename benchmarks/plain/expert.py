@@ -41,7 +41,9 @@ def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any
     if isinstance(net, fnn.Repeat) and checkpoint:
         return CheckpointedRepeat(net.n, best(net.inner, checkpoint=checkpoint))
     if isinstance(net, fnn.Composite):
-        return net.with_children(tuple(best(c, checkpoint=checkpoint) for c in net.children))
+        return net.with_children(
+            {name: best(c, checkpoint=checkpoint) for name, c in net.children.items()}
+        )
     return net
 
 
@@ -69,4 +71,4 @@ def _(net: CheckpointedRepeat, params, x, key):
         p, k = inputs
         return plain(net.inner, p, x, k), None
 
-    return jax.lax.scan(jax.checkpoint(body), x, (params[0], keys))[0]
+    return jax.lax.scan(jax.checkpoint(body), x, (params, keys))[0]

@@ -43,23 +43,34 @@ def _(net: fnn.Dense, params, x, key):
 @plain.register
 def _(net: fnn.Serial, params, x, key):
     """One layer after another, with the keys that Serial gives them."""
-    n = len(net.layers)
-    keys = [None] * n if key is None else jax.random.split(key, n)
-    for layer, p, k in zip(net.layers, params, keys, strict=True):
-        x = plain(layer, p, x, k)
+    parts, keys = net.parts(params), net.keys(key)
+    for name, layer in net.children.items():
+        x = plain(layer, parts[name], x, keys[name])
+    return x
+
+
+@plain.register
+def _(net: fnn.TransformerBlock, params, x, key):
+    """x + attention(norm x), then + feed_forward(norm)."""
+    parts, keys = net.parts(params), net.keys(key)
+    for names in net.branches():
+        z = x
+        for name in names:
+            z = plain(net[name], parts[name], z, keys[name])
+        x = x + z
     return x
 
 
 @plain.register
 def _(net: fnn.Residual, params, x, key):
     """x + f(x)."""
-    return x + plain(net.inner, params[0], x, key)
+    return x + plain(net.inner, params, x, key)
 
 
 @plain.register
 def _(net: fnn.Recompute, params, x, key):
     """f(x), with everything between kept."""
-    return plain(net.inner, params[0], x, key)
+    return plain(net.inner, params, x, key)
 
 
 @plain.register
@@ -69,7 +80,7 @@ def _(net: fnn.Cast, params, x, key):
     def cast(a):
         return a.astype(net.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
-    p, x = jax.tree.map(cast, (params[0], x))
+    p, x = jax.tree.map(cast, (params, x))
     return plain(net.inner, p, x, key)
 
 
@@ -82,4 +93,4 @@ def _(net: fnn.Repeat, params, x, key):
         p, k = inputs
         return plain(net.inner, p, x, k), None
 
-    return jax.lax.scan(body, x, (params[0], keys))[0]
+    return jax.lax.scan(body, x, (params, keys))[0]

@@ -1,19 +1,22 @@
 """A trained network in one file: tensors, and all it takes to use them again.
 
-The file is a safetensors file. Its tensors are named by their path in params: 0/w, 0/b,
-2/w, ... Its metadata are JSON texts:
+The file is a safetensors file. Its tensors are named by their path in params, as in errors
+and summaries: 0.w, 0.b, 2.w, ..., blocks.attention.wq. Its metadata are JSON texts:
 
-    network          the layers: {"Serial": [{"Dense": {"n_in": 64, ...}}, ...]}
+    network          the layers: {"Serial": [{"Dense": {"n_in": 64, ...}}, ...]}, with names
+                     {"Serial": {"embed": {"Embedding": ...}, ...}}
     preprocessing    mean and std of the training data
     config           the settings of the run
+    format, fnn      the number of this format, and the version of fnn that wrote the file
     sha256           of all tensors and of the texts above
 
 Reading runs no code of the file's; a changed byte, a missing tensor or one of another
-shape is an error, never another network.
+shape is an error, never another network. So is another format: fnn 0.4 wrote the first.
 """
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Sequence
@@ -30,6 +33,8 @@ from experiments.common.cli import DATA, UserError, nearest
 from experiments.common.data import Standardizer
 
 TEXTS = ("network", "preprocessing", "config")
+FORMAT = 2
+FIRST = {"format": "1", "fnn": '"0.4"'}  # what files of the first format do not say themselves
 
 
 class Checkpoint(NamedTuple):
@@ -68,6 +73,7 @@ def load(path: Path) -> Checkpoint:
 
 def write(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
     """Write tensors and JSON values; at every moment the file is whole or not there."""
+    values = {"format": FORMAT, "fnn": importlib.metadata.version("fnn"), **values}
     texts = {name: json.dumps(value, default=str) for name, value in values.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata=texts | {"sha256": digest(tensors, texts)})
@@ -78,7 +84,7 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     """The tensors of a file, and its values of these names.
 
     Raises:
-        UserError: where the file is missing, damaged, or has no such values.
+        UserError: where the file is missing, damaged, of another format, or has no such values.
     """
     if not path.is_file():
         near = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -92,16 +98,28 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     missing = [name for name in (*names, "sha256") if name not in metadata]
     if missing:
         raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
-    texts = {name: metadata[name] for name in names}
+    check_format(path, FIRST | metadata)
+    texts = {name: metadata[name] for name in ("format", "fnn", *names)}
     if digest(tensors, texts) != metadata["sha256"]:
         raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)
-    return tensors, {name: json.loads(text) for name, text in texts.items()}
+    return tensors, {name: json.loads(metadata[name]) for name in names}
+
+
+def check_format(path: Path, metadata: dict[str, str]) -> None:
+    """Raise a UserError for a file of another format, whose parameters have other paths."""
+    found, version = metadata["format"], metadata["fnn"].strip('"')
+    if found != str(FORMAT):
+        raise UserError(
+            f"{path} must be of format {FORMAT}, got format {found}, which fnn {version} wrote and "
+            f"which nests parameters otherwise; train again, or read it with fnn {version}.",
+            DATA,
+        )
 
 
 def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
     """The tensors as a tree like `like`, a tree of shapes; every difference is listed."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in leaves]
+    names = [dotted(p) for p, _ in leaves]
     faults = [f"{name} is unexpected" for name in tensors if name not in names]
     for name, (_, leaf) in zip(names, leaves, strict=True):
         if name not in tensors:
@@ -136,18 +154,21 @@ def digest(tensors: dict[str, np.ndarray], texts: dict[str, str]) -> str:
 
 
 def described(layer: fnn.Layer[Any, Any]) -> dict[str, Any]:
-    """A layer as JSON: its type's name and its fields; functions by their name in fnn."""
+    """A layer as JSON: its type's name and its fields; initializers by their names."""
     name = type(layer).__name__
     if isinstance(layer, fnn.Serial):
-        return {name: [described(f) for f in layer.layers]}
+        inside = {key: described(f) for key, f in layer.children.items()}
+        return {name: inside if layer.names else list(inside.values())}
     values = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
     for field, v in values.items():
         if isinstance(v, fnn.Layer):
             values[field] = described(v)
         elif callable(v):
             values[field] = v.__name__
-        if callable(v) and getattr(fnn, v.__name__, None) is not v:
-            raise ValueError(f"{layer}: {field} must be a function of fnn to be saved, got {v}.")
+        if callable(v) and getattr(fnn.initializers, v.__name__, None) is not v:
+            raise ValueError(
+                f"{layer}: {field} must be one of fnn.initializers to be saved, got {v}."
+            )
     return {name: values}
 
 
@@ -160,24 +181,26 @@ def built(path: Path, description: Any) -> fnn.Layer[Any, Any]:
             raise ValueError(f"{name!r} is no layer of fnn")
         if isinstance(fields, list):
             return make(*(built(path, f) for f in fields))
-        return make(**{key: plain(path, key, v) for key, v in fields.items()})
+        return make(**{key: restored_field(path, key, v) for key, v in fields.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} describes no network: {error}.", DATA) from None
 
 
-def plain(path: Path, field: str, value: Any) -> Any:
-    """A field's value: a layer, a function of fnn, or the value itself."""
+def restored_field(path: Path, field: str, value: Any) -> Any:
+    """A field's value: a layer, an initializer, or the value itself."""
     if isinstance(value, dict):
         return built(path, value)
     if isinstance(value, str) and field.endswith("init"):
-        return getattr(fnn, value)
+        return getattr(fnn.initializers, value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def by_name(tree: Any) -> dict[str, np.ndarray]:
-    """Every leaf of a tree by its path: 0/w, 0/b, 2/w, ..."""
+    """Every leaf of a tree by its path: 0.w, 0.b, blocks.attention.wq, ..."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in leaves
-    }
+    return {dotted(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def dotted(path: Any) -> str:
+    """A path of JAX's as one text."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

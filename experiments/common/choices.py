@@ -1,40 +1,22 @@
-"""What can be chosen by name on a command line, and what the names stand for."""
+"""What can be chosen by name on a command line, and what the names stand for.
 
+The names are those of fnn's classes: leaky-relu is LeakyReLU, adagrad is AdaGrad, cosine is
+CosineDecay. A class that fnn exports can be chosen; nothing has to be added here.
+"""
+
+import functools
+import re
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from dataclasses import fields
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 import fnn
+from fnn.layers.activations import Elementwise
 
-Activation = Literal[
-    "elu", "gelu", "hard-tanh", "identity", "leaky-relu", "mish", "relu",
-    "selu", "sigmoid", "silu", "softplus", "softsign", "tanh",
-]  # fmt: skip
-Loss = Literal[
-    "absolute-error", "binary-cross-entropy", "cross-entropy", "hinge", "huber",
-    "sigmoid-binary-cross-entropy", "softmax-cross-entropy", "squared-error",
-]  # fmt: skip
-Optimizer = Literal[
-    "adadelta", "adagrad", "adam", "adamw", "momentum", "nesterov", "rmsprop", "sgd"
-]
-Schedule = Literal["constant", "cosine", "exponential", "step", "warmup-cosine"]
-
-ACTIVATIONS: dict[str, fnn.Layer[Any, Any]] = {
-    "elu": fnn.ELU(),
-    "gelu": fnn.GELU(),
-    "hard-tanh": fnn.HardTanh(),
-    "identity": fnn.Identity(),
-    "leaky-relu": fnn.LeakyReLU(),
-    "mish": fnn.Mish(),
-    "relu": fnn.ReLU(),
-    "selu": fnn.SELU(),
-    "sigmoid": fnn.Sigmoid(),
-    "silu": fnn.SiLU(),
-    "softplus": fnn.Softplus(),
-    "softsign": fnn.Softsign(),
-    "tanh": fnn.Tanh(),
-}
+RATES = {"momentum": 0.02, "nesterov": 0.02, "sgd": 0.1}  # where the class has none
 
 
 class Objective(NamedTuple):
@@ -60,46 +42,78 @@ def signs(label, n):
     return 2 * one_hot(label, n) - 1
 
 
-LOSSES: dict[str, Objective] = {
-    "absolute-error": Objective(fnn.AbsoluteError(), fnn.Identity(), one_hot),
-    "binary-cross-entropy": Objective(fnn.BinaryCrossEntropy(), fnn.Sigmoid(), one_hot),
-    "cross-entropy": Objective(fnn.CrossEntropy(), fnn.Softmax(), labels),
-    "hinge": Objective(fnn.Hinge(), fnn.Identity(), signs),
-    "huber": Objective(fnn.Huber(), fnn.Identity(), one_hot),
-    "sigmoid-binary-cross-entropy": Objective(
-        fnn.SigmoidBinaryCrossEntropy(), fnn.Identity(), one_hot
-    ),
-    "softmax-cross-entropy": Objective(fnn.SoftmaxCrossEntropy(), fnn.Identity(), labels),
-    "squared-error": Objective(fnn.SquaredError(), fnn.Identity(), one_hot),
+def exported(module: ModuleType, kind: type) -> list[type[Any]]:
+    """The classes of a kind that a module exports, without the kind itself."""
+    found = {v for v in vars(module).values() if isinstance(v, type) and issubclass(v, kind)}
+    return sorted(found - {kind}, key=lambda cls: cls.__name__)
+
+
+def dashed(name: str) -> str:
+    """LeakyReLU → leaky-relu: a word begins where a small letter follows a large one."""
+    return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def objective(loss: fnn.Loss[Any]) -> Objective | None:
+    """The first output and form of target that the loss accepts, plain scores before others."""
+    scores, shares = np.array([[-1.5, 0.5, 2.0]]), np.array([[0.2, 0.3, 0.5]])
+    for output, y, form in (
+        (fnn.Identity(), scores, labels), (fnn.Softmax(), shares, labels),
+        (fnn.Identity(), scores, one_hot), (fnn.Sigmoid(), shares, one_hot),
+        (fnn.Identity(), scores, signs),
+    ):  # fmt: skip
+        target: Any = form(np.array([1]), 3)
+        try:
+            loss.check(y, target)
+        except (TypeError, ValueError):
+            continue
+        return Objective(loss, output, form)
+    return None
+
+
+ACTIVATIONS: dict[str, fnn.Layer[Any, Any]] = {
+    dashed(cls.__name__): cls() for cls in (*exported(fnn, Elementwise), fnn.Identity)
+}
+LOSSES: dict[str, Objective] = {  # a fused one takes what Unembed makes, not an output layer's y
+    dashed(cls.__name__): found
+    for cls in exported(fnn, fnn.Loss)
+    if not cls.fused and (found := objective(cls())) is not None
+}
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    cls.__name__.lower(): cls
+    for cls in exported(fnn.optim, fnn.optim.Optimizer)
+    if any(f.name == "learning_rate" for f in fields(cls))
+}
+OPTIMIZERS |= {"nesterov": functools.partial(fnn.optim.Momentum, nesterov=True)}
+SCHEDULES: dict[str, type[Any]] = {
+    dashed(cls.__name__.removesuffix("Decay")): cls
+    for cls in exported(fnn.optim, fnn.optim.Schedule)
 }
 
-# name → (optimizer of a learning rate, the rate if none is given)
-OPTIMIZERS: dict[str, tuple[Callable[[float], fnn.optim.Optimizer[Any]], float]] = {
-    "adadelta": (lambda rate: fnn.optim.AdaDelta(rate), 1.0),
-    "adagrad": (lambda rate: fnn.optim.AdaGrad(rate), 0.02),
-    "adam": (lambda rate: fnn.optim.Adam(rate), 0.003),
-    "adamw": (lambda rate: fnn.optim.AdamW(rate), 0.003),
-    "momentum": (lambda rate: fnn.optim.Momentum(rate), 0.02),
-    "nesterov": (lambda rate: fnn.optim.Momentum(rate, nesterov=True), 0.02),
-    "rmsprop": (lambda rate: fnn.optim.RMSProp(rate), 0.001),
-    "sgd": (lambda rate: fnn.optim.SGD(rate), 0.1),
-}
-
-# name → schedule of (learning rate, steps in all)
-SCHEDULES: dict[str, Callable[[float, int], Any]] = {
-    "constant": lambda rate, n: fnn.optim.Constant(rate),
-    "cosine": lambda rate, n: fnn.optim.CosineDecay(rate, n),
-    "exponential": lambda rate, n: fnn.optim.ExponentialDecay(rate, 0.01, n),
-    "step": lambda rate, n: fnn.optim.StepDecay(rate, 0.1, max(n // 3, 1)),
-    "warmup-cosine": lambda rate, n: fnn.optim.WarmupCosine(rate, n // 10, n),
-}
+if TYPE_CHECKING:
+    Activation: TypeAlias = str
+    Loss: TypeAlias = str
+    Optimizer: TypeAlias = str
+    Schedule: TypeAlias = str
+else:
+    Activation, Loss, Optimizer, Schedule = (
+        Literal[*sorted(table)] for table in (ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES)
+    )
 
 
-def optimizer(name: str, learning_rate: float | None, schedule: str, n_steps: int) -> Any:
+def schedule(name: str, rate: float, n: int) -> fnn.optim.Schedule:
+    """The schedule of this name over n steps: a tenth to warm up, a tenth left after a third."""
+    numbers = {
+        "rate": rate, "n_steps": n, "n_warmup": n // 10, "factor": 0.1, "every": max(n // 3, 1)
+    }  # fmt: skip
+    cls = SCHEDULES[name]
+    return cls(**{f.name: numbers[f.name] for f in fields(cls) if f.name in numbers})
+
+
+def optimizer(name: str, learning_rate: float | None, schedule_name: str, n_steps: int) -> Any:
     """The optimizer of these names; without a rate, its own."""
-    make, rate = OPTIMIZERS[name]
-    rate = rate if learning_rate is None else learning_rate
-    return fnn.optim.Scheduled(make(rate), SCHEDULES[schedule](rate, n_steps))
+    make, rate = OPTIMIZERS[name], RATES.get(name) if learning_rate is None else learning_rate
+    inner = make() if rate is None else make(rate)
+    return fnn.optim.Scheduled(inner, schedule(schedule_name, inner.learning_rate, n_steps))
 
 
 def penalty(l1: float, l2: float) -> tuple[Any, ...]:

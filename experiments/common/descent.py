@@ -37,17 +37,14 @@ class Descent(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def descend(
-    net: Any, loss: Any, optimizer: Any, params: Any, x: Any, target: Any, steps: int,
-    penalty: Any = None,
-) -> Path:  # fmt: skip
+def descend(plan: fnn.Plan, params: Any, data: tuple[Any, Any], steps: int) -> Path:
     """`steps` updates, each from all rows, in one compiled program; vmap-able."""
 
     def step(state, _):
-        new, row = fnn.step(net, loss, optimizer, state, x, target, penalty=penalty)
+        new, row = fnn.step(plan, state, data)
         return new, (new.params, row["loss"])
 
-    _, (later, losses) = jax.lax.scan(step, fnn.start(optimizer, params), length=steps)
+    _, (later, losses) = jax.lax.scan(step, fnn.start(plan, None, params), length=steps)
     join = lambda first, rest: jnp.concatenate([first[None], rest])  # noqa: E731
     return Path(jax.tree.map(join, params, later), losses)
 

@@ -97,14 +97,14 @@ def _trained(net: Any, data: Few, keys: Any, strengths: Any, periods: int) -> di
 def learned(net: Any, few: Few, key: Any, penalty: Any, periods: int) -> dict[str, Any]:
     """The scores after every period of epochs, name → [periods]."""
     k_init, k_fit = jax.random.split(key)
-    rows, optimizer = (few.x, few.label), fnn.optim.Momentum(0.05)
+    rows = few.x, few.label
+    plan = fnn.Plan(net, LOSS, fnn.optim.Momentum(0.05), penalty=penalty)
 
     def period(state, _):
-        how: Any = {"epochs": EVERY, "batch_size": 50, "penalty": penalty}
-        state, _ = fnn.fit(net, LOSS, optimizer, state, rows, **how)
+        state, _ = fnn.fit(plan, state, rows, epochs=EVERY, batch_size=50)
         return state, scores(net, state.params, few)
 
-    start = fnn.start(optimizer, net.init(k_init), k_fit)
+    start = fnn.start(plan, k_fit, net.init(k_init))
     return jax.lax.scan(period, start, length=periods)[1]
 
 

@@ -26,11 +26,10 @@ def diabetes(rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 def descended(x: Any, target: Any, penalty: Any, optimizer: Any, steps: int) -> fnn.DenseParams:
     """w [n, m] and b [m] after `steps` of full-batch descent from 0, for target [N, m]."""
     net = fnn.Dense(x.shape[1], target.shape[1], fnn.initializers.zeros)
-    start, rows = net.init(jax.random.key(0)), len(x)
+    plan = fnn.Plan(net, LOSS, optimizer, penalty=penalty)
+    start = fnn.start(plan, None, net.init(jax.random.key(0)))
     data = (jnp.asarray(x), jnp.asarray(target))
-    how = {"epochs": steps, "batch_size": rows, "penalty": penalty}
-    state, _ = fnn.fit(net, LOSS, optimizer, start, data, **how)
-    return state.params
+    return fnn.fit(plan, start, data, epochs=steps, batch_size=len(x))[0].params
 
 
 def ridge(x: Any, target: Any, strengths: Any, steps: int) -> fnn.DenseParams:

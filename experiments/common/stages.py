@@ -9,9 +9,7 @@ import fnn
 
 
 def fit_in_stages(
-    net: Any,
-    loss: Any,
-    optimizer: Any,
+    plan: fnn.Plan,
     params: Any,
     data: tuple[Any, Any],
     look: Callable[[Any], Any],
@@ -27,9 +25,8 @@ def fit_in_stages(
     """
 
     def stage(state, _):
-        state, _ = fnn.fit(net, loss, optimizer, state, data, epochs=epochs, **how)
+        state, _ = fnn.fit(plan, state, data, epochs=epochs, **how)
         return state, look(state.params)
 
-    start = fnn.start(optimizer, params, key)
-    state, seen = jax.lax.scan(stage, start, None, length=stages)
+    state, seen = jax.lax.scan(stage, fnn.start(plan, key, params), None, length=stages)
     return state.params, seen

@@ -64,10 +64,9 @@ def trained(config: Config) -> tuple[Any, Any, Any]:
     """Parameters of the small network, before and after its dropout, and 40 test digits."""
     data, net = bundles.digits(), fnn.Serial(BEFORE, fnn.Dropout(0.5), AFTER)
     k_init, k_fit = jax.random.split(jax.random.key(config.seed))
-    how = {"epochs": 30, "batch_size": 50, "key": k_fit}
-    rows: Any = (data.train.x / 16, data.train.label)
-    loss = fnn.SoftmaxCrossEntropy()
-    state, _ = fnn.fit(net, loss, fnn.optim.Adam(1e-2), net.init(k_init), rows, **how)
+    plan = fnn.Plan(net, fnn.SoftmaxCrossEntropy(), fnn.optim.Adam(1e-2))
+    start, rows = fnn.start(plan, k_fit, net.init(k_init)), (data.train.x / 16, data.train.label)
+    state, _ = fnn.fit(plan, start, rows, epochs=30, batch_size=50)
     first, _, last = jax.tree.map(lambda a: np.asarray(a, float), state.params)
     return (first, last), data.test.x[:40].astype(float) / 16, np.eye(10)[data.test.label[:40]]
 

@@ -92,10 +92,8 @@ BESIDE = {  # the flags that these leave a choice
 
 
 class Problem(NamedTuple):
-    """What is to be learned from, and how."""
+    """What is to be learned from."""
 
-    loss: fnn.Loss[Any]
-    optimizer: Any
     train: Any  # the bytes, on the device
     looks: dict[str, tuple[Any, Any]]  # train, held_out: (x, target) of every evaluation
     k_windows: Any  # of the windows of every step
@@ -110,7 +108,7 @@ def main(config: Config) -> None:
         return
     path, saved = runs.folder(config.out, "gpt"), None
     if config.resume is not None:
-        path, saved = config.resume, states.load(config.resume / FILE, optimizer_of)
+        path, saved = config.resume, states.load(config.resume / FILE, plan_of)
         config = settings(saved.config)
     text = corpus.read(config.text, config.context)
     if saved is not None and saved.config["sha256"] != text.fingerprint():
@@ -168,14 +166,13 @@ def network(config: Config) -> fnn.Layer[Any, Any]:
     return net if config.precision == "float32" else fnn.Cast(net, config.precision)
 
 
-def optimizer_of(values: dict[str, Any]) -> Any:
+def plan_of(net: fnn.Layer[Any, Any], values: dict[str, Any]) -> fnn.Plan:
     """AdamW behind a clipped gradient, at a rate that rises and falls."""
     rate, steps = values["learning_rate"], values["steps"]
     schedule = fnn.optim.WarmupCosine(rate, steps // 10, steps, final=rate / 10)
-    return fnn.optim.Chain(
-        fnn.optim.ClipByNorm(1.0),
-        fnn.optim.Scheduled(fnn.optim.AdamW(b2=0.99, weight_decay=0.1), schedule),
-    )
+    adamw = fnn.optim.Scheduled(fnn.optim.AdamW(b2=0.99, weight_decay=0.1), schedule)
+    optimizer = fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), adamw)
+    return fnn.Plan(net, fnn.LinearSoftmaxCrossEntropy(), optimizer)
 
 
 def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
@@ -183,28 +180,25 @@ def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
     keys = jax.random.split(jax.random.key(config.seed), 4)
     k_params, k_windows, k_samples, k_dropout = keys
     values = asdict(config) | {"sha256": text.fingerprint()}
-    net, optimizer = network(config), optimizer_of(values)
+    plan = plan_of(network(config), values)
     most = max(LOOK // config.context, 1)
     looks = {
         "train": corpus.windows(text.train, config.context, most),
         "held_out": corpus.windows(text.held_out, config.context, most),
     }
-    state = fnn.start(optimizer, jax.jit(net.init)(k_params), k_dropout)
-    train = jnp.asarray(text.train)
-    loss = fnn.LinearSoftmaxCrossEntropy()
-    problem = Problem(loss, optimizer, train, looks, k_windows, k_samples)
-    return problem, Saved(net, state, values, [])
+    state = fnn.start(plan, k_dropout, jax.jit(plan.net.init)(k_params))
+    problem = Problem(jnp.asarray(text.train), looks, k_windows, k_samples)
+    return problem, Saved(plan, state, values, [])
 
 
 @partial(jax.jit, static_argnames=("batch_size", "context"))
-def steps(net, problem, state, n, *, batch_size, context):
+def steps(plan, problem, state, n, *, batch_size, context):
     """n steps, each from windows of its own: the State, and the sum of the losses."""
 
     def body(_, carry):
         state, total = carry
         key = jax.random.fold_in(problem.k_windows, state.step)
-        x, target = corpus.drawn(problem.train, key, batch_size, context)
-        state, row = fnn.step(net, problem.loss, problem.optimizer, state, x, target)
+        state, row = fnn.step(plan, state, corpus.drawn(problem.train, key, batch_size, context))
         return state, total + row["loss"]
 
     return jax.lax.fori_loop(0, n, body, (state, jnp.zeros(())))
@@ -231,7 +225,7 @@ def advanced(
     """The State after `until` steps, and the seconds that they took without compiling."""
     piece = max(config.evaluate_every // 10, 1)
     how = {"batch_size": config.batch_size, "context": config.context}
-    go = partial(steps, saved.net, problem, **how)
+    go = partial(steps, saved.plan, problem, **how)
     state, total = go(saved.state, 0)  # compiles, and takes no step
     began = time.perf_counter()
     while (step := int(state.step)) < until:
@@ -246,11 +240,11 @@ def noted(
     config: Config, problem: Problem, saved: Saved, seconds: float, run: runs.Run, bar: Progress
 ) -> Saved:
     """Evaluate, write a sample, tell both, and save the run with them."""
-    step, params = int(saved.state.step), saved.state.params
-    bits = {name: evaluated(saved, problem, look) for name, look in problem.looks.items()}
+    step = int(saved.state.step)
+    bits = {name: evaluated(saved, look) for name, look in problem.looks.items()}
     for value in bits.values():
         check_finite(value, step)
-    sample = written(config, saved.net, params, jax.random.fold_in(problem.k_samples, step))
+    sample = written(config, saved, jax.random.fold_in(problem.k_samples, step))
     row = {"step": step, **bits, "seconds": seconds, "sample": sample}
     saved = saved._replace(history=[*saved.history, row])
     run.row(**figures(row))
@@ -272,15 +266,15 @@ def check_finite(loss: float, step: int) -> None:
         raise UserError(message, NOT_FINITE)
 
 
-def evaluated(saved: Saved, problem: Problem, look: tuple[Any, Any]) -> float:
+def evaluated(saved: Saved, look: tuple[Any, Any]) -> float:
     """Bits per byte."""
-    net, params = saved.net, saved.state.params
-    row = fnn.evaluate(net, problem.loss, params, *look, batch_size=64)
+    row = fnn.evaluate(saved.plan, saved.state, look, batch_size=64)
     return float(row["loss"]) / math.log(2)
 
 
-def written(config: Config, net: Any, params: Any, key: Any) -> str:
+def written(config: Config, saved: Saved, key: Any) -> str:
     """The prompt and what the net writes behind it."""
+    net, params = saved.plan.net, saved.state.params
     prompt = config.prompt.encode()
     how = {"temperature": config.temperature, "top_k": config.top_k}
     more = sampling.generate(net, params, prompt, config.length, config.context, key, **how)
@@ -289,9 +283,9 @@ def written(config: Config, net: Any, params: Any, key: Any) -> str:
 
 def write_from(config: Config, file: Path) -> None:
     """Print a sample of a saved net."""
-    saved = states.load(file, optimizer_of)
+    saved = states.load(file, plan_of)
     config = dataclasses.replace(config, context=settings(saved.config).context)
-    print(written(config, saved.net, saved.state.params, jax.random.key(config.seed)))
+    print(written(config, saved, jax.random.key(config.seed)))
 
 
 def judged(saved: Saved, problem: Problem, text: Corpus) -> dict[str, float]:
@@ -299,7 +293,7 @@ def judged(saved: Saved, problem: Problem, text: Corpus) -> dict[str, float]:
     look = corpus.windows(text.held_out, problem.looks["train"][0].shape[1])
     return {
         "train": saved.history[-1]["train"],
-        "held_out": evaluated(saved, problem, look),
+        "held_out": evaluated(saved, look),
         "parameters": sum(a.size for a in jax.tree.leaves(saved.state.params)),
     }
 

@@ -1,8 +1,8 @@
 """Text written by a net that predicts the next byte.
 
-    p = softmax(z / temperature)        over the top_k largest z; temperature 0: the largest
+    p = softmax((z − max z) / temperature)     over the top_k largest z; temperature 0: the largest
 
-z are the logits at the last byte known. The net sees the last n_context bytes; while there
+z are the logits at the last byte known. A temperature that float32 rounds to 0 is 0. The net sees the last n_context bytes; while there
 are fewer, the window is filled up behind them with what a causal net does not look at, so
 that every step has one shape. Nothing is kept from step to step but the window.
 """
@@ -57,10 +57,10 @@ def _generate(net, params, window, known, keys, *, temperature, top_k):
 
 def chosen(z: Any, key: Any, temperature: float, top_k: int | None) -> Any:
     """The number of one of the logits z [V], drawn as above; int32."""
-    if temperature == 0:
+    if temperature < np.finfo(np.float32).tiny:
         return z.argmax().astype(jnp.int32)
     z, numbers = jax.lax.top_k(z.astype(jnp.float32), min(top_k or len(z), len(z)))
-    return numbers[jax.random.categorical(key, z / temperature)]
+    return numbers[jax.random.categorical(key, (z - z[0]) / temperature)]
 
 
 def printable(text: bytes) -> str:

@@ -65,12 +65,11 @@ def learned(key: Any, points: np.ndarray, steps: int = 500) -> np.ndarray:
     """Which of all labellings fnn's hinge loss learns without an error, [2^m]."""
     net, x = fnn.Dense(points.shape[1], 1), jnp.asarray(points, jnp.float32)
     labels = jnp.asarray(labellings(len(points)), jnp.float32)
+    plan = fnn.Plan(net, fnn.Hinge(), fnn.optim.SGD(0.5))
 
     def errors(target):
-        state, _ = fnn.fit(
-            net, fnn.Hinge(), fnn.optim.SGD(0.5), net.init(key), (x, target[:, None]),
-            epochs=steps, batch_size=len(points),
-        )  # fmt: skip
+        start, data = fnn.start(plan, None, net.init(key)), (x, target[:, None])
+        state, _ = fnn.fit(plan, start, data, epochs=steps, batch_size=len(points))
         y, _ = net.forward(state.params, x)
         return (y[:, 0] * target <= 0).sum()
 

@@ -76,8 +76,8 @@ def corners(config: Config) -> dict[str, np.ndarray]:
     x, t = shapes.CORNERS, shapes.XOR[:, None].astype(np.float32)
 
     def losses(f, key):
-        how = (fnn.SigmoidBinaryCrossEntropy(), fnn.optim.SGD(1.0), f.init(key), x, t, config.steps)
-        return descent.descend(f, *how).loss
+        plan = fnn.Plan(f, fnn.SigmoidBinaryCrossEntropy(), fnn.optim.SGD(1.0))
+        return descent.descend(plan, f.init(key), (x, t), config.steps).loss
 
     run = jax.jit(lambda keys, f: jax.vmap(lambda key: losses(f, key))(keys))
     return {name: np.asarray(run(keys, f)) for name, f in nets.items()}

@@ -63,10 +63,11 @@ def net(model: str, rows: Rows) -> fnn.Serial:
 def taught(key: Any, steps: int, model: str, rows: Rows, loss: Any, points: Any) -> tuple[Any, Any]:
     """y for the fresh rows and for `points`, for every set and repetition."""
     f, keys = net(model, rows), jax.random.split(key, rows.x.shape[:2])
+    plan = fnn.Plan(f, loss, fnn.optim.Adam(0.01))
 
     def one(key, x, target, test_x):
-        how = {"epochs": steps, "batch_size": x.shape[0]}
-        done, _ = fnn.fit(f, loss, fnn.optim.Adam(0.01), f.init(key), (x, target), **how)
+        start = fnn.start(plan, None, f.init(key))
+        done, _ = fnn.fit(plan, start, (x, target), epochs=steps, batch_size=x.shape[0])
         return f.forward(done.params, test_x)[0], f.forward(done.params, points)[0]
 
     return jax.jit(jax.vmap(jax.vmap(one)))(keys, rows.x, rows.target, rows.test_x)

@@ -86,10 +86,11 @@ def trained(width: int, config: Config) -> Any:
     drawn = [wide.init(key) for key in jax.random.split(k_init, config.seeds)]
     first = narrowed(net, wide, jax.tree.map(lambda *p: jnp.stack(p), *drawn))
     data = centred(DATA.train.x), jnp.asarray(DATA.train.label)
+    plan = fnn.Plan(net, LOSS, fnn.optim.Adam(3e-3))
 
     def run(params, key):
-        how = {"epochs": config.epochs, "batch_size": 64, "key": key}
-        return fnn.fit(net, LOSS, fnn.optim.Adam(3e-3), params, data, **how)[0].params
+        start = fnn.start(plan, key, params)
+        return fnn.fit(plan, start, data, epochs=config.epochs, batch_size=64)[0].params
 
     ends = jax.jit(jax.vmap(run))(first, jax.random.split(k_fit, config.seeds))
     return jax.tree.map(np.asarray, ends)

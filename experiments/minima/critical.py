@@ -19,7 +19,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import fnn
-from experiments.common.stages import fit_in_stages
 from experiments.minima.matching import reordered
 
 LOSS, LAMBDA = fnn.SquaredError(), 0.01
@@ -72,12 +71,11 @@ def minima(keys: Any, x: Any, t: Any, steps: int) -> tuple[Any, Critical]:
     """Where descent with momentum ends from random starts, one for every key."""
     params = [NET.init(key) for key in keys]
     starts = jax.tree.map(lambda *p: 3 * jnp.stack(p), *params)
+    plan = fnn.Plan(NET, LOSS, fnn.optim.Momentum(0.05, 0.95), penalty=fnn.L2(LAMBDA))
 
     def run(params):
-        end, _ = fit_in_stages(
-            NET, LOSS, fnn.optim.Momentum(0.05, 0.95), params, (x, t), lambda params: (),
-            stages=1, epochs=steps, batch_size=len(x), penalty=fnn.L2(LAMBDA),
-        )  # fmt: skip
+        start = fnn.start(plan, None, params)
+        end = fnn.fit(plan, start, (x, t), epochs=steps, batch_size=len(x))[0].params
         return end, critical(end, x, t)
 
     ends, found = jax.jit(jax.vmap(run))(starts)

@@ -37,9 +37,9 @@ def look(net: fnn.Serial, params: Any, x: Any, target: Any) -> Seen:
         hidden, _ = layer.forward(p, hidden)
         positive.append(hidden > 0)
     on = jnp.stack(positive[1::2])  # [layers, rows, neurons]
-    _, grads = fnn.value_and_grad(net, LOSS, params, x, target)
+    both = fnn.rules.backprop, fnn.rules.deltas
+    grads, deltas = fnn.fold(net, LOSS, params, x, target, rule=both).result
     none = jnp.stack([(g.w == 0).all(0) & (g.b == 0) for g in grads[:-1:2]])
-    _, deltas = fnn.value_and_grad(net, LOSS, params, x, target, rule=fnn.rules.deltas)
     first, last = (jnp.linalg.norm(deltas[i]) for i in (0, -3))
     dead = ~on.any(1)
     shares = (~on).mean((1, 2)), dead.mean(1), none.mean(1), (dead & ~none).mean(1)
@@ -63,15 +63,15 @@ def history(
     net = fnn.mlp(sizes, activation=ACTIVATIONS[name])
     x, target = jnp.asarray(rows.x), jnp.asarray(rows.label)
 
+    def plan(rate):
+        return fnn.Plan(net, LOSS, fnn.optim.SGD(rate), metrics={"accuracy": fnn.accuracy})
+
     def begin(rate, key):
-        return fnn.start(fnn.optim.SGD(rate), net.init(key), key)
+        return fnn.start(plan(rate), key, net.init(key))
 
     def learn(rate, state):
-        state, row = fnn.fit(
-            net, LOSS, fnn.optim.SGD(rate), state, (x, target), epochs=1, batch_size=32,
-            metrics={"accuracy": fnn.accuracy},
-        )  # fmt: skip
-        return state, row["accuracy"][-1], look(net, state.params, x, target)
+        state, row = fnn.epoch(plan(rate), state, (x, target), batch_size=32)
+        return state, row["accuracy"], look(net, state.params, x, target)
 
     def every(f, axis):
         return jax.jit(jax.vmap(jax.vmap(f, (None, 0)), (0, axis)))

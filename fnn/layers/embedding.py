@@ -128,8 +128,8 @@ class Positions(Layer[EmbeddingParams, tuple[()]]):
     def backward(self, params, cache, dy):
         """dtable[t] = Σ dy,  dx = dy."""
         rows = total(dy.reshape(len(dy), -1)).reshape(dy.shape[1:])
-        table = jnp.zeros(params.table.shape, rows.dtype).at[: len(rows)].set(rows)
-        return like(EmbeddingParams(table), params), dy
+        rows = like(rows, params.table)
+        return EmbeddingParams(jnp.zeros_like(params.table).at[: len(rows)].set(rows)), dy
 
 
 @dataclass(frozen=True)

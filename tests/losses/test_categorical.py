@@ -11,6 +11,7 @@ from contract import check_loss, noise
 
 from fnn.driver import value_and_grad
 from fnn.layers.activations import Identity
+from fnn.logits import Logits
 from fnn.losses.binary import SigmoidBinaryCrossEntropy
 from fnn.losses.categorical import CrossEntropy, SoftmaxCrossEntropy
 
@@ -37,6 +38,10 @@ def test_contract(kind, smoothing, target):
 def test_contract_of_sequences_with_labels_to_ignore(kind):
     target = jnp.array([[1, 0, 4], [-1, 2, 3]])
     check_loss(kind(ignore_label=-1), predictions(kind, 2, 3, 5), target)
+
+
+def test_contract_of_logits_in_factored_form():
+    check_loss(LOGITS, Logits(noise(5, 3), noise(3, 4, seed=2)), LABELS)
 
 
 def test_on_logits_by_hand():

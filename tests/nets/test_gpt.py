@@ -18,15 +18,15 @@ from fnn.layers.glu import GLU
 from fnn.layers.normalization import LayerNorm, RMSNorm
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
-from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
+from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy
 from fnn.nets.gpt import gpt, perceptron, transformer_block
 
 KEY = jax.random.key(0)
-LOSS = LinearSoftmaxCrossEntropy(block=4)
+LOSS = LinearSoftmaxCrossEntropy(chunk=4)
 SIZES: dict[str, Any] = {"n_vocab": 11, "n": 8, "n_heads": 2, "n_layers": 2, "n_context": 7}
 RNG = np.random.default_rng(0)
 TOKENS, LABELS = (jnp.asarray(RNG.integers(0, 11, (3, 5))) for _ in range(2))
@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "rotary": {"positions": "rotary"},
     "sinusoidal": {"positions": "sinusoidal"},
     "gated": {"feed_forward": GLU(8, 6), "norm": RMSNorm},
-    "shared key heads": {"n_kv_heads": 1, "block": 2},
+    "shared key heads": {"n_kv_heads": 1, "chunk": 2},
     "recompute": {"recompute": True},
     "dropout": {"dropout": 0.3},
 }
@@ -62,8 +62,8 @@ def of_jax(net, params, key=None):
     """The mean loss of whole logits and its gradient by jax.grad."""
 
     def f(params):
-        h, w = net.forward(params, TOKENS, key=key)[0]
-        log_p = jax.nn.log_softmax(h @ w)
+        y = net.forward(params, TOKENS, key=key)[0]
+        log_p = jax.nn.log_softmax(y.h @ y.w)
         return -jnp.take_along_axis(log_p, LABELS[..., None], -1).mean()
 
     return jax.value_and_grad(f)(params)
@@ -79,12 +79,28 @@ def test_the_gradient_is_that_of_jax(way):
 
 
 def test_layers_by_default():
-    block = Serial(
-        Residual(Serial(LayerNorm(8), Attention(8, 2))),
-        Residual(Serial(LayerNorm(8), perceptron(8))),
+    block = TransformerBlock(LayerNorm(8), Attention(8, 2), LayerNorm(8), perceptron(8))
+    assert transformer_block(8, 2) == block
+    assert gpt(**SIZES) == Serial(
+        embed=Embedding(11, 8),
+        positions=Positions(7, 8),
+        blocks=Repeat(2, block),
+        norm=LayerNorm(8),
+        head=Unembed(8, 11),
     )
-    net = Serial(Embedding(11, 8), Positions(7, 8), Repeat(2, block), LayerNorm(8), Unembed(8, 11))
-    assert gpt(**SIZES) == net
+
+
+def test_params_have_the_names_of_the_layers():
+    net, params = net_and_params()
+    shapes = jax.tree.map(jnp.shape, params)
+    assert sorted(params) == sorted(net.children)
+    blocks = shapes["blocks"]
+    assert sorted(blocks) == ["attention", "attention_norm", "feed_forward", "feed_forward_norm"]
+    assert blocks["attention"].wq == (2, 8, 8)
+    assert blocks["feed_forward"]["up"].w == (2, 8, 32)
+    assert blocks["feed_forward"]["down"]["dense"].w == (2, 32, 8)
+    assert shapes["head"].w == (8, 11)
+    assert sorted(net_and_params(positions="rotary")[1]) == ["blocks", "embed", "head", "norm"]
 
 
 def test_options_choose_the_layers():
@@ -94,33 +110,33 @@ def test_options_choose_the_layers():
         "feed_forward": GLU(8, 6, SiLU()),
         "n_kv_heads": 1,
     }
-    block = transformer_block(8, 2, causal=False, rotary=100.0, block=3, **how)
+    block = transformer_block(8, 2, causal=False, rotary=100.0, chunk=3, **how)
     attention = Attention(8, 2, False, 1, 3, 100.0)
-    assert block == Serial(
-        Residual(Serial(RMSNorm(8), attention, Dropout(0.25))),
-        Residual(Serial(RMSNorm(8), GLU(8, 6, SiLU()), Dropout(0.25))),
+    assert block == TransformerBlock(
+        RMSNorm(8), attention, RMSNorm(8), GLU(8, 6, SiLU()), Dropout(0.25), Dropout(0.25)
     )
-    net = gpt(**SIZES, positions="sinusoidal", recompute=True, block=3, **how)
-    inside = transformer_block(8, 2, block=3, **how)
-    assert net.layers[1:3] == (Sinusoids(8), Repeat(2, Recompute(inside)))
+    net = gpt(**SIZES, positions="sinusoidal", recompute=True, chunk=3, **how)
+    inside = transformer_block(8, 2, chunk=3, **how)
+    assert net["positions"] == Sinusoids(8)
+    assert net["blocks"] == Repeat(2, Recompute(inside))
     rotary = gpt(**SIZES, positions="rotary")
-    assert rotary.layers[1] == Repeat(2, transformer_block(8, 2, rotary=1e4))
+    assert list(rotary.children) == ["embed", "blocks", "norm", "head"]
+    assert rotary["blocks"] == Repeat(2, transformer_block(8, 2, rotary=1e4))
 
 
 def test_recompute_changes_no_number():
     plain, params = net_and_params()
-    again, _ = net_and_params(recompute=True)
-    moved = (*params[:2], ((params[2][0],),), *params[3:])
+    again = gpt(**SIZES, recompute=True)
     value, grads = ours(plain, LOSS, params, TOKENS, LABELS)
-    same, (*first, ((stacked,),), norm, head) = ours(again, LOSS, moved, TOKENS, LABELS)
+    same, others = ours(again, LOSS, params, TOKENS, LABELS)
     chex.assert_trees_all_close(same, value, rtol=1e-13)
-    chex.assert_trees_all_close((*first, (stacked,), norm, head), grads, rtol=1e-10, atol=1e-14)
+    chex.assert_trees_all_close(others, grads, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
 def test_no_position_sees_a_later_one_and_places_matter(positions):
-    net, params = net_and_params(positions=positions, block=2)
-    f = jax.jit(lambda x: net.forward(params, x)[0][0])
+    net, params = net_and_params(positions=positions, chunk=2)
+    f = jax.jit(lambda x: net.forward(params, x)[0].h)
     h = f(TOKENS)
     for t in range(1, 5):
         other = f(TOKENS.at[:, t].set((TOKENS[:, t] + 1) % 11))
@@ -131,7 +147,7 @@ def test_no_position_sees_a_later_one_and_places_matter(positions):
 
 
 def test_padding_on_the_right_without_weight_changes_nothing():
-    net, params = net_and_params(block=3)
+    net, params = net_and_params(chunk=3)
     padded = jnp.pad(TOKENS, ((0, 0), (0, 2)), constant_values=9)
     labels, weights = jnp.pad(LABELS, ((0, 0), (0, 2))), jnp.tile(jnp.arange(7) < 5, (3, 1))
     found = ours(net, LOSS, params, padded, labels, weights=weights.astype(float))
@@ -139,11 +155,11 @@ def test_padding_on_the_right_without_weight_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("shape", "block"), [((1, 5), 2), ((3, 1), 3), ((2, 7), 3), ((1, 1), 1)], ids=str
+    ("shape", "chunk"), [((1, 5), 2), ((3, 1), 3), ((2, 7), 3), ((1, 1), 1)], ids=str
 )
-def test_one_sequence_one_token_and_lengths_that_no_block_divides(shape, block):
-    net, params = net_and_params(block=block, n_layers=1)
-    whole, _ = net_and_params(block=None, n_layers=1)
+def test_one_sequence_one_token_and_lengths_that_no_chunk_divides(shape, chunk):
+    net, params = net_and_params(chunk=chunk, n_layers=1)
+    whole, _ = net_and_params(chunk=None, n_layers=1)
     tokens, labels = (jnp.resize(a, shape) for a in (TOKENS, LABELS))
     found = ours(net, LOSS, params, tokens, labels)
     chex.assert_trees_all_close(found, ours(whole, LOSS, params, tokens, labels), **EXACT)
@@ -152,12 +168,12 @@ def test_one_sequence_one_token_and_lengths_that_no_block_divides(shape, block):
 def test_longer_sequences_are_refused_by_learned_positions_alone():
     tokens = jnp.zeros((1, 8), int)
     net, params = net_and_params()
-    message = r"layer 1, Positions\(.*\): a sequence of 8 is longer than n_context, 7; cut it"
+    message = r"^layer positions, Positions\(.*\): a sequence of 8 is longer than n_context, 7; cut it"
     with pytest.raises(ValueError, match=message):
         net.forward(params, tokens)
     for positions in ("sinusoidal", "rotary"):
         other, its = net_and_params(positions=positions)
-        assert other.forward(its, tokens)[0][0].shape == (1, 8, 8)
+        assert other.forward(its, tokens)[0].shape == (1, 8, 11)
 
 
 @pytest.mark.parametrize("wrong", [-1, 11])
@@ -166,39 +182,33 @@ def test_tokens_out_of_range_are_refused_and_poison_under_jit(wrong):
     tokens = TOKENS.at[1, 2].set(wrong)
     with pytest.raises(ValueError, match=rf"x must be from 0 to 10, got {wrong} at \[1, 2\]"):
         net.forward(params, tokens)
-    h, _ = jax.jit(net.forward)(params, tokens)[0]
+    h = jax.jit(net.forward)(params, tokens)[0].h
     np.testing.assert_array_equal(np.isnan(h).all((1, 2)), [False, True, False])
     np.testing.assert_array_equal(np.isnan(h).any((1, 2)), [False, True, False])
     value, grads = ours(net, LOSS, params, tokens, LABELS)
     assert np.isnan(value)
-    assert np.isnan(grads[-1].w).all()
+    assert np.isnan(grads["head"].w).all()
 
 
 def test_the_evaluation_net_gives_the_logits():
     net, params = net_and_params(dropout=0.5)
     evaluated, its = fnn.inference(net, params)
     logits, _ = evaluated.forward(its, TOKENS)
-    h, w = net_and_params()[0].forward(without_dropout(params), TOKENS)[0]
-    np.testing.assert_allclose(logits, h @ w, rtol=1e-10, atol=1e-12)
+    y = gpt(**SIZES).forward(params, TOKENS)[0]  # a Dropout has no params
+    np.testing.assert_allclose(logits, y.h @ y.w, rtol=1e-10, atol=1e-12)
     found = SoftmaxCrossEntropy().forward(logits, LABELS)[0]
     np.testing.assert_allclose(LOSS.forward(logits, LABELS)[0], found, rtol=1e-12)
-
-
-def without_dropout(params):
-    """The params of the net without Dropout, which has none."""
-    ((attention,), (feed_forward,)) = params[2][0]
-    return (*params[:2], (((attention[:2],), (feed_forward[:2],)),), *params[3:])
 
 
 def test_fit_learns_a_pattern_and_evaluates_it():
     net = gpt(4, 8, 2, 1, 6)
     cycle = jnp.arange(40).reshape(-1, 1) % 4 + jnp.arange(7)
     x, target = cycle[:, :-1] % 4, cycle[:, 1:] % 4
-    _, history = fnn.fit(
-        net, LinearSoftmaxCrossEntropy(), fnn.optim.Adam(0.02), net.init(KEY), (x, target),
-        epochs=60, batch_size=16, key=KEY, validation=(x[:8], target[:8]),
-        metrics={"accuracy": fnn.accuracy},
-    )  # fmt: skip
+    adam, metrics = fnn.optim.Adam(0.02), {"accuracy": fnn.accuracy}
+    plan = fnn.Plan(net, LinearSoftmaxCrossEntropy(), adam, metrics=metrics)
+    state = fnn.start(plan, KEY)
+    valid = x[:8], target[:8]
+    _, history = fnn.fit(plan, state, (x, target), epochs=60, batch_size=16, validation=valid)
     assert history["loss"][0] > 1
     assert history["loss"][-1] < 0.02
     assert history["validation_loss"][-1] < 0.02
@@ -218,7 +228,7 @@ def test_the_program_does_not_grow_with_the_layers():
 def test_half_precision_inside_gives_gradients_in_single_precision():
     net, params = net_and_params()
     single = jax.tree.map(lambda p: p.astype("float32"), params)
-    value, (grads,) = ours(fnn.Cast(net, "bfloat16"), LOSS, (single,), TOKENS, LABELS)
+    value, grads = ours(fnn.Cast(net, "bfloat16"), LOSS, single, TOKENS, LABELS)
     assert {a.dtype for a in jax.tree.leaves(grads)} == {jnp.dtype("float32")}
     exact, exact_grads = ours(net, LOSS, params, TOKENS, LABELS)
     assert value.dtype == "float32"
@@ -248,6 +258,7 @@ def test_a_hessian_vector_product_is_that_of_jax(way):
 def test_the_summary_counts_the_parameters_of_every_layer():
     net = gpt(**SIZES)
     text = fnn.summary(net, net.init(KEY), TOKENS)
+    assert "blocks.feed_forward.down.dense" in text
     for word in ("Embedding", "Positions", "Attention", "LayerNorm", "GELU", "Unembed"):
         assert word in text
     block = 2 * 16 + 4 * 64 + (8 * 32 + 32) + (32 * 8 + 8)
@@ -265,7 +276,7 @@ def test_the_summary_counts_the_parameters_of_every_layer():
         ({"n_vocab": 1}, r"n_vocab at least 2"),
         ({"n": 6, "positions": "rotary"}, r"rotary must be above 1, and n / n_heads even"),
         ({"dropout": 1.0}, r"rate must be"),
-        ({"block": 0}, r"block must be at least 1, or None"),
+        ({"chunk": 0}, r"chunk must be at least 1, or None"),
     ],
     ids=str,
 )
@@ -275,6 +286,7 @@ def test_what_makes_no_net_is_refused(how, message):
 
 
 def test_the_perceptron_starts_with_the_variance_that_a_gelu_leaves():
-    up, ((_, down),) = perceptron(64).init(jax.random.key(0))
-    assert up.w.std() == pytest.approx((2 / 64) ** 0.5, rel=0.02)  # he_normal
-    assert down.w.std() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.02)  # glorot_uniform
+    params = perceptron(64).init(jax.random.key(0))
+    up, down = params["up"].w, params["down"]["dense"].w
+    assert up.std() == pytest.approx((2 / 64) ** 0.5, rel=0.02)  # he_normal
+    assert down.std() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.02)  # glorot_uniform

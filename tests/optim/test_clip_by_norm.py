@@ -34,6 +34,14 @@ def test_the_norm_does_not_overflow_on_the_way():
     assert global_norm({"a": jnp.full(200_000, 1.0, jnp.float16)}) == pytest.approx(200_000**0.5)
 
 
+def test_integer_gradients_are_refused_by_name():
+    for optimizer in (fnn.optim.ClipByNorm(1.0), fnn.optim.SGD(0.1)):
+        with pytest.raises(
+            TypeError, match=r"(ClipByNorm|SGD): grads\.a must be floating, got int64"
+        ):
+            optimizer.update({"a": jnp.ones(2, int)}, ())
+
+
 def test_a_bound_that_nothing_can_meet_is_refused():
     with pytest.raises(ValueError, match=r"ClipByNorm: max_norm must be in \(0, inf\), got 0"):
         fnn.optim.ClipByNorm(0)

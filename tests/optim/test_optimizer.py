@@ -1,17 +1,17 @@
 """Tests of fnn.optim.optimizer, and of what holds for every optimizer."""
 
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from optimizers import EVERY, PARAMS, descend, gradient
+from optimizers import EVERY, PARAMS, descend, gradient, weights
 
 import fnn
-from fnn.optim.optimizer import leafwise, next_step
+from fnn.optim.optimizer import Optimizer, leafwise, next_step
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
@@ -97,11 +97,11 @@ def test_works_inside_optax_chain_multi_steps_and_masked(name):
 def test_gradients_that_are_not_like_the_state_are_named_by_path():
     optimizer, params = fnn.optim.Adam(0.1), PARAMS._asdict()
     state = optimizer.init(params)
-    with pytest.raises(ValueError, match=r"Adam: grads\['w'\] is missing; its state has it"):
+    with pytest.raises(ValueError, match=r"Adam: grads\.w is missing; its state has it"):
         optimizer.update({"b": PARAMS.b}, state)
-    with pytest.raises(ValueError, match=r"grads\['w'\] must have shape \[2, 2\] .*got \[2\]"):
+    with pytest.raises(ValueError, match=r"grads\.w must have shape \[2, 2\] .*got \[2\]"):
         optimizer.update({"w": PARAMS.b, "b": PARAMS.b}, state)
-    with pytest.raises(ValueError, match=r"grads\['c'\] is unexpected"):
+    with pytest.raises(ValueError, match=r"grads\.c is unexpected"):
         optimizer.update(params | {"c": PARAMS.b}, state)
     with pytest.raises(ValueError, match="must have the node types of"):
         leafwise(optimizer, lambda g, s: (g, s), [PARAMS.b], (PARAMS.b,))
@@ -116,13 +116,48 @@ def test_updates_are_added_and_params_keep_their_dtype():
 
 
 def test_updates_of_another_shape_are_not_broadcast():
-    with pytest.raises(ValueError, match=r"apply_updates: updates\['w'\] must have shape \[2\]"):
+    with pytest.raises(ValueError, match=r"apply_updates: updates\.w must have shape \[2\]"):
         fnn.optim.apply_updates({"w": jnp.ones(2)}, {"w": jnp.ones(1)})
 
 
 def test_integer_parameters_are_refused():
-    with pytest.raises(TypeError, match=r"params\['w'\] must be floating, got int"):
+    with pytest.raises(TypeError, match=r"params\.w must be floating, got int"):
         fnn.optim.apply_updates({"w": jnp.arange(2)}, {"w": jnp.ones(2)})
+
+
+@dataclass(frozen=True)
+class Told(Optimizer):
+    """update = −η L: what reaches an optimizer as `value`."""
+
+    learning_rate: float
+
+    def init(self, params):
+        return ()
+
+    def update(self, grads, state, params=None, *, value=None):
+        return jax.tree.map(lambda g: jnp.full_like(g, -self.learning_rate * value), grads), state
+
+
+WRAPPED = {
+    "Chain": lambda o: fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), o),
+    "Scheduled": lambda o: fnn.optim.Scheduled(o, fnn.optim.Constant(0.5)),
+    "Proximal": lambda o: fnn.optim.Proximal(o, fnn.L1(0.0)),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_the_loss_reaches_an_optimizer_inside_another(name):
+    optimizer, p = WRAPPED[name](Told(0.5)), weights(1.0)
+    updates, _ = optimizer.update(p, optimizer.init(p), p, value=4.0)
+    chex.assert_trees_all_close(updates, weights(-2.0))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_optimizer_that_does_not_ask_for_the_loss_may_be_told_it(name):
+    optimizer = EVERY[name](0.1)
+    state, g = optimizer.init(PARAMS), gradient(PARAMS)
+    told, _ = optimizer.update(g, state, PARAMS, value=4.0)
+    chex.assert_trees_all_equal(told, optimizer.update(g, state, PARAMS)[0])
 
 
 def test_the_step_count_stays_at_the_largest_integer():

@@ -1,4 +1,4 @@
-"""Tests of fnn.rules.example_norms."""
+"""Tests of fnn.rules.per_example."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ import pytest
 
 import fnn
 from fnn.rules.per_example import example_norms, total
+from fnn.ruling import backprop
 
 LOSS = fnn.SoftmaxCrossEntropy()
-value_and_grad = jax.jit(fnn.value_and_grad, static_argnames="rule")
+fold = jax.jit(fnn.fold)
 
 
 def one_by_one(net, params, x, target, weights=None):
@@ -44,9 +45,15 @@ def test_norms_are_those_of_every_example_alone(name):
     params = jax.jit(net.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), shape)
     target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
-    loss, norms = value_and_grad(net, LOSS, params, x, target, rule=example_norms)
-    chex.assert_trees_all_close(total(norms), one_by_one(net, params, x, target), rtol=1e-10)
-    chex.assert_trees_all_close(loss, value_and_grad(net, LOSS, params, x, target)[0])
+    done = fold(net, LOSS, params, x, target, rule=example_norms)
+    chex.assert_trees_all_close(total(done.result), one_by_one(net, params, x, target), rtol=1e-10)
+    together = fold(net, LOSS, params, x, target, rule=(backprop, example_norms))
+    grads, norms = together.result
+    chex.assert_trees_all_close(total(norms), total(done.result), rtol=1e-10)
+    want = fold(net, LOSS, params, x, target)
+    chex.assert_trees_all_close(grads, want.result, rtol=1e-12)
+    for found in (done, together):
+        chex.assert_trees_all_close((found.loss, found.dx), (want.loss, want.dx), rtol=1e-12)
 
 
 def test_the_norm_of_an_example_does_not_depend_on_its_batch():
@@ -56,8 +63,8 @@ def test_the_norm_of_an_example_does_not_depend_on_its_batch():
     target = jnp.array([0, 1, 2, 3, 0, 1])
 
     def norms(rows):
-        result = value_and_grad(net, LOSS, params, x[:rows], target[:rows], rule=example_norms)
-        return total(result[1])
+        done = fold(net, LOSS, params, x[:rows], target[:rows], rule=example_norms)
+        return total(done.result)
 
     chex.assert_trees_all_close(norms(2), norms(6)[:2], rtol=1e-10)
 
@@ -68,14 +75,36 @@ def test_weights_of_predictions_count_within_their_example():
     x = jax.random.normal(jax.random.key(1), shape)
     target = jax.random.randint(jax.random.key(2), shape[:-1], 0, 4)
     weights = jax.random.uniform(jax.random.key(3), shape[:-1]).at[1, 2:].set(0.0)
-    _, norms = value_and_grad(net, LOSS, params, x, target, weights=weights, rule=example_norms)
-    chex.assert_trees_all_close(
-        total(norms), one_by_one(net, params, x, target, weights), rtol=1e-10
-    )
+    for rule in (example_norms, (example_norms, backprop)):
+        done = fold(net, LOSS, params, x, target, weights=weights, rule=rule)
+        norms = done.result if rule is example_norms else done.result[0]
+        want = one_by_one(net, params, x, target, weights)
+        chex.assert_trees_all_close(total(norms), want, rtol=1e-10)
+
+
+def test_an_example_without_weight_has_norm_0_beside_other_rules():
+    net, _ = NETS["mlp"]
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (3, 3))
+    target, weights = jnp.array([0, 1, 2]), jnp.array([1.0, 0.0, 2.0])
+    for rule in (example_norms, (backprop, example_norms)):
+        result = fold(net, LOSS, params, x, target, weights=weights, rule=rule).result
+        norms = total(result if rule is example_norms else result[1])
+        assert (norms > 0).tolist() == [True, False, True]
+
+
+def test_sequences_with_a_mask_are_those_of_every_example_alone():
+    net = fnn.Serial(fnn.LSTM(3, 4), fnn.Dense(4, 4))
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 5, 3))
+    mask = jnp.arange(5) < jnp.array([[3], [5]])
+    target = jax.random.randint(jax.random.key(2), (2, 5), 0, 4)
+    done = fold(net, LOSS, params, fnn.Sequence(x, mask), target, rule=example_norms)
+    rows = [(slice(b, b + 1), slice(n)) for b, n in ((0, 3), (1, 5))]
+    alone = [one_by_one(net, params, x[at], target[at]) for at in rows]
+    chex.assert_trees_all_close(total(done.result), jnp.concatenate(alone), rtol=1e-10)
 
 
 def test_the_formula_of_dense_equals_the_default():
-    layer, default = fnn.Dense(9, 8), example_norms.dispatch(object)
+    layer, default = fnn.Dense(9, 8), example_norms.formula.dispatch(object)
     params = layer.init(jax.random.key(0))
     for shape in [(4,), (4, 1), (4, 3), (4, 2, 3)]:
         x = jax.random.normal(jax.random.key(1), (*shape, 9))
@@ -90,7 +119,7 @@ def test_the_formula_of_dense_equals_the_default():
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 7), (4, 2, 3), (4, 0)], ids=str)
 def test_the_formula_of_embedding_equals_the_default(shape):
-    layer, default = fnn.Embedding(5, 3), example_norms.dispatch(object)
+    layer, default = fnn.Embedding(5, 3), example_norms.formula.dispatch(object)
     params = layer.init(jax.random.key(0))
     x = jax.random.randint(jax.random.key(1), shape, -2, 7)  # those outside are dropped
     dy = jax.random.normal(jax.random.key(2), (*shape, 3))
@@ -136,7 +165,7 @@ def test_half_precision_sums_in_float32():
 
 
 def test_total_sums_leaves_and_the_axes_of_repeat():
-    norms = (jnp.array([1.0, 2.0]), (jnp.array([[10.0, 20.0], [30.0, 40.0]]),))
+    norms = (jnp.array([1.0, 2.0]), {"a": jnp.array([[10.0, 20.0], [30.0, 40.0]])})
     chex.assert_trees_all_equal(total(norms), jnp.array([41.0, 62.0]))
 
 
@@ -150,7 +179,5 @@ class Centred(fnn.Identity):
 def test_a_layer_that_mixes_examples_is_named():
     net = fnn.Serial(fnn.Dense(3, 4), Centred())
     params = net.init(jax.random.key(0))
-    with pytest.raises(NotImplementedError, match=r"layer 1, Centred\(\): example_norms has no"):
-        fnn.value_and_grad(
-            net, LOSS, params, jnp.ones((2, 3)), jnp.array([0, 1]), rule=example_norms
-        )
+    with pytest.raises(NotImplementedError, match=r"^layer 1, Centred\(\): nothing per example"):
+        fnn.fold(net, LOSS, params, jnp.ones((2, 3)), jnp.array([0, 1]), rule=example_norms)

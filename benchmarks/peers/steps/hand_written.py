@@ -41,26 +41,46 @@ def convolution(w):
     return fnn.Conv2d(n_in, n_out, 3, padding="same")
 
 
+def by_name(p):
+    """The arrays of gpt under the names of its layers."""
+    return {
+        "embed": fnn.EmbeddingParams(p["table"]),
+        "positions": fnn.EmbeddingParams(p["positions"]),
+        "blocks": {
+            "attention_norm": fnn.AffineParams(p["scale1"], p["b1"]),
+            "attention": fnn.AttentionParams(*(p[f"w{a}"] for a in "qkvo")),
+            "feed_forward_norm": fnn.AffineParams(p["scale2"], p["b2"]),
+            "feed_forward": {
+                "up": fnn.DenseParams(p["w_up"], p["b_up"]),
+                "down": {"dense": fnn.DenseParams(p["w_down"], p["b_down"])},
+            },
+        },
+        "norm": fnn.AffineParams(p["scale"], p["b"]),
+        "head": fnn.UnembedParams(p["w"]),
+    }
+
+
 def built(name, params):
-    """Net, loss, params: the arrays come in the order of the net's."""
+    """Net, loss, params: without names the arrays come in the order of the net's."""
     net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[name](params)
     own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
-    return net, loss, jax.tree.unflatten(own, list(map(jnp.array, params.values())))
+    arranged = by_name(params) if name == "gpt" else own.unflatten(params.values())
+    return net, loss, jax.tree.map(jnp.array, arranged)
 
 
 def start(net, params, x, target):
     """The step of a net."""
     net, loss, params = built(net, params)
-    x, target, optimizer = jnp.array(x), jnp.array(target), fnn.optim.Adam(RATE)
-    state = fnn.start(optimizer, params)
+    plan, batch = fnn.Plan(net, loss, fnn.optim.Adam(RATE)), (jnp.array(x), jnp.array(target))
+    state = fnn.start(plan, None, params)
 
     @partial(jax.jit, donate_argnums=0)
-    def update(state, x, target):
-        return fnn.step(net, loss, optimizer, state, x, target)
+    def update(state, batch):
+        return fnn.step(plan, state, batch)
 
     def step():
         nonlocal state
-        state, row = update(state, x, target)
+        state, row = update(state, batch)
         return row["loss"]
 
     return step

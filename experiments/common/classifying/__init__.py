@@ -149,20 +149,19 @@ def check_gradients(
 def train(settings: Settings, problem: Problem, params: Any, key: Any, watch: Watch) -> Any:
     """The trained parameters."""
     names = settings.optimizer, settings.learning_rate, settings.schedule
-    steps = -(-len(problem.train[1]) // settings.batch_size)
-
-    def fit(epochs, callback):
-        return fnn.fit(
-            problem.net, problem.loss, choices.optimizer(*names, settings.epochs * steps), params,
-            problem.train, epochs=epochs, batch_size=settings.batch_size, key=key,
-            penalty=problem.penalty, metrics={"accuracy": right},
-            validation=problem.validation, callback=callback,
-        )  # fmt: skip
-
-    with watch.compiling():
-        fit(1, lambda state, row: None)  # its result is thrown away
+    steps = settings.epochs * -(-len(problem.train[1]) // settings.batch_size)
+    metrics, optimizer = {"accuracy": right}, choices.optimizer(*names, steps)
+    plan = fnn.Plan(
+        problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics
+    )
+    start = fnn.start(plan, key, params)
+    how: Any = {"batch_size": settings.batch_size, "validation": problem.validation}
+    with watch.compiling():  # the result is thrown away
+        fnn.fit(plan, start, problem.train, epochs=1, callback=lambda state, row: None, **how)
     with watch:
-        state, _ = fit(settings.epochs, watch)
+        state, _ = fnn.fit(
+            plan, start, problem.train, epochs=settings.epochs, callback=watch, **how
+        )
     return state.params
 
 

@@ -29,7 +29,7 @@ def probe(net: fnn.Serial, loss: fnn.Loss[Any], x: Any, target: Any) -> Norms:
     @jax.jit
     def norms(params):
         calm, params = fnn.inference(net, params)
-        _, deltas = fnn.value_and_grad(calm, loss, params, x, target, rule=fnn.rules.deltas)
+        deltas = fnn.fold(calm, loss, params, x, target, rule=fnn.rules.deltas).result
         pairs = zip(net.layers, deltas, strict=True)
         weighted = [
             (layer, delta) for layer, delta in pairs if isinstance(layer, fnn.Dense | fnn.Conv2d)

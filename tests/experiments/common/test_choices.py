@@ -21,6 +21,36 @@ def test_every_name_on_the_command_line_stands_for_something(names, table):
     assert list(get_args(names)) == sorted(table)
 
 
+@pytest.mark.parametrize(
+    ("name", "dashed"),
+    [("LeakyReLU", "leaky-relu"), ("SiLU", "silu"), ("GELU", "gelu"), ("HardTanh", "hard-tanh")],
+)
+def test_names_are_those_of_the_classes(name, dashed):
+    assert choices.dashed(name) == dashed
+    assert choices.ACTIVATIONS[dashed] == getattr(fnn, name)()
+
+
+def test_every_loss_of_one_row_of_scores_can_be_chosen():
+    every = {type(objective.loss) for objective in choices.LOSSES.values()}
+    assert every == {cls for cls in choices.exported(fnn, fnn.Loss) if not cls.fused}
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "target"),
+    [
+        ("softmax-cross-entropy", fnn.Identity(), [2, 0]),
+        ("cross-entropy", fnn.Softmax(), [2, 0]),
+        ("squared-error", fnn.Identity(), [[0, 0, 1], [1, 0, 0]]),
+        ("binary-cross-entropy", fnn.Sigmoid(), [[0, 0, 1], [1, 0, 0]]),
+        ("hinge", fnn.Identity(), [[-1, -1, 1], [1, -1, -1]]),
+    ],
+)
+def test_the_check_of_a_loss_says_what_it_compares(name, output, target):
+    objective = choices.LOSSES[name]
+    assert objective.output == output
+    np.testing.assert_array_equal(objective.target(np.array([2, 0]), 3), target)
+
+
 @pytest.mark.parametrize("name", sorted(choices.LOSSES))
 def test_every_loss_accepts_its_output_and_its_form_of_target(name):
     objective = choices.LOSSES[name]
@@ -31,21 +61,30 @@ def test_every_loss_accepts_its_output_and_its_form_of_target(name):
     assert jnp.isfinite(losses).all()
 
 
-@pytest.mark.parametrize("schedule", sorted(choices.SCHEDULES))
+@pytest.mark.parametrize("name", sorted(choices.SCHEDULES))
 @pytest.mark.parametrize("n_steps", [1, 100])
-def test_every_schedule_runs_with_any_number_of_steps(schedule, n_steps):
-    rate = choices.SCHEDULES[schedule](0.5, n_steps)
+def test_every_schedule_runs_with_any_number_of_steps(name, n_steps):
+    rate = choices.schedule(name, 0.5, n_steps)
     rates = [float(rate(s)) for s in range(n_steps)]
     assert max(rates) <= 0.5
     assert max(rates) > 0.4
 
 
+def test_an_optimizer_has_the_rate_of_its_class_or_else_of_the_table():
+    def rate(name, given=None):
+        return float(choices.optimizer(name, given, "constant", 10).schedule(0))
+
+    assert rate("adam") == fnn.optim.Adam().learning_rate
+    assert rate("sgd") == choices.RATES["sgd"]
+    assert rate("adam", 0.5) == rate("sgd", 0.5) == 0.5
+
+
 @pytest.mark.parametrize("name", sorted(choices.OPTIMIZERS))
 def test_every_optimizer_takes_a_step(name):
     optimizer = choices.optimizer(name, None, "constant", 10)
-    params = {"w": jnp.ones(2)}
-    updates, _ = optimizer.update({"w": jnp.ones(2)}, optimizer.init(params), params)
-    assert (updates["w"] < 0).all()
+    params = fnn.DenseParams(jnp.ones((2, 1)), jnp.ones(1))
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert all((u < 0).all() for u in updates)
 
 
 def test_penalties_of_strength_0_are_none():
