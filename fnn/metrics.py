@@ -11,7 +11,7 @@ def accuracy(y: Array | Logits, target: Array) -> Array:
     """1 where the largest entry of y is the right class, else 0.
 
     y [B, ..., C], or Logits as from Unembed; target labels [B, ...] or rows [B, ..., C] →
-    [B, ...]. NaN for rows of y with a NaN, and for targets that are no class.
+    [B, ...]. NaN for rows of y with a NaN, and for targets that are not a class.
 
     Raises:
         ValueError, TypeError: as SoftmaxCrossEntropy does, for shapes and dtypes; values

@@ -47,7 +47,7 @@ class Record(Declared):
     """A frozen record of Python values, compared by value, static under JAX.
 
     A field annotated `int`, `float` or `bool` holds just that: numpy scalars become
-    Python's, a bool is no number, 2.5 is no int, NaN is no float, arrays and lists are
+    Python's, a bool is not a number, 2.5 not an int, NaN not a float; arrays and lists are
     refused. A numpy scalar would otherwise lend its dtype to the results.
     """
 
@@ -71,7 +71,7 @@ class Static(Record):
     value: Any
 
 
-_FORMS = ("Optional", "Union", "typing", "None")  # words of an annotation that are no kind
+_FORMS = ("Optional", "Union", "typing", "None")  # not a kind
 
 
 @functools.cache

@@ -122,7 +122,7 @@ def test_the_net_of_the_text_has_the_gradient_of_jax(text):
 def test_the_deltas_of_s2_are_the_corrected_chain():
     _, net, loss, x, target, _ = TEXTS["S2"]
     params = jax.jit(net.init)(KEY)
-    _, d = fnn.value_and_grad(net, loss, params, x, target, rule=fnn.rules.deltas)
+    d = fnn.fold(net, loss, params, x, target, rule=fnn.rules.deltas).result
     _, caches = net.forward(params, x)
     p = caches[5].a
     d3 = (p - target) / 7

@@ -3,6 +3,7 @@
 from typing import Any
 
 import fnn
+from benchmarks.blocks import activations
 from benchmarks.case import Case, Pair, Table, draw, gradient
 
 
@@ -12,14 +13,8 @@ def between(activation: fnn.Layer[Any, Any]) -> Pair:
     return gradient(net, fnn.SquaredError(), draw(512, 8), draw(512, 8, seed=3))
 
 
-EACH = (
-    fnn.Sigmoid(), fnn.Tanh(), fnn.ReLU(), fnn.LeakyReLU(), fnn.ELU(), fnn.SELU(),
-    fnn.Softplus(), fnn.Softsign(), fnn.GELU(), fnn.GELU(approximate=False), fnn.SiLU(),
-    fnn.Mish(), fnn.HardTanh(), fnn.Identity(), fnn.Softmax(), fnn.LogSoftmax(),
-)  # fmt: skip
-
 ACTIVATIONS = Table(
     "Activations",
     "8 → 1024 → activation → 8, batch 512, against jax.nn.",
-    tuple(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for a in EACH),
+    tuple(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for _, a in activations()),
 )

@@ -1,12 +1,12 @@
 """Every loss, alone: the mean and its derivative in y."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import fnn
+from benchmarks.blocks import forms, losses
 from benchmarks.case import Case, Pair, Table, draw, labels, loss_gradient
 
 SHAPE = (1024, 256)
@@ -32,13 +32,6 @@ def of_class() -> jax.Array:
     return labels(SHAPE[0], classes=SHAPE[1])
 
 
-def case(
-    name: str, loss: fnn.Loss[Any], y: Callable[[], jax.Array], t: Callable[[], jax.Array]
-) -> Case:
-    """A row of this table."""
-    return Case(name, lambda: loss_gradient(loss, y(), t()))
-
-
 def vocabulary() -> Pair:
     """Logits of a language model that exist whole."""
     return loss_gradient(fnn.SoftmaxCrossEntropy(), draw(4096, 8192), labels(4096, classes=8192))
@@ -54,26 +47,42 @@ def other() -> jax.Array:
     return draw(*SHAPE, seed=3)
 
 
+def predictions(kind: str) -> jax.Array:
+    """y of a kind of benchmarks.blocks."""
+    return {"numbers": real, "chances": probabilities, "rows": lambda: rows(4)}[kind]()
+
+
+def targets(kind: str) -> jax.Array:
+    """A target of such a kind."""
+    makers = {
+        "numbers": other, "signs": lambda: bits(-1.0), "chances": bits,
+        "labels": of_class, "rows": rows,
+    }  # fmt: skip
+    return makers[kind]()
+
+
+def cases(name: str, loss: fnn.Loss[Any]) -> list[Case]:
+    """A row for everything that the loss compares."""
+    return [
+        Case(
+            f"{name}, {t}" if t in ("labels", "rows") else name,
+            lambda y=y, t=t: loss_gradient(loss, predictions(y), targets(t)),
+        )
+        for y, t in forms(loss)
+    ]
+
+
+def smoothed() -> Pair:
+    """Labels that leave something for the other classes."""
+    return loss_gradient(fnn.SoftmaxCrossEntropy(label_smoothing=0.1), real(), of_class())
+
+
 LOSSES = Table(
     "Losses",
     "y [1024, 256], against optax or the textbook formula.",
     (
-        case("SquaredError", fnn.SquaredError(), real, other),
-        case("AbsoluteError", fnn.AbsoluteError(), real, other),
-        case("Huber", fnn.Huber(), real, other),
-        case("Hinge", fnn.Hinge(), real, lambda: bits(-1.0)),
-        case("BinaryCrossEntropy", fnn.BinaryCrossEntropy(), probabilities, bits),
-        case("SigmoidBinaryCrossEntropy", fnn.SigmoidBinaryCrossEntropy(), real, bits),
-        case("CrossEntropy, labels", fnn.CrossEntropy(), lambda: rows(4), of_class),
-        case("CrossEntropy, rows", fnn.CrossEntropy(), lambda: rows(4), rows),
-        case("SoftmaxCrossEntropy, labels", fnn.SoftmaxCrossEntropy(), real, of_class),
-        case("SoftmaxCrossEntropy, rows", fnn.SoftmaxCrossEntropy(), real, rows),
-        case(
-            "SoftmaxCrossEntropy, smoothed labels",
-            fnn.SoftmaxCrossEntropy(label_smoothing=0.1),
-            real,
-            of_class,
-        ),
+        *[case for name, loss in losses() for case in cases(name, loss)],
+        Case("SoftmaxCrossEntropy, smoothed labels", smoothed),
         Case("SoftmaxCrossEntropy, y [4096, 8192]", vocabulary),
     ),
 )

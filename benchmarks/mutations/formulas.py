@@ -1,7 +1,8 @@
 """Mistakes in the formula of one block: a term dropped, a derivative forgotten or taken twice.
 
 Each is a backward of its own, backward(block, params, cache, dy) → (grads, dx) for a layer,
-backward(block, cache, dl) → dy for a loss. `slips(block)` lists those of a block.
+backward(block, cache, dl) → dy for a loss. `slips(block)` lists those of a block: what its own
+source allows, and below it what one would have to know.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,11 @@ import jax
 import jax.numpy as jnp
 
 import fnn
+from benchmarks.mutations import source
+from benchmarks.mutations.source import Edit, edited, functions, terms
+from fnn.layers.activations import Elementwise
+from fnn.layers.softmax import OfRows
+from fnn.losses.elementwise import Elementwise as ElementwiseLoss
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,13 @@ def slips(block: Any) -> list[Slip]:
     found = [s for kind, several in SLIPS.items() if isinstance(block, kind) for s in several]
     if isinstance(block, fnn.Dense) and block.n_in == block.n_out > 1:
         found.append(slip("untransposed w", "dx = dy w", "transposed|other weight", untransposed))
-    if isinstance(block, fnn.Layer) and type(block) in WITHOUT_PARAMS:
+    if isinstance(block, WITHOUT_PARAMS):
         found += with_derivative(block)
+    if isinstance(block, Elementwise) and not block.of_y:  # f′ by the product rule
+        found += in_source(block, terms(type(block), "df"), STRICT)
+    if isinstance(block, ElementwiseLoss):
+        cls = type(block)
+        found += in_source(block, terms(cls, "df") + functions(cls, "df"), LENIENT)
     if getattr(block, "label_smoothing", 0):
         found.append(slip(DROPPED, "smoothing forgotten", "missing term|wrong term", unsmoothed))
     if getattr(block, "ignore_label", None) is not None:
@@ -84,9 +95,28 @@ def elsewhere(block, params, cache, dy):
     return block.backward(params, block.forward(params, at)[1], dy)
 
 
-def times(df: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """dx = dy df(layer, a) for an elementwise layer."""
-    return lambda layer, params, cache, dy: ((), dy * df(layer, cache.a).astype(dy.dtype))
+def in_source(block: Any, edits: list[Edit], kinds: dict[str, tuple[str, str]]) -> list[Slip]:
+    """The edits of a formula that leave a formula of the same shape."""
+    found = []
+    for edit in edits:
+        if fits(edited(block, edit)):
+            found.append(slip(*kinds[edit.kind][:1], edit.what, kinds[edit.kind][1], with_edit(edit)))
+    return found
+
+
+def fits(block: Any) -> bool:
+    """Whether its df still makes an array of the shape that it is given."""
+    a = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    args = (a,) if isinstance(block, fnn.Layer) else (a, a)
+    try:
+        return jax.eval_shape(block.df, *args) == a
+    except (TypeError, ValueError):
+        return False
+
+
+def with_edit(edit: Edit) -> Callable[..., Any]:
+    """The backward of the block whose formula has the edit."""
+    return lambda block, *args: edited(block, edit).backward(*args)
 
 
 def entrywise(df: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
@@ -143,8 +173,8 @@ def residual(around: float, inside: float) -> Callable[..., Any]:
     """dx = around dy + inside dy ∂f/∂x."""
 
     def backward(layer, params, cache, dy):
-        grads, dx = layer.inner.backward(params[0], cache, dy)
-        return (grads,), around * dy + inside * dx
+        grads, dx = layer.inner.backward(params, cache, dy)
+        return grads, around * dy + inside * dx
 
     return backward
 
@@ -166,7 +196,7 @@ def repeat(change: Callable[..., Any]) -> Callable[..., Any]:
 
 def recomputed_at_y(layer, params, cache, dy):
     """Recompute from y instead of x."""
-    y, _ = layer.inner.forward(params[0], cache.x)
+    y, _ = layer.inner.forward(params, cache.x)
     return layer.backward(params, cache._replace(x=y), dy)
 
 
@@ -175,24 +205,18 @@ def untransposed(layer, params, cache, dy):
     return layer.backward(params, cache, dy)[0], dy @ params.w
 
 
-TARGET = "missing term|another function"
+STRICT = {  # of the kinds of edits: the row, and the right diagnoses
+    source.DROPPED: (DROPPED, "missing term"),
+    source.SIGN: (WRONG_SIGN, "wrong term"),
+}
+LENIENT = {
+    source.DROPPED: (DROPPED, "missing term|another function"),
+    source.SIGN: (WRONG_SIGN, "wrong term|another function"),
+    source.FORGOTTEN: (
+        FORGOTTEN, "missing derivative|another function|extra derivative|missing term",
+    ),
+}  # fmt: skip
 SLIPS: dict[type, list[Slip]] = {
-    fnn.GELU: [
-        slip(DROPPED, "x Φ′ dropped", "missing term", times(lambda f, x: f.parts(x)[0])),
-        slip(WRONG_SIGN, "− x Φ′", "wrong term",
-             times(lambda f, x: f.parts(x)[0] - x * f.parts(x)[1])),
-        slip(DROPPED, "Φ dropped", "missing term", times(lambda f, x: x * f.parts(x)[1])),
-    ],
-    fnn.SiLU: [
-        slip(DROPPED, "x σ′ dropped", "missing term", times(lambda f, x: jax.nn.sigmoid(x))),
-        slip(WRONG_SIGN, "− x σ′", "wrong term",
-             times(lambda f, x: jax.nn.sigmoid(x) * (1 - x * jax.nn.sigmoid(-x)))),
-    ],
-    fnn.Mish: [
-        slip(DROPPED, "x t′ dropped", "missing term", times(lambda f, x: f.parts(x)[0])),
-        slip(WRONG_SIGN, "− x t′", "wrong term",
-             times(lambda f, x: f.parts(x)[0] - x * f.parts(x)[1])),
-    ],
     fnn.Softmax: [
         slip(DROPPED, "Σ dropped", "missing term", softmax(0)),
         slip(WRONG_SIGN, "+ Σ", "wrong term", softmax(1)),
@@ -222,37 +246,7 @@ SLIPS: dict[type, list[Slip]] = {
     fnn.Recompute: [
         slip(ELSEWHERE, "f again at y", "other activation|another function", recomputed_at_y)
     ],
-    fnn.SquaredError: [
-        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: 2 * f.scale * y)),
-        slip(WRONG_SIGN, "y + t", "wrong term|another function",
-             entrywise(lambda f, y, t: 2 * f.scale * (y + t))),
-    ],
-    fnn.AbsoluteError: [
-        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: jnp.sign(y))),
-        slip(FORGOTTEN, "r for sign r", "another function|extra derivative",
-             entrywise(lambda f, y, t: y - t)),
-    ],
-    fnn.Huber: [
-        slip(FORGOTTEN, "r unclipped", "missing derivative|another function|missing term",
-             entrywise(lambda f, y, t: y - t)),
-        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: f.df(y, 0))),
-    ],
-    fnn.Hinge: [
-        slip(FORGOTTEN, "the condition forgotten", "missing derivative|another function",
-             entrywise(lambda f, y, t: -t)),
-        slip(FORGOTTEN, "t forgotten", "another function|missing derivative",
-             entrywise(lambda f, y, t: jnp.where(t * y < 1, -1.0, 0.0))),
-    ],
-    fnn.BinaryCrossEntropy: [
-        slip(DROPPED, "the second half dropped", "missing term",
-             entrywise(lambda f, y, t: -t / y)),
-        slip(DROPPED, "the first half dropped", "missing term",
-             entrywise(lambda f, y, t: (1 - t) / (1 - y))),
-        slip(WRONG_SIGN, "− (1 − t)/(1 − y)", "wrong term",
-             entrywise(lambda f, y, t: -t / y - (1 - t) / (1 - y))),
-    ],
     fnn.SigmoidBinaryCrossEntropy: [
-        slip(DROPPED, "t forgotten", TARGET, entrywise(lambda f, y, t: jax.nn.sigmoid(y))),
         slip(TWICE, "(σ − t) σ′", "extra derivative|another function", entrywise(
             lambda f, y, t: (jax.nn.sigmoid(y) - t) * jax.nn.sigmoid(y) * jax.nn.sigmoid(-y))),
     ],
@@ -269,8 +263,4 @@ SLIPS: dict[type, list[Slip]] = {
     ],
 }  # fmt: skip
 
-WITHOUT_PARAMS = (
-    fnn.Identity, fnn.Sigmoid, fnn.Tanh, fnn.ReLU, fnn.LeakyReLU, fnn.ELU, fnn.SELU,
-    fnn.Softplus, fnn.Softsign, fnn.GELU, fnn.SiLU, fnn.Mish, fnn.HardTanh, fnn.Softmax,
-    fnn.LogSoftmax, fnn.Scale, fnn.Dropout,
-)  # fmt: skip
+WITHOUT_PARAMS = (Elementwise, OfRows, fnn.Identity, fnn.Scale, fnn.Dropout)

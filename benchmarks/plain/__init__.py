@@ -11,5 +11,4 @@ from benchmarks.plain import images as images
 from benchmarks.plain import sequences as sequences
 from benchmarks.plain.expert import best as best
 from benchmarks.plain.losses import plain_losses as plain_losses
-from benchmarks.plain.nets import ACTIVATIONS as ACTIVATIONS
 from benchmarks.plain.nets import plain as plain

@@ -7,31 +7,22 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-
-ACTIVATIONS: dict[type, Any] = {
-    fnn.Sigmoid: lambda f, x: jax.nn.sigmoid(x),
-    fnn.Tanh: lambda f, x: jnp.tanh(x),
-    fnn.ReLU: lambda f, x: jax.nn.relu(x),
-    fnn.LeakyReLU: lambda f, x: jax.nn.leaky_relu(x, f.slope),
-    fnn.ELU: lambda f, x: jax.nn.elu(x, f.alpha),
-    fnn.SELU: lambda f, x: jax.nn.selu(x),
-    fnn.Softplus: lambda f, x: jax.nn.softplus(x),
-    fnn.Softsign: lambda f, x: jax.nn.soft_sign(x),
-    fnn.GELU: lambda f, x: jax.nn.gelu(x, approximate=f.approximate),
-    fnn.SiLU: lambda f, x: jax.nn.silu(x),
-    fnn.Mish: lambda f, x: jax.nn.mish(x),
-    fnn.HardTanh: lambda f, x: jax.nn.hard_tanh(x),
-    fnn.Softmax: lambda f, x: jax.nn.softmax(x),
-    fnn.LogSoftmax: lambda f, x: jax.nn.log_softmax(x),
-}
-
+from benchmarks.blocks import jax_nn
+from fnn.layers.activations import Elementwise
+from fnn.layers.softmax import OfRows
 
 @functools.singledispatch
 def plain(net: Any, params: Any, x: jax.Array, key: Any) -> jax.Array:
-    """y, by jax.nn where it has the function, else by the layer's own forward."""
-    if type(net) in ACTIVATIONS:
-        return ACTIVATIONS[type(net)](net, x)
+    """y, by the layer's own forward."""
     return net.forward(params, x, key=key)[0]
+
+
+@plain.register(Elementwise)
+@plain.register(OfRows)
+def _(net, params, x, key):
+    """jax.nn where it has the function, else the layer's own formula."""
+    twin = jax_nn(net)
+    return twin(x) if twin else net.forward(params, x, key=key)[0]
 
 
 @plain.register

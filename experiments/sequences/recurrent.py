@@ -1,16 +1,15 @@
 """Three recurrent layers, the adding problem, and the error signal through time.
 
 The target of the adding problem, Σ m_t v_t, has mean 1 and variance 2/12 = 1/6. The net
-reads the last step alone, so that dy is 0 before it. ∂L/∂s_t is the gradient of the initial
-state of a layer that begins behind step t: a mask skips the steps before, and the layer's
-own backward returns the state's gradient in dx.state.
+reads the last step alone, so that dy is 0 before it. s_t is the final state of a layer that
+ends behind step t, ∂L/∂s_t the gradient of the initial state of one that begins there: masks
+skip the other steps, and the pass backward returns the state's gradient in dx.state.
 
 Source: Hochreiter & Schmidhuber (1997), Neural Computation 9, section 5.4, the problem with
 markers; Le, Jaitly & Hinton (2015), arXiv:1504.00941, section 4.1, its form.
 """
 
 import functools
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from fnn.records import Static
 
 LOSS = fnn.SquaredError()
 VARIANCE = 1 / 6  # the loss of always saying 1
@@ -30,32 +28,9 @@ KINDS: dict[str, fnn.Layer[Any, Any]] = {
 }
 
 
-class LastCache(NamedTuple):
-    """What backward needs of forward."""
-
-    steps: Static  # T
-
-
-@dataclass(frozen=True)
-class Last(fnn.Layer[tuple[()], LastCache]):
-    """y = x_T.  x [B, T, n] → y [B, n]; dx_T = dy, dx_t = 0 before."""
-
-    def init(self, key):
-        """No parameters."""
-        return ()
-
-    def forward(self, params, x, *, key=None):
-        """y = x_T."""
-        return x[:, -1], LastCache(Static(x.shape[1]))
-
-    def backward(self, params, cache, dy):
-        """dx_T = dy."""
-        return (), jnp.pad(dy[:, None], ((0, 0), (cache.steps.value - 1, 0), (0, 0)))
-
-
 def network(name: str) -> fnn.Serial:
     """A recurrent layer, its last step, and one number of it."""
-    return fnn.Serial(KINDS[name], Last(), fnn.Dense(N_HIDDEN, 1))
+    return fnn.Serial(KINDS[name], fnn.Last(), fnn.Dense(N_HIDDEN, 1))
 
 
 def adding(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +65,11 @@ def learned(name: str, rows: Any, others: Any, keys: Any, epochs: int) -> Learne
     first = jax.vmap(net.init)(keys)
     steps = epochs * -(-len(rows[1]) // size)
     adam = fnn.optim.Scheduled(fnn.optim.Adam(0.01), fnn.optim.CosineDecay(0.01, steps))
-    optimizer = fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), adam)
+    plan = fnn.Plan(net, LOSS, fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), adam))
+    how: Any = {"epochs": epochs, "batch_size": size, "validation": others}
 
     def fit(params):
-        how: Any = {"epochs": epochs, "batch_size": size, "validation": others}
-        state, history = fnn.fit(net, LOSS, optimizer, params, rows, **how)
+        state, history = fnn.fit(plan, fnn.start(plan, None, params), rows, **how)
         return state.params, history["validation_loss"]
 
     return Learned(first, *jax.vmap(fit)(first))
@@ -118,7 +93,7 @@ class Signal(NamedTuple):
 
 def signal(name: str, params: Any, x: Any, target: Any) -> Signal:
     """Follow ∂L/∂s_t back through every step of these sequences."""
-    y, found, d_last = gradients(KINDS[name], params, x, target)
+    y, found, d_last = gradients(name, params, x, target)
     squares = sum((np.asarray(d) ** 2).sum(-1) for d in jax.tree.leaves(found))
     top = np.linalg.norm(d_last, axis=-1)
     norms = np.concatenate([np.sqrt(squares).T, top[:, None]], 1)
@@ -131,40 +106,19 @@ def signal(name: str, params: Any, x: Any, target: Any) -> Signal:
     return Signal(norms, bounds)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def gradients(layer: fnn.Layer[Any, Any], params: Any, x: Any, target: Any) -> tuple[Any, ...]:
-    """h_t [B, T, n]; ∂L/∂s_t for t = 0 ... T − 1, [T, B, n] each; ∂L/∂h_T [B, n]."""
-    inner, _, readout = params
-    y, cache = layer.forward(inner, x)
-    d_last = last_cotangent(readout, y[:, -1], target)
-    at = jax.tree.map(lambda s: s.swapaxes(0, 1), states(cache))
-    return y, restarted(layer, inner, x, at, d_last), d_last
+@functools.partial(jax.jit, static_argnames="name")
+def gradients(name: str, params: Any, x: Any, target: Any) -> tuple[Any, ...]:
+    """h_t [B, T, n]; ∂L/∂s_t for t = 0 ... T − 1, [T, B, n] each; ∂L/∂h_T [B, n].
 
+    L is every sequence's own loss: B times what it has in the mean.
+    """
+    net, layer, steps = network(name), KINDS[name], jnp.arange(x.shape[1])
+    run = functools.partial(fnn.fold, net, LOSS, params)
 
-def last_cotangent(readout: fnn.DenseParams, h: Any, target: Any) -> Any:
-    """∂L/∂h_T of every sequence's own loss, [B, n]."""
-    dense = fnn.Dense(N_HIDDEN, 1)
-    y, cache = dense.forward(readout, h)
-    _, dy = LOSS.value_and_backward(y, target, jnp.ones(len(h), h.dtype))
-    return dense.backward(readout, cache, dy)[1]
+    def begun(t):
+        before, behind = (jnp.broadcast_to(part, x.shape[:2]) for part in (steps < t, steps >= t))
+        y: Any = layer.forward(params[0], fnn.Sequence(x, before))[0]
+        return run(fnn.Sequence(x, behind, (y.state, (), ())), target).dx.state
 
-
-def states(cache: Any) -> Any:
-    """What the layer remembers before every step, [B, T, n] each."""
-    steps = getattr(cache, "steps", cache)
-    return (steps.h, steps.c) if hasattr(steps, "c") else steps.h
-
-
-def restarted(layer: fnn.Layer[Any, Any], params: Any, x: Any, at: Any, d_last: Any) -> Any:
-    """∂L/∂s_t for t = 0 ... T − 1, of a layer that begins with s_t behind step t, [T, B, n]."""
-    length = x.shape[1]
-    dy = jnp.pad(d_last[:, None], ((0, 0), (length - 1, 0), (0, 0)))
-
-    def back(t, state):
-        mask = jnp.broadcast_to(jnp.arange(length) >= t, x.shape[:2])
-        given: Any = fnn.Sequence(x, mask, state)
-        _, cache = layer.forward(params, given)
-        begun: Any = layer.backward(params, cache, dy)[1]
-        return begun.state
-
-    return jax.vmap(back)(jnp.arange(length), at)
+    found = jax.vmap(begun)(steps), run(x, target, rule=fnn.rules.deltas).result[1]
+    return layer.forward(params[0], x)[0], *jax.tree.map(lambda d: len(x) * d, found)

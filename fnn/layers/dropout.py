@@ -43,7 +43,7 @@ class Dropout(Layer[tuple[()], DropoutCache]):
     inverted: bool = True
 
     def __post_init__(self):
-        """Reject what is no probability; at rate 1 nothing would be left to learn from."""
+        """Reject what is not a probability; at rate 1 nothing would be left to learn from."""
         super().__post_init__()
         check_number("Dropout", "rate", self.rate, 0, 1)
 

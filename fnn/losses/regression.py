@@ -26,7 +26,7 @@ class SquaredError(Elementwise):
     scale: float = 1.0
 
     def __post_init__(self):
-        """Reject a scale with which less error is no smaller loss."""
+        """Reject a scale that does not reward a smaller error."""
         super().__post_init__()
         check_number("SquaredError", "scale", self.scale, 0, open_low=True)
 

@@ -16,9 +16,8 @@ def test_all_at_once_is_what_fit_does_one_by_one():
     starts = jax.tree.map(lambda a: a[None], start)
     losses, params = optimizers.trained(grids, starts, x, label, order)
     for k, (make, _) in enumerate(optimizers.OPTIMIZERS.values()):
-        state, history = fnn.fit(
-            optimizers.NET, optimizers.LOSS, make(0.01), start, (x, label), epochs=1, batch_size=32
-        )
-        assert losses[0, k, 0, 0] == pytest.approx(float(history["loss"][0]), rel=1e-5)
+        plan = fnn.Plan(optimizers.NET, optimizers.LOSS, make(0.01))
+        state, row = fnn.epoch(plan, fnn.start(plan, None, start), (x, label), batch_size=32)
+        assert losses[0, k, 0, 0] == pytest.approx(float(row["loss"]), rel=1e-5)
         for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True):
             np.testing.assert_allclose(a[k, 0, 0], b, atol=2e-5)

@@ -72,7 +72,7 @@ def test_every_schedule_runs_with_any_number_of_steps(name, n_steps):
 
 def test_an_optimizer_has_the_rate_of_its_class_or_else_of_the_table():
     def rate(name, given=None):
-        return float(choices.optimizer(name, given, "constant", 10).schedule(0))
+        return choices.optimizer(name, given, "constant", 10).optimizer.learning_rate
 
     assert rate("adam") == fnn.optim.Adam().learning_rate
     assert rate("sgd") == choices.RATES["sgd"]

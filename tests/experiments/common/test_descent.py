@@ -12,7 +12,8 @@ def test_descend_keeps_every_step():
     """J = (w − 3)²/2 from w = 0, b stays out: x = 1, t = 3, w ← w − η (w + b − 3)."""
     net, start = fnn.Dense(1, 1), fnn.DenseParams(jnp.zeros((1, 1)), jnp.zeros(1))
     x, t = jnp.ones((1, 1)), jnp.full((1, 1), 3.0)
-    path = descent.descend(net, fnn.SquaredError(0.5), fnn.optim.SGD(0.25), start, x, t, 2)
+    plan = fnn.Plan(net, fnn.SquaredError(0.5), fnn.optim.SGD(0.25))
+    path = descent.descend(plan, start, (x, t), 2)
     np.testing.assert_allclose(path.params.w[:, 0, 0], [0, 0.75, 1.125])
     np.testing.assert_allclose(path.loss, [4.5, 1.125])
 

@@ -13,23 +13,12 @@ def test_stages_are_one_run_with_looks_in_between():
     net, key = fnn.mlp([2, 3, 1]), jax.random.key(1)
     params, x = net.init(jax.random.key(0)), jax.random.normal(key, (8, 2))
     data = x, x[:, :1]
-    how = {"batch_size": 4, "penalty": fnn.L2(0.1)}
-    end, seen = fit_in_stages(
-        net,
-        LOSS,
-        fnn.optim.Adam(0.1),
-        params,
-        data,
-        lambda p: p[0].w,
-        stages=3,
-        epochs=2,
-        key=key,
-        **how,
-    )
+    plan = fnn.Plan(net, LOSS, fnn.optim.Adam(0.1), penalty=fnn.L2(0.1))
+    how = {"stages": 3, "epochs": 2, "key": key, "batch_size": 4}
+    end, seen = fit_in_stages(plan, params, data, lambda p: p[0].w, **how)
     for i in range(3):
-        whole, _ = fnn.fit(
-            net, LOSS, fnn.optim.Adam(0.1), params, data, epochs=2 * i + 2, key=key, **how
-        )
+        start = fnn.start(plan, key, params)
+        whole, _ = fnn.fit(plan, start, data, epochs=2 * i + 2, batch_size=4)
         np.testing.assert_allclose(seen[i], whole.params[0].w, rtol=1e-5)
     np.testing.assert_array_equal(end[0].w, seen[-1])
 

@@ -5,7 +5,7 @@ import pytest
 
 import fnn
 from experiments.sequences import recurrent
-from experiments.sequences.recurrent import KINDS, N_HIDDEN, Last
+from experiments.sequences.recurrent import KINDS, N_HIDDEN
 
 
 def drawn(name, length=6, n=5):
@@ -15,11 +15,6 @@ def drawn(name, length=6, n=5):
 
 
 network = recurrent.network
-
-
-@pytest.mark.usefixtures("double_precision")
-def test_last_knows_its_derivative():
-    fnn.check(Last(), jax.random.normal(jax.random.key(0), (3, 5, 2))).raise_if_wrong()
 
 
 def test_adding_marks_one_step_of_each_half_and_says_always_1_misses_by_a_sixth():
@@ -37,13 +32,12 @@ def test_adding_marks_one_step_of_each_half_and_says_always_1_misses_by_a_sixth(
 def test_signal_is_the_gradient_of_a_layer_that_begins_at_the_step(name):
     params, x, target = drawn(name)
     found = recurrent.signal(name, params, x, target).norms
-    cache = KINDS[name].forward(params[0], x)[1]
     for t in (0, 2, 5):
-        state = jax.tree.map(lambda s, t=t: s[:, t], recurrent.states(cache))
+        state = KINDS[name].forward(params[0], fnn.Sequence(jnp.asarray(x[:, :t])))[0].state
 
         def cost(state, t=t):
             y, _ = KINDS[name].forward(params[0], fnn.Sequence(jnp.asarray(x[:, t:]), None, state))
-            said = y[:, -1] @ params[2].w + params[2].b
+            said = y.x[:, -1] @ params[2].w + params[2].b
             return ((said - target) ** 2).sum()
 
         grads = jax.tree.leaves(jax.grad(cost)(state))
@@ -90,5 +84,5 @@ def test_steps_before_the_sequences_change_nothing(name):
     x = x.astype(np.float32)
     y, _ = KINDS[name].forward(params[0], x)
     longer, _ = KINDS[name].forward(params[0], recurrent.padded(x, 9))
-    assert longer.shape == (5, 9, N_HIDDEN)
-    np.testing.assert_allclose(longer[:, 3:], y, rtol=1e-6)
+    assert longer.x.shape == (5, 9, N_HIDDEN)
+    np.testing.assert_allclose(longer.x[:, 3:], y, rtol=1e-6)

@@ -27,7 +27,7 @@ def errors(net, dtype):
 def test_hand_written_gradients_equal_those_of_jax_in_both_precisions():
     net = fnn.mlp([3, 4, 2], fnn.Tanh(), dropout=0.3)
     double, single = (errors(net, dtype) for dtype in (np.float64, np.float32))
-    assert list(double) == ["0/w", "0/b", "3/w", "3/b"]
+    assert list(double) == ["0.w", "0.b", "3.w", "3.b"]
     assert all(error < 1e-15 < size for error, size in double.values())
     assert all(error < 1e-6 for error, _ in single.values())
     assert max(error for error, _ in single.values()) > 1e-12  # it really was float32
@@ -35,8 +35,8 @@ def test_hand_written_gradients_equal_those_of_jax_in_both_precisions():
 
 def test_wrong_derivative_is_seen_in_the_layers_below_it():
     wrong = errors(fnn.mlp([3, 4, 2], WrongTanh()), np.float64)
-    assert wrong["0/w"][0] > 1e-3
-    assert wrong["2/w"][0] < 1e-15
+    assert wrong["0.w"][0] > 1e-3
+    assert wrong["2.w"][0] < 1e-15
 
 
 def test_global_precision_stays_as_it_was():
