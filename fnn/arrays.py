@@ -44,8 +44,13 @@ def as_array(owner: str, name: str, a: Any) -> Array:
 def as_input(owner: str, x: PyTree) -> PyTree:
     """x as arrays: one array, or a pytree of such (a Sequence, a tuple, a dict)."""
     if isinstance(x, Sequence | Logits | tuple | dict):
-        return jax.tree.map(lambda a: as_array(owner, "x", a), x)
+        return jax.tree.map(lambda a: as_array(owner, "x", a), x, is_leaf=is_list)
     return as_array(owner, "x", x)
+
+
+def is_list(a: Any) -> bool:
+    """Whether `a` is a list: nested lists of numbers are one array, not a tree of them."""
+    return isinstance(a, list)
 
 
 def check_arrays(owner: str, params: PyTree) -> None:

@@ -13,7 +13,7 @@ from fnn.logits import whole
 from fnn.mean import merge_weights
 from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
-from fnn.sequence import mask_of, state_of, value
+from fnn.sequence import Sequence, mask_of, select, state_of, value
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,8 @@ def as_rows(owner: str, name: str, data: Any) -> Rows:
 
 def check_stateless(owner: str, name: str, x: Any) -> None:
     """Raise unless rows can be cut from x: a state, stacked under Repeat, has them elsewhere."""
-    if not empty(state_of(x)):
+    leaves = jax.tree.leaves(x, is_leaf=lambda a: isinstance(a, Sequence))
+    if not all(empty(state_of(a)) for a in leaves):
         raise ValueError(
             f"{owner}: x of {name} has a state, of which no rows can be cut; "
             "call fnn.step with each part of a long sequence."
@@ -159,7 +160,10 @@ def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
         used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)
-    for what, a in ((f"{name}x", rows.x), (f"{name}target", rows.target)):
+    x = rows.x
+    if isinstance(x, Sequence) and concrete(x.mask) is not None:
+        x = x.with_fields(x=select(x.mask, x.x))
+    for what, a in ((f"{name}x", x), (f"{name}target", rows.target)):
         for leaf in jax.tree.leaves(a):
             check_finite(owner, what, leaf, used)
 

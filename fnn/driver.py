@@ -33,7 +33,7 @@ class Pass(NamedTuple):
 
     loss: Array  # L, a scalar of at least float32
     result: PyTree  # of the rule; of several rules, a tuple
-    y: PyTree  # [B, ..., n]; a Sequence carries the final state
+    y: PyTree  # [B, ..., n], of zeros in rows of weight 0; a Sequence carries the final state
     weights: Array  # w of every prediction, 0 where it is left out, [B, ...]
     losses: Array  # l of every prediction, [B, ...]
     penalty: Array  # what L has of it, a scalar
@@ -118,7 +118,7 @@ def run_fold(
     weights = None if weights is None else as_array(owner, "weights", weights)
 
     rules, companions = check_rule(owner, rule)
-    y, cache = net.forward(params, x, key=key)
+    y, cache = net.forward(params, weighed_in(x, weights), key=key)
     z = value(y)
     counted = loss.counted(target), mask_of(y)
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
@@ -139,6 +139,22 @@ def run_fold(
         extra = extra + p.value(params).astype(extra.dtype)
         result = with_gradient(owner, rule, result, p.gradient(params))
     return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
+
+
+def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
+    """x with 0 in the rows of weight 0, whatever they hold: in a sum 0 · NaN is NaN."""
+    if weights is None or weights.ndim == 0:
+        return x
+    counts = weights.astype(bool).reshape(len(weights), -1).any(1)
+
+    def leaf(a):
+        if not is_floating(a) or len(a) != len(counts):
+            return a
+        return jnp.where(counts.reshape(-1, *(1,) * (a.ndim - 1)), a, 0)
+
+    if isinstance(x, Sequence):  # rows of a state may stand on another axis
+        return x.with_fields(x=jax.tree.map(leaf, x.x), memory=jax.tree.map(leaf, x.memory))
+    return jax.tree.map(leaf, x)
 
 
 def sorted_out(

@@ -19,7 +19,7 @@ from fnn.layer import Layer, check_layer_type
 from fnn.loss import Loss, check_loss_type
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
-from fnn.records import Array, Data, Key, PyTree
+from fnn.records import Array, Data, Key, PyTree, Record
 from fnn.ruling import Given, backprop, check_rule
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
@@ -69,9 +69,9 @@ class Plan(Data):
         check_loss_type("Plan", self.loss)
         object.__setattr__(self, "optimizer", as_optimizer("Plan", self.optimizer))
         members(self.penalty)
-        if not hasattr(self.rule, "run"):
+        if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
             check_rule("Plan", self.rule)
-        object.__setattr__(self, "metrics", named(self.metrics))
+        object.__setattr__(self, "metrics", named(self.metrics, self.names()))
 
     def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
         """One pass forward and back, of the rule with the companion it has by now."""
@@ -115,12 +115,24 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     return State(params, plan.optimizer.init(params), key, step, companion)
 
 
-def named(metrics: Any) -> tuple[tuple[str, Any], ...]:
-    """The metrics as (name, function), static for jit."""
-    for name in (pairs := dict(metrics)):
-        if name in ("loss", "state") or name.startswith("validation_"):
-            raise ValueError(f"metric {name!r}: that name is the history's own; choose another.")
-    return tuple(pairs.items())
+def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The metrics as (name, function), static for jit; a report has one entry of every name."""
+    if not isinstance(metrics, Mapping | tuple):
+        raise TypeError(
+            f"Plan: metrics must be a dict of name → function, got {metrics!r:.60}; "
+            'write metrics={"accuracy": fnn.accuracy}.'
+        )
+    pairs = tuple(dict(metrics).items())
+    for name, f in pairs:
+        if not callable(f):
+            raise TypeError(f"Plan: metric {name!r} must be a function (y, target), got {f!r:.60}.")
+    names = [name for name, _ in pairs] + list(rules)
+    for i, name in enumerate(names):
+        if name in ("loss", "state", *names[:i]) or name.startswith("validation_"):
+            raise ValueError(
+                f"Plan: {name!r} stands for something else in reports; choose another."
+            )
+    return pairs
 
 
 def learned(rule: Any) -> PyTree:
@@ -161,10 +173,16 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
             f"{owner}: state must be a State, got {got}; fnn.start(plan, key, params) is one."
         )
     check_arrays(owner, state.params)
-    fresh = jax.eval_shape(plan.optimizer.init, state.params)
-    if jax.tree.structure(fresh) != jax.tree.structure(state.optimizer_state):
-        raise ValueError(
-            f"{owner}: the State was not made for {type(plan.optimizer).__name__}: its "
-            f"optimizer_state is {type(state.optimizer_state).__name__}; "
-            "fnn.start(plan, key, state.params) makes a new one."
-        )
+    if state.key is not None:
+        check_key(owner, state.key)
+    fresh = jax.eval_shape(plan.optimizer.init, state.params), learned(plan.rule)
+    parts = (state.optimizer_state, state.companion)
+    makers = type(plan.optimizer).__name__, "this rule"
+    for name, part, made, maker in zip(
+        ("optimizer_state", "companion"), parts, fresh, makers, strict=True
+    ):
+        if jax.tree.structure(made) != jax.tree.structure(part):
+            raise ValueError(
+                f"{owner}: the State was not made for {maker}: its {name} is "
+                f"{type(part).__name__}; fnn.start(plan, key, state.params) makes a new one."
+            )

@@ -34,7 +34,7 @@ from fnn.composite import empty
 from fnn.driver import many
 from fnn.evaluation import inference
 from fnn.mean import merge_weights
-from fnn.numerics import times
+from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import Plan, State, check_plan, check_state, next_companion
 from fnn.records import Array, PyTree
@@ -161,9 +161,14 @@ def _summed_step(plan, state, rows):
     x, target, weights = rows
     key = None
     if state.key is not None:
-        key = jax.random.fold_in(jax.random.split(state.key)[0], state.step)
+        key = drawn_key(state, 0)
     done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
+    if not is_like(grads, state.params):
+        raise ValueError(
+            f"Plan: the result of {plan.rule!r:.60} must be like params, to be the gradient; "
+            "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
+        )
     updates, inner = plan.optimizer.update(
         grads, state.optimizer_state, state.params, value=done.loss
     )
@@ -177,11 +182,16 @@ def _summed_step(plan, state, rows):
     return (state, state_of(done.y)), (sums, weight, results)
 
 
+def drawn_key(state: State, i: int) -> Any:
+    """The key of this step for layers (0) and for shuffling (1); state.key stays unused."""
+    return jax.random.fold_in(jax.random.split(jax.random.clone(state.key))[i], state.step)
+
+
 def _epoch(plan, state, rows, *, batch_size, drop_last):
     """`lax.scan` of steps over minibatches."""
     key = None
     if state.key is not None:
-        key = jax.random.fold_in(jax.random.split(state.key)[1], state.step)
+        key = drawn_key(state, 1)
 
     def body(state, chosen):
         (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))

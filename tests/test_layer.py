@@ -1,33 +1,29 @@
 """Tests of fnn.layer."""
 
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, noise
+from contract import MASK, check_layer, check_sequence, noise, states
 
-from fnn.composite import Composite
-from fnn.layer import Layer
-from fnn.layers.activations import ReLU, Tanh
-from fnn.layers.cast import Cast
+from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.layers.dense import Dense
-from fnn.layers.recompute import Recompute
-from fnn.layers.repeat import Repeat
-from fnn.layers.residual import Residual
+from fnn.layers.dropout import Dropout
+from fnn.layers.flatten import Flatten
+from fnn.layers.rnn import RNN
 from fnn.layers.scale import Scale
-from fnn.layers.serial import Serial
-from fnn.ruling import backprop, rule
+from fnn.sequence import Sequence, lift, select
 
 KEY = jax.random.key(0)
+X = noise(2, 5, 3)
 
 
-class Methods:
-    """The three methods of a layer without parameters, y = x²."""
-
-    def init(self, key):
-        return ()
+@dataclass(frozen=True)
+class Square(Layer):
+    """y = x²."""
 
     def forward(self, params, x, *, key=None):
         return x**2, x
@@ -36,13 +32,9 @@ class Methods:
         return (), 2 * cache * dy
 
 
-@dataclass(frozen=True)
-class Square(Methods, Layer):
-    """y = x²."""
-
-
-def test_a_layer_of_three_methods_keeps_the_contract():
+def test_a_layer_of_two_methods_keeps_the_contract():
     check_layer(Square(), noise(5, 3))
+    assert Square().init(KEY) == ()
 
 
 @dataclass(frozen=True)
@@ -87,10 +79,10 @@ def test_contract_refuses(layer):
 
 
 def test_undecorated_subclass_is_refused():
-    class Plain(Methods, Layer):
+    class Plain(Square):
         factor: float = 1.0
 
-    message = r"^Plain: write @dataclass\(frozen=True\) above the class; without it two different"
+    message = r"^Plain: write @dataclass\(frozen=True\) above the class; without it the fields"
     with pytest.raises(TypeError, match=message):
         Plain()
 
@@ -107,7 +99,7 @@ def test_decorated_subclass_that_is_not_frozen_is_refused_by_python():
     with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
 
         @dataclass
-        class Mutable(Methods, Layer):
+        class Mutable(Square):
             pass
 
 
@@ -123,7 +115,7 @@ def test_incomplete_subclass_is_refused():
 
 def test_layers_of_different_types_are_not_equal():
     @dataclass(frozen=True)
-    class Other(Methods, Layer):
+    class Other(Square):
         pass
 
     assert Square() == Square()
@@ -136,123 +128,208 @@ def test_different_fields_run_different_layers_under_jit():
     assert (run(Scale(2.0), x), run(Scale(3.0), x)) == (2, 3)
 
 
-def test_backprop_is_the_layers_own_backward():
-    x, dy = noise(5, 3), noise(5, 3, seed=2)
-    _, cache = Square().forward((), x)
-    grads, dx = backprop(Square(), (), cache, dy)
-    assert grads == ()
-    np.testing.assert_allclose(dx, 2 * x * dy)
+class HookedParams(NamedTuple):
+    """The factor."""
+
+    w: jax.Array  # [n]
 
 
-ROUTES = {
-    Serial(Dense(3, 3), Tanh()): (0,),
-    Residual(Dense(3, 3)): (0,),
-    Repeat(2, Dense(3, 3)): (0,),
-    Recompute(Dense(3, 3)): (0,),
-    Cast(Dense(3, 3), "float64"): (0,),
-    Serial(Residual(Recompute(Serial(Tanh(), Dense(3, 3))))): (0, 0, 0, 1),
-}
+@dataclass(frozen=True)
+class Hooked(Square):
+    """y = x² w plus noise, of positive x: every hook says something."""
+
+    draws: ClassVar[bool] = True
+
+    n: int
+
+    def shapes(self):
+        return {"w": (self.n,)}
+
+    def check_input(self, x):
+        if np.any(np.asarray(x) < 0):
+            raise ValueError(f"{self}: x must be positive.")
+
+    def forward(self, params, x, *, key=None):
+        assert isinstance(x, jax.Array)
+        return x**2 * params.w + jax.random.normal(key, x.shape), x
 
 
-def result_at(path, result):
-    for i in path:
-        result = result[i]
-    return result
+def test_what_a_class_says_is_checked_before_its_forward_runs():
+    layer, params, x = Hooked(3), HookedParams(jnp.ones(3)), np.ones((5, 3))
+    y, _ = layer.forward(params, x, key=KEY)  # numpy has become a jax.Array
+    np.testing.assert_allclose(y, 1 + jax.random.normal(KEY, (5, 3)), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"^Hooked\(n=3\): x must be positive"):
+        layer.forward((), -x)
+    with pytest.raises(TypeError, match=r"^Hooked\(n=3\): params must have a field w, got \(\)"):
+        layer.forward((), x)
+    with pytest.raises(ValueError, match=r"^Hooked\(n=3\): params\.w must have shape \[3\], got"):
+        layer.forward(HookedParams(jnp.ones(2)), x)
+    with pytest.raises(ValueError, match=r"^Hooked\(n=3\): forward needs a key; pass key="):
+        layer.forward(params, x)
+    with pytest.raises(TypeError, match=r"^Hooked\(n=3\): key must be a typed key, got 0"):
+        layer.forward(params, x, key=0)
 
 
-def run_rule(chosen, net):
-    params = net.init(KEY)
-    y, cache = net.forward(params, noise(5, 3))
-    return chosen(net, params, cache, jnp.ones_like(y))
-
-
-@pytest.mark.parametrize(("net", "path"), ROUTES.items(), ids=repr)
-def test_rule_reaches_the_leaves_of_every_composite(net, path):
-    @rule
-    def sum_of_dy(layer, params, cache, dy):
-        _, dx = layer.backward(params, cache, dy)
-        return dy.sum((0, 1)), dx
-
-    out, dx = run_rule(sum_of_dy, net)
-    grads, backprop_dx = run_rule(backprop, net)
-    np.testing.assert_allclose(dx, backprop_dx, rtol=1e-12)
-    db = result_at(path, grads).b.sum(-1)  # a bias's gradient is the sum of dy
-    np.testing.assert_allclose(result_at(path, out), db, rtol=1e-12)
-
-
-def test_rule_with_a_formula_for_one_type_uses_it_there_only():
-    @rule
-    def names(layer, params, cache, dy):
-        return "any", layer.backward(params, cache, dy)[1]
-
-    @names.register(Dense)
-    def _(layer, params, cache, dy):
-        return "dense", layer.backward(params, cache, dy)[1]
-
-    out, _ = run_rule(names, Serial(Dense(3, 4), Tanh(), Residual(Dense(4, 4))))
-    assert out == ("dense", "any", ("dense",))
-
-
-def test_rule_registered_for_a_composite_stops_the_recursion_there():
-    @rule
-    def names(layer, params, cache, dy):
-        return "leaf", layer.backward(params, cache, dy)[1]
-
-    @names.register(Residual)
-    def _(layer, params, cache, dy):
-        return "residual", layer.backward(params, cache, dy)[1]
-
-    out, _ = run_rule(names, Serial(Tanh(), Residual(Dense(3, 3))))
-    assert out == ("leaf", "residual")
-
-
-def test_rule_takes_dx_of_a_subclass_with_another_backward():
+def test_checks_run_under_jit_and_in_a_subclass_that_calls_its_parent():
     @dataclass(frozen=True)
-    class Straight(ReLU):
+    class Doubled(Dense):
+        def forward(self, params, x, *, key=None):
+            y, cache = super().forward(params, x)
+            return 2 * y, cache
+
         def backward(self, params, cache, dy):
-            return (), dy
+            return super().backward(params, cache, 2 * dy)
 
-    net = Serial(Straight())
-    _, dx = run_rule(rule(lambda f, p, c, dy: (0, f.backward(p, c, dy)[1])), net)
-    np.testing.assert_array_equal(dx, np.ones((5, 3)))
-
-
-def test_error_inside_a_rule_carries_the_path():
-    @rule
-    def refuse(layer, params, cache, dy):
-        raise NotImplementedError(f"{layer} has no formula.")
-
-    with pytest.raises(NotImplementedError, match=r"^layer 1, layer 0, Tanh\(\) has no formula"):
-        run_rule(refuse, Serial(Serial(), Serial(Tanh())))
+    layer = Doubled(3, 4)
+    params = layer.init(KEY)
+    with pytest.raises(ValueError, match=r"^.*Doubled\(n_in=3, n_out=4\): x must have shape"):
+        jax.jit(layer.forward)(params, noise(5, 2))
+    check_sequence(layer, Sequence(X, MASK))
 
 
-def test_parts_are_the_entries_of_params():
-    assert Serial(Tanh(), Tanh()).parts((1, 2)) == (1, 2)
+def test_arrays_of_numpy_become_those_of_jax():
+    x = as_jax({"a": np.ones(3), "b": jnp.ones(2), "c": 1.0})
+    assert isinstance(x["a"], jax.Array)
+    assert x["c"] == 1.0
 
 
-@pytest.mark.parametrize("params", [(), (1,), (1, 2, 3)], ids=str)
-def test_parts_of_another_number_are_refused(params):
-    message = rf"^Serial: params must have one entry for each of its 2 layers, got {len(params)}\."
-    with pytest.raises(ValueError, match=message):
-        Serial(Tanh(), Tanh()).parts(params)
+class Methods:
+    """The two methods of a layer, in a class that is none."""
+
+    def forward(self, params, x, *, key=None):
+        return 2 * x, ()
+
+    def backward(self, params, cache, dy):
+        return (), 2 * dy
 
 
-@pytest.mark.parametrize("params", [None, {}, [1, 2]], ids=str)
-def test_parts_of_what_is_no_tuple_are_refused(params):
-    message = rf"^Serial: params must be a tuple, .*, got {type(params).__name__}\."
+def test_methods_of_a_class_that_is_no_layer_stand_behind_the_checks_too():
+    @dataclass(frozen=True)
+    class Double(Methods, Layer):
+        pass
+
+    @dataclass(frozen=True)
+    class OfPositions(Methods, Layer):
+        sequences: ClassVar = "positions"
+
+    assert isinstance(Double().forward((), np.ones((2, 3)))[0], jax.Array)
+    with pytest.raises(TypeError, match=r"Double\(\): x must be an array, got a Sequence"):
+        Double().forward((), Sequence(X, MASK))
+    y, _ = OfPositions().forward((), Sequence(X, MASK))
+    np.testing.assert_array_equal(y.x, 2 * np.where(MASK[..., None], X, 0))
+
+
+@dataclass(frozen=True)
+class Positions(Square):
+    """y = x² of every step."""
+
+    sequences: ClassVar = "positions"
+
+
+def test_a_layer_of_positions_sees_the_steps_of_a_sequence_as_an_array():
+    check_sequence(Positions(), Sequence(X, MASK))
+    memory = noise(2, 4)
+    y, cache = Positions().forward((), Sequence(X, MASK, None, memory))
+    assert isinstance(cache, jax.Array)
+    assert (y.mask is MASK, y.state, y.memory is memory) == (True, None, True)
+    np.testing.assert_array_equal(y.x, np.where(MASK[..., None], X, 0) ** 2)
+    _, dx = Positions().backward((), cache, Sequence(jnp.ones((2, 5, 3)), MASK))
+    np.testing.assert_array_equal(dx.x, np.where(MASK[..., None], 2 * X, 0))
+    assert dx.mask is MASK
+
+
+def test_a_layer_of_positions_has_no_state():
+    with pytest.raises(
+        TypeError, match=r"^Positions\(\): x\.state must be None, this layer has no"
+    ):
+        Positions().forward((), Sequence(X, state=states(3)))
+    for none in (None, (), {}):
+        Positions().forward((), Sequence(X, state=none))
+
+
+@pytest.mark.parametrize("layer", [Square(), Flatten()], ids=repr)
+def test_a_layer_that_does_not_say_what_a_sequence_means_to_it_refuses_one(layer):
+    message = (
+        rf"^{type(layer).__name__}\(\): x must be an array, got a Sequence: .* \"positions\"\."
+    )
     with pytest.raises(TypeError, match=message):
-        Serial(Tanh(), Tanh()).parts(params)
+        layer.forward((), Sequence(X, MASK))
 
 
-@pytest.mark.parametrize("net", [n for n in ROUTES if not isinstance(n, Serial)], ids=repr)
-def test_every_wrapper_refuses_params_that_are_not_a_tuple_of_one(net):
-    assert isinstance(net, Composite)
-    with pytest.raises(ValueError, match=rf"^{type(net).__name__}: params must have one entry"):
-        net.forward((), noise(5, 3))
+def test_checks_run_on_the_steps_of_a_sequence():
+    with pytest.raises(ValueError, match=r"^Dense\(.*\): x must have shape \[B, ..., 3\], got"):
+        Dense(3, 2).forward(Dense(3, 2).init(KEY), Sequence(noise(2, 5, 4), MASK))
+    with pytest.raises(ValueError, match=r"^Dropout\(.*\): forward needs a key"):
+        Dropout(0.5).forward((), Sequence(X, MASK))
 
 
-def test_children_get_keys_of_their_own():
-    first, second = Serial(Dense(3, 3), Dense(3, 3)).init(KEY)
-    keys = jax.random.split(KEY, 2)
-    np.testing.assert_array_equal(first.w, Dense(3, 3).init(keys[0]).w)
-    np.testing.assert_array_equal(second.w, Dense(3, 3).init(keys[1]).w)
+@dataclass(frozen=True)
+class ForgetsTheLastState(RNN):
+    """The cotangent of the last state is dropped."""
+
+    def backward(self, params, cache, dy):
+        return super().backward(params, cache, dy.with_fields(state=None))
+
+
+@dataclass(frozen=True)
+class HandsOnTheFirstState(RNN):
+    """The state that comes out is the one that went in."""
+
+    def forward(self, params, x, *, key=None):
+        y, cache = super().forward(params, x)
+        return y.with_fields(state=x.state), cache
+
+
+@dataclass(frozen=True)
+class ForgetsTheMask(RNN):
+    """Steps that are left out are steps."""
+
+    def forward(self, params, x, *, key=None):
+        y, cache = super().forward(params, x.with_fields(mask=None))
+        return y.with_fields(mask=x.mask), cache
+
+
+@dataclass(frozen=True)
+class ForgetsTheForm(RNN):
+    """dx is an array."""
+
+    def backward(self, params, cache, dy):
+        grads, dx = super().backward(params, cache, dy)
+        return grads, dx.x
+
+
+@pytest.mark.parametrize(
+    "kind", [ForgetsTheLastState, HandsOnTheFirstState, ForgetsTheMask, ForgetsTheForm]
+)
+def test_contract_of_sequences_refuses(kind):
+    with pytest.raises(AssertionError):
+        check_sequence(kind(3, 4), Sequence(X, MASK, states(4)))
+
+
+@dataclass(frozen=True)
+class Multiplies(Square):
+    """Steps that are left out are multiplied by 0: 0 · NaN is NaN."""
+
+    sequences: ClassVar = "own"
+
+    def forward(self, params, x, *, key=None):
+        a = x.x * x.mask[..., None].astype(float)
+        return lift(lambda _: a**2, x), a
+
+    def backward(self, params, cache, dy):
+        return (), lift(lambda d: select(dy.mask, 2 * cache * d), dy)
+
+
+def test_contract_of_sequences_refuses_a_mask_that_multiplies():
+    with pytest.raises(AssertionError):
+        check_sequence(Multiplies(), Sequence(X, MASK))
+
+
+def test_what_is_no_layer_is_named():
+    check_layer_type("f", Square())
+    with pytest.raises(
+        TypeError, match=r"^f takes layers, got <class .*; build it: Dense\(\.\.\.\)\."
+    ):
+        check_layer_type("f", Dense)
+    with pytest.raises(TypeError, match=r"^f takes layers, got None\.$"):
+        check_layer_type("f", None)

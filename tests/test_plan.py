@@ -97,12 +97,12 @@ WRONG = {
     "metric named loss": (
         lambda: plan(metrics={"loss": fnn.accuracy}),
         ValueError,
-        "metric 'loss': that name is the history's own; choose another",
+        "Plan: 'loss' stands for something else in reports; choose another",
     ),
     "metric of validation": (
         lambda: plan(metrics={"validation_loss": fnn.accuracy}),
         ValueError,
-        "metric 'validation_loss': that name is the history's own",
+        "Plan: 'validation_loss' stands for something else in reports",
     ),
 }
 

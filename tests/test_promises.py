@@ -396,7 +396,7 @@ CASES = {
     "a metric named loss": Case(
         lambda: fnn.Plan(NET, CE, fnn.optim.SGD(1.0), metrics={"loss": fnn.accuracy}),
         ValueError,
-        "metric 'loss': that name is the history's own",
+        "Plan: 'loss' stands for something else in reports",
     ),
     "penalty with norms": Case(
         lambda: fnn.fold(

@@ -137,9 +137,7 @@ def test_a_long_sequence_in_parts_is_the_sequence_and_with_dstate_so_is_its_grad
     dy = noise(2, 5, 2, seed=2)
     grads, _ = net.backward(params, cache, Sequence(dy, MASK))
     late, dx = net.backward(params, second_cache, Sequence(dy[:, 2:], MASK[:, 2:]))
-    early, _ = net.backward(
-        params, first_cache, Sequence(dy[:, :2], MASK[:, :2], dx.state)
-    )
+    early, _ = net.backward(params, first_cache, Sequence(dy[:, :2], MASK[:, :2], dx.state))
     for a, b, want in zip(*map(jax.tree.leaves, (early, late, grads)), strict=True):
         np.testing.assert_allclose(a + b, want, rtol=1e-9, atol=1e-12)
 

@@ -97,11 +97,9 @@ def elsewhere(block, params, cache, dy):
 
 def in_source(block: Any, edits: list[Edit], kinds: dict[str, tuple[str, str]]) -> list[Slip]:
     """The edits of a formula that leave a formula of the same shape."""
-    found = []
-    for edit in edits:
-        if fits(edited(block, edit)):
-            found.append(slip(*kinds[edit.kind][:1], edit.what, kinds[edit.kind][1], with_edit(edit)))
-    return found
+    fitting = [edit for edit in edits if fits(edited(block, edit))]
+    rows = [(*kinds[edit.kind], edit) for edit in fitting]
+    return [slip(row, edit.what, right, with_edit(edit)) for row, right, edit in rows]
 
 
 def fits(block: Any) -> bool:

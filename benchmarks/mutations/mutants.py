@@ -87,6 +87,11 @@ class Mutant(fnn.Layer[Any, Any]):
     layer: Any
     wrong: Any
 
+    @property
+    def mixes_examples(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the layer does."""
+        return self.layer.mixes_examples
+
     def init(self, key):
         """Its parameters."""
         return self.layer.init(key)
@@ -270,6 +275,8 @@ def as_y(flat: Flat, leaves: list[Any], dy: np.ndarray) -> Any:
 def fitting(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[str]:
     """The plain explanations that hold for all pairs of a right and a wrong array."""
     found = [word for word, f in PLAIN.items() if all(close(f(g), h) for g, h in pairs)]
+    if all(np.isnan(h).any() and not np.isnan(g).any() for g, h in pairs):
+        found.append("nan")
     entries = [np.argwhere(g != h) for g, h in pairs]
     if all(0 < len(e) == 1 for e in entries):
         found.append("one entry")

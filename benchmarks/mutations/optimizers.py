@@ -1,11 +1,14 @@
 """Optimizers as functions of a history: gradients [T, ...], params → updates [T, ...].
 
 The parameters stay where they are, so that every update is a function of the gradients
-so far. The library's optimizers are compared with optax's where it has the formula, else
-with the one written here; so are the mutants.
+so far. The library's optimizers and their mutants are compared with optax's where it has the
+formula; what stands around an optimizer, with a formula written here; and what neither has
+is right by definition, and only its mutants are judged.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import jax
@@ -14,24 +17,35 @@ import numpy as np
 import optax
 
 import fnn
-from benchmarks.mutations.updates import MISTAKES_OF, OTHER, STEPS, Settings
+from benchmarks.blocks import optax_optimizer, optimizers
+from benchmarks.mutations.source import DROPPED, SIGN, edited, operations
 
 T = 4  # steps
 SIZES = ((3, 1), (7, 8), (31, 31), (127, 128), (511, 512))  # of w; b has the second
 LOUDNESS = (0.5, 1.5, 2.0, 0.3)  # of the gradients, step by step: some are clipped
-O = Settings()
+RATE, DECAY, BOUND = 0.05, 0.1, 1.0  # η, λ, and c in units of √(number of parameters)
+SETTINGS = {  # numbers for which no mistake is hidden: ε is not negligible
+    "momentum": 0.8, "b1": 0.8, "b2": 0.95, "rho": 0.9, "eps": 0.01, "weight_decay": DECAY,
+}  # fmt: skip
+OTHER = "another function"
 
 Run = Callable[[Any, Any], Any]  # (history, params) → updates
 
 
+class Wrong(NamedTuple):
+    """An update rule with a mistake in it."""
+
+    kinds: str  # the right diagnoses
+    run: Callable[[], Run]
+
+
 class Rule(NamedTuple):
-    """One optimizer, three times: the library's, another's, and a formula that can be wrong."""
+    """One optimizer: the library's, another's or its formula, and what can be wrong with it."""
 
     name: str
     build: Callable[[], Any]  # → the library's
-    other: Callable[[], Any] | None  # → optax's, where it has one
-    formula: Callable[[str], Run]  # mistake → the formula with it
-    mistakes: dict[str, str]  # mistake → right diagnoses
+    other: Callable[[], Run] | None  # → that of optax, or the formula, where there is one
+    mistakes: Callable[[], dict[str, Wrong]]
 
 
 def inputs(level: int, dtype: str = "float64", seed: int = 0) -> tuple[Any, Any]:
@@ -61,27 +75,77 @@ def run_of(optimizer: Any) -> Run:
     return run
 
 
-def leafwise(name: str, o: Settings = O) -> Callable[[str], Run]:
-    """The formula of STEPS[name] in every leaf."""
+def around(name: str, build: Any, formula: Callable[[str], Run], mistakes: dict[str, str]) -> Rule:
+    """What stands around an optimizer, with its formula: mistake → Run, "" without any."""
+    wrongs = {
+        what: Wrong(kinds, lambda what=what: formula(what)) for what, kinds in mistakes.items()
+    }
+    return Rule(name, build, lambda: formula(""), lambda: wrongs)
 
-    def wrongly(wrong):
-        def run(history, params):
-            return fnn.DenseParams(
-                *(along(g, w, k == "w", wrong)
-                  for k, g, w in zip("wb", history, params, strict=True))
-            )  # fmt: skip
 
-        return run
+RIGHT = {  # by the kind of edit, what a person would say
+    DROPPED: f"{OTHER}|missing term|penalty|factor",
+    SIGN: f"{OTHER}|wrong term|penalty|factor",
+}
 
-    def along(gradients, w, is_weight, wrong):
-        state, updates = (jnp.zeros_like(w), jnp.zeros_like(w)), []
-        here = o if is_weight or wrong == "decay on biases" else o._replace(decay=0.0)
-        for t in range(1, T + 1):
-            update, state = STEPS[name](here, t, gradients[t - 1], state, w, wrong)
-            updates.append(update)
-        return jnp.stack(updates)
 
-    return wrongly
+def descent(name: str, optimizer: Any) -> Rule:
+    """An optimizer whose mistakes are those of its own source and of its numbers."""
+    twin = optax_optimizer(optimizer)
+    other = None if twin is None else lambda: run_of(twin)
+    return Rule(name, lambda: optimizer, other, lambda: spoiled(optimizer))
+
+
+def spoiled(optimizer: Any) -> dict[str, Wrong]:
+    """By what is wrong: every edit of its update that runs, and other numbers."""
+    wrongs = {}
+    for edit in operations(type(optimizer), "update"):
+        if runs(edited(optimizer, edit)):
+            kinds = RIGHT.get(edit.kind, RIGHT[SIGN])
+            wrongs[edit.what] = Wrong(kinds, lambda e=edit: run_of(edited(optimizer, e)))
+    for what, other in other_numbers(optimizer):
+        wrongs[what] = Wrong(RIGHT[SIGN], lambda other=other: run_of(other))
+    return wrongs
+
+
+def other_numbers(optimizer: Any) -> Iterator[tuple[str, Any]]:
+    """Every number of the optimizer squared, and exchanged with the next; one step ahead."""
+    numbers = [f.name for f in fields(optimizer) if type(getattr(optimizer, f.name)) is float]
+    for name in numbers:
+        yield f"{name} squared", optimizer.with_fields(**{name: getattr(optimizer, name) ** 2})
+    for a, b in itertools.pairwise(numbers):
+        exchanged = {a: getattr(optimizer, b), b: getattr(optimizer, a)}
+        yield f"{a} and {b} exchanged", optimizer.with_fields(**exchanged)
+    state = optimizer.init(fnn.DenseParams(jnp.ones((2, 3)), jnp.ones(3)))
+    if any(a.dtype == jnp.int32 for a in jax.tree.leaves(state)):
+        yield "one step ahead", Ahead(optimizer)
+
+
+class Ahead(NamedTuple):
+    """An optimizer that counts its steps from 1."""
+
+    optimizer: Any
+
+    def init(self, params: Any) -> Any:
+        """The state after a step that was none."""
+        state = self.optimizer.init(params)
+        return jax.tree.map(lambda a: a + 1 if a.dtype == jnp.int32 else a, state)
+
+    def update(self, grads: Any, state: Any, params: Any) -> Any:
+        """That of the optimizer."""
+        return self.optimizer.update(grads, state, params)
+
+
+def runs(optimizer: Any) -> bool:
+    """Whether the edited optimizer still makes updates like the gradients."""
+    history, params = inputs(0)
+    try:
+        found = jax.eval_shape(run_of(optimizer), history, params)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return jax.tree.map(lambda a: (a.shape, a.dtype), found) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), history
+    )
 
 
 def clipped(history: Any, wrong: str = "") -> Any:
@@ -89,12 +153,12 @@ def clipped(history: Any, wrong: str = "") -> Any:
     size = sum(g[0].size for g in history)
     squares = [(g**2).reshape(T, -1).sum(1) for g in history]
     total = squares[0] + squares[1]
-    bound = O.bound * size**0.5
+    bound = BOUND * size**0.5
 
     def leaf(g, own):
         norm = jnp.sqrt(own if wrong == "the norm of each leaf" else total)
         if wrong == "entry by entry":
-            return jnp.clip(g, -O.bound, O.bound)
+            return jnp.clip(g, -BOUND, BOUND)
         scale = bound / (norm**2 if wrong == "the norm squared" else norm)
         scale = scale if wrong == "never left alone" else jnp.minimum(1, scale)
         return g * scale.reshape(-1, *[1] * (g.ndim - 1))
@@ -104,17 +168,16 @@ def clipped(history: Any, wrong: str = "") -> Any:
 
 def clip(wrong: str) -> Run:
     """Clipping, then SGD."""
-    return lambda history, params: jax.tree.map(lambda g: -O.rate * g, clipped(history, wrong))
+    return lambda history, params: jax.tree.map(lambda g: -RATE * g, clipped(history, wrong))
 
 
-def clip_momentum(wrong: str) -> Run:
-    """Clipping, then Momentum, or the other way round."""
-    momentum = leafwise("Momentum")("")
+def chained(wrong: str) -> Run:
+    """Clipping, then SGD, or the other way round."""
     if wrong == "the other way round":
-        return lambda history, params: clipped(momentum(history, params))
-    if wrong == "not clipped":
-        return momentum
-    return lambda history, params: momentum(clipped(history), params)
+        return lambda history, params: clipped(jax.tree.map(lambda g: -RATE * g, history))
+    return lambda history, params: jax.tree.map(
+        lambda g: -RATE * g, history if wrong == "not clipped" else clipped(history)
+    )
 
 
 def proximal(penalty: str) -> Callable[[str], Run]:
@@ -126,16 +189,16 @@ def proximal(penalty: str) -> Callable[[str], Run]:
         return w / (1 + s)
 
     def wrongly(wrong):
-        s = {"without η": O.decay, "− λ": -O.rate * O.decay}.get(wrong, O.rate * O.decay)
+        s = {"without η": DECAY, "− λ": -RATE * DECAY}.get(wrong, RATE * DECAY)
         s = 0.0 if wrong == "no map" else s
 
         def run(history, params):
-            reached = params.w - O.rate * history.w
+            reached = params.w - RATE * history.w
             w = shrunk(reached, s) if wrong != "before the step" else (
-                shrunk(params.w, s) - O.rate * history.w
+                shrunk(params.w, s) - RATE * history.w
             )  # fmt: skip
             w = w if wrong == "where it is, not the way" else w - params.w
-            b = params.b - O.rate * history.b
+            b = params.b - RATE * history.b
             b = shrunk(b, s) if wrong == "biases too" else b
             return fnn.DenseParams(w, b - params.b)
 
@@ -171,24 +234,14 @@ def warmup(s: float) -> float:
     return 0.01 + (0.2 - 0.01) * s / 2 if s < 2 else cosine(s - 2, 0.2, 4, 0.02)
 
 
-def leaf_rule(name: str, build: Any, other: Any = None) -> Rule:
-    """An optimizer whose formula is in STEPS."""
-    return Rule(name, build, other, leafwise(name), MISTAKES_OF[name])
-
-
 def schedule(name: str, build: Any, rate: Any) -> Rule:
     """A schedule, through SGD."""
     late = f"{OTHER}|factor"
     wrongs = ("one step ahead", "one step behind", "the first rate for ever")
-    return Rule(
-        name, lambda: fnn.optim.Scheduled(fnn.optim.SGD(1.0), build()), None, scheduled(rate),
+    return around(
+        name, lambda: fnn.optim.Scheduled(fnn.optim.SGD(1.0), build()), scheduled(rate),
         dict.fromkeys(wrongs, late) if name != "Constant" else {},
     )  # fmt: skip
-
-
-def weights(params: Any) -> Any:
-    """Which leaves decay."""
-    return params._replace(w=True, b=False)
 
 
 PROXIMAL = {
@@ -205,17 +258,12 @@ CLIPPING = {
     "the norm squared": f"{OTHER}|one slice",
     "never left alone": f"{OTHER}|one slice",
 }
-L1_PROXIMAL = Rule("Proximal, L1", lambda: fnn.optim.Proximal(fnn.optim.SGD(O.rate), fnn.L1(O.decay)),
-                   None, proximal("L1"), PROXIMAL)  # fmt: skip
-L2_PROXIMAL = Rule("Proximal, L2", lambda: fnn.optim.Proximal(fnn.optim.SGD(O.rate), fnn.L2(O.decay)),
-                   None, proximal("L2"), PROXIMAL)  # fmt: skip
 
 
 class Clipped(NamedTuple):
-    """clip_by_norm with a bound in units of √size, whatever the size is."""
+    """ClipByNorm with a bound in units of √size, whatever the size is."""
 
     behind: Any
-    make: Any
 
     def init(self, params: Any) -> Any:
         """The state of the chain."""
@@ -228,44 +276,28 @@ class Clipped(NamedTuple):
     def chain(self, params: Any) -> Any:
         """Clipping, and what comes behind it."""
         size = sum(p.size for p in jax.tree.leaves(params))
-        return self.make(O.bound * size**0.5, self.behind)
+        return chain(BOUND * size**0.5, self.behind)
 
 
-def ours(bound: float, behind: Any) -> Any:
-    """The library's chain."""
+def chain(bound: float, behind: Any) -> Any:
+    """Clipping, and what comes behind it."""
     return fnn.optim.Chain(fnn.optim.ClipByNorm(bound), behind)
 
 
-def optax_chain(bound: float, behind: Any) -> Any:
-    """The chain of optax."""
-    return optax.chain(optax.clip_by_global_norm(bound), behind)
+def near(penalty: Any) -> Any:
+    """SGD, then the proximal map of a penalty."""
+    return fnn.optim.Proximal(fnn.optim.SGD(RATE), penalty)
 
 
 RULES = (
-    leaf_rule("SGD", lambda: fnn.optim.SGD(O.rate), lambda: optax.sgd(O.rate)),
-    leaf_rule("Momentum", lambda: fnn.optim.Momentum(O.rate, O.momentum),
-              lambda: optax.sgd(O.rate, O.momentum)),
-    leaf_rule("Momentum, average", lambda: fnn.optim.Momentum(O.rate, O.momentum, average=True)),
-    leaf_rule("Momentum, Nesterov", lambda: fnn.optim.Momentum(O.rate, O.momentum, nesterov=True),
-              lambda: optax.sgd(O.rate, O.momentum, nesterov=True)),
-    leaf_rule("RMSProp", lambda: fnn.optim.RMSProp(O.rate, O.rho, O.eps),
-              lambda: optax.rmsprop(O.rate, O.rho, O.eps, eps_in_sqrt=False)),
-    leaf_rule("AdaGrad", lambda: fnn.optim.AdaGrad(O.rate, O.eps)),
-    leaf_rule("AdaDelta", lambda: fnn.optim.AdaDelta(1.0, O.rho, O.eps),
-              lambda: optax.adadelta(1.0, O.rho, O.eps)),
-    leaf_rule("Adam", lambda: fnn.optim.Adam(O.rate, O.b1, O.b2, O.eps),
-              lambda: optax.adam(O.rate, O.b1, O.b2, O.eps)),
-    leaf_rule("AdamW", lambda: fnn.optim.AdamW(O.rate, O.b1, O.b2, O.eps, O.decay),
-              lambda: optax.adamw(O.rate, O.b1, O.b2, O.eps, weight_decay=O.decay, mask=weights)),
-    Rule("Foreign", lambda: fnn.optim.Foreign(*optax.sgd(O.rate)), lambda: optax.sgd(O.rate),
-         leafwise("SGD"), {}),
-    Rule("clip_by_norm", lambda: Clipped(fnn.optim.SGD(O.rate), ours),
-         lambda: Clipped(optax.sgd(O.rate), optax_chain), clip, CLIPPING),
-    Rule("chain", lambda: Clipped(fnn.optim.Momentum(O.rate, O.momentum), ours),
-         lambda: Clipped(optax.sgd(O.rate, O.momentum), optax_chain), clip_momentum,
-         {"the other way round": OTHER, "not clipped": OTHER}),
-    L1_PROXIMAL,
-    L2_PROXIMAL,
+    *[descent(name, optimizer) for name, optimizer in optimizers(RATE, **SETTINGS)],
+    Rule("Foreign", lambda: fnn.optim.Foreign(*optax.sgd(RATE)),
+         lambda: run_of(optax.sgd(RATE)), dict),
+    around("ClipByNorm", lambda: Clipped(fnn.optim.SGD(RATE)), clip, CLIPPING),
+    around("Chain", lambda: Clipped(fnn.optim.SGD(RATE)), chained,
+           {"the other way round": OTHER, "not clipped": OTHER}),
+    around("Proximal, L1", lambda: near(fnn.L1(DECAY)), proximal("L1"), PROXIMAL),
+    around("Proximal, L2", lambda: near(fnn.L2(DECAY)), proximal("L2"), PROXIMAL),
     schedule("Constant", lambda: fnn.optim.Constant(0.2), lambda s: 0.2),
     schedule("StepDecay", lambda: fnn.optim.StepDecay(0.2, 0.5, 2), lambda s: 0.2 * 0.5 ** (s // 2)),
     schedule("ExponentialDecay", lambda: fnn.optim.ExponentialDecay(0.2, 0.5, 2),
@@ -283,4 +315,4 @@ def library(rule: Rule) -> Run:
 
 def reference(rule: Rule) -> Run:
     """What it is compared with."""
-    return run_of(rule.other()) if rule.other else rule.formula("")
+    return library(rule) if rule.other is None else rule.other()

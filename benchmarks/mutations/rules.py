@@ -10,7 +10,16 @@ import numpy as np
 import fnn
 from benchmarks.mutations.mistakes import MISTAKES, Place, spoiled
 from benchmarks.mutations.mutants import AtLeaf, differ, fitting
-from benchmarks.mutations.optimizers import RULES, SIZES, Rule, Run, T, inputs, reference
+from benchmarks.mutations.optimizers import (
+    RULES,
+    SIZES,
+    Rule,
+    Run,
+    T,
+    inputs,
+    library,
+    reference,
+)
 
 ROW = "in an update rule"
 NO_UPDATE = ("not a gradient", "wrong in float32", "wrong in bfloat16")
@@ -35,13 +44,12 @@ class RuleCase(NamedTuple):
 
 @functools.cache
 def cases_of(name: str) -> list[RuleCase]:
-    """The mutants of one optimizer: its own mistakes at two sizes, the general ones at one."""
+    """The mutants of one optimizer: every mistake at one size."""
     (rule,) = (r for r in RULES if r.name == name)
     found = []
-    for what, kinds in rule.mistakes.items():
-        start = zlib.crc32(f"{name} {what}".encode()) % 2
-        for level in (start, start + 2):
-            found.append(RuleCase(rule, level, InRule(what, tuple(kinds.split("|")))))
+    for what, wrong in rule.mistakes().items():
+        level = zlib.crc32(f"{name} {what}".encode()) % 4
+        found.append(RuleCase(rule, level, InRule(what, tuple(wrong.kinds.split("|")))))
     for mistake in MISTAKES.values():
         turn = zlib.crc32(f"{name} {mistake.name}".encode())
         options = [
@@ -63,8 +71,8 @@ def places(level: int) -> list[Place]:
 def mutated(case: RuleCase) -> Run:
     """The optimizer with the mistake."""
     if isinstance(case.wrong, InRule):
-        return case.rule.formula(case.wrong.what)
-    wrong, right = case.wrong, case.rule.formula("")
+        return case.rule.mistakes()[case.wrong.what].run()
+    wrong, right = case.wrong, library(case.rule)
 
     def run(history, params):
         value = jax.tree.leaves(params)[wrong.leaf]

@@ -44,8 +44,12 @@ def edits(cls: type, method: str, changes: Callable[[ast.AST], Iterator[Change]]
 
 
 def terms(cls: type, method: str) -> list[Edit]:
-    """Of every sum: either term left out, the second with the other sign."""
-    return [e for e in operations(cls, method) if e.kind in (DROPPED, SIGN)]
+    """Of every sum that is no part of another: a term left out, the second with a wrong sign."""
+    nodes = list(ast.walk(parsed(cls, method)))
+    sums = [a for a in nodes if isinstance(a, ast.BinOp) and type(a.op) in OPERATORS]
+    inner = {id(below) for a in sums for below in ast.walk(a) if below is not a}
+    found = [e for e in operations(cls, method) if e.kind in (DROPPED, SIGN)]
+    return [e for e in found if id(nodes[e.node]) not in inner]
 
 
 def functions(cls: type, method: str) -> list[Edit]:
@@ -65,8 +69,10 @@ def every(node: ast.AST) -> Iterator[Change]:
     elif isinstance(node, ast.Call):
         yield from of_call(node)
     elif isinstance(node, ast.IfExp):
-        yield OPERATION, f"as if not {text(node.test)}", ast.IfExp(
-            node.test, node.orelse, node.body
+        yield (
+            OPERATION,
+            f"as if not {text(node.test)}",
+            ast.IfExp(node.test, node.orelse, node.body),
         )
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
         yield OPERATION, f"{text(node.operand)} for {text(node)}", node.operand
@@ -82,8 +88,9 @@ def of_operator(node: ast.BinOp) -> Iterator[Change]:
         yield DROPPED, f"without {text(a)}", right
         yield SIGN, f"{OPERATORS[type(other)]} {text(b)}", ast.BinOp(a, other, b)
         if callee(a) == "sqrt" and isinstance(op, ast.Add):
-            inside = ast.BinOp(argument(a), op, b)
-            yield OPERATION, f"{text(b)} inside the root", ast.Call(a.func, [inside], [])  # pyright: ignore[reportAttributeAccessIssue]
+            inside: Any = copy.copy(a)
+            inside.args = [ast.BinOp(argument(a), op, b)]
+            yield OPERATION, f"{text(b)} inside the root", inside
     if isinstance(op, ast.Mult):
         yield OPERATION, f"without the factor {text(a)}", b
     if isinstance(op, ast.Mult | ast.Div):
@@ -95,6 +102,10 @@ def of_operator(node: ast.BinOp) -> Iterator[Change]:
 def of_call(node: ast.Call) -> Iterator[Change]:
     """The changes of f(a, …): a alone, of a choice the first; a ratio upside down."""
     name = callee(node)
+    inner = node.args[0] if node.args else None
+    if name == "sqrt" and isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Add):
+        outside = ast.BinOp(ast.Call(node.func, [inner.left], []), inner.op, inner.right)
+        yield OPERATION, f"{text(inner.right)} outside the root", outside
     if name == "ratio":
         a, b = node.args
         yield OPERATION, "upside down", ast.Call(node.func, [b, a], [])

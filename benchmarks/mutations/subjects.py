@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
+from benchmarks.blocks import activations, forms, losses
+from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
 SHAPES = ((2, 2), (3, 2, 4, 4), (32, 32), (64, 256), (256, 1024))  # of x or y without parameters
@@ -48,7 +50,7 @@ def point(subject: Subject, level: int, dtype: str = "float64", seed: int = 0) -
     x, target = subject.draw(level, rng)
     params = plus(block.init(jax.random.key(seed)), rng) if isinstance(block, fnn.Layer) else None
     if subject.family == "penalty":
-        params = {"w": x, "b": noise(rng, 3)}
+        params = fnn.DenseParams(x, noise(rng, 3))
     params, x, target = jax.tree.map(lambda a: as_dtype(a, dtype), (params, x, target))
     return Point(block, params, x, target, jax.random.key(seed) if subject.key else None)
 
@@ -99,22 +101,7 @@ def layer(name: str, block: Any, *kinks: float, key: bool = False) -> Subject:
 
 
 LAYERS = (
-    layer("Identity", fnn.Identity()),
-    layer("Sigmoid", fnn.Sigmoid()),
-    layer("Tanh", fnn.Tanh()),
-    layer("ReLU", fnn.ReLU(), 0),
-    layer("LeakyReLU", fnn.LeakyReLU(0.1), 0),
-    layer("ELU", fnn.ELU(0.7), 0),
-    layer("SELU", fnn.SELU(), 0),
-    layer("Softplus", fnn.Softplus()),
-    layer("Softsign", fnn.Softsign()),
-    layer("GELU", fnn.GELU()),
-    layer("GELU, exact", fnn.GELU(approximate=False)),
-    layer("SiLU", fnn.SiLU()),
-    layer("Mish", fnn.Mish()),
-    layer("HardTanh", fnn.HardTanh(), -1, 1),
-    layer("Softmax", fnn.Softmax()),
-    layer("LogSoftmax", fnn.LogSoftmax()),
+    *[layer(name, block, -1, 0, 1) for name, block in activations()],
     layer("Scale", fnn.Scale(0.3)),
     layer("Dropout", fnn.Dropout(0.4), key=True),
     layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
@@ -133,9 +120,9 @@ class Headed(fnn.Layer[Any, Any]):
     loss: fnn.LinearSoftmaxCrossEntropy
 
     @property
-    def children(self) -> tuple[Any, ...]:
+    def children(self) -> dict[str, Any]:
         """What it is made of."""
-        return self.head, self.loss
+        return {"head": self.head, "loss": self.loss}
 
     def init(self, key):
         """The weights of the head."""
@@ -183,11 +170,13 @@ BLOCKS = (
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
     small("GRU", fnn.GRU(3, 4), 2, 5, 3),
-    small("Bidirectional", fnn.Bidirectional(fnn.RNN(2, 4)), 2, 5, 2),
-    small("Attention", fnn.Attention(4, 2, block=2), 2, 5, 4),
+    small("Bidirectional", fnn.Bidirectional.of(fnn.RNN(2, 4)), 2, 5, 2),
+    small("Last", fnn.Last(), 3, 5, 4),
+    small("MeanOverTime", fnn.MeanOverTime(), 3, 5, 4),
+    small("Attention", fnn.Attention(4, 2, chunk=2), 2, 5, 4),
     small("Attention, rotary", fnn.Attention(8, 2, n_kv_heads=1, rotary=30.0), 2, 5, 8),
     small("Unembed, LinearSoftmaxCrossEntropy",
-          Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(block=3)), 7, 6),
+          Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(chunk=3)), 7, 6),
 )  # fmt: skip
 
 # Nets of n_in → n → n → n_out; blocks of n → n.
@@ -245,7 +234,7 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
-    small("transformer_block", fnn.transformer_block(4, 2, block=2), 2, 5, 4, family="net"),
+    small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
 )
 
 
@@ -278,12 +267,13 @@ def logits(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
     return away(noise(rng, *SHAPES[level]), 0), rng.uniform(0.1, 0.9, SHAPES[level])
 
 
-def classes(prepare: Callable[[np.ndarray], np.ndarray], kind: str) -> Any:
+def classes(y_kind: str, kind: str) -> Any:
     """y and labels, rows of probabilities, or labels some of which are −1."""
 
     def draw(level, rng):
         shape = SHAPES[level]
-        y, labels = prepare(noise(rng, *shape)), rng.integers(0, shape[-1], shape[:-1])
+        y, labels = noise(rng, *shape), rng.integers(0, shape[-1], shape[:-1])
+        y = softmaxed(y) if y_kind == "rows" else y
         if kind == "rows":
             return y, softmaxed(noise(rng, *shape))
         return y, np.where(np.arange(shape[-2]) == 0, -1, labels) if kind == "ignored" else labels
@@ -291,29 +281,36 @@ def classes(prepare: Callable[[np.ndarray], np.ndarray], kind: str) -> Any:
     return draw
 
 
+DRAWS = {  # by the kinds of y and target
+    ("numbers", "numbers"): residuals,
+    ("numbers", "signs"): margins,
+    ("chances", "chances"): chances,
+    ("numbers", "chances"): logits,
+}
+
+
 def loss(name: str, block: Any, draw: Any) -> Subject:
     """A loss."""
     return Subject(name, "loss", lambda level: block, draw)
 
 
+def of_loss(name: str, block: Any) -> list[Subject]:
+    """A loss with what it compares; one of classes smoothed and with labels to ignore, too."""
+    if not isinstance(block, Categorical):
+        return [loss(name, block, DRAWS[form]) for form in forms(block)]
+    smoothed, ignored = type(block)(0.1), type(block)(ignore_label=-1)
+    ((y, _), _) = forms(block)
+    return [
+        *[loss(f"{name}, {kind}", block, classes(y, kind)) for kind in ("labels", "rows")],
+        loss(f"{name}, smoothed", smoothed, classes(y, "labels")),
+        loss(f"{name}, ignored", ignored, classes(y, "ignored")),
+    ]
+
+
 LOSSES = (
-    loss("SquaredError", fnn.SquaredError(), residuals),
+    *[subject for name, block in losses() for subject in of_loss(name, block)],
     loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
-    loss("AbsoluteError", fnn.AbsoluteError(), residuals),
-    loss("Huber", fnn.Huber(), residuals),
-    loss("Hinge", fnn.Hinge(), margins),
-    loss("BinaryCrossEntropy", fnn.BinaryCrossEntropy(), chances),
-    loss("SigmoidBinaryCrossEntropy", fnn.SigmoidBinaryCrossEntropy(), logits),
-    loss("CrossEntropy, labels", fnn.CrossEntropy(), classes(softmaxed, "labels")),
-    loss("CrossEntropy, rows", fnn.CrossEntropy(), classes(softmaxed, "rows")),
-    loss("CrossEntropy, smoothed", fnn.CrossEntropy(0.1), classes(softmaxed, "labels")),
-    loss("SoftmaxCrossEntropy, labels", fnn.SoftmaxCrossEntropy(), classes(np.array, "labels")),
-    loss("SoftmaxCrossEntropy, rows", fnn.SoftmaxCrossEntropy(), classes(np.array, "rows")),
-    loss("SoftmaxCrossEntropy, smoothed", fnn.SoftmaxCrossEntropy(0.1),
-         classes(np.array, "labels")),
-    loss("SoftmaxCrossEntropy, ignored", fnn.SoftmaxCrossEntropy(ignore_label=-1),
-         classes(np.array, "ignored")),
-)  # fmt: skip
+)
 
 
 def weights(level: int, rng: np.random.Generator) -> tuple[Any, Any]:

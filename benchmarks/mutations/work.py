@@ -142,6 +142,5 @@ def judged(wrong: Any, guilty: dict[str, list[str]], findings: tuple[Any, ...]) 
 
 def same(leaf: str, name: str) -> bool:
     """Whether a finding's leaf is this array; outputs of a rule are known by their ending."""
-    return (
-        leaf == name or (name.startswith(".") and leaf.endswith(name)) or {leaf, name} == {"x", "y"}
-    )
+    a, b = (re.sub(r"[\[\]'.]+", ".", path).rstrip(".") for path in (leaf, name))
+    return a == b or (b.startswith(".") and a.endswith(b)) or {a, b} == {"x", "y"}

@@ -11,6 +11,7 @@ from benchmarks.blocks import jax_nn
 from fnn.layers.activations import Elementwise
 from fnn.layers.softmax import OfRows
 
+
 @functools.singledispatch
 def plain(net: Any, params: Any, x: jax.Array, key: Any) -> jax.Array:
     """y, by the layer's own forward."""

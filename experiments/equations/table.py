@@ -126,7 +126,8 @@ def resolve(symbol: str) -> Any:
 
 def line_of_code(symbol: str) -> tuple[str, int]:
     """File, from the top of the project, and line of a symbol."""
-    found = inspect.unwrap(resolve(symbol))
+    found = resolve(symbol)
+    found = inspect.unwrap(getattr(found, "formula", found))  # of a rule
     file = Path(inspect.getsourcefile(found) or "").relative_to(ROOT)
     lines, first = inspect.getsourcelines(found)
     named = (i for i, line in enumerate(lines) if re.match(r"\s*(class|def) ", line))

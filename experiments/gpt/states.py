@@ -47,8 +47,6 @@ def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Save
     tensors, texts = checkpoints.read(path, TEXTS)
     net = checkpoints.built(path, texts["network"])
     plan = plan_of(net, texts["config"])
-    like = jax.eval_shape(
-        lambda key: fnn.start(plan, None, net.init(key)), jax.random.key(0)
-    )
+    like = jax.eval_shape(lambda key: fnn.start(plan, None, net.init(key)), jax.random.key(0))
     state = checkpoints.restored(path, like, tensors)
     return Saved(plan, state, texts["config"], texts["history"])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import fnn
+from benchmarks.blocks import activations, forms, jax_nn, losses
 from benchmarks.case import draw, labels
-from benchmarks.plain import ACTIVATIONS, best, plain, plain_losses
+from benchmarks.plain import best, plain, plain_losses
 from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused
 
 IMAGES = (6, 7, 8, 4)
@@ -34,7 +35,7 @@ LAYERS = [
     (fnn.LSTM(4, 5), (7, 9, 4)),
     (fnn.GRU(4, 5), (7, 9, 4)),
     (fnn.Attention(6, 3), (7, 9, 6)),
-    (fnn.Attention(6, 3, causal=False, block=4), (7, 9, 6)),
+    (fnn.Attention(6, 3, causal=False, chunk=4), (7, 9, 6)),
     (fnn.Attention(8, 4, n_kv_heads=2), (7, 9, 8)),
 ]
 
@@ -79,10 +80,10 @@ def test_the_best_plain_net_is_the_net(net, shape, kinds):
 def test_plain_logits_are_the_product_of_the_factors_and_have_the_same_losses():
     net, loss, target = fnn.Unembed(4, 5), fnn.LinearSoftmaxCrossEntropy(), labels(7, classes=5)
     params = drawn(net)
-    (h, w), _ = net.forward(params, draw(7, 4))
+    y, _ = net.forward(params, draw(7, 4))
     logits = plain(net, params, draw(7, 4), None)
-    np.testing.assert_allclose(logits, h @ w, rtol=1e-12)
-    losses, _ = loss.forward((h, w), target)
+    np.testing.assert_allclose(logits, y.h @ y.w, rtol=1e-12)
+    losses, _ = loss.forward(y, target)
     np.testing.assert_allclose(plain_losses(loss, logits, target), losses, rtol=1e-12)
 
 
@@ -95,7 +96,7 @@ def test_a_plain_cast_leaves_integers_alone():
 
 def every(net):
     yield net
-    for layer in getattr(net, "children", ()):
+    for layer in getattr(net, "children", {}).values():
         yield from every(layer)
 
 
@@ -118,11 +119,12 @@ def test_checkpoint_keeps_less():
     assert temporary(best(net, checkpoint=True)) < 0.5 * temporary(best(net))
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.__name__)
-def test_plain_activation_is_the_layer(activation):
+@pytest.mark.parametrize(("name", "activation"), activations(), ids=lambda a: f"{a}")
+def test_plain_activation_is_the_layer_and_jax_nn_has_it(name, activation):
     x = 3 * draw(6, 5)
-    y, _ = activation().forward((), x)
-    np.testing.assert_allclose(plain(activation(), (), x, None), y, atol=1e-12)
+    y, _ = activation.forward((), x)
+    np.testing.assert_allclose(plain(activation, (), x, None), y, atol=1e-12)
+    np.testing.assert_allclose(jax_nn(activation)(x), y, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,7 @@ def test_plain_activation_is_the_layer(activation):
         fnn.Residual(fnn.Dense(5, 5)),
         fnn.Repeat(3, fnn.Recompute(fnn.Serial(fnn.Dense(5, 5), fnn.Tanh()))),
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
+        fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
     ],
     ids=lambda net: f"{net}"[:20],
@@ -141,21 +144,38 @@ def test_plain_net_is_the_net_with_the_same_keys(net):
     np.testing.assert_allclose(plain(net, params, draw(6, 5), key), y, rtol=1e-6)
 
 
-def test_plain_losses_are_the_losses():
-    y, t, k = draw(6, 4), draw(6, 4, seed=3), labels(6, classes=4)
-    p, q = jax.nn.softmax(y), jax.nn.softmax(t)
-    for loss, y_, t_ in (
-        (fnn.SquaredError(scale=0.5), y, t),
-        (fnn.AbsoluteError(), y, t),
-        (fnn.Huber(delta=0.7), y, t),
-        (fnn.Hinge(), y, jnp.sign(t)),
-        (fnn.BinaryCrossEntropy(), p, q),
-        (fnn.SigmoidBinaryCrossEntropy(), y, q),
-        (fnn.CrossEntropy(), p, q),
-        (fnn.CrossEntropy(), p, k),
-        (fnn.SoftmaxCrossEntropy(), y, q),
-        (fnn.SoftmaxCrossEntropy(), y, k),
-        (fnn.SoftmaxCrossEntropy(label_smoothing=0.2), y, k),
-    ):
-        losses, _ = loss.forward(y_, t_)
-        np.testing.assert_allclose(plain_losses(loss, y_, t_), losses, rtol=1e-12)
+def test_a_plain_block_of_a_transformer_is_the_block_with_the_same_keys():
+    net, x, key = fnn.transformer_block(4, 2, dropout=0.5), draw(3, 5, 4), jax.random.key(3)
+    params = drawn(net)
+    y, _ = net.forward(params, x, key=key)
+    np.testing.assert_allclose(plain(net, params, x, key), y, rtol=1e-10)
+
+
+ARRAYS = {
+    "numbers": [draw(6, 4), draw(6, 4, seed=3)],
+    "signs": [None, jnp.sign(draw(6, 4))],
+    "chances": [jax.nn.sigmoid(draw(6, 4)), jax.nn.sigmoid(draw(6, 4, seed=3))],
+    "rows": [jax.nn.softmax(draw(6, 4)), jax.nn.softmax(draw(6, 4, seed=3))],
+    "labels": [None, labels(6, classes=4)],
+}
+
+
+@pytest.mark.parametrize(("name", "loss"), losses(), ids=lambda a: f"{a}")
+def test_plain_losses_are_the_losses(name, loss):
+    for y, t in forms(loss):
+        y, t = ARRAYS[y][0], ARRAYS[t][1]
+        np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        (fnn.SquaredError(scale=0.5), draw(6, 4, seed=3)),
+        (fnn.Huber(delta=0.7), draw(6, 4, seed=3)),
+        (fnn.SoftmaxCrossEntropy(label_smoothing=0.2), labels(6, classes=4)),
+    ],
+    ids=["half", "narrow", "smoothed"],
+)
+def test_plain_losses_have_the_numbers_of_the_loss(loss, target):
+    losses, _ = loss.forward(draw(6, 4), target)
+    np.testing.assert_allclose(plain_losses(loss, draw(6, 4), target), losses, rtol=1e-12)

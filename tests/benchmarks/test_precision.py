@@ -34,17 +34,17 @@ def test_errors_are_relative_and_the_worst_array_is_named():
     assert found.loss == pytest.approx(0.1)
     assert found.gradient == pytest.approx((4 * 0.5**2 / n) ** 0.5)
     assert found.worst == pytest.approx(0.5)
-    assert found.leaf == "params[0].b of Dense"
+    assert found.leaf == "params.0.b of Dense"
 
 
 def test_an_array_is_named_by_its_layer():
     paths = jax.tree_util.tree_flatten_with_path(NET.init(jax.random.key(0)))[0]
-    assert name(NET, paths[-1][0]) == "params[1][0][0].b of Dense"
+    assert name(NET, paths[-1][0]) == "params.1.b of Dense"
     net = fnn.Serial(fnn.LSTM(3, 2), fnn.Repeat(2, fnn.LayerNorm(2)))
     names = [name(net, path) for path, _ in
              jax.tree_util.tree_flatten_with_path(net.init(jax.random.key(0)))[0]]  # fmt: skip
-    assert names[0] == "params[0].wx of LSTM"
-    assert names[-1] == "params[1][0].b of LayerNorm"
+    assert names[0] == "params.0.wx of LSTM"
+    assert names[-1] == "params.1.b of LayerNorm"
 
 
 def test_quickly_it_is_one_net():

@@ -53,7 +53,7 @@ def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, 
     assert summary["baselines"]["uniform"] == 8
     assert summary["steps_per_second"] > 0
 
-    sample = states.load(out / gpt.FILE, gpt.optimizer_of).history[-1]["sample"]
+    sample = states.load(out / gpt.FILE, gpt.plan_of).history[-1]["sample"]
     assert f"    {sample}\n" in said
     assert run(f"--load {out / gpt.FILE} --prompt ab --length 3 --temperature 0") == 0
     assert capsys.readouterr().out.startswith("ab")
@@ -91,7 +91,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     assert "step 8/8" in said
     assert "step 4/8" not in said
 
-    ends = [states.load(out / gpt.FILE, gpt.optimizer_of) for out in (whole, halves)]
+    ends = [states.load(out / gpt.FILE, gpt.plan_of) for out in (whole, halves)]
     assert [int(end.state.step) for end in ends] == [8, 8]
     for a, b in zip(*(jax.tree.leaves(end.state) for end in ends), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -104,9 +104,9 @@ def test_steps_are_the_same_in_pieces_of_any_length(text):
     config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
     problem, saved = gpt.prepared(config, corpus.read(text, 12))
     how = {"batch_size": 3, "context": 12}
-    whole, total = gpt.steps(saved.net, problem, saved.state, 7, **how)
-    part, first = gpt.steps(saved.net, problem, saved.state, 2, **how)
-    part, second = gpt.steps(saved.net, problem, part, 5, **how)
+    whole, total = gpt.steps(saved.plan, problem, saved.state, 7, **how)
+    part, first = gpt.steps(saved.plan, problem, saved.state, 2, **how)
+    part, second = gpt.steps(saved.plan, problem, part, 5, **how)
     for a, b in zip(*(jax.tree.leaves(s._replace(key=None)) for s in (whole, part)), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(total, first + second, rtol=1e-6)
@@ -127,7 +127,7 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path,
     argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
     assert run(argv) == cli.NOT_FINITE
     assert "error: the loss is nan after step" in capsys.readouterr().err
-    saved = states.load(tmp_path / "run" / gpt.FILE, gpt.optimizer_of)
+    saved = states.load(tmp_path / "run" / gpt.FILE, gpt.plan_of)
     assert int(saved.state.step) == 0
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(saved.state))
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]

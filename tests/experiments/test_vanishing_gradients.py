@@ -28,7 +28,7 @@ def test_in_theory_relu_keeps_the_signal_and_identity_like_tanh_almost():
 def test_signals_are_those_of_a_network_written_out(name):
     kind, key = KINDS[name], jax.random.key(3)
     (found,) = signals(kind, [3], ROWS, key[None])
-    ((dense, _),), (w_out, b_out) = network(kind, 64, 3).init(key)
+    (dense, _), (w_out, b_out) = network(kind, 64, 3).init(key)
     f = {"sigmoid": jax.nn.sigmoid, "ReLU": jax.nn.relu}[name]
 
     def cost(moves, w):

@@ -27,9 +27,7 @@ def test_contract():
 
 
 def test_contract_of_sequences():
-    check_sequence(
-        Cast(LSTM(3, 4), "float64"), Sequence(noise(2, 5, 3), MASK, states(4, 4))
-    )
+    check_sequence(Cast(LSTM(3, 4), "float64"), Sequence(noise(2, 5, 3), MASK, states(4, 4)))
 
 
 @pytest.mark.parametrize("masters", ["float32", "float64"])

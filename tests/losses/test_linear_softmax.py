@@ -225,7 +225,11 @@ def test_its_mean_in_the_driver_leaves_ignored_labels_out():
     ("y", "error", "message"),
     [
         ((Y.h, Y.w), TypeError, r"y must be an array, got tuple"),
-        (Logits(Y.h, Y.w.T), ValueError, r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and \[5,"),
+        (
+            Logits(Y.h, Y.w.T),
+            ValueError,
+            r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and \[5,",
+        ),
         (Logits(Y.h[0], Y.w), ValueError, r"got \[3\] and \[3, 5\]"),
         (Logits(Y.h, Y.w[None]), ValueError, r"got \[7, 3\] and \[1, 3, 5\]"),
         (Logits(Y.h, Y.w[:, :1]), ValueError, r"at least 2 classes .*got \[7, 1\]"),

@@ -151,9 +151,7 @@ def train(settings: Settings, problem: Problem, params: Any, key: Any, watch: Wa
     names = settings.optimizer, settings.learning_rate, settings.schedule
     steps = settings.epochs * -(-len(problem.train[1]) // settings.batch_size)
     metrics, optimizer = {"accuracy": right}, choices.optimizer(*names, steps)
-    plan = fnn.Plan(
-        problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics
-    )
+    plan = fnn.Plan(problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics)
     start = fnn.start(plan, key, params)
     how: Any = {"batch_size": settings.batch_size, "validation": problem.validation}
     with watch.compiling():  # the result is thrown away

@@ -29,9 +29,9 @@ def backward(x, w, b, dy):
 def library(x, w, b, dy):
     """The same by fnn's layers."""
     block = fnn.Residual(fnn.Serial(fnn.Dense(*w.shape), fnn.Tanh()))
-    params = ((fnn.DenseParams(w, b), ()),)
+    params = (fnn.DenseParams(w, b), ())
     _, cache = block.forward(params, x)
-    (((grads, _),), dx) = block.backward(params, cache, dy)
+    (grads, _), dx = block.backward(params, cache, dy)
     return dx, grads.w, grads.b
 
 

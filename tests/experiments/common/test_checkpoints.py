@@ -3,7 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import fnn
 from experiments.common import checkpoints
@@ -39,6 +39,54 @@ def test_file_gives_back_network_parameters_and_preprocessing(saved):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_tensors_have_the_paths_that_errors_and_summaries_have(saved):
+    path, checkpoint = saved
+    names = ["0.b", "0.w", "3.0.b", "3.0.w", "4.b", "4.w"]
+    assert sorted(load_file(path)) == names
+    for name in names:
+        assert f"layer {name[:-2]}" in fnn.summary(NET, checkpoint.params)
+
+
+def test_a_net_with_names_and_wrappers_comes_back(tmp_path):
+    path, net = tmp_path / "a", fnn.Cast(fnn.gpt(5, 4, 2, 3, 6, dropout=0.1), "bfloat16")
+    params = jax.jit(net.init)(jax.random.key(0))
+    checkpoints.save(path, Checkpoint(net, params, STANDARDIZE, {}))
+    assert {"embed.table", "blocks.attention.wq", "blocks.feed_forward.up.w"} <= {*load_file(path)}
+    loaded = checkpoints.load(path)
+    assert loaded.net == net
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+
+
+def test_a_file_of_fnn_0_4_is_refused_with_what_to_do(tmp_path):
+    tensors = {
+        "0/w": np.zeros((3, 4), np.float32), "0/b": np.zeros(4, np.float32),
+        "3/0/0/w": np.zeros((4, 4), np.float32), "3/0/0/b": np.zeros(4, np.float32),
+        "4/w": np.zeros((4, 2), np.float32), "4/b": np.zeros(2, np.float32),
+    }  # fmt: skip
+    texts = {
+        "network": json.dumps(checkpoints.described(NET)),
+        "preprocessing": json.dumps({"mean": [0.0] * 3, "std": [1.0] * 3}),
+        "config": json.dumps({"seed": 0}),
+    }
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path, texts | {"sha256": checkpoints.digest(tensors, texts)})
+    with pytest.raises(UserError) as error:
+        checkpoints.load(path)
+    assert error.value.code == DATA
+    assert str(error.value) == (
+        f"{path} must be of format 2, got format 1, which fnn 0.4 wrote and which nests parameters "
+        "otherwise; train again, or read it with fnn 0.4."
+    )
+
+
+def test_a_file_of_a_later_format_names_the_fnn_that_wrote_it(tmp_path):
+    values = {name: {} for name in checkpoints.TEXTS} | {"format": 3, "fnn": "0.9.1"}
+    checkpoints.write(tmp_path / "a", {"w": np.zeros(2)}, values)
+    with pytest.raises(UserError, match=r"got format 3, which fnn 0\.9\.1 wrote"):
+        checkpoints.load(tmp_path / "a")
+
+
 def test_every_changed_byte_is_an_error(saved):
     path, _ = saved
     good = path.read_bytes()
@@ -52,23 +100,26 @@ def test_every_changed_byte_is_an_error(saved):
 def test_tensors_that_do_not_fit_the_network_are_listed(saved):
     path, checkpoint = saved
     tensors = checkpoints.by_name(checkpoint.params)
-    tensors["9/w"] = tensors.pop("0/b")
-    tensors["4/w"] = tensors["4/w"].T.copy()
-    texts = {"network": json.dumps(checkpoints.described(NET)), "config": "{}"}
-    texts["preprocessing"] = json.dumps({"mean": [0.0] * 3, "std": [1.0] * 3})
-    save_file(tensors, path, texts | {"sha256": checkpoints.digest(tensors, texts)})
+    tensors["9.w"] = tensors.pop("0.b")
+    tensors["4.w"] = tensors["4.w"].T.copy()
+    statistics = {"mean": [0.0] * 3, "std": [1.0] * 3}
+    values = {"network": checkpoints.described(NET), "preprocessing": statistics, "config": {}}
+    checkpoints.write(path, tensors, values)
     with pytest.raises(UserError) as error:
         checkpoints.load(path)
     message = str(error.value)
-    assert "9/w is unexpected" in message
-    assert "0/b is missing" in message
+    assert "9.w is unexpected" in message
+    assert "0.b is missing" in message
     assert "[4, 2], got " in message
 
 
 @pytest.mark.parametrize(
     "network",
-    [{"value_and_grad": {}}, {"Dense": {"n_in": 3}}, {"os": {}}, [], {"Dense": {"n": 1}}],
-)
+    [
+        {"value_and_grad": {}}, {"Dense": {"n_in": 3}}, {"os": {}}, [], {"Dense": {"n": 1}},
+        {"Dense": {"n_in": 3, "n_out": 2, "w_init": "nothing"}}, {"Serial": {"a": 3}},
+    ],
+)  # fmt: skip
 def test_description_of_anything_but_layers_is_refused(network, tmp_path):
     with pytest.raises(UserError, match="describes no network"):
         checkpoints.built(tmp_path, network)
@@ -91,5 +142,5 @@ def test_files_without_metadata_and_files_of_another_kind_are_refused(tmp_path):
 
 
 def test_function_that_is_not_fnns_cannot_be_described():
-    with pytest.raises(ValueError, match="w_init must be a function of fnn"):
+    with pytest.raises(ValueError, match=r"w_init must be one of fnn\.initializers"):
         checkpoints.described(fnn.Dense(1, 2, lambda key, n_in, n_out: None))

@@ -81,7 +81,7 @@ def test_training_lowers_the_loss_of_every_start_and_differs_between_them():
 @pytest.mark.parametrize("name", KINDS)
 def test_steps_before_the_sequences_change_nothing(name):
     params, x, _ = drawn(name)
-    x = x.astype(np.float32)
+    params, x = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (params, x))
     y, _ = KINDS[name].forward(params[0], x)
     longer, _ = KINDS[name].forward(params[0], recurrent.padded(x, 9))
     assert longer.x.shape == (5, 9, N_HIDDEN)
