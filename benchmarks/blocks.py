@@ -9,7 +9,7 @@ it is exported from fnn or fnn.optim, has its rows, mutants and tests without be
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -63,17 +63,23 @@ def variants(cls: type[Any], **given: Any) -> dict[str, Any]:
     return found
 
 
-def activations() -> Iterator[tuple[str, Any]]:
+def every(*classes: type[Any], **given: Any) -> dict[str, Any]:
+    """By name: all variants of all classes, with those of the fields that each has."""
+    found = {}
+    for cls in classes:
+        names = {f.name for f in fields(cls)}
+        found |= variants(cls, **{name: given[name] for name in given if name in names})
+    return found
+
+
+def activations() -> dict[str, Any]:
     """Every function of one array, by name: elementwise, then of the last axis."""
-    for cls in (*public(fnn, Elementwise), fnn.Identity, *public(fnn, OfRows)):
-        yield from variants(cls).items()
+    return every(*public(fnn, Elementwise), fnn.Identity, *public(fnn, OfRows))
 
 
-def losses() -> Iterator[tuple[str, Any]]:
+def losses() -> dict[str, Any]:
     """Every loss that takes predictions as they are, by name."""
-    for cls in public(fnn, fnn.Loss):
-        if not cls.fused:
-            yield from variants(cls).items()
+    return every(*(cls for cls in public(fnn, fnn.Loss) if not cls.fused))
 
 
 def descents() -> tuple[type[Any], ...]:
@@ -82,12 +88,9 @@ def descents() -> tuple[type[Any], ...]:
     return tuple(c for c in classes if "learning_rate" in {f.name for f in fields(c)})
 
 
-def optimizers(rate: Any = 0.1, **settings: Any) -> Iterator[tuple[str, Any]]:
+def optimizers(rate: Any = 0.1, **settings: Any) -> dict[str, Any]:
     """Every optimizer of `descents`, by name, with those of the settings that it has."""
-    for cls in descents():
-        names = {f.name for f in fields(cls)}
-        given = {name: value for name, value in settings.items() if name in names}
-        yield from variants(cls, learning_rate=rate, **given).items()
+    return every(*descents(), learning_rate=rate, **settings)
 
 
 def forms(loss: fnn.Loss[Any]) -> list[Form]:

@@ -101,7 +101,6 @@ def six(params: Any) -> Six:
 
 def trained(config: Config, net: Any, loss: Any, start: Any, part: descent.Parts) -> Any:
     """The params of every repetition after every step, [R, steps + 1, ...]."""
-
     plan = fnn.Plan(net, loss, fnn.optim.SGD(config.rate))
 
     def one(start, x, y):

@@ -52,5 +52,7 @@ def entered(mesh: Any, arrays: dict[int, jax.Array]) -> Any:
     """The context of the mesh: as it is, or in abstract form where arrays are traced."""
     if any(isinstance(a, jax.core.Tracer) for a in arrays.values()):
         return jax.sharding.use_abstract_mesh(mesh)
-    meshes = [a.sharding.mesh for a in arrays.values() if isinstance(a.sharding, NamedSharding)]
+    meshes: list[Any] = [
+        a.sharding.mesh for a in arrays.values() if isinstance(a.sharding, NamedSharding)
+    ]
     return jax.set_mesh(next(m for m in meshes if m.abstract_mesh == mesh))

@@ -4,19 +4,12 @@ import jax
 import jax.numpy as jnp
 
 import fnn
+from benchmarks.blocks import optimizers
 
 PARAMS = fnn.DenseParams(w=jnp.array([[1.0, -2.0], [0.5, 3.0]]), b=jnp.array([0.1, -0.1]))
 
-EVERY = {
-    "SGD": lambda rate: fnn.optim.SGD(rate),
-    "Momentum": lambda rate: fnn.optim.Momentum(rate),
-    "Momentum average": lambda rate: fnn.optim.Momentum(rate, average=True),
-    "Momentum nesterov": lambda rate: fnn.optim.Momentum(rate, nesterov=True),
-    "AdaGrad": lambda rate: fnn.optim.AdaGrad(rate),
-    "AdaDelta": lambda rate: fnn.optim.AdaDelta(rate, eps=1e-2),
-    "RMSProp": lambda rate: fnn.optim.RMSProp(rate),
-    "Adam": lambda rate: fnn.optim.Adam(rate),
-    "AdamW": lambda rate: fnn.optim.AdamW(rate),
+EVERY = {  # name → optimizer of a learning rate
+    **{name: lambda rate, n=name: optimizers(rate, eps=1e-2)[n] for name in optimizers()},
     "Proximal": lambda rate: fnn.optim.Proximal(fnn.optim.SGD(rate), fnn.L1(0.01)),
     "Chain": lambda rate: fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.Adam(rate)),
     "Scheduled": lambda rate: fnn.optim.Scheduled(fnn.optim.Adam(), fnn.optim.Constant(rate)),

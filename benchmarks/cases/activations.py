@@ -16,5 +16,5 @@ def between(activation: fnn.Layer[Any, Any]) -> Pair:
 ACTIVATIONS = Table(
     "Activations",
     "8 → 1024 → activation → 8, batch 512, against jax.nn.",
-    tuple(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for _, a in activations()),
+    tuple(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for a in activations().values()),
 )

@@ -81,7 +81,7 @@ LOSSES = Table(
     "Losses",
     "y [1024, 256], against optax or the textbook formula.",
     (
-        *[case for name, loss in losses() for case in cases(name, loss)],
+        *[case for name, loss in losses().items() for case in cases(name, loss)],
         Case("SoftmaxCrossEntropy, smoothed labels", smoothed),
         Case("SoftmaxCrossEntropy, y [4096, 8192]", vocabulary),
     ),

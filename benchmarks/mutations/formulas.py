@@ -105,7 +105,7 @@ def in_source(block: Any, edits: list[Edit], kinds: dict[str, tuple[str, str]]) 
 def fits(block: Any) -> bool:
     """Whether its df still makes an array of the shape that it is given."""
     a = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    args = (a,) if isinstance(block, fnn.Layer) else (a, a)
+    args = (a, a) if isinstance(block, ElementwiseLoss) else (a,)
     try:
         return jax.eval_shape(block.df, *args) == a
     except (TypeError, ValueError):

@@ -138,7 +138,7 @@ class Ahead(NamedTuple):
 
 def runs(optimizer: Any) -> bool:
     """Whether the edited optimizer still makes updates like the gradients."""
-    history, params = inputs(0)
+    history, params = inputs(0, "float32")
     try:
         found = jax.eval_shape(run_of(optimizer), history, params)
     except (AttributeError, TypeError, ValueError):
@@ -290,7 +290,7 @@ def near(penalty: Any) -> Any:
 
 
 RULES = (
-    *[descent(name, optimizer) for name, optimizer in optimizers(RATE, **SETTINGS)],
+    *[descent(name, optimizer) for name, optimizer in optimizers(RATE, **SETTINGS).items()],
     Rule("Foreign", lambda: fnn.optim.Foreign(*optax.sgd(RATE)),
          lambda: run_of(optax.sgd(RATE)), dict),
     around("ClipByNorm", lambda: Clipped(fnn.optim.SGD(RATE)), clip, CLIPPING),
@@ -299,7 +299,8 @@ RULES = (
     around("Proximal, L1", lambda: near(fnn.L1(DECAY)), proximal("L1"), PROXIMAL),
     around("Proximal, L2", lambda: near(fnn.L2(DECAY)), proximal("L2"), PROXIMAL),
     schedule("Constant", lambda: fnn.optim.Constant(0.2), lambda s: 0.2),
-    schedule("StepDecay", lambda: fnn.optim.StepDecay(0.2, 0.5, 2), lambda s: 0.2 * 0.5 ** (s // 2)),
+    schedule("StepDecay", lambda: fnn.optim.StepDecay(0.2, 0.5, 2),
+             lambda s: 0.2 * 0.5 ** (s // 2)),
     schedule("ExponentialDecay", lambda: fnn.optim.ExponentialDecay(0.2, 0.5, 2),
              lambda s: 0.2 * 0.5 ** (s / 2)),
     schedule("CosineDecay", lambda: fnn.optim.CosineDecay(0.2, 6, 0.02),

@@ -8,6 +8,7 @@ import zlib
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import fnn
@@ -49,7 +50,7 @@ def abstract(subject: Subject, level: int) -> Point:
     if isinstance(block, fnn.Layer):
         params = jax.eval_shape(block.init, jax.random.key(0))
     if isinstance(block, fnn.Penalty):
-        params = fnn.DenseParams(x, np.ones(3))
+        params = fnn.DenseParams(x, jnp.ones(3))
     return Point(block, params, x, target, jax.random.key(0) if subject.key else None)
 
 

@@ -50,7 +50,7 @@ def point(subject: Subject, level: int, dtype: str = "float64", seed: int = 0) -
     x, target = subject.draw(level, rng)
     params = plus(block.init(jax.random.key(seed)), rng) if isinstance(block, fnn.Layer) else None
     if subject.family == "penalty":
-        params = fnn.DenseParams(x, noise(rng, 3))
+        params = fnn.DenseParams(x, jnp.asarray(noise(rng, 3)))
     params, x, target = jax.tree.map(lambda a: as_dtype(a, dtype), (params, x, target))
     return Point(block, params, x, target, jax.random.key(seed) if subject.key else None)
 
@@ -101,7 +101,7 @@ def layer(name: str, block: Any, *kinks: float, key: bool = False) -> Subject:
 
 
 LAYERS = (
-    *[layer(name, block, -1, 0, 1) for name, block in activations()],
+    *[layer(name, block, -1, 0, 1) for name, block in activations().items()],
     layer("Scale", fnn.Scale(0.3)),
     layer("Dropout", fnn.Dropout(0.4), key=True),
     layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
@@ -308,7 +308,7 @@ def of_loss(name: str, block: Any) -> list[Subject]:
 
 
 LOSSES = (
-    *[subject for name, block in losses() for subject in of_loss(name, block)],
+    *[subject for name, block in losses().items() for subject in of_loss(name, block)],
     loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
 )
 

@@ -35,7 +35,8 @@ def _(net: fnn.Dense, params, x, key):
 @plain.register
 def _(net: fnn.Serial, params, x, key):
     """One layer after another, with the keys that Serial gives them."""
-    parts, keys = net.parts(params), net.keys(key)
+    parts: dict[Any, Any] = net.parts(params)
+    keys = net.keys(key)
     for name, layer in net.children.items():
         x = plain(layer, parts[name], x, keys[name])
     return x

@@ -1,10 +1,11 @@
 """Text written by a net that predicts the next byte.
 
-    p = softmax((z − max z) / temperature)     over the top_k largest z; temperature 0: the largest
+    p = softmax((z − max z) / temperature)      over the top_k largest z
 
-z are the logits at the last byte known. A temperature that float32 rounds to 0 is 0. The net sees the last n_context bytes; while there
-are fewer, the window is filled up behind them with what a causal net does not look at, so
-that every step has one shape. Nothing is kept from step to step but the window.
+z are the logits at the last byte known. At a temperature of 0, or so near that float32 takes
+it for 0, the largest is chosen. The net sees the last n_context bytes; while there are fewer,
+the window is filled up behind them with what a causal net does not look at, so that every
+step has one shape. Nothing is kept from step to step but the window.
 """
 
 from functools import partial

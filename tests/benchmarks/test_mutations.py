@@ -90,9 +90,8 @@ def test_their_blocks_are_right_without_the_mistake(name):
 
 
 def test_a_mistake_in_an_update_rule_is_noticed_and_an_optimizer_is_right():
-    index = next(
-        i for i, c in enumerate(cases_of("SGD")) if c.wrong.what == "learning_rate squared"
-    )
+    whats = [case.wrong.what for case in cases_of("SGD")]
+    index = whats.index("learning_rate squared")
     result = answer({"id": 0, "about": "rule", "subject": "SGD", "index": index}, peers=False)
     verdict = result["verdicts"]["fnn.check"]
     assert (verdict["killed"], verdict["named"], verdict["right"]) == (True, True, True)

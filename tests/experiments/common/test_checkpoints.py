@@ -12,8 +12,9 @@ from experiments.common.cli import DATA, UserError
 from experiments.common.data import Standardizer
 
 NET = fnn.Serial(
-    fnn.Dense(3, 4, fnn.initializers.he_normal), fnn.LeakyReLU(0.2), fnn.Dropout(0.5, inverted=False),
-    fnn.Residual(fnn.Serial(fnn.Dense(4, 4), fnn.Tanh())), fnn.Dense(4, 2),
+    fnn.Dense(3, 4, fnn.initializers.he_normal), fnn.LeakyReLU(0.2),
+    fnn.Dropout(0.5, inverted=False), fnn.Residual(fnn.Serial(fnn.Dense(4, 4), fnn.Tanh())),
+    fnn.Dense(4, 2),
 )  # fmt: skip
 STANDARDIZE = Standardizer(np.array([0.1, 0.2, 0.3], np.float32), np.ones(3, np.float32))
 
@@ -39,12 +40,9 @@ def test_file_gives_back_network_parameters_and_preprocessing(saved):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_tensors_have_the_paths_that_errors_and_summaries_have(saved):
-    path, checkpoint = saved
-    names = ["0.b", "0.w", "3.0.b", "3.0.w", "4.b", "4.w"]
-    assert sorted(load_file(path)) == names
-    for name in names:
-        assert f"layer {name[:-2]}" in fnn.summary(NET, checkpoint.params)
+def test_tensors_have_the_dotted_paths_without_a_level_for_wrappers(saved):
+    path, _ = saved
+    assert sorted(load_file(path)) == ["0.b", "0.w", "3.0.b", "3.0.w", "4.b", "4.w"]
 
 
 def test_a_net_with_names_and_wrappers_comes_back(tmp_path):

@@ -61,11 +61,9 @@ def test_frequencies_are_the_softmax_over_the_largest():
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1.2e-38, 1e-38, 1e-40, 1e-300, 0.0])
-@pytest.mark.parametrize("z", [[-3.0, 5.0, 4.9], [-1e38, 3e38, 1e38], [0.0, 1e-6, 0.0]])
+@pytest.mark.parametrize("z", [[-3.0, 5.0, 4.9], [-1e38, 3e38, 1e38]])
 def test_as_the_temperature_falls_to_0_the_likeliest_remains(z, temperature):
     keys = jax.random.split(jax.random.key(0), 50)
-    if z[1] == 1e-6 and temperature == 1e-3:
-        pytest.skip("as hot as that all three are as likely")
     drawn = jax.vmap(lambda key: sampling.chosen(jnp.array(z), key, temperature, None))(keys)
     np.testing.assert_array_equal(drawn, 1)
 
