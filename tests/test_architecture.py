@@ -1,6 +1,7 @@
 """The house keeps its own rules: floors, names, mirrors, quiet imports."""
 
 import ast
+import graphlib
 import importlib
 import pathlib
 import subprocess
@@ -36,28 +37,18 @@ FLOORS = {  # a module imports from lower floors only, the longest prefix decide
     "evaluation": 5,
     "summaries": 5,
     "interop": 5,
-    "checking.report": 5.0,
-    "checking.problem": 5.1,
-    "checking.compare": 5.2,
-    "checking.look": 5.3,
-    "checking.double": 5.3,
-    "checking.points": 5.2,
-    "checking.taylor": 5.2,
-    "checking.explain": 5.3,
-    "checking.facts": 5.4,
-    "checking.kinks": 5.5,
-    "checking.graph": 5.4,
-    "checking.parts": 5.5,
-    "checking.structure": 5.5,
-    "checking.detect": 5.6,
-    "checking.probe": 5.6,
-    "checking.ways": 5.65,
-    "checking.judge": 5.7,
-    "checking.blocks": 5.8,
-    "checking.functions": 5.8,
+    "checking": 5,
     "optim": 7,
     "batches": 8,
     "train": 8.5,
+}
+
+CHECKING = {  # floors of its own; the files of one may import each other
+    "measure": 0,
+    "explain": 1,
+    "report": 2,
+    "blocks": 2,
+    "functions": 2,
 }
 
 SHARED = {  # inside one folder: contracts, composites' parts, formulas that contain others
@@ -89,10 +80,13 @@ def imports_of(path):
 
 
 def floor_of(module):
-    """The floor of the longest prefix that the table has."""
+    """The floor of the longest prefix that the table has, and the one inside the checker."""
     parts = module.split(".")[1:]
+    inside = CHECKING[parts[1]] if parts[0] == "checking" else 0
     return next(
-        FLOORS[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in FLOORS
+        (FLOORS[name], inside)
+        for n in range(len(parts), 0, -1)
+        if (name := ".".join(parts[:n])) in FLOORS
     )
 
 
@@ -104,9 +98,15 @@ def test_a_module_imports_from_lower_floors_and_from_jax_and_numpy_only(path):
             outside = imported.split(".")[0]
             assert outside in sys.stdlib_module_names | {"jax", "numpy"}
         elif floor_of(imported) == floor_of(module):
-            assert imported in SHARED, f"{module} imports its sibling {imported}"
+            shared = imported in SHARED or imported.startswith("fnn.checking.")
+            assert shared, f"{module} imports its sibling {imported}"
         else:
             assert floor_of(imported) < floor_of(module), f"{module} imports {imported}"
+
+
+def test_no_imports_go_in_a_circle():
+    imports = {name_of(path): set(imports_of(path)) for path in MODULES}
+    graphlib.TopologicalSorter(imports).prepare()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
