@@ -10,7 +10,7 @@ from jax import Array
 
 from fnn.checking.explain.verdict import judge
 from fnn.checking.measure.double import double
-from fnn.checking.measure.problem import Problem, Tree, from_vjp
+from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree, from_vjp
 from fnn.checking.report import Report, in_words
 from fnn.layer import Composite, Layer
 from fnn.loss import Loss
@@ -51,8 +51,16 @@ def check(
             remedy = remedy or "; check_vjp and check_gradient take functions"
             raise TypeError(f"check takes a layer or a loss, got {subject!r:.60}{remedy}.")
         if params is None:
-            params = subject.init(jax.random.key(seed))
+            params = initial(subject, jax.random.key(seed))
         return in_words(judge(layer_problem(subject, params, x, key), seed, quick=quick))
+
+
+def initial(layer: Layer[Any, Any], key: Array) -> Tree:
+    """layer.init(key), in one program rather than many, if it can be."""
+    try:
+        return jax.jit(layer.init, compiler_options=UNOPTIMIZED)(key)
+    except Exception:  # an init of one's own may need the values of its key
+        return layer.init(key)
 
 
 def check_loss(loss: Loss[Any], y: Tree, target: Any, seed: int, *, quick: bool) -> Report:

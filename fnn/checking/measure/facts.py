@@ -156,7 +156,7 @@ def with_ways(facts: Facts, chosen: tuple[str, ...], rng: np.random.Generator) -
     given = points["as given"]
     ways, errors = in_one_program(problem, points, chosen, rng)
     if "1000 dy" in chosen:
-        scaled = [1000 * d for d in given.dy]
+        scaled = [jnp.asarray(1000 * np.asarray(d)) for d in given.dy]
         ways["1000 dy"] = host(facts.programs.gradients(given.leaves, scaled)[1])
     if "one example" in chosen and problem.batched:
         try:
@@ -192,7 +192,7 @@ def with_orders(facts: Facts) -> Facts:
 
 def directions(
     facts: Facts, case: str, seed: int, only: dict[int, np.ndarray] | None = None
-) -> tuple[Leaves, np.ndarray]:
+) -> tuple[list[np.ndarray], np.ndarray]:
     """One random direction per leaf, and φ along each: [leaves, 1 + 2 T, 2].
 
     `only` keeps some entries of a gradient's direction, 1, and drops others, 0.
@@ -202,7 +202,7 @@ def directions(
     v = [root_mean_square(a) * signed(a.shape, rng) for a in leaves]
     for j, keep in (only or {}).items():
         v[j] = v[j] * keep.reshape(v[j].shape)
-    return v, np.asarray(facts.programs.along(point.leaves, point.dy, v, jnp.eye(len(v))))
+    return v, np.asarray(facts.programs.along(point.leaves, point.dy, v, np.eye(len(v))))
 
 
 def noise(facts: Facts, case: str, j: int) -> np.ndarray:
@@ -212,8 +212,8 @@ def noise(facts: Facts, case: str, j: int) -> np.ndarray:
     def moved(a):
         if not is_floating(a):
             return a
-        wide = a.astype(jnp.float64)
-        return (wide * (1 + facts.eps * signed(a.shape, rng))).astype(a.dtype)
+        wide = np.asarray(a, np.float64) * (1 + facts.eps * signed(a.shape, rng))
+        return jnp.asarray(wide.astype(a.dtype))
 
     for _ in range(3):
         near = facts.programs.gradients([*map(moved, point.leaves)], [*map(moved, point.dy)])

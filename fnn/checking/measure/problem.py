@@ -24,6 +24,7 @@ from fnn.numerics import is_floating
 
 Leaves = list[Array]
 Tree = Any  # nested containers of arrays
+UNOPTIMIZED: Any = {"xla_backend_optimization_level": 0}
 SMALL = 2**16  # entries up to which compiling costs more than computing
 
 
@@ -135,8 +136,7 @@ def check_outputs(who: str, y: Tree) -> None:
 def compiled(problem: Problem, f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """f under jit; small problems compile without optimisation, which is faster in all."""
     small = sum(a.size for a in problem.leaves) < SMALL
-    compiler: Any = {"xla_backend_optimization_level": 0} if small else None
-    return jax.jit(f, compiler_options=compiler, **options)
+    return jax.jit(f, compiler_options=UNOPTIMIZED if small else None, **options)
 
 
 def squared(problem: Problem) -> Problem | None:
@@ -250,4 +250,4 @@ def as_leaf(who: str, name: str, leaf: Any, *, convert: bool = True) -> Array:
     if len(bad):
         where = bad[0].tolist()
         raise ValueError(f"{who}: {name} must be finite, got {a[tuple(where)]} at index {where}.")
-    return a.astype(jnp.float64) if convert else a
+    return jnp.asarray(np.asarray(a).astype(np.float64)) if convert else a

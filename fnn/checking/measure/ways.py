@@ -96,7 +96,7 @@ def widened(
         shapes = jax.eval_shape(problem.forward, leaves)
     except Exception:  # a layer may well refuse the axis
         return None
-    dy = [signed(a.shape, rng).astype(a.dtype) for a in shapes]
+    dy = [jnp.asarray(signed(a.shape, rng), a.dtype) for a in shapes]
     return problem.backward(leaves, dy), problem.reference(leaves, dy)
 
 

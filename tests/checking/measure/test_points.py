@@ -95,10 +95,10 @@ def test_the_seed_decides_the_points(cases):
 
 def test_a_constant_input_is_scaled_and_an_empty_one_stays():
     rng = np.random.default_rng(0)
-    a = nearby(jnp.full(50, 3.0), rng, inside=True)
+    a = nearby(np.full(50, 3.0), rng, inside=True)
     assert (abs(a / 3 - 0.8) <= 0.1).all()
     assert len(np.unique(a)) == 50
-    assert nearby(jnp.zeros((0, 2)), rng, inside=True).shape == (0, 2)
+    assert nearby(np.zeros((0, 2)), rng, inside=True).shape == (0, 2)
 
 
 def test_signed_numbers_of_no_axis_and_rounded_integers():
