@@ -1,24 +1,25 @@
 """One local derivative of the forward altered, every value kept.
 
-With sg = `stop_gradient`, every value stays as it is and one derivative changes:
+A weight on a path multiplies the derivative that comes back through one operand of one
+operation: 0 drops it, −1 turns its sign, 2 counts it twice. Other mistakes put another term
+in the place of a result y, whose derivative goes back instead of that of y:
 
-    sg(a) + c (a − sg(a))          has the value a and c times its derivative: c = 0 drops
-                                   the path, −1 turns its sign, 2 counts it twice
-    sg(y) + d (u − sg(u))          y = f(u) entry by entry, with d in the place of f′(u)
-    sg(y) + (a − sg(a)) w′ + sg(a) (w − sg(w))         y = a w, a sent back through w′
+    d u                  for y = f(u) entry by entry: d in the place of f′(u)
+    a w′ + sg(a) w       for y = a w: a sent back through w′ (sg is `stop_gradient`)
 
 A chain of elementwise operations that hangs on one array is one activation, a `Unit`:
 GELU's twelve operations have one f′.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from fnn.checking.measure.jaxprs import Change, Graph, Values, bind, gradient, read
-from fnn.checking.measure.problem import Leaves, Problem
+from fnn.checking.measure.jaxprs import Alter, Graph, Values, bind, read
 from fnn.numerics import is_floating
 
 sg = jax.lax.stop_gradient
@@ -40,6 +41,7 @@ class Unit(NamedTuple):
     u: int
     y: int
     nodes: tuple[int, ...]  # the operations from u to y
+    shape: tuple[int, ...]
 
 
 def units(graph: Graph, values: Values) -> list[Unit]:
@@ -59,13 +61,14 @@ def units(graph: Graph, values: Values) -> list[Unit]:
         for i in chain:
             node, operands = graph.nodes[i], active_operands(graph, i)
             if node.eqn.primitive.name in NONLINEAR and len(operands) == 1:
-                found.append(Unit(operands[0], node.outs[0], (i,)))
+                shape = values[node.outs[0]].shape
+                found.append(Unit(operands[0], node.outs[0], (i,), shape))
     for y, u in root.items():
         users = [n for n in graph.nodes if y in n.ins]
         inside = users and all(root.get(n.outs[0]) == u for n in users)
         if (not inside or y in graph.outputs) and is_floating(values[y]):
             nodes = tuple(i for i in chains[u] if graph.nodes[i].outs[0] <= y)
-            found.append(Unit(u, y, nodes))
+            found.append(Unit(u, y, nodes, values[y].shape))
     return list(dict.fromkeys(found))
 
 
@@ -93,58 +96,66 @@ def derivative(graph: Graph, unit: Unit, values: Values, u: Array) -> Array:
     return jax.jvp(f, (u,), (jnp.ones_like(u),))[1]
 
 
-def scaled(node: int, operand: int, c: float) -> Change:
-    """The derivative in one operand of an operation, times c."""
+class Change(NamedTuple):
+    """The term whose derivative goes back instead of that of an operation's result."""
 
-    def alter(operands):
-        a = operands[operand]
-        return [*operands[:operand], sg(a) + c * (a - sg(a)), *operands[operand + 1 :]]
-
-    return Change(node, operands=alter)
+    node: int
+    term: Callable[[Values, list[Any], Values], Array]  # of values, operands and constants
 
 
-def replaced(unit: Unit, d: Array) -> Change:
-    """The derivative d in the place of f′."""
-
-    def finish(y, operands, values):
-        u = values[unit.u]
-        return sg(y) + d * (u - sg(u))
-
-    return Change(unit.nodes[-1], result=finish)
+def replaced(unit: Unit, d: Callable[[Values], Array]) -> Change:
+    """The derivative d, made of the forward's values, in the place of f′."""
+    return Change(unit.nodes[-1], lambda values, _, constants: d(constants) * values[unit.u])
 
 
-def through(graph: Graph, node: int, operand: int, partner: Array) -> Change:
+def through(graph: Graph, node: int, operand: int, partner: Callable[[Values], Array]) -> Change:
     """y = a w with a sent back through `partner` in the place of w."""
     eqn = graph.nodes[node].eqn
 
     def product(a, w):
         return bind(eqn, [a, w] if operand == 0 else [w, a])[0]
 
-    def finish(y, operands, values):
+    def term(_, operands, constants):
         a, w = operands[operand], operands[1 - operand]
-        there = product(a, partner) - product(sg(a), partner)
-        back = product(sg(a), w) - product(sg(a), sg(w))
-        return sg(y) + there + back
+        return product(a, partner(constants)) + product(jax.lax.stop_gradient(a), w)
 
-    return Change(node, result=finish)
+    return Change(node, term)
 
 
-def without_inert(problem: Problem, graph: Graph, leaves: Leaves, dy: Leaves) -> Graph:
-    """The graph without the derivative of a max that changes nothing.
+def altered(changes: list[Change], chosen: Array, constants: Values) -> dict[int, Alter]:
+    """All changes at once, for a replay; those count that are chosen, 1 of 0 or 1."""
 
-    Softmax is the same whatever is subtracted first; that path only hides mistakes in others.
-    """
-    truth = gradient(problem, graph, leaves, dy)
-    for i, node in enumerate(graph.nodes):
-        if node.eqn.primitive.name == "reduce_max" and node.ins[0] in graph.active:
-            shorter = graph._replace(cut=graph.cut | {i})
-            made = gradient(problem, shorter, leaves, dy)
-            if all(jnp.allclose(a, b, rtol=1e-9) for a, b in zip(made, truth, strict=True)):
-                graph = shorter
-    return graph
+    def alter(several):
+        def result(y, operands, values):
+            terms = [changes[k].term(values, operands, constants) for k in several]
+            return combined(y, terms, chosen[np.array(several)])
+
+        return result
+
+    nodes: dict[int, list[int]] = {}
+    for k, change in enumerate(changes):
+        nodes.setdefault(change.node, []).append(k)
+    return {node: alter(several) for node, several in nodes.items()}
 
 
-def arrangements(a: Any) -> list[tuple[Any, str]]:
-    """An array, transposed, and reshaped where a transpose belongs."""
-    reshaped = [(a.reshape(a.shape[::-1]).T, "reshaped")] if a.ndim == 2 else []
-    return [(a, ""), (a.T, "transposed"), *reshaped]
+@jax.custom_vjp
+def combined(y: Array, terms: list[Array], chosen: Array) -> Array:
+    """y; its derivative goes back through the chosen term, if one is."""
+    return y
+
+
+combined.defvjp(
+    lambda y, terms, chosen: (y, chosen),
+    lambda chosen, dy: (
+        (1 - chosen.sum()).astype(dy.dtype) * dy,
+        [c.astype(dy.dtype) * dy for c in chosen],
+        jnp.zeros_like(chosen),
+    ),
+)
+
+
+def arrangements(rank: int) -> list[tuple[str, Callable[[Any], Array]]]:
+    """An array as it is, transposed, and reshaped where a transpose belongs."""
+    found = [("", jnp.asarray), ("transposed", jnp.transpose)]
+    reshaped = [("reshaped", lambda a: a.reshape(a.shape[::-1]).T)] if rank == 2 else []
+    return [*found, *reshaped]

@@ -6,7 +6,10 @@ wrong place; the product that goes back through another matrix; the path that is
 has a wrong sign or a wrong factor.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +17,20 @@ import numpy as np
 from jax import Array
 
 from fnn.checking.explain.alterations import (
+    Change,
     Unit,
+    altered,
     arrangements,
     derivative,
     replaced,
     same_function,
-    scaled,
     through,
     units,
-    without_inert,
 )
 from fnn.checking.explain.diagnosis import EXACT, Diagnosis, Operation, Size, factor_of
 from fnn.checking.explain.patterns import FITS, ratio
 from fnn.checking.measure.comparison import host
 from fnn.checking.measure.jaxprs import (
-    Change,
     Graph,
     Values,
     gradient,
@@ -38,7 +40,7 @@ from fnn.checking.measure.jaxprs import (
     trace,
 )
 from fnn.checking.measure.points import Point
-from fnn.checking.measure.problem import Problem
+from fnn.checking.measure.problem import Problem, compiled
 from fnn.numerics import is_floating
 
 STANDARD: dict[str, Callable[[Array], Array]] = {  # what is often written down by mistake
@@ -49,10 +51,19 @@ STANDARD: dict[str, Callable[[Array], Array]] = {  # what is often written down 
     "exp": jnp.exp,
 }
 LIMIT = 300  # operations: a longer program is not searched
+NO_MISTAKE = Diagnosis("none")
 FACTORS = {-1.0: "sign", 2.0: "twice", 0.5: "half"}
 
 Hands = dict[int, np.ndarray]  # hand-written gradients by position in wrt
-Alterations = Iterator[tuple[Diagnosis, Change]]
+Changes = Iterator[tuple[Diagnosis, Change]]
+
+
+class Mistake(NamedTuple):
+    """Something that somebody may have done wrong."""
+
+    diagnosis: Diagnosis
+    weights: np.ndarray  # on the paths of the derivative
+    chosen: np.ndarray  # 1 for the change that is made, 0 for the others
 
 
 def of_chain_rule(
@@ -69,23 +80,20 @@ def of_chain_rule(
     graph = trace(problem, pair[0].leaves)
     if len(graph.nodes) > LIMIT:
         return {}
-    graph = without_inert(problem, graph, pair[0].leaves, pair[0].dy)
+    run, several = search(problem, graph, pair[0])
     found: dict[int, Diagnosis] = {}
     nearly: dict[int, Diagnosis] = {}
-    again: list[tuple[Diagnosis, Change]] = []
-    for k, (diagnosis, change) in enumerate(alterations(problem, graph, pair[0])):
+    for mistake in several:
         left = {i: h for i, h in hands[0].items() if i not in found}
-        factors = fitting(problem, graph, pair[0], change, left, fits)
+        factors = fitting(run(pair[0], mistake), left, fits)
         factors = {i: c for i, c in factors.items() if is_one(c) or i not in nearly}
-        if factors:
-            again = again or list(alterations(problem, graph, pair[1]))
-            rest = {i: hands[1][i] for i in factors}
-            second = fitting(problem, graph, pair[1], again[k][1], rest, fits)
-            for i, c in factors.items():
-                if i in second and is_one(second[i] / c):
-                    factor = None if is_one(c) else factor_of(c, sizes)
-                    chosen = nearly if factor else found
-                    chosen[i] = diagnosis._replace(factor=factor)
+        rest = {i: hands[1][i] for i in factors}
+        second = fitting(run(pair[1], mistake), rest, fits) if rest else {}
+        for i, c in factors.items():
+            if i in second and is_one(second[i] / c):
+                factor = None if is_one(c) else factor_of(c, sizes)
+                chosen = nearly if factor else found
+                chosen[i] = mistake.diagnosis._replace(factor=factor)
         if len(found) == len(hands[0]):
             break
     return nearly | found
@@ -96,58 +104,107 @@ def is_one(c: float) -> bool:
     return abs(c - 1) < EXACT
 
 
-def fitting(
-    problem: Problem, graph: Graph, point: Point, change: Change, hands: Hands, fits: float
-) -> dict[int, float]:
-    """c for those gradients that are c times the one that this mistake makes."""
-    made = host(gradient(problem, graph, point.leaves, point.dy, change))
+def fitting(made: list[np.ndarray], hands: Hands, fits: float) -> dict[int, float]:
+    """c for those gradients that are c times the one that a mistake makes."""
     ratios = {i: ratio(h, made[i], fits) for i, h in hands.items()}
     return {i: c for i, c in ratios.items() if c is not None and (is_one(c) or hands[i].size > 2)}
 
 
-def alterations(problem: Problem, graph: Graph, point: Point) -> Alterations:
-    """Every single mistake in the chain rule, the likely ones first."""
-    values = replay(graph, point.leaves)
-    found = units(graph, values)
-    yield from of_paths(graph, 0.0)
-    yield from of_units(graph, found, values)
-    yield from of_products(problem, graph, found, values)
-    yield from of_factors(graph, values)
-    for c in FACTORS:
-        yield from of_paths(graph, c)
+def search(
+    problem: Problem, graph: Graph, point: Point
+) -> tuple[Callable[[Point, Mistake], list[np.ndarray]], list[Mistake]]:
+    """One program that makes every mistake, and the mistakes, the likely ones first."""
+    shapes = jax.eval_shape(partial(replay, graph), point.leaves)
+    changes = [
+        *of_units(graph, units(graph, shapes)),
+        *of_products(problem, graph, shapes),
+        *of_factors(graph, shapes),
+    ]
+
+    def spoiled(leaves, dy, weights, chosen):
+        alter = altered([change for _, change in changes], chosen, replay(graph, leaves))
+        weights = dict(zip(graph.paths, weights, strict=True))
+        return gradient(problem, graph, leaves, dy, weights, alter)
+
+    program = compiled(problem, spoiled)
+
+    def run(point, mistake):
+        return host(program(point.leaves, point.dy, mistake.weights, mistake.chosen))
+
+    none = np.zeros(len(changes))
+    weights = without_inert(graph, lambda w: run(point, Mistake(NO_MISTAKE, w, none)))
+    paths = [
+        [Mistake(diagnosis, changed(weights, k, c), none) for k, diagnosis in of_paths(graph, c)]
+        for c in (0.0, *FACTORS)
+    ]
+    made = [
+        Mistake(diagnosis, weights, changed(none, k, 1.0))
+        for k, (diagnosis, _) in enumerate(changes)
+    ]
+    return run, [*paths[0], *made, *itertools.chain(*paths[1:])]
 
 
-def of_units(graph: Graph, found: list[Unit], values: Values) -> Alterations:
+def changed(a: np.ndarray, k: int, c: float) -> np.ndarray:
+    """A copy of a with c at k."""
+    return np.where(np.arange(len(a)) == k, c, a)
+
+
+def without_inert(graph: Graph, run: Callable[[np.ndarray], list[np.ndarray]]) -> np.ndarray:
+    """Weights on the paths: 0 for the derivative of a max that changes nothing, else 1.
+
+    Softmax is the same whatever is subtracted first; that path only hides mistakes in others.
+    """
+    weights = np.ones(len(graph.paths))
+    maxima = [k for k, (i, _) in enumerate(graph.paths) if name_at(graph, i) == "reduce_max"]
+    truth = run(weights) if maxima else []
+    for k in maxima:
+        shorter = changed(weights, k, 0.0)
+        if all(np.allclose(a, b, rtol=1e-9) for a, b in zip(run(shorter), truth, strict=True)):
+            weights = shorter
+    return weights
+
+
+def of_paths(graph: Graph, c: float) -> Iterator[tuple[int, Diagnosis]]:
+    """Paths of the derivative that are dropped (c = 0) or have a wrong factor."""
+    kind, form = ("missing term", "path") if c == 0 else ("wrong term", FACTORS[c])
+    for k, (i, operand) in enumerate(graph.paths):
+        several = len(graph.nodes[i].ins) > 1
+        where = operation(graph, i)._replace(operand=operand if several else None)
+        yield k, Diagnosis(kind, form, operation=where)
+
+
+def of_units(graph: Graph, found: list[Unit]) -> Changes:
     """Activations without their derivative, with it twice, or with a wrong one."""
-    ds = [derivative(graph, unit, values, values[unit.u]) for unit in found]
-    for unit, d in zip(found, ds, strict=True):
-        last = unit.nodes[-1]
 
-        def mistake(kind, form, d, *names, unit=unit, last=last):
-            diagnosis = Diagnosis(kind, form, names=names, operation=operation(graph, last))
-            return diagnosis, replaced(unit, d)
+    def slope(f, u):
+        return lambda values: derivative(graph, f, values, values[u])
 
-        yield mistake("missing derivative", "", 1.0 + 0 * d)
-        yield mistake("extra derivative", "", d * d)
-        for name, other in STANDARD.items():
-            yield mistake("other activation", "standard", other(values[unit.u]), name)
-        own = derivative(graph, unit, values, values[unit.y])
-        yield mistake("other activation", "at its result", own)
-        for other, e in zip(found, ds, strict=True):
-            if set(unit.nodes) & set(other.nodes) or e.shape != d.shape:
+    for unit in found:
+        own, where = slope(unit, unit.u), operation(graph, unit.nodes[-1])
+
+        def mistake(kind, form, d, *names, unit=unit, where=where):
+            return Diagnosis(kind, form, names=names, operation=where), replaced(unit, d)
+
+        yield mistake("missing derivative", "", lambda values, u=unit.u: jnp.ones_like(values[u]))
+        yield mistake("extra derivative", "", lambda values, own=own: own(values) ** 2)
+        for name, f in STANDARD.items():
+            d = partial(lambda f, u, values: f(values[u]), f, unit.u)
+            yield mistake("other activation", "standard", d, name)
+        yield mistake("other activation", "at its result", slope(unit, unit.y))
+        for other in found:
+            if set(unit.nodes) & set(other.nodes) or other.shape != unit.shape:
                 continue
             if same_function(graph, unit, other):
-                e = derivative(graph, unit, values, values[other.u])
-                yield mistake("other activation", "at another", e)
+                yield mistake("other activation", "at another", slope(unit, other.u))
             else:
-                yield mistake("other activation", "of another", e)
+                yield mistake("other activation", "of another", slope(other, other.u))
 
 
-def of_products(problem: Problem, graph: Graph, found: list[Unit], values: Values) -> Alterations:
+def of_products(problem: Problem, graph: Graph, shapes: Values) -> Changes:
     """Matrix products that go back through another matrix, or meet another activation."""
     leaves = {graph.inputs[i]: n for i, n in zip(problem.wrt, problem.names, strict=True)}
-    partners = {id_: ("leaf", name) for id_, name in leaves.items() if is_floating(values[id_])}
-    for unit in found:
+    partners = {id_: ("leaf", name) for id_, name in leaves.items() if is_floating(shapes[id_])}
+    for unit in units(graph, shapes):
         partners |= {unit.u: ("before an activation", ""), unit.y: ("after an activation", "")}
     weights = leaves.keys() - {graph.inputs[i] for i in problem.inputs}
     for i, operand in two_operands(graph, "dot_general"):
@@ -156,43 +213,33 @@ def of_products(problem: Problem, graph: Graph, found: list[Unit], values: Value
             continue
         for id_, (form, name) in partners.items():
             kind = "other weight" if id_ in weights else "other activation"
-            for partner, arrangement in arrangements(values[id_]):
-                if partner.shape != values[right].shape or (not arrangement and id_ == right):
+            for arrangement, arrange in arrangements(len(shapes[id_].shape)):
+                shape = jax.eval_shape(arrange, shapes[id_]).shape
+                if shape != shapes[right].shape or (not arrangement and id_ == right):
                     continue
                 names, where = (name, arrangement), operation(graph, i)
+                partner = partial(lambda arrange, id_, values: arrange(values[id_]), arrange, id_)
                 diagnosis = Diagnosis(kind, form, names=names, operation=where)
                 yield diagnosis, through(graph, i, operand, partner)
 
 
-def of_factors(graph: Graph, values: Values) -> Alterations:
+def of_factors(graph: Graph, shapes: Values) -> Changes:
     """Products entry by entry that go back without the other factor."""
     for i, operand in two_operands(graph, "mul"):
-        node = graph.nodes[i]
-        other = node.ins[1 - operand]
-        one = jnp.ones_like(values[other if isinstance(other, int) else node.outs[0]])
+        shape = shapes[graph.nodes[i].outs[0]]
+        one = partial(lambda shape, values: jnp.ones(shape.shape, shape.dtype), shape)
         diagnosis = Diagnosis("missing factor", operation=operation(graph, i))
         yield diagnosis, through(graph, i, operand, one)
 
 
-def of_paths(graph: Graph, c: float) -> Alterations:
-    """Paths of the derivative that are dropped (c = 0) or have a wrong factor."""
-    kind, form = ("missing term", "path") if c == 0 else ("wrong term", FACTORS[c])
-    for i, node in enumerate(graph.nodes):
-        if node.eqn.primitive.name == "stop_gradient":
-            continue
-        for operand, r in enumerate(node.ins):
-            if isinstance(r, int) and r in graph.active:
-                which = operand if len(node.ins) > 1 else None
-                where = operation(graph, i)._replace(operand=which)
-                yield Diagnosis(kind, form, operation=where), scaled(i, operand, c)
-
-
-def two_operands(graph: Graph, primitive: str) -> Iterator[tuple[int, int]]:
+def two_operands(graph: Graph, primitive: str) -> list[tuple[int, int]]:
     """The operations of this kind, and each of their operands that has a derivative."""
-    for i, node in enumerate(graph.nodes):
-        if node.eqn.primitive.name == primitive:
-            operands = enumerate(node.ins)
-            yield from ((i, k) for k, r in operands if isinstance(r, int) and r in graph.active)
+    return [(i, operand) for i, operand in graph.paths if name_at(graph, i) == primitive]
+
+
+def name_at(graph: Graph, i: int) -> str:
+    """The name of an operation."""
+    return graph.nodes[i].eqn.primitive.name
 
 
 def operation(graph: Graph, i: int) -> Operation:

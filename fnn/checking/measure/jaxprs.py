@@ -2,7 +2,7 @@
 
     uses, precision     walk a jaxpr, the programs inside of it (jit, scan, ...) included
     trace               a forward as a `Graph`: its operations, what jit encloses inlined
-    replay              the operations once more, with one of them changed
+    replay              the operations once more, some results or derivatives changed
 
 This is the only file that reads JAX's own data structures.
 """
@@ -87,18 +87,22 @@ class Graph(NamedTuple):
     nodes: list[Node]
     outputs: tuple[Any, ...]
     active: frozenset[int]  # the ids that depend on a differentiated leaf
-    cut: frozenset[int] = frozenset()  # operations whose derivative comes to nothing
+
+    @property
+    def paths(self) -> list[tuple[int, int]]:
+        """The operations and their operands through which a derivative comes back."""
+        return [
+            (i, k)
+            for i, node in enumerate(self.nodes)
+            for k, r in enumerate(node.ins)
+            if isinstance(r, int) and r in self.active
+            if node.eqn.primitive.name != "stop_gradient"
+        ]
 
 
 Values = dict[int, Array]  # by id
-
-
-class Change(NamedTuple):
-    """One operation changed: its operands, or its result (y, operands, values) → y."""
-
-    node: int
-    operands: Callable[[list[Any]], list[Any]] | None = None
-    result: Callable[[Any, list[Any], Values], Any] | None = None
+Weights = dict[tuple[int, int], Array]  # by path: they multiply the derivative
+Alter = Callable[[Any, list[Any], Values], Any]  # (y, operands, values so far) → y
 
 
 def trace(problem: Problem, leaves: Leaves) -> Graph:
@@ -152,28 +156,48 @@ def read(values: Values, refs: tuple[Any, ...]) -> list[Any]:
     return [values[r] if isinstance(r, int) else r.val for r in refs]
 
 
-def replay(graph: Graph, leaves: Leaves, change: Change | None = None) -> Values:
-    """The value of every id, with one operation changed."""
+@jax.custom_vjp
+def weigh(a: Array, c: Array) -> Array:
+    """a, with c times its derivative."""
+    return a
+
+
+weigh.defvjp(lambda a, c: (a, c), lambda c, da: (jnp.asarray(c, da.dtype) * da, jnp.zeros_like(c)))
+
+
+def replay(
+    graph: Graph,
+    leaves: Leaves,
+    weights: Weights | None = None,
+    alter: dict[int, Alter] | None = None,
+) -> Values:
+    """The value of every id, with weights on some paths, and some results altered."""
     values: Values = graph.consts | dict(zip(graph.inputs, leaves, strict=True))
+    weights, alter = weights or {}, alter or {}
     for i, node in enumerate(graph.nodes):
-        mine = change if change is not None and change.node == i else Change(i)
-        operands = read(values, node.ins)
-        out = bind(node.eqn, mine.operands(operands) if mine.operands else operands)
-        if i in graph.cut:
-            out = list(map(jax.lax.stop_gradient, out))
-        if mine.result:
-            out = [mine.result(out[0], operands, values), *out[1:]]
+        operands = [
+            weigh(a, weights[i, k]) if (i, k) in weights else a
+            for k, a in enumerate(read(values, node.ins))
+        ]
+        out = bind(node.eqn, operands)
+        if i in alter:
+            out = [alter[i](out[0], operands, values), *out[1:]]
         values.update(zip(node.outs, out, strict=True))
     return values
 
 
 def gradient(
-    problem: Problem, graph: Graph, leaves: Leaves, dy: Leaves, change: Change | None = None
+    problem: Problem,
+    graph: Graph,
+    leaves: Leaves,
+    dy: Leaves,
+    weights: Weights | None = None,
+    alter: dict[int, Alter] | None = None,
 ) -> Leaves:
-    """The gradient of the graph, with one operation changed."""
+    """The gradient of the graph, altered like a replay."""
 
     def forward(leaves):
-        return read(replay(graph, leaves, change), graph.outputs)
+        return read(replay(graph, leaves, weights, alter), graph.outputs)
 
     return autodiff(forward, problem.wrt, leaves, dy)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.checking.explain.alterations import derivative, replaced, scaled, through, units
+from fnn.checking.explain.alterations import altered, derivative, replaced, through, units
 from fnn.checking.measure.jaxprs import gradient, replay, trace
 from fnn.checking.measure.problem import from_vjp
 
@@ -31,20 +31,6 @@ def node_of(graph, name):
 @jax.jit
 def net(x, w):
     return jnp.tanh(jnp.sin(x) @ w) * 3.0
-
-
-@pytest.mark.parametrize("name", ["sin", "dot_general", "tanh"])
-@pytest.mark.parametrize("c", [0.0, -1.0, 2.0])
-def test_a_scaled_path_keeps_the_values_and_multiplies_the_derivative(name, c):
-    problem, graph = graph_of(net, X, W)
-    change = scaled(node_of(graph, name), 0, c)
-    altered = replay(graph, problem.leaves, change)
-    np.testing.assert_allclose(altered[graph.outputs[0]], net(X, W), rtol=1e-15)
-    dy = jnp.array([[1.0, -2.0]])
-    dx, dw = gradient(problem, graph, problem.leaves, [dy], change)
-    right_x, right_w = jax.vjp(net, X, W)[1](dy)
-    np.testing.assert_allclose(dx, c * right_x, rtol=1e-12)
-    np.testing.assert_allclose(dw, right_w * (c if name == "tanh" else 1), rtol=1e-12)
 
 
 def units_of(f, *args):
@@ -77,11 +63,11 @@ def test_a_replaced_derivative_keeps_the_values():
     problem, graph = graph_of(net, X, W)
     values = replay(graph, problem.leaves)
     unit = next(u for u in units(graph, values) if u.u == graph.inputs[0])
-    change = replaced(unit, 1 / jnp.cos(X))
-    altered = replay(graph, problem.leaves, change)[graph.outputs[0]]
-    np.testing.assert_allclose(altered, net(X, W), rtol=1e-15)
+    alter = altered([replaced(unit, lambda _: 1 / jnp.cos(X))], jnp.ones(1), values)
+    y = replay(graph, problem.leaves, alter=alter)[graph.outputs[0]]
+    np.testing.assert_array_equal(y, net(X, W))
     dy = jnp.array([[1.0, -2.0]])
-    dx = gradient(problem, graph, problem.leaves, [dy], change)[0]
+    dx = gradient(problem, graph, problem.leaves, [dy], alter=alter)[0]
     np.testing.assert_allclose(dx * jnp.cos(X) ** 2, jax.vjp(net, X, W)[1](dy)[0], rtol=1e-12)
 
 
@@ -90,10 +76,22 @@ def test_a_product_goes_back_through_another_matrix(operand):
     problem, graph = graph_of(lambda x, w: x @ w, X, W)
     partner = V if operand == 0 else 2 * X
     i = node_of(graph, "dot_general")
-    change = through(graph, i, operand, partner)
-    values = replay(graph, problem.leaves, change)
-    np.testing.assert_allclose(values[graph.outputs[0]], X @ W, rtol=1e-15)
+    change = through(graph, i, operand, lambda _: partner)
+    alter = altered([change], jnp.ones(1), {})
+    values = replay(graph, problem.leaves, alter=alter)
+    np.testing.assert_array_equal(values[graph.outputs[0]], X @ W)
     dy = jnp.array([[1.0, -2.0]])
-    dx, dw = gradient(problem, graph, problem.leaves, [dy], change)
+    dx, dw = gradient(problem, graph, problem.leaves, [dy], alter=alter)
     np.testing.assert_allclose(dx, dy @ (V if operand == 0 else W).T, rtol=1e-14)
     np.testing.assert_allclose(dw, (2 * X if operand == 1 else X).T @ dy, rtol=1e-14)
+
+
+def test_of_several_changes_only_the_chosen_one_counts():
+    problem, graph = graph_of(lambda x: jnp.sin(x) * 2.0, X)
+    values = replay(graph, problem.leaves)
+    (sine, *_) = units(graph, values)
+    changes = [replaced(sine, lambda v, c=c: c * jnp.cos(v[sine.u])) for c in (3.0, 5.0)]
+    for chosen, c in (([0, 0], 1), ([1, 0], 3), ([0, 1], 5)):
+        alter = altered(changes, jnp.array(chosen, float), values)
+        (dx,) = gradient(problem, graph, problem.leaves, [jnp.ones_like(X)], alter=alter)
+        np.testing.assert_allclose(dx, 2 * c * jnp.cos(X), rtol=1e-14)

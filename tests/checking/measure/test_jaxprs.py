@@ -42,6 +42,24 @@ def test_an_operation_of_a_constant_is_not_active():
     assert "sin" not in active
 
 
+def node_of(graph, name):
+    return next(i for i, n in enumerate(graph.nodes) if n.eqn.primitive.name == name)
+
+
+@pytest.mark.parametrize("name", ["sin", "dot_general", "tanh"])
+@pytest.mark.parametrize("c", [0.0, -1.0, 2.0])
+def test_a_weight_on_a_path_keeps_the_values_and_multiplies_the_derivative(name, c):
+    problem, graph = graph_of(net, X, W)
+    weights = {(node_of(graph, name), 0): c}
+    altered = replay(graph, problem.leaves, weights=weights)
+    np.testing.assert_allclose(altered[graph.outputs[0]], net(X, W), rtol=1e-15)
+    dy = jnp.array([[1.0, -2.0]])
+    dx, dw = gradient(problem, graph, problem.leaves, [dy], weights=weights)
+    right_x, right_w = jax.vjp(net, X, W)[1](dy)
+    np.testing.assert_allclose(dx, c * right_x, rtol=1e-12)
+    np.testing.assert_allclose(dw, right_w * (c if name == "tanh" else 1), rtol=1e-12)
+
+
 def test_the_gradient_of_a_graph_is_that_of_the_forward():
     problem, graph = graph_of(net, X, W)
     dy = jnp.array([[1.0, -2.0]])
