@@ -39,13 +39,13 @@ def block_of(job: Job) -> tuple[Point, Any]:
     return at, mutant(at.block, case.wrong)
 
 
-def ask_fnn(at: Point, block: Any) -> fnn.Report:
+def ask_fnn(at: Point, block: Any, *, quick: bool = False) -> fnn.Report:
     """fnn.check, of a layer, a loss, or a function and its gradient."""
     if isinstance(block, fnn.Layer):
-        return fnn.check(block, at.x, params=at.params, key=at.key)
+        return fnn.check(block, at.x, params=at.params, key=at.key, quick=quick)
     if isinstance(block, fnn.Loss):
-        return fnn.check(block, at.x, at.target)
-    return fnn.check_gradient(block.value, block.gradient, at.params)
+        return fnn.check(block, at.x, at.target, quick=quick)
+    return fnn.check_gradient(block.value, block.gradient, at.params, quick=quick)
 
 
 def ask_fnn_rule(job: Job) -> tuple[Any, fnn.Report]:

@@ -1,40 +1,45 @@
 """The checker for layers and losses: `fnn.check`."""
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from fnn.checking.double import double
-from fnn.checking.judge import judge
-from fnn.checking.problem import Problem, from_vjp
-from fnn.checking.report import Report
+from fnn.checking.explain.verdict import judge
+from fnn.checking.measure.double import double
+from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree, from_vjp
+from fnn.checking.report import Report, in_words
 from fnn.composite import Composite
 from fnn.layer import Layer
+from fnn.logits import Logits
 from fnn.loss import Loss
-from fnn.records import Array, Key, PyTree
+from fnn.sequence import state_of
 
 
 def check(
-    block: Layer[Any, Any] | Loss[Any],
-    x: PyTree,
+    subject: Layer[Any, Any] | Loss[Any],
+    x: Tree,
     target: Array | None = None,
     *,
-    params: PyTree | None = None,
-    key: Key | None = None,
+    params: Tree | None = None,
+    key: Array | None = None,
     seed: int = 0,
+    quick: bool = False,
 ) -> Report:
     """Check the hand-written backward of a layer or a loss.
 
     Args:
-        block: a layer or a loss, the library's or one's own.
+        subject: a layer or a loss, the library's or one's own.
         x: its input, [B, ...]; for a loss its predictions y. Choose sizes that differ from
             each other, and values inside the domain.
         target: of a loss.
-        params: of a layer; default: block.init of a key made from seed.
+        params: of a layer; default: layer.init of a key made from seed.
         key: for layers that draw at random (Dropout).
         seed: of the generated cases.
+        quick: try fewer cases, in about a third of the time; the report names the others.
 
     Raises:
         ValueError: for gradients of another tree or other shapes, a forward that is not
@@ -42,26 +47,36 @@ def check(
         TypeError: for what is neither layer nor loss, for inputs without a derivative.
     """
     with double():
-        if isinstance(block, Loss):
-            return loss_report(block, x, target, seed)
-        if not isinstance(block, Layer):
-            remedy = f"; build it: {block.__name__}(...)" if isinstance(block, type) else ""
+        if isinstance(subject, Loss):
+            return check_loss(subject, x, target, seed, quick=quick)
+        if not isinstance(subject, Layer):
+            remedy = f"; build it: {subject.__name__}(...)" if isinstance(subject, type) else ""
             remedy = remedy or "; check_vjp and check_gradient take functions"
-            raise TypeError(f"check takes a layer or a loss, got {block!r:.60}{remedy}.")
+            raise TypeError(f"check takes a layer or a loss, got {subject!r:.60}{remedy}.")
         if params is None:
-            params = block.init(jax.random.key(seed))
-        return judge(layer_problem(block, params, x, key), seed)
+            params = initial(subject, jax.random.key(seed))
+        return in_words(judge(layer_problem(subject, params, x, key), seed, quick=quick))
 
 
-def loss_report(loss: Loss[Any], y: Array, target: Any, seed: int) -> Report:
+def initial(layer: Layer[Any, Any], key: Array) -> Tree:
+    """layer.init(key), in one program rather than many, if it can be."""
+    try:
+        return jax.jit(layer.init, compiler_options=UNOPTIMIZED)(key)
+    except Exception:  # an init of one's own may need the values of its key
+        return layer.init(key)
+
+
+def check_loss(loss: Loss[Any], y: Tree, target: Any, seed: int, *, quick: bool) -> Report:
     """The report on backward and, where a loss has its own, on value_and_backward."""
-    report = judge(loss_problem(loss, y, target, at_once=False), seed)
+    if target is None:
+        raise TypeError(f"check: {loss!r} needs a target; check(loss, y, target).")
+    report = in_words(judge(loss_problem(loss, y, target), seed, quick=quick))
     if type(loss).value_and_backward is Loss.value_and_backward or not report:
         return report
-    return judge(loss_problem(loss, y, target, at_once=True), seed)
+    return in_words(judge(loss_problem(loss, y, target, one_pass=True), seed, quick=quick))
 
 
-def layer_problem(layer: Layer[Any, Any], params: PyTree, x: PyTree, key: Any) -> Problem:
+def layer_problem(layer: Layer[Any, Any], params: Tree, x: Tree, key: Any) -> Problem:
     """The problem of a layer: y = f(params, x), and its backward."""
 
     def f(params, x):
@@ -80,16 +95,21 @@ def layer_problem(layer: Layer[Any, Any], params: PyTree, x: PyTree, key: Any) -
         backward,
         (params, x),
         ("params", "x"),
-        batched=inputs if key is None else (),  # a random draw depends on the shape
+        batched=inputs if rows_first(layer, x, key) else (),
         inputs=inputs,
         mixes_examples=mixes(layer),
         widens=plain and not mixes(layer),
         single=not isinstance(layer, Composite),
-        square=lambda: square_layer(layer, x, key),
+        square=partial(square_layer, layer, x, key),
     )
 
 
-def square_layer(layer: Layer[Any, Any], x: PyTree, key: Any) -> Problem | None:
+def rows_first(layer: Layer[Any, Any], x: Tree, key: Any) -> bool:
+    """Whether examples can be cut from x: no draw depends on its shape, no state is stacked."""
+    return key is None and not (isinstance(layer, Composite) and jax.tree.leaves(state_of(x)))
+
+
+def square_layer(layer: Layer[Any, Any], x: Tree, key: Any) -> Problem | None:
     """The problem of a layer all of whose sizes are 3, if it has sizes."""
     sizes = {f.name: 3 for f in fields(layer) if f.init and f.name.startswith("n_")}
     if not sizes or len(jax.tree.leaves(x)) != 1 or isinstance(layer, Composite):
@@ -104,32 +124,31 @@ def square_layer(layer: Layer[Any, Any], x: PyTree, key: Any) -> Problem | None:
 
 def mixes(layer: Layer[Any, Any]) -> bool:
     """Whether a layer, or one inside it, makes rows of y depend on other rows of x."""
-    inside = tuple(layer.children.values()) if isinstance(layer, Composite) else ()
+    children = tuple(layer.children.values()) if isinstance(layer, Composite) else ()
+    inside = jax.tree.leaves(children, is_leaf=lambda child: isinstance(child, Layer))
     return layer.mixes_examples or any(map(mixes, inside))
 
 
-def loss_problem(loss: Loss[Any], y: Array, target: Any, *, at_once: bool) -> Problem:
-    """The problem of a loss in y: by forward and backward, or by both at once."""
-    if target is None:
-        raise TypeError(f"check: {loss!r} needs a target; check(loss, y, target).")
+def loss_problem(loss: Loss[Any], y: Tree, target: Any, *, one_pass: bool = False) -> Problem:
+    """The problem of a loss in y: by forward and backward, or by both in one pass."""
 
     def f(y, target):
         return loss.forward(y, target)[0]
 
     def backward(y, target, dl):
-        if at_once:
+        if one_pass:
             return loss.value_and_backward(y, target, dl)[1]
         return loss.backward(loss.forward(y, target)[1], dl)
 
     n_y, n = len(jax.tree.leaves(y)), len(jax.tree.leaves((y, target)))
-    shared = loss.shared if n_y > 1 else ()
+    shared = (1,) if isinstance(y, Logits) else ()  # w, all examples' own
     return from_vjp(
-        f"{loss!r}.value_and_backward" if at_once else repr(loss),
+        f"{loss!r}.value_and_backward" if one_pass else repr(loss),
         f,
         backward,
         (y, target),
         ("y", "target"),
-        moving=1,
+        differentiated=1,
         batched=tuple(i for i in range(n) if i not in shared),
         inputs=tuple(range(n_y)),
         single=True,

@@ -8,20 +8,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from fnn.checking.double import double
-from fnn.checking.judge import judge
-from fnn.checking.problem import Problem, arrays_of, from_vjp, like, traced
-from fnn.checking.report import Report
-from fnn.records import Array, PyTree
+from fnn.checking.explain.verdict import judge
+from fnn.checking.measure.double import double
+from fnn.checking.measure.problem import (
+    Leaves,
+    Problem,
+    Tree,
+    as_leaf,
+    flatten,
+    from_vjp,
+    like,
+    traced,
+)
+from fnn.checking.report import Report, in_words
+from fnn.numerics import is_floating
 
 
 def check_gradient(
     f: Callable[..., Array],
-    grad: Callable[..., PyTree],
-    *args: PyTree,
+    grad: Callable[..., Tree],
+    *args: Tree,
     argnums: int | tuple[int, ...] = 0,
     seed: int = 0,
+    quick: bool = False,
 ) -> Report:
     """Check a hand-written gradient of a scalar function.
 
@@ -32,6 +43,7 @@ def check_gradient(
         args: where to check, pytrees of arrays; other points are made from it.
         argnums: the arguments that are differentiated.
         seed: of the generated cases.
+        quick: try fewer cases, in about a third of the time; the report names the others.
 
     Raises:
         ValueError: for a gradient of another tree or other shapes, an f that is not scalar,
@@ -40,16 +52,15 @@ def check_gradient(
     """
     who = f"check_gradient of {name_of(f)}"
     chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    parts = tuple(args[i] for i in chosen)
 
-    def with_parts(parts):
+    def with_chosen(values):
         full = list(args)
-        for i, part in zip(chosen, parts, strict=True):
-            full[i] = part
+        for i, value in zip(chosen, values, strict=True):
+            full[i] = value
         return full
 
-    def scalar(*parts):
-        y = f(*with_parts(parts))
+    def scalar(*values):
+        y = f(*with_chosen(values))
         if jnp.shape(y) != ():
             raise ValueError(
                 f"{who}: f must return one number, got shape {list(jnp.shape(y))}; "
@@ -57,22 +68,25 @@ def check_gradient(
             )
         return y
 
-    def backward(*parts_and_dy):
-        *parts, dy = parts_and_dy
-        g = grad(*with_parts(parts))
+    def backward(*values_and_dy):
+        *values, dy = values_and_dy
+        g = grad(*with_chosen(values))
         g = (g,) if isinstance(argnums, int) else g
         return jax.tree.map(lambda a: a * jnp.asarray(dy).astype(jnp.asarray(a).dtype), g)
 
     with double():
         names = names_of(f, args)
-        problem = from_vjp(
-            who, scalar, backward, parts, tuple(names[i] for i in chosen), one_dy=True
-        )
-        return judge(problem, seed)
+        values, names = (tuple(several[i] for i in chosen) for several in (args, names))
+        problem = from_vjp(who, scalar, backward, values, names, one_dy=True)
+        return in_words(judge(problem, seed, quick=quick))
 
 
 def check_vjp(
-    f: Callable[..., PyTree], backward: Callable[..., PyTree], *args: PyTree, seed: int = 0
+    f: Callable[..., Tree],
+    backward: Callable[..., Tree],
+    *args: Tree,
+    seed: int = 0,
+    quick: bool = False,
 ) -> Report:
     """Check a hand-written backward of a function of any shape.
 
@@ -82,6 +96,7 @@ def check_vjp(
             if there is one argument). That of an integer array may be None.
         args: where to check; other points are made from it.
         seed: of the generated cases.
+        quick: try fewer cases, in about a third of the time; the report names the others.
 
     Raises:
         ValueError: for cotangents of another tree or other shapes, an f that is not finite
@@ -91,11 +106,16 @@ def check_vjp(
     with double():
         who, names = f"check_vjp of {name_of(f)}", names_of(f, args)
         problem = from_vjp(who, f, backward, args, names, mixes_examples=True)
-        return judge(replace(problem, batched=batch_of(problem)), seed)
+        problem = replace(problem, batched=batch_of(problem))
+        return in_words(judge(problem, seed, quick=quick))
 
 
 def check_same(
-    f: Callable[..., PyTree], reference: Callable[..., PyTree], *args: PyTree, seed: int = 0
+    f: Callable[..., Tree],
+    reference: Callable[..., Tree],
+    *args: Tree,
+    seed: int = 0,
+    quick: bool = False,
 ) -> Report:
     """Check a function against another one that is known to be right.
 
@@ -107,6 +127,7 @@ def check_same(
         reference: the same by other means.
         args: where to compare; other points are made from it.
         seed: of the generated cases.
+        quick: try fewer cases, in about a third of the time; the report names the others.
 
     Raises:
         ValueError: where the results differ in tree or shape.
@@ -114,8 +135,9 @@ def check_same(
     """
     who = f"check_same of {name_of(f)}"
     with double():
-        leaves, _, tree = arrays_of(who, args, names_of(f, args))
-        return judge(comparison(who, f, reference, leaves, tree), seed)
+        names, leaves, tree = flatten(args, names_of(f, args))
+        leaves = [as_leaf(who, name, leaf) for name, leaf in zip(names, leaves, strict=True)]
+        return in_words(judge(comparison(who, f, reference, leaves, tree), seed, quick=quick))
 
 
 def batch_of(problem: Problem) -> tuple[int, ...]:
@@ -134,17 +156,15 @@ def batch_of(problem: Problem) -> tuple[int, ...]:
     return rows if same else ()
 
 
-def comparison(who: str, f: Any, reference: Any, leaves: list[Array], tree: Any) -> Problem:
+def comparison(who: str, f: Any, reference: Any, leaves: Leaves, tree: Any) -> Problem:
     """The problem of two functions of the same leaves."""
     args = tree.unflatten(leaves)
     want = traced(who, reference, args)
     traced(who, f, args)
-    for path, a in jax.tree_util.tree_flatten_with_path(reference(*args))[0]:
+    names, _, _ = flatten((want,), ("result",))
+    for name, a in zip(names, jax.tree.leaves(reference(*args)), strict=True):
         if not np.isfinite(np.asarray(a)).all():
-            name = f"result{jax.tree_util.keystr(path)}"
             raise ValueError(f"{who}: the reference is not finite, in {name}; take other inputs.")
-    paths = jax.tree_util.tree_flatten_with_path((want,))[0]
-    names = [f"result{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
 
     def ours(leaves, dy):
         got = f(*tree.unflatten(leaves))
@@ -153,7 +173,7 @@ def comparison(who: str, f: Any, reference: Any, leaves: list[Array], tree: Any)
     def theirs(leaves, dy):
         return [jnp.asarray(a) for a in jax.tree.leaves(reference(*tree.unflatten(leaves)))]
 
-    wrt = tuple(i for i, a in enumerate(leaves) if jnp.issubdtype(a.dtype, jnp.floating))
+    wrt = tuple(i for i, a in enumerate(leaves) if is_floating(a))
     return Problem(who, leaves, wrt, tuple(names), lambda leaves: [], ours, theirs, compares=True)
 
 

@@ -83,10 +83,18 @@ def test_every_kind_of_mistake_is_noticed_and_named(row):
     assert judged(case.wrong, wrong, found.findings) == {"named": True, "right": True}, str(found)
 
 
+@pytest.mark.parametrize("row", [row for row in CHOSEN if row != "wrong in bfloat16"])
+def test_a_quick_check_notices_it_too(row):
+    case = chosen(row)
+    at = place_of(case)
+    assert not ask_fnn(at, mutant(at.block, case.wrong), quick=True)
+
+
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("name", sorted({name for name, _ in CHOSEN.values()}))
-def test_their_blocks_are_right_without_the_mistake(name):
+def test_their_blocks_are_right_without_the_mistake(name, quick):
     at = point(SUBJECTS[name], 0)
-    ask_fnn(at, at.block).raise_if_wrong()
+    ask_fnn(at, at.block, quick=quick).raise_if_wrong()
 
 
 def test_a_mistake_in_an_update_rule_is_noticed_and_an_optimizer_is_right():

@@ -11,7 +11,8 @@ import pytest
 import fnn
 from fnn.checking.blocks import mixes, square_layer
 from fnn.layer import Layer
-from fnn.loss import Loss, spread
+from fnn.loss import Loss
+from fnn.mean import spread
 
 X = jnp.linspace(-1, 1, 6).reshape(3, 2)
 
@@ -113,7 +114,7 @@ def test_a_loss_that_forms_both_at_once_is_checked_there_too():
 
 
 @pytest.mark.parametrize(
-    ("block", "message"),
+    ("subject", "message"),
     [
         (fnn.Dense, r"takes a layer or a loss, got <class .*; build it: Dense\(\.\.\.\)\."),
         (np.sin, r"check takes a layer or a loss, got <ufunc 'sin'>"),
@@ -123,9 +124,9 @@ def test_a_loss_that_forms_both_at_once_is_checked_there_too():
         ),
     ],
 )
-def test_what_cannot_be_checked_is_refused(block, message):
+def test_what_cannot_be_checked_is_refused(subject, message):
     with pytest.raises(TypeError, match=message):
-        fnn.check(block, X)
+        fnn.check(subject, X)
 
 
 def test_gradients_of_another_shape_are_refused_by_path():
@@ -146,3 +147,18 @@ def test_a_composite_mixes_examples_if_a_layer_inside_does():
     inside = dataclass(frozen=True)(mixing)()
     assert mixes(fnn.Serial(fnn.Tanh(), fnn.Residual(inside)))
     assert not mixes(fnn.Serial(fnn.Tanh()))
+
+
+def test_a_quick_check_says_what_it_left_out_and_finds_the_same():
+    layer = Wrong(2, 4, change=lambda grads, dx: (grads._replace(b=2 * grads.b), dx))
+    full, quick = (fnn.check(layer, X, quick=q) for q in (False, True))
+    assert [f.text for f in quick.findings] == [f.text for f in full.findings]
+    assert {*full.cases} - {*quick.cases} == {*quick.left_out} - {"differences"}
+    assert "quick, left out: nearby 2, " in str(quick)
+    assert not full.left_out
+    assert fnn.check(fnn.Dense(2, 4), X, quick=True)
+
+
+def test_a_quick_check_of_a_loss_is_quick_in_one_pass_too():
+    assert not fnn.check(AtOnce(), X, 0.5 * X, quick=True)
+    assert fnn.check(Quartic(), X, 0.5 * X, quick=True).left_out

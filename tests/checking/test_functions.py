@@ -243,6 +243,34 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_no_mistake_hides_behind_a_derivative_of_the_forwards_own(quick):
+    """Autodiff believes it: the values of the function decide, in a quick check too."""
+
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, dy: (2 * jnp.cos(x) * dy,))
+    assert not fnn.check_vjp(sine, lambda x, dy: 2 * jnp.cos(x) * dy, X, quick=quick)
+    assert fnn.check_vjp(sine, lambda x, dy: jnp.cos(x) * dy, X, quick=quick)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda c, **how: fnn.check_gradient(product, lambda x, w: c * dx(x, w), X, W, **how),
+        lambda c, **how: fnn.check_vjp(jnp.sin, lambda x, dy: c * jnp.cos(x) * dy, X, **how),
+        lambda c, **how: fnn.check_same(lambda x: c * x, lambda x: x, X, **how),
+    ],
+    ids=["gradient", "vjp", "same"],
+)
+def test_a_quick_check_tells_right_from_wrong(check):
+    assert check(1, quick=True)
+    (finding,) = check(1.7, quick=True).findings
+    assert finding.text.startswith("it is 1.7 ")
+
+
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_no_mistake_hides(case):
     assert not fnn.check_vjp(*case)

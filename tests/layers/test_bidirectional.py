@@ -127,14 +127,10 @@ def test_both_layers_get_a_key_of_their_own():
 
 def test_errors():
     params = LAYER.init(KEY)
-    with pytest.raises(
-        ValueError, match=r"^layer ahead, RNN\(.*x must have shape \[B, T, 3\], got"
-    ):
+    with pytest.raises(ValueError, match=r"^layer ahead, RNN\(.*x must have shape \[B, T, 3\]"):
         LAYER.forward(params, X[0])
     mixed = Bidirectional(fnn.RNN(3, 4), fnn.RNN(2, 4))
-    with pytest.raises(
-        ValueError, match=r"^layer behind, RNN\(n_in=2, n_hidden=4\): x must have shape"
-    ):
+    with pytest.raises(ValueError, match=r"^layer behind, RNN\(n_in=2, n_hidden=4\): x must"):
         mixed.forward(mixed.init(KEY), X)
     with pytest.raises(TypeError, match="^Bidirectional: .* must be a dict of ahead, behind"):
         LAYER.forward(params, Sequence(X, state=states(4, 6)))

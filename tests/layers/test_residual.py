@@ -15,7 +15,6 @@ from fnn.layers.serial import Serial
 from fnn.numerics import cast
 from fnn.sequence import Sequence
 
-
 KEY = jax.random.key(0)
 
 

@@ -103,9 +103,7 @@ def test_states_of_children_come_out_by_their_names():
 
 def test_errors():
     block = BLOCK.with_children(BLOCK.children | {"feed_forward": Dense(6, 4)})
-    with pytest.raises(
-        ValueError, match=r"^TransformerBlock: feed_forward\(x\) must have x's shap"
-    ):
+    with pytest.raises(ValueError, match=r"^TransformerBlock: feed_forward\(x\) must have x's"):
         block.forward(block.init(KEY), noise(2, 5, 6))
     with pytest.raises(ValueError, match=r"^layer attention_norm, LayerNorm\(.*x must have shape"):
         BLOCK.forward(BLOCK.init(KEY), noise(2, 5, 4))

@@ -228,7 +228,7 @@ def test_its_mean_in_the_driver_leaves_ignored_labels_out():
         (
             Logits(Y.h, Y.w.T),
             ValueError,
-            r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and \[5,",
+            r"h \[B, \.\.\., n\] and w \[n, V\], got \[7, 3\] and",
         ),
         (Logits(Y.h[0], Y.w), ValueError, r"got \[3\] and \[3, 5\]"),
         (Logits(Y.h, Y.w[None]), ValueError, r"got \[7, 3\] and \[1, 3, 5\]"),

@@ -168,9 +168,7 @@ def test_one_sequence_one_token_and_lengths_that_no_chunk_divides(shape, chunk):
 def test_longer_sequences_are_refused_by_learned_positions_alone():
     tokens = jnp.zeros((1, 8), int)
     net, params = net_and_params()
-    message = (
-        r"^layer positions, Positions\(.*\): a sequence of 8 is longer than n_context, 7; cut it"
-    )
+    message = r"^layer positions, Positions\(.*\): a sequence of 8 is longer than n_context, 7; cut"
     with pytest.raises(ValueError, match=message):
         net.forward(params, tokens)
     for positions in ("sinusoidal", "rotary"):

@@ -1,0 +1,90 @@
+"""Where autodiff is not the last word: kinks, and forwards it cannot be trusted with.
+
+At a kink a derivative may be anything between the slopes from the left and from the right.
+Entries on which the hand-written gradient and autodiff disagree are therefore asked for:
+the function itself is moved along that one entry. And where the order test contradicts
+autodiff (a custom_vjp or a callback inside the forward), central differences along every
+entry become the reference.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checking.measure.facts import Facts, directions, dot
+from fnn.checking.measure.taylor import sides, slope_of
+
+ASKED = 8  # entries of a leaf that are moved, at most
+MANY = 4096  # entries of a leaf up to which all of them are moved
+NUMERIC = 1e-6  # what differences along entries can tell, relative to the leaf's scale
+
+
+class Answer(NamedTuple):
+    """What the function itself says."""
+
+    wrong: np.ndarray  # the entries that are wrong after all
+    kink: bool  # whether entries are excused because the function has a kink there
+
+
+def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
+    """Of the `wrong` entries of gradient j, those that the function itself contradicts.
+
+    A single layer or loss is asked entry by entry: at a kink a value between both slopes is
+    right. In a net the slopes of many kinks mix; there a kink along a random direction
+    leaves nothing to judge, and without one the slope decides.
+    """
+    if facts.problem.compares or not wrong.any():
+        return Answer(wrong, False)
+    if facts.problem.single and wrong.size <= MANY:
+        return entry_by_entry(facts, case, j, wrong)
+    result = facts.results[case]
+    v, values = directions(facts, case, 2)
+    right, left, error = sides(values[j], facts.eps)
+    slack = 10 * error + NUMERIC * (abs(left) + abs(right))
+    if abs(right - left) > 100 * slack:
+        return Answer(np.zeros_like(wrong), True)
+    ours, theirs = (abs(dot(g, v[j]) - right) for g in (result.hand[j], result.truth[j]))
+    excused = ours <= slack and not theirs <= slack and not facts.stops
+    return Answer(np.zeros_like(wrong) if excused else wrong, False)
+
+
+def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
+    """The function moved along single wrong entries: which of them are wrong indeed."""
+    hand, truth = facts.results[case].hand[j].ravel(), facts.results[case].truth[j].ravel()
+    flat = np.flatnonzero(wrong)
+    asked = flat[np.linspace(0, len(flat) - 1, min(ASKED, len(flat))).astype(int)]
+    excused, kink = [], False
+    for index, value in zip(asked, along_entries(facts, case, j, asked), strict=True):
+        right, left, error = sides(value, facts.eps)
+        low, high = min(left, right), max(left, right)
+        slack = 10 * error + NUMERIC * (abs(low) + abs(high))
+        ours, theirs = (low - slack <= g[index] <= high + slack for g in (hand, truth))
+        here = high - low > 100 * slack
+        excused.append(ours and (here or not theirs))
+        kink = kink or bool(ours and here)
+    rest = wrong.copy()
+    rest.ravel()[asked[np.array(excused)]] = False
+    return Answer(np.zeros_like(wrong) if all(excused) else rest, kink)
+
+
+def by_differences(facts: Facts, case: str, j: int) -> np.ndarray | None:
+    """Gradient j by central differences along every entry; None if there are too many."""
+    leaf = facts.points[case].leaves[facts.problem.wrt[j]]
+    if leaf.size > MANY:
+        return None
+    return slopes(facts, case, j, np.arange(leaf.size)).reshape(leaf.shape)
+
+
+def slopes(facts: Facts, case: str, j: int, entries: np.ndarray) -> np.ndarray:
+    """The derivative along single entries of leaf j, by central differences."""
+    values = along_entries(facts, case, j, entries)
+    return np.array([slope_of(value, facts.eps)[0] for value in values])
+
+
+def along_entries(facts: Facts, case: str, j: int, entries: np.ndarray) -> np.ndarray:
+    """φ along single entries of leaf j, [len(entries), 1 + 2 T, 2]."""
+    padded = np.resize(entries, ASKED) if len(entries) < ASKED else entries  # one program for all
+    leaf, point = facts.problem.wrt[j], facts.points[case]
+    values = facts.programs.entries(leaf, point.leaves, point.dy, jnp.asarray(padded))
+    return np.asarray(values)[: len(entries)]
