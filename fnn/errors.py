@@ -144,7 +144,7 @@ def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str 
 def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Raise unless `tree` has the structure and the shapes of `like`; name the first path."""
     got, want = _by_path(tree), _by_path(like)
-    if len(got) == len(want) and list(got) != list(want) and (node := _other_node(tree, like)):
+    if len(got) == len(want) and list(got) != list(want) and (node := other_node(tree, like)):
         raise TypeError(f"{owner}: {name}{node} as in {like_name}.")
     for path, leaf in want.items():
         if path not in got:
@@ -161,13 +161,13 @@ def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree
         raise ValueError(f"{owner}: {name} must have the node types of {like_name}.")
 
 
-def _other_node(tree: PyTree, like: PyTree) -> str:
+def other_node(tree: PyTree, like: PyTree) -> str:
     """The first place where the types of nodes differ, in words; "" where none does."""
     below, like_below = _below(tree), _below(like)
     if type(tree) is not type(like) and below and like_below:
         return f" must be a {type(like).__name__}, got a {type(tree).__name__},"
     for (_, a), (path, b) in zip(below, like_below, strict=False):
-        if found := _other_node(a, b):
+        if found := other_node(a, b):
             return dotted("", path) + found
     return ""
 

@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from fnn.errors import other_node
 from fnn.numerics import is_floating
 
 Leaves = list[Array]
@@ -178,6 +179,10 @@ def like(
     got, want = (dict(zip(*flatten(tuple(a), names)[:2], strict=True)) for a in (result, args))
     for name in wanted:
         if name not in got:
+            pairs = zip(names, result, args, strict=True)
+            other = [f"{n}{found}" for n, a, b in pairs if (found := other_node(a, b))]
+            if other and len(got) == len(want):
+                raise TypeError(f"{who}: {what}{other[0]} as what it belongs to.")
             raise ValueError(f"{who}: {what}{name} is missing.")
         shape, right = np.shape(got[name]), np.shape(want[name])
         if shape != right:
