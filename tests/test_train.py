@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from contract import noise
 
 import fnn
 from fnn.batches import as_rows
@@ -618,3 +619,35 @@ def test_the_same_call_gives_the_same_bits():
     chex.assert_trees_all_equal(fit(plan())[0].params, fit(plan())[0].params)
     other = fit(plan(), key=jax.random.key(5))[0].params
     assert (fit(plan())[0].params[0].w != other[0].w).any()
+
+
+def test_parts_of_a_long_sequence_carry_their_state_and_cut_the_gradient():
+    net = fnn.Serial(rnn=fnn.Repeat(2, fnn.Residual(fnn.LSTM(3, 3))), head=fnn.Dense(3, 2))
+    plan = fnn.Plan(net, fnn.SquaredError(), fnn.optim.SGD(0.1))
+    x, target = noise(4, 12, 3), noise(4, 12, 2, seed=2)
+    params = net.init(KEY)
+    training, carried = fnn.start(plan, None, params), None
+    before, expected = None, params
+
+    @jax.jit
+    def by_autodiff(params, part, before):
+        def loss(params):
+            y, _ = net.forward(params, fnn.Sequence(x[:, part], state=before))
+            return ((y.x - target[:, part]) ** 2).sum(-1).mean(), y.state
+
+        grads, state = jax.grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), state
+
+    for part in (jnp.arange(4), jnp.arange(4, 8), jnp.arange(8, 12)):
+        batch = fnn.Sequence(x[:, part], state=carried), target[:, part]
+        training, row = fnn.step(plan, training, batch)
+        carried = row["state"]
+        expected, before = by_autodiff(expected, part, before)
+        chex.assert_trees_all_close((training.params, carried), (expected, before), rtol=1e-9)
+    whole, _ = net.forward(params, fnn.Sequence(x))
+    parts, state = [], None
+    for t in range(0, 12, 4):
+        y, _ = net.forward(params, fnn.Sequence(x[:, t : t + 4], state=state))
+        parts, state = [*parts, y.x], y.state
+    chex.assert_trees_all_close(jnp.concatenate(parts, 1), whole.x, rtol=1e-9)
+    chex.assert_trees_all_close(state, whole.state, rtol=1e-9)
