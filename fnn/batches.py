@@ -13,7 +13,7 @@ from fnn.logits import whole
 from fnn.mean import merge_weights
 from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
-from fnn.sequence import Sequence, mask_of, select, state_of, value
+from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
 
 
 class Rows(NamedTuple):
@@ -35,7 +35,7 @@ def as_rows(owner: str, name: str, data: Any) -> Rows:
         )
     x, target, *weights = data
     x, target = as_input(owner, x), as_array(owner, "target", target)
-    for a in jax.tree.leaves(x):
+    for a in jax.tree.leaves(renewed(x, state=None)):  # a stacked state has its rows elsewhere
         if a.ndim == 0 or target.ndim == 0 or len(a) != len(target):
             raise ValueError(
                 f"{owner}: x and target must have equally many rows, got shapes "
