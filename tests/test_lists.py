@@ -9,6 +9,7 @@ benchmarks.blocks, which finds them by their classes.
 """
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -50,6 +51,7 @@ def words(text):
     return {plain(word) for word in re.findall(r"[A-Za-z][\w-]*", text)}
 
 
+@functools.cache
 def statements(text):
     """The words of every statement of a module; those of functions called _ together."""
     lines, found = text.splitlines(), {}
@@ -60,7 +62,7 @@ def statements(text):
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
         key = name if name == "_" else node.lineno
         found[key] = found.get(key, set()) | words("\n".join(lines[first - 1 : node.end_lineno]))
-    return found.values()
+    return tuple(found.values())
 
 
 def lists(text, kind):

@@ -110,7 +110,7 @@ def of_call(node: ast.Call) -> Iterator[Change]:
         a, b = node.args
         yield OPERATION, "upside down", ast.Call(node.func, [b, a], [])
     elif name in ("where", "times") or text(node.func).startswith(("jnp.", "jax.nn.")):
-        yield FORGOTTEN, f"{name} forgotten", argument(node)
+        yield FORGOTTEN, f"{name} forgotten: {text(argument(node))}", argument(node)
 
 
 def callee(node: ast.AST) -> str:

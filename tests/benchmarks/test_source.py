@@ -33,13 +33,13 @@ def test_an_edited_layer_has_another_backward_and_the_same_forward():
 
 
 def test_the_fields_stay():
-    wrong = edited(fnn.Huber(0.25), by_name(functions(fnn.Huber, "df"))["clip forgotten"])
+    wrong = edited(fnn.Huber(0.25), by_name(functions(fnn.Huber, "df"))["clip forgotten: y - t"])
     assert wrong.delta == 0.25
     np.testing.assert_array_equal(wrong.df(X, 0 * X), X)
 
 
 def test_a_choice_forgotten_is_its_first_case():
-    wrong = edited(fnn.Hinge(), by_name(functions(fnn.Hinge, "df"))["where forgotten"])
+    wrong = edited(fnn.Hinge(), by_name(functions(fnn.Hinge, "df"))["where forgotten: -t"])
     np.testing.assert_array_equal(wrong.df(X, -jnp.ones_like(X)), jnp.ones_like(X))
 
 
@@ -56,7 +56,7 @@ def test_operations_of_an_update():
     found = by_name(operations(fnn.optim.AdaDelta, "update"))
     for what in (
         "without (1 - o.rho) * g ** 2", "without the factor o.rho", "g not to a power",
-        "o.eps outside the root", "upside down", "sqrt forgotten",
+        "o.eps outside the root", "upside down", "sqrt forgotten: u + o.eps",
     ):  # fmt: skip
         assert what in found
     assert "o.eps inside the root" in by_name(operations(fnn.optim.RMSProp, "update"))

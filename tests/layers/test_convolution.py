@@ -70,5 +70,5 @@ def test_weights_are_drawn_for_the_entries_of_a_window():
         return noise(n_in, n_out)
 
     layer = fnn.Conv1d(4, 6, 3, groups=2, w_init=w_init)
-    assert layer.init(jax.random.key(0)).w.shape == layer.shapes().w == (3, 2, 6)
+    assert layer.init(jax.random.key(0)).w.shape == layer.shapes()["w"] == (3, 2, 6)
     assert asked == [(6, 6)]
