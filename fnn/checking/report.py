@@ -1,23 +1,7 @@
 """What a check says: a verdict, and for everything wrong where, how much and why.
 
-The kinds of findings:
-
-    zero, sign, factor, averaged         the whole gradient times a constant; 1/n of a sum
-    transposed, reversed, rolled         the right numbers in the wrong places
-    one entry, one slice, nan            some entries
-    not summed, swapped, penalty         some examples; another leaf's; + c · leaf, or + c
-    missing, extra derivative            of an activation, or of the whole
-    other activation, other weight       another layer's, or another form of it
-    missing, wrong term; missing factor  a path of the chain rule
-    dy                                   not linear in dy, or without it
-    batch, sizes, axis, rows             wrong for more or fewer examples, at unequal sizes,
-                                         with an axis more; a row that depends on others
-    jit, vmap, dtype, float32, bfloat16  wrong in another way of running
-    low precision                        right to a few digits
-    not a gradient, another function     nothing of these; of no function, or of another
-
 Every sentence about a result is made here: a diagnosis comes as data, and its kind and form
-choose one.
+choose one. SENTENCES is the table of all kinds.
 """
 
 from typing import NamedTuple
@@ -114,7 +98,7 @@ class Finding(NamedTuple):
     """One thing that is wrong."""
 
     leaf: str  # which gradient: params.w, x, ...; or what the finding is about
-    kind: str  # the explanation in a word or two, of the table above
+    kind: str  # the explanation in a word or two, a key of SENTENCES up to its comma
     text: str  # the explanation with its evidence
     case: str  # where it shows: "as given", "zeros", "one example", ...
     error: float  # largest error, relative to the leaf's own scale; ∞ for what fails to run

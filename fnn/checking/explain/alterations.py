@@ -11,7 +11,7 @@ A chain of elementwise operations that hangs on one array is one activation, a `
 GELU's twelve operations have one f′.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -105,7 +105,9 @@ class Change(NamedTuple):
 
 def replaced(unit: Unit, d: Callable[[Values], Array]) -> Change:
     """The derivative d, made of the forward's values, in the place of f′."""
-    return Change(unit.nodes[-1], lambda values, _, constants: d(constants) * values[unit.u])
+    return Change(
+        unit.nodes[-1], lambda values, _, constants: finite(d(constants)) * values[unit.u]
+    )
 
 
 def through(graph: Graph, node: int, operand: int, partner: Callable[[Values], Array]) -> Change:
@@ -117,12 +119,17 @@ def through(graph: Graph, node: int, operand: int, partner: Callable[[Values], A
 
     def term(_, operands, constants):
         a, w = operands[operand], operands[1 - operand]
-        return product(a, partner(constants)) + product(jax.lax.stop_gradient(a), w)
+        return product(a, finite(partner(constants))) + product(jax.lax.stop_gradient(a), w)
 
     return Change(node, term)
 
 
-def altered(changes: list[Change], chosen: Array, constants: Values) -> dict[int, Alter]:
+def finite(a: Array) -> Array:
+    """a without NaN and ∞, which would spoil what is not chosen, too."""
+    return jnp.nan_to_num(a, posinf=0.0, neginf=0.0)
+
+
+def altered(changes: Sequence[Change], chosen: Array, constants: Values) -> dict[int, Alter]:
     """All changes at once, for a replay; those count that are chosen, 1 of 0 or 1."""
 
     def alter(several):

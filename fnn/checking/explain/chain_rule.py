@@ -6,10 +6,8 @@ wrong place; the product that goes back through another matrix; the path that is
 has a wrong sign or a wrong factor.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +38,7 @@ from fnn.checking.measure.jaxprs import (
     trace,
 )
 from fnn.checking.measure.points import Point
-from fnn.checking.measure.problem import Problem, compiled
+from fnn.checking.measure.problem import Leaves, Problem, compiled
 from fnn.numerics import is_floating
 
 STANDARD: dict[str, Callable[[Array], Array]] = {  # what is often written down by mistake
@@ -51,19 +49,12 @@ STANDARD: dict[str, Callable[[Array], Array]] = {  # what is often written down 
     "exp": jnp.exp,
 }
 LIMIT = 300  # operations: a longer program is not searched
-NO_MISTAKE = Diagnosis("none")
+GROUP = 100  # changes that share a program
 FACTORS = {-1.0: "sign", 2.0: "twice", 0.5: "half"}
 
 Hands = dict[int, np.ndarray]  # hand-written gradients by position in wrt
 Changes = Iterator[tuple[Diagnosis, Change]]
-
-
-class Mistake(NamedTuple):
-    """Something that somebody may have done wrong."""
-
-    diagnosis: Diagnosis
-    weights: np.ndarray  # on the paths of the derivative
-    chosen: np.ndarray  # 1 for the change that is made, 0 for the others
+Make = Callable[[Point], list[np.ndarray]]  # the gradient of somebody who makes a mistake
 
 
 def of_chain_rule(
@@ -80,20 +71,19 @@ def of_chain_rule(
     graph = trace(problem, pair[0].leaves)
     if len(graph.nodes) > LIMIT:
         return {}
-    run, several = search(problem, graph, pair[0])
     found: dict[int, Diagnosis] = {}
     nearly: dict[int, Diagnosis] = {}
-    for mistake in several:
+    for diagnosis, make in mistakes(problem, graph, pair[0]):
         left = {i: h for i, h in hands[0].items() if i not in found}
-        factors = fitting(run(pair[0], mistake), left, fits)
+        factors = fitting(make(pair[0]), left, fits)
         factors = {i: c for i, c in factors.items() if is_one(c) or i not in nearly}
         rest = {i: hands[1][i] for i in factors}
-        second = fitting(run(pair[1], mistake), rest, fits) if rest else {}
+        second = fitting(make(pair[1]), rest, fits) if rest else {}
         for i, c in factors.items():
             if i in second and is_one(second[i] / c):
                 factor = None if is_one(c) else factor_of(c, sizes)
                 chosen = nearly if factor else found
-                chosen[i] = mistake.diagnosis._replace(factor=factor)
+                chosen[i] = diagnosis._replace(factor=factor)
         if len(found) == len(hands[0]):
             break
     return nearly | found
@@ -110,38 +100,50 @@ def fitting(made: list[np.ndarray], hands: Hands, fits: float) -> dict[int, floa
     return {i: c for i, c in ratios.items() if c is not None and (is_one(c) or hands[i].size > 2)}
 
 
-def search(
-    problem: Problem, graph: Graph, point: Point
-) -> tuple[Callable[[Point, Mistake], list[np.ndarray]], list[Mistake]]:
-    """One program that makes every mistake, and the mistakes, the likely ones first."""
+def mistakes(problem: Problem, graph: Graph, point: Point) -> Iterator[tuple[Diagnosis, Make]]:
+    """Every single mistake in the chain rule, the likely ones first; a few programs make all."""
     shapes = jax.eval_shape(partial(replay, graph), point.leaves)
     changes = [
         *of_units(graph, units(graph, shapes)),
         *of_products(problem, graph, shapes),
         *of_factors(graph, shapes),
     ]
+    plain, none = compiled(problem, partial(spoiled, problem, graph, [])), np.zeros(0)
+    weights = without_inert(graph, lambda weights: run(plain, weights, none, point))
 
-    def spoiled(leaves, dy, weights, chosen):
-        alter = altered([change for _, change in changes], chosen, replay(graph, leaves))
-        weights = dict(zip(graph.paths, weights, strict=True))
-        return gradient(problem, graph, leaves, dy, weights, alter)
+    def weighted(c):
+        for k, diagnosis in of_paths(graph, c):
+            yield diagnosis, partial(run, plain, changed(weights, k, c), none)
 
-    program = compiled(problem, spoiled)
+    yield from weighted(0.0)
+    for start in range(0, len(changes), GROUP):
+        diagnoses, group = zip(*changes[start : start + GROUP], strict=True)
+        program = compiled(problem, partial(spoiled, problem, graph, group))
+        for diagnosis, chosen in zip(diagnoses, np.eye(len(group)), strict=True):
+            yield diagnosis, partial(run, program, weights, chosen)
+    for c in FACTORS:
+        yield from weighted(c)
 
-    def run(point, mistake):
-        return host(program(point.leaves, point.dy, mistake.weights, mistake.chosen))
 
-    none = np.zeros(len(changes))
-    weights = without_inert(graph, lambda w: run(point, Mistake(NO_MISTAKE, w, none)))
-    paths = [
-        [Mistake(diagnosis, changed(weights, k, c), none) for k, diagnosis in of_paths(graph, c)]
-        for c in (0.0, *FACTORS)
-    ]
-    made = [
-        Mistake(diagnosis, weights, changed(none, k, 1.0))
-        for k, (diagnosis, _) in enumerate(changes)
-    ]
-    return run, [*paths[0], *made, *itertools.chain(*paths[1:])]
+def spoiled(
+    problem: Problem,
+    graph: Graph,
+    changes: Sequence[Change],
+    leaves: Leaves,
+    dy: Leaves,
+    weights: Array,
+    chosen: Array,
+) -> Leaves:
+    """The gradient with weights on the paths, and the chosen one of the changes."""
+    alter = altered(changes, chosen, replay(graph, leaves)) if changes else {}
+    return gradient(problem, graph, leaves, dy, dict(zip(graph.paths, weights, strict=True)), alter)
+
+
+def run(
+    program: Callable[..., Leaves], weights: np.ndarray, chosen: np.ndarray, point: Point
+) -> list[np.ndarray]:
+    """What a program makes at a point."""
+    return host(program(point.leaves, point.dy, weights, chosen))
 
 
 def changed(a: np.ndarray, k: int, c: float) -> np.ndarray:

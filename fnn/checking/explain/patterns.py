@@ -141,17 +141,17 @@ def swapped(s: Suspect) -> Diagnosis | None:
 
 def examples(s: Suspect) -> Diagnosis | None:
     """Only some examples count, or they count differently."""
-    parts = s.by_example()
-    if parts is None or not np.isfinite(parts).all():
+    each = s.by_example()
+    if each is None or not np.isfinite(each).all():
         return None
-    n, parts, hand = len(parts), parts.reshape(len(parts), -1), s.hand.ravel()
+    n, each, hand = len(each), each.reshape(len(each), -1), s.hand.ravel()
     for counted in subsets(n):
-        if small(hand - parts[counted].sum(0), hand, s.fits):
+        if small(hand - each[counted].sum(0), hand, s.fits):
             return Diagnosis("not summed", "some", numbers=tuple(counted), total=n)
-    if s.alone or len(hand) < 2 * n or np.linalg.matrix_rank(parts) < 2:
+    if s.alone or len(hand) < 2 * n or np.linalg.matrix_rank(each) < 2:
         return None  # with so few numbers some weights always fit
-    weights, *_ = np.linalg.lstsq(parts.T, hand, rcond=None)
-    if not small(hand - weights @ parts, hand, s.fits):
+    weights, *_ = np.linalg.lstsq(each.T, hand, rcond=None)
+    if not small(hand - weights @ each, hand, s.fits):
         return None
     return Diagnosis("not summed", "weighted", numbers=tuple(weights.tolist()), total=n)
 

@@ -63,7 +63,7 @@ def verdict(facts: Facts) -> Verdict:
         (*faults, *ways_that_differ(facts, set(wrong))),
         tuple(np.shape(hand) for hand in facts.given.hand),
         tuple(examined.error for examined in every),
-        tuple(dict.fromkeys((*facts.results, *facts.ways))),
+        (*facts.smooth, *facts.special, *facts.ways),
         tuple(notes),
         facts.left_out,
     )
@@ -147,14 +147,14 @@ def suspect(facts: Facts, j: int, w: Examined) -> Suspect:
 def sizes_of(facts: Facts, j: int) -> list[Size]:
     """The sizes that a wrong factor may be named after, the likely ones first.
 
-    The batch is no size of a layer: it counts where a gradient is right for one example.
+    The batch counts where a gradient is right for one example, if that is known.
     """
     problem, batched = facts.problem, set(facts.problem.batched)
     sizes = []
     for y in facts.given.y[:1]:
         if not batched and y.ndim:
             sizes.append(Size(y.shape[0], "y", 0))
-        elif batched and right_alone(facts, j):
+        elif batched and ("one example" in facts.left_out or right_alone(facts, j)):
             sizes.append(Size(y.shape[0]))
         sizes += [Size(y.shape[-1], "y", -1)] if y.ndim > 1 else []
     leaves = {} if problem.compares else dict(zip(problem.names, problem.wrt, strict=True))

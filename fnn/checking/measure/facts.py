@@ -5,8 +5,8 @@
 3. φ along directions, for the order test; along single entries, where that is asked
 
 Compiling costs more than computing here. A quick check compiles as little as it can: the
-first program and the gradient in float32. The others run only where a gradient looks wrong,
-or where the forward has derivatives of its own that autodiff would believe.
+first program and, if all looks right, the gradient in float32. If something does not, or if
+the forward has derivatives of its own, which autodiff would believe, the order test decides.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from fnn.checking.measure.ways import in_one_program, one_example, ways_of
 from fnn.numerics import is_floating
 
 SLIGHT = 1e-6  # relative to the largest gradient: an error that may be rounding
-QUICK = ("as given", "nearby 1", "zeros", "ties", "float32")  # points and ways
+QUICK = ("as given", "nearby 1", "zeros", "ties", "float32")
 
 
 class Result(NamedTuple):
@@ -100,11 +100,9 @@ def measure(problem: Problem, seed: int, *, quick: bool = False) -> Facts:
     asked = ways_of(problem)
     if not quick:
         return with_orders(with_ways(facts, asked, rng))
-    facts = with_ways(facts, tuple(way for way in asked if way in QUICK), rng)
-    if doubtful(facts):
-        facts = with_orders(with_ways(facts, ("one example",), rng))
-    done = {*facts.results, *facts.ways, *facts.errors}
-    left_out = dict.fromkeys(name for name in (*names, *asked) if name not in done)
+    facts = with_orders(facts) if doubtful(facts) else with_ways(facts, ("float32",), rng)
+    done = {*facts.smooth, *facts.special, *facts.ways, *facts.errors}
+    left_out = dict.fromkeys(case for case in (*names, *asked) if case not in done)
     return facts._replace(left_out=(*left_out, *(() if facts.orders else ("differences",))))
 
 

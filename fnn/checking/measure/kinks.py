@@ -7,8 +7,6 @@ autodiff (a custom_vjp or a callback inside the forward), central differences al
 entry become the reference.
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,22 +18,15 @@ MANY = 4096  # entries of a leaf up to which all of them are moved
 NUMERIC = 1e-6  # what differences along entries can tell, relative to the leaf's scale
 
 
-class Answer(NamedTuple):
-    """What the function itself says."""
-
-    wrong: np.ndarray  # the entries that are wrong after all
-    kink: bool  # whether entries are excused because the function has a kink there
-
-
-def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
-    """Of the `wrong` entries of gradient j, those that the function itself contradicts.
+def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The `wrong` entries of gradient j that the function itself contradicts, and if it has a kink.
 
     A single layer or loss is asked entry by entry: at a kink a value between both slopes is
     right. In a net the slopes of many kinks mix; there a kink along a random direction
     leaves nothing to judge, and without one the slope decides.
     """
     if facts.problem.compares or not wrong.any():
-        return Answer(wrong, False)
+        return wrong, False
     if facts.problem.single and wrong.size <= MANY:
         return entry_by_entry(facts, case, j, wrong)
     result = facts.results[case]
@@ -43,13 +34,13 @@ def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
     right, left, error = sides(values[j], facts.eps)
     slack = 10 * error + NUMERIC * (abs(left) + abs(right))
     if abs(right - left) > 100 * slack:
-        return Answer(np.zeros_like(wrong), True)
+        return np.zeros_like(wrong), True
     ours, theirs = (abs(dot(g, v[j]) - right) for g in (result.hand[j], result.truth[j]))
     excused = ours <= slack and not theirs <= slack and not facts.stops
-    return Answer(np.zeros_like(wrong) if excused else wrong, False)
+    return np.zeros_like(wrong) if excused else wrong, False
 
 
-def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer:
+def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[np.ndarray, bool]:
     """The function moved along single wrong entries: which of them are wrong indeed."""
     hand, truth = facts.results[case].hand[j].ravel(), facts.results[case].truth[j].ravel()
     flat = np.flatnonzero(wrong)
@@ -65,7 +56,7 @@ def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> Answer
         kink = kink or bool(ours and here)
     rest = wrong.copy()
     rest.ravel()[asked[np.array(excused)]] = False
-    return Answer(np.zeros_like(wrong) if all(excused) else rest, kink)
+    return np.zeros_like(wrong) if all(excused) else rest, kink
 
 
 def by_differences(facts: Facts, case: str, j: int) -> np.ndarray | None:

@@ -74,14 +74,14 @@ def in_one_program(
 def vmapped(problem: Problem, points: Points) -> Leaves | None:
     """The hand-written gradients of two points at once, [2, ...] each."""
     pair = points["as given"], points["nearby 1"]
-    values = [jnp.stack([leaves[i] for leaves, _ in pair]) for i in problem.wrt]
-    at = partial(substitute, problem.leaves, problem.wrt)
+    values = [jnp.stack([a[i] for a, _ in pair]) for i in problem.wrt]
+    leaves = partial(substitute, problem.leaves, problem.wrt)
     try:
-        jax.eval_shape(jax.vmap(lambda v: problem.forward(at(v))), values)
+        jax.eval_shape(jax.vmap(lambda v: problem.forward(leaves(v))), values)
     except Exception:  # a forward without vmap, such as a plain callback, needs no backward with
         return None
     dy = [jnp.stack(both) for both in zip(*(d for _, d in pair), strict=True)]
-    return jax.vmap(lambda v, d: problem.backward(at(v), d))(values, dy)
+    return jax.vmap(lambda v, d: problem.backward(leaves(v), d))(values, dy)
 
 
 def widened(
