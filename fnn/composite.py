@@ -230,8 +230,8 @@ class Back:
 
     def end(self, dx: Any) -> tuple[PyTree, Any]:
         """The results, nested like the net, and dx with the cotangents of all states."""
-        result = self.net.joined({name: self.results[name] for name in self.net.children})
         states = _whole(self.net, self.states)
+        result = self.net.joined({name: self.results[name] for name in self.net.children})
         return result, renewed(dx, state=states, memory=self.memory)
 
 

@@ -59,8 +59,9 @@ class Layer(Record, abc.ABC, Generic[P, C]):
         """Put the checks in front of the class's forward, and the steps of a Sequence."""
         super().__init_subclass__(**kwargs)
         for name, entrance in (("forward", _forward), ("backward", _backward)):
-            if name in cls.__dict__:
-                setattr(cls, name, automatic(entrance(cls.__dict__[name])))
+            owner = next(c for c in cls.__mro__ if name in c.__dict__)
+            if owner is cls or not issubclass(owner, Layer):  # a mixin's method, too
+                setattr(cls, name, automatic(entrance(owner.__dict__[name])))
 
     def init(self, key: Key) -> P:
         """Draw the parameters; `()`, as here, of a layer without any."""

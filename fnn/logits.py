@@ -46,7 +46,8 @@ class Logits(Data):
     def backward(self, dz: Array) -> "Logits":
         """dh = dz wᵀ,  dw = Σ hᵀ dz."""
         dz = dz.astype(self.w.dtype)
-        return like(Logits(dz @ self.w.T, outer(self.h, dz)), self)
+        h = jnp.where((dz == 0).all(-1, keepdims=True), 0, self.h)  # left out: 0 · NaN too
+        return like(Logits(dz @ self.w.T, outer(h, dz)), self)
 
 
 def whole(y: Any) -> Any:

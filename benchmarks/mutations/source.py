@@ -13,6 +13,7 @@ import copy
 import functools
 import inspect
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -34,12 +35,13 @@ class Edit(NamedTuple):
 
 
 def edits(cls: type, method: str, changes: Callable[[ast.AST], Iterator[Change]]) -> list[Edit]:
-    """Every change of every expression of the method."""
-    found = []
+    """Every change of every expression of the method; of one text the second says so."""
+    found, seen = [], Counter()
     for i, node in enumerate(ast.walk(parsed(cls, method))):
-        found += [
-            Edit(kind, what, cls, method, i, j) for j, (kind, what, _) in enumerate(changes(node))
-        ]
+        for j, (kind, what, _) in enumerate(changes(node)):
+            seen[what] += 1
+            name = what if seen[what] == 1 else f"{what}, place {seen[what]}"
+            found.append(Edit(kind, name, cls, method, i, j))
     return found
 
 

@@ -1,5 +1,6 @@
 """The checker for layers and losses: `fnn.check`."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from fnn.composite import Composite
 from fnn.layer import Layer
 from fnn.logits import Logits
 from fnn.loss import Loss
-from fnn.sequence import state_of
+from fnn.sequence import state_of, value
 
 
 def check(
@@ -97,7 +98,7 @@ def layer_problem(layer: Layer[Any, Any], params: Tree, x: Tree, key: Any) -> Pr
         ("params", "x"),
         batched=inputs if rows_first(layer, x, key) else (),
         inputs=inputs,
-        mixes_examples=mixes(layer),
+        mixes_examples=mixes(layer) or factored(f, params, x),
         widens=plain and not mixes(layer),
         single=not isinstance(layer, Composite),
         square=partial(square_layer, layer, x, key),
@@ -120,6 +121,14 @@ def square_layer(layer: Layer[Any, Any], x: Tree, key: Any) -> Problem | None:
         return layer_problem(other, other.init(jax.random.key(0)), x, key)
     except (TypeError, ValueError):  # not every layer can be square
         return None
+
+
+def factored(f: Callable[..., Tree], params: Tree, x: Tree) -> bool:
+    """Whether y is Logits: its w is not one example's own."""
+    try:
+        return isinstance(value(jax.eval_shape(f, params, x)), Logits)
+    except Exception:  # what is wrong with f is said elsewhere
+        return False
 
 
 def mixes(layer: Layer[Any, Any]) -> bool:

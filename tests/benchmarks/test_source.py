@@ -52,6 +52,12 @@ def test_super_is_that_of_the_class_where_the_formula_stands():
     np.testing.assert_allclose(found.w - right.w, 2 * 0.1 * 0.5 * X, rtol=1e-12)
 
 
+def test_every_edit_has_a_name_of_its_own():
+    found = operations(fnn.optim.Momentum, "update")
+    assert {"without g", "without g, place 2"} <= {*by_name(found)}
+    assert len(by_name(found)) == len(found)
+
+
 def test_operations_of_an_update():
     found = by_name(operations(fnn.optim.AdaDelta, "update"))
     for what in (
