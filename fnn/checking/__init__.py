@@ -35,6 +35,6 @@ seven random dy at once, which has probability 0. Where autodiff cannot be trust
 differences along every entry see 10⁻⁶ of the leaf's scale, up to 4,096 entries; beyond,
 two random directions miss an error of 10⁻⁴ of the gradient's norm in about one case of 4,000.
 
-With `quick=True` a check compiles one program: gradient and reference as given, nearby, at
-zeros and at ties. It says what it left out.
+With `quick=True` a check runs as given, nearby, at zeros and ties, and in float32 if those are
+right; it says what it left out.
 """
