@@ -61,6 +61,8 @@ class Parameter(NamedTuple):
 
     w: jax.Array  # θ, []
 
+    weights = ("w",)
+
 
 class ParabolaCache(NamedTuple):
     """What backward needs of forward."""

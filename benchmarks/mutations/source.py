@@ -14,7 +14,7 @@ import functools
 import inspect
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -34,17 +34,6 @@ class Edit(NamedTuple):
     change: int  # which of its changes
 
 
-def edits(cls: type, method: str, changes: Callable[[ast.AST], Iterator[Change]]) -> list[Edit]:
-    """Every change of every expression of the method; of one text the second says so."""
-    found, seen = [], Counter()
-    for i, node in enumerate(ast.walk(parsed(cls, method))):
-        for j, (kind, what, _) in enumerate(changes(node)):
-            seen[what] += 1
-            name = what if seen[what] == 1 else f"{what}, place {seen[what]}"
-            found.append(Edit(kind, name, cls, method, i, j))
-    return found
-
-
 def terms(cls: type, method: str) -> list[Edit]:
     """Of every sum that is no part of another: a term left out, the second with a wrong sign."""
     nodes = list(ast.walk(parsed(cls, method)))
@@ -60,11 +49,17 @@ def functions(cls: type, method: str) -> list[Edit]:
 
 
 def operations(cls: type, method: str) -> list[Edit]:
-    """All that is known here."""
-    return edits(cls, method, every)
+    """Every change of every expression of the method; of one text the second says so."""
+    found, seen = [], Counter()
+    for i, node in enumerate(ast.walk(parsed(cls, method))):
+        for j, (kind, what, _) in enumerate(changes(node)):
+            seen[what] += 1
+            name = what if seen[what] == 1 else f"{what}, place {seen[what]}"
+            found.append(Edit(kind, name, cls, method, i, j))
+    return found
 
 
-def every(node: ast.AST) -> Iterator[Change]:
+def changes(node: ast.AST) -> Iterator[Change]:
     """The changes of one expression."""
     if isinstance(node, ast.BinOp):
         yield from of_operator(node)
@@ -168,7 +163,7 @@ def spoiled_class(edit: Edit) -> type[Any]:
     cls, method = edit.cls, edit.method
     owner, tree = owner_of(cls, method), parsed(cls, method)
     node = list(ast.walk(tree))[edit.node]
-    new = copy.deepcopy(list(every(node))[edit.change][2])
+    new = copy.deepcopy(list(changes(node))[edit.change][2])
     tree = ast.fix_missing_locations(Replaced(node, new).visit(tree))
     names = {**inspect.unwrap(vars(owner)[method]).__globals__, "owner_of_the_formula": owner}
     exec(compile(ast.Module([tree], []), f"<{cls.__name__}.{method}>", "exec"), names)

@@ -98,7 +98,8 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     missing = [name for name in (*names, "sha256") if name not in metadata]
     if missing:
         raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
-    check_format(path, FIRST | metadata)
+    metadata = FIRST | metadata
+    check_format(path, metadata)
     texts = {name: metadata[name] for name in ("format", "fnn", *names)}
     if digest(tensors, texts) != metadata["sha256"]:
         raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)

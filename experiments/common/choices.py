@@ -16,7 +16,8 @@ import numpy as np
 import fnn
 from fnn.layers.activations import Elementwise
 
-RATES = {"momentum": 0.02, "nesterov": 0.02, "sgd": 0.1}  # where the class has none
+# where the class has no rate, or one that is slow for small networks
+RATES = {"adam": 0.003, "adamw": 0.003, "momentum": 0.02, "nesterov": 0.02, "sgd": 0.1}
 
 
 class Objective(NamedTuple):
@@ -110,7 +111,7 @@ def schedule(name: str, rate: float, n: int) -> fnn.optim.Schedule:
 
 
 def optimizer(name: str, learning_rate: float | None, schedule_name: str, n_steps: int) -> Any:
-    """The optimizer of these names; without a rate, its own."""
+    """The optimizer of these names; without a rate, that of the table or of its class."""
     make, rate = OPTIMIZERS[name], RATES.get(name) if learning_rate is None else learning_rate
     inner = make() if rate is None else make(rate)
     return fnn.optim.Scheduled(inner, schedule(schedule_name, inner.learning_rate, n_steps))

@@ -25,6 +25,8 @@ class FactorParams(NamedTuple):
 
     w: jax.Array  # []
 
+    weights = ("w",)
+
 
 class FactorCache(NamedTuple):
     """What backward needs of forward."""

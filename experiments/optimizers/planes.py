@@ -19,6 +19,8 @@ class Point(NamedTuple):
 
     w: jax.Array  # (x, y), [2]
 
+    weights = ("w",)
+
 
 class Plane(NamedTuple):
     """A function of two numbers, with its gradient by hand."""

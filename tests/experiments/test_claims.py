@@ -29,6 +29,7 @@ def words(text):
     return re.findall(r"[a-zA-Z]{2,}", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLAIMS)
 def test_quick_run_finds_what_is_claimed_and_writes_it_down(name, tmp_path, capsys):
     module, out = claims.module_of(name), tmp_path / "run"

@@ -3,6 +3,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments import cnn
 from experiments.common import checkpoints, cli, portraits
@@ -19,6 +20,7 @@ def pictures(out):
     return {p.stem for p in out.glob("*.png")}
 
 
+@pytest.mark.slow
 def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp_path, capsys):
     out = tmp_path / "run"
     assert run(f"{TINY} --out {out}") == 0
@@ -37,6 +39,7 @@ def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp
     assert checkpoints.ends(checkpoints.load(file)) == ((8, 8, 1), 10)
 
 
+@pytest.mark.slow
 def test_a_folder_of_idx_files_trains_and_its_network_does_not_fit_the_digits(
     images, tmp_path, capsys
 ):

@@ -47,6 +47,7 @@ def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
     assert run(f"{SMALL} --loss hinge --optimizer sgd --l1 1e-4 --out {tmp_path / 'a'}") == 0
     argv = f"--hidden --loss squared-error --epochs 3 --learning-rate 0.02 --out {tmp_path / 'b'}"

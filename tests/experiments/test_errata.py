@@ -50,6 +50,7 @@ def test_the_printed_formula_is_off_and_the_corrected_one_is_not(name):
         assert printed.error > 0.1 or math.isnan(printed.error)
 
 
+@pytest.mark.slow
 def test_the_command_judges_one_entry_of_every_text(tmp_path, capsys):
     path = tmp_path / "run"
     argv = ["--quick", "--out", str(path)]

@@ -35,6 +35,7 @@ def without_seconds(rows):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
 def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, capsys):
     out = tmp_path / "run"
     argv = f"{SMALL} --steps 200 --evaluate-every 100 --text {text} --temperature 0 --out {out}"
@@ -72,7 +73,10 @@ def stopped_after(step, monkeypatch):
     monkeypatch.setattr(gpt, "advanced", until)
 
 
-@pytest.mark.parametrize("more", ["", "--precision bfloat16 --dropout 0.3"])
+HARDER = pytest.param("--precision bfloat16 --dropout 0.3", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("more", ["", HARDER])
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     more, text, tmp_path, monkeypatch, capsys
 ):

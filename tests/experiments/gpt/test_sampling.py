@@ -19,9 +19,14 @@ def params():
 
 def likeliest(params, known):
     """The next byte, from as many bytes as there are, without a window that is filled up."""
-    net, params = fnn.inference(NET, params)
-    z, _ = net.forward(params, jnp.asarray([list(known[-CONTEXT:])]))
+    z = logits(params, jnp.asarray([list(known[-CONTEXT:])]))
     return int(z[0, -1].argmax())
+
+
+@jax.jit
+def logits(params, x):
+    net, params = fnn.inference(NET, params)
+    return net.forward(params, x)[0]
 
 
 def generate(params, prompt, n, seed=0, **how):
