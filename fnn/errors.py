@@ -143,33 +143,32 @@ def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str 
 
 def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Raise unless `tree` has the structure and the shapes of `like`; name the first path."""
-    got, want = _by_path(tree), _by_path(like)
-    if len(got) == len(want) and list(got) != list(want) and (node := other_node(tree, like)):
-        raise TypeError(f"{owner}: {name}{node} as in {like_name}.")
+    got, want = _by_path(name, tree), _by_path(name, like)
+    if len(got) == len(want) and list(got) != list(want) and (node := other_node(name, tree, like)):
+        raise TypeError(f"{owner}: {node} as in {like_name}.")
     for path, leaf in want.items():
         if path not in got:
-            raise ValueError(f"{owner}: {name}{path} is missing; {like_name} has it.")
+            raise ValueError(f"{owner}: {path} is missing; {like_name} has it.")
         if np.shape(got[path]) != np.shape(leaf):
             raise ValueError(
-                f"{owner}: {name}{path} must have shape {list(np.shape(leaf))} "
+                f"{owner}: {path} must have shape {list(np.shape(leaf))} "
                 f"as in {like_name}, got {list(np.shape(got[path]))}."
             )
     for path in got:
         if path not in want:
-            raise ValueError(f"{owner}: {name}{path} is unexpected; {like_name} has none.")
+            raise ValueError(f"{owner}: {path} is unexpected; {like_name} has none.")
     if jax.tree.structure(tree) != jax.tree.structure(like):
         raise ValueError(f"{owner}: {name} must have the node types of {like_name}.")
 
 
-def other_node(tree: PyTree, like: PyTree) -> str:
+def other_node(name: str, tree: PyTree, like: PyTree) -> str:
     """The first place where the types of nodes differ, in words; "" where none does."""
     below, like_below = _below(tree), _below(like)
     if type(tree) is not type(like) and below and like_below:
-        return f" must be a {type(like).__name__}, got a {type(tree).__name__},"
-    for (_, a), (path, b) in zip(below, like_below, strict=False):
-        if found := other_node(a, b):
-            return dotted("", path) + found
-    return ""
+        return f"{name} must be a {type(like).__name__}, got a {type(tree).__name__},"
+    pairs = zip(below, like_below, strict=False)
+    found = (other_node(dotted(name, path), a, b) for (_, a), (path, b) in pairs)
+    return next(filter(None, found), "")
 
 
 def _below(tree: PyTree) -> list[tuple[Any, PyTree]]:
@@ -178,13 +177,13 @@ def _below(tree: PyTree) -> list[tuple[Any, PyTree]]:
     return [(path, node) for path, node in nodes if path]
 
 
-def _by_path(tree: PyTree) -> dict[str, Any]:
+def _by_path(name: str, tree: PyTree) -> dict[str, Any]:
     """Every leaf by its written-out path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {dotted("", path): leaf for path, leaf in leaves}
+    return {dotted(name, path): leaf for path, leaf in leaves}
 
 
 def dotted(name: str, path: tuple[Any, ...]) -> str:
     """`name` and a key path of JAX's as one path: params.blocks.attention.wq."""
-    keys = [str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path]
-    return ".".join([name, *keys])
+    inside = jax.tree_util.keystr(path, simple=True, separator=".")
+    return ".".join(filter(None, (name, inside)))

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_key, check_params
-from fnn.records import Key, PyTree, Record
+from fnn.records import Key, PyTree, Record, wrap_methods
 from fnn.sequence import Sequence, over_positions, select
 from fnn.sharding import automatic
 
@@ -58,10 +58,7 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put the checks in front of the class's forward, and the steps of a Sequence."""
         super().__init_subclass__(**kwargs)
-        for name, entrance in (("forward", _forward), ("backward", _backward)):
-            owner = next(c for c in cls.__mro__ if name in c.__dict__)
-            if owner is cls or not issubclass(owner, Layer):  # a mixin's method, too
-                setattr(cls, name, automatic(entrance(owner.__dict__[name])))
+        wrap_methods(cls, Layer, {"forward": _forward, "backward": _backward})
 
     def init(self, key: Key) -> P:
         """Draw the parameters; `()`, as here, of a layer without any."""
@@ -99,7 +96,7 @@ def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
             _check_draw(self, key)
         return f(self, params, as_jax(x), key=key)
 
-    return forward
+    return automatic(forward)
 
 
 def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +108,7 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(self, params, cache, dy)
         return over_positions(functools.partial(f, self, params, cache), dy)
 
-    return backward
+    return automatic(backward)
 
 
 def as_jax(x: PyTree) -> PyTree:

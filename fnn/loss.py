@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import jax
 
 from fnn.logits import Logits, check_factors
-from fnn.records import Array, Record
+from fnn.records import Array, Record, wrap_methods
 
 C = TypeVar("C")  # the loss's cache
 
@@ -48,9 +48,7 @@ class Loss(Record, abc.ABC, Generic[C]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the class's methods take Logits."""
         super().__init_subclass__(**kwargs)
-        for name, entrance in _ENTRANCES.items():
-            if name in cls.__dict__:
-                setattr(cls, name, entrance(cls.__dict__[name]))
+        wrap_methods(cls, Loss, _ENTRANCES)
 
     @abc.abstractmethod
     def check(self, y: Any, target: Array) -> None:

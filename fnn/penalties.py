@@ -37,7 +37,7 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
     """
     if select is not None:
         return jax.tree_util.tree_map_with_path(
-            lambda path, _: bool(select(dotted("", path).removeprefix("."))), params
+            lambda path, _: bool(select(dotted("", path))), params
         )
     undeclared = []
 

@@ -13,6 +13,7 @@ import math
 import operator
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, get_args
 
@@ -62,6 +63,17 @@ class Record(Declared):
             kind = _annotation(type(self), f.name)
             value = _plain(f"{type(self).__name__}: {f.name}", kind, getattr(self, f.name))
             object.__setattr__(self, f.name, value)
+
+
+def wrap_methods(cls: type, base: type, entrances: dict[str, Callable[..., Any]]) -> None:
+    """Put the entrance of a contract in front of each method that this subclass of it adds.
+
+    The method may stand in the class itself or in a class beside the contract, a mixin.
+    """
+    for name, entrance in entrances.items():
+        owner = next(c for c in cls.__mro__ if name in c.__dict__)
+        if owner is cls or not issubclass(owner, base):
+            setattr(cls, name, entrance(owner.__dict__[name]))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from benchmarks.mutations.formulas import Slip
 from benchmarks.mutations.mistakes import MISTAKES, Place, spoiled
 from benchmarks.mutations.routes import Route, inside, misled
 from benchmarks.mutations.subjects import Point
+from fnn.errors import dotted
 
 ROUNDING = 1e-13  # mutants that differ by less, relative to the largest entry, are equivalent
 
@@ -193,7 +194,7 @@ def flat(at: Point, block: Any) -> Flat:
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
     return Flat(
         [leaf for _, leaf in paths],
-        [labels[p[0].idx] + jax.tree_util.keystr(p[1:]) for p, _ in paths],
+        [dotted(labels[p[0].idx], p[1:]) for p, _ in paths],
         lambda leaves: forward(*tree.unflatten(leaves)),
         lambda leaves, dy: jax.tree.leaves(backward(*tree.unflatten(leaves), dy)),
     )

@@ -17,6 +17,7 @@ from benchmarks.mutations.mistakes import MISTAKES, Place
 from benchmarks.mutations.mutants import AtLeaf, Inside, Wrong
 from benchmarks.mutations.routes import routes
 from benchmarks.mutations.subjects import SUBJECTS, Point, Subject, point
+from fnn.errors import dotted
 
 TIMES = {"activation": 1, "loss": 1, "penalty": 1, "layer": 1, "net": 1}
 FORMULA_TIMES = 1  # mistakes in formulas and routes
@@ -76,7 +77,7 @@ def places(at: Point) -> list[Place]:
         positions, n_out = int(np.prod(shape[1:-1])), y.shape[-1]
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [
-        Place(labels[p[0].idx] + jax.tree_util.keystr(p[1:]), np.shape(a), batch, positions, n_out)
+        Place(dotted(labels[p[0].idx], p[1:]), np.shape(a), batch, positions, n_out)
         for p, a in paths
     ]
 

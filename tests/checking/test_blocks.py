@@ -46,7 +46,7 @@ def test_a_composite_is_checked_with_the_names_of_its_layers():
     net = fnn.Serial(Wrong(2, 3, change=lambda grads, dx: (grads, -dx)))
     report = fnn.check(net, X)
     assert [(f.leaf, f.kind) for f in report.findings] == [("x", "sign")]
-    assert report.leaves[0].name == "params[0].w"
+    assert report.leaves[0].name == "params.0.w"
 
 
 def test_a_layer_that_draws_at_random_needs_its_key():

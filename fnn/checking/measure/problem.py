@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from fnn.errors import other_node
+from fnn.errors import dotted, other_node
 from fnn.numerics import is_floating
 
 Leaves = list[Array]
@@ -180,7 +180,7 @@ def like(
     for name in wanted:
         if name not in got:
             pairs = zip(names, result, args, strict=True)
-            other = [f"{n}{found}" for n, a, b in pairs if (found := other_node(a, b))]
+            other = [found for n, a, b in pairs if (found := other_node(n, a, b))]
             if other and len(got) == len(want):
                 raise TypeError(f"{who}: {what}{other[0]} as what it belongs to.")
             raise ValueError(f"{who}: {what}{name} is missing.")
@@ -235,7 +235,7 @@ def traced(
 def flatten(args: tuple[Any, ...], names: tuple[str, ...]) -> tuple[list[str], list[Any], Any]:
     """The name of every leaf of args, such as params.w, the leaves, and the tree."""
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
-    named = [f"{names[path[0].idx]}{jax.tree_util.keystr(path[1:])}" for path, _ in paths]
+    named = [dotted(names[path[0].idx], path[1:]) for path, _ in paths]
     return named, [leaf for _, leaf in paths], tree
 
 
