@@ -37,7 +37,7 @@ def test_a_gradient_of_nested_parameters_with_labels():
     report = fnn.check_gradient(loss, loss_grad, TREE, X, T)
     assert report, report
     names = [leaf.name for leaf in report.leaves]
-    assert names == ["p['params']['out'].w", "p['params']['out'].b"]
+    assert names == ["p.params.out.w", "p.params.out.b"]
 
 
 def test_a_wrong_leaf_of_nested_parameters_is_named():
@@ -45,7 +45,7 @@ def test_a_wrong_leaf_of_nested_parameters_is_named():
         return jax.tree.map(lambda a: a * (1 if a.ndim == 1 else len(t)), loss_grad(p, x, t))
 
     (finding,) = fnn.check_gradient(loss, wrong, TREE, X, T).findings
-    assert finding.leaf == "p['params']['out'].w"
+    assert finding.leaf == "p.params.out.w"
     assert finding.kind == "factor"
     assert "3" in finding.text
 
@@ -148,8 +148,8 @@ def step(p, g):
     ("f", "kinds"),
     [
         (step, {}),
-        (lambda p, g: step(p, -g), {"result['p']": None, "result['m']": "sign"}),
-        (lambda p, g: {**step(p, g), "m": 1.8 * g}, {"result['m']": "factor"}),
+        (lambda p, g: step(p, -g), {"result.p": None, "result.m": "sign"}),
+        (lambda p, g: {**step(p, g), "m": 1.8 * g}, {"result.m": "factor"}),
     ],
 )
 def test_two_functions_are_the_same_or_differ_by_name(f, kinds):

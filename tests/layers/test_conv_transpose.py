@@ -10,7 +10,7 @@ from contract import check_layer, noise
 
 import fnn
 from fnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d
-from fnn.layers.convolution import ConvParams, exchanged
+from fnn.layers.convolution import ConvParams, swap_channels
 
 CASES = [
     (ConvTranspose1d(2, 3, 4), (2, 5, 2)),
@@ -78,7 +78,7 @@ def test_it_is_the_adjoint_of_the_convolution_with_the_transposed_weights(length
     params, x = conv.init(jax.random.key(0)), noise(2, length, 4)
     z, cache = conv.forward(params, x)
     y = noise(*z.shape, seed=2)
-    stamped, _ = back.forward(ConvParams(exchanged(params.w, groups), jnp.zeros(4)), y)
+    stamped, _ = back.forward(ConvParams(swap_channels(params.w, groups), jnp.zeros(4)), y)
     assert stamped.shape == x.shape
     np.testing.assert_allclose((z * y).sum(), (x * stamped).sum(), rtol=1e-12)
     np.testing.assert_allclose(stamped, conv.backward(params, cache, y)[1], rtol=1e-12)
