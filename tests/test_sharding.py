@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -37,6 +39,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 def test_a_mesh_with_explicit_axes_gives_the_numbers_of_one_device():
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True)

@@ -216,7 +216,7 @@ def reworded(finding: Any, leaf: str) -> str:
 
 def named(exercise: Exercise, leaf: str) -> tuple[str, str]:
     """The learner's name for a leaf of the checker's, and the value behind it."""
-    found = re.match(r"^(\w+)(?:\[(\d+)\])?(.*)$", leaf)
+    found = re.match(r"^(\w+)(?:\.(\d+))?(.*)$", leaf)
     if found is not None and found[1] == "result" and found[2] is not None:
         return exercise.answers[int(found[2])], found[3]
     if found is not None and "d" + found[1] in exercise.answers:
