@@ -66,6 +66,7 @@ def test_a_composite_of_two_branches_keeps_the_contract():
     check_layer(Repeat(2, Gate(Tanh(), Dense(3, 3))), noise(5, 3))
 
 
+@pytest.mark.slow
 def test_a_composite_of_two_branches_keeps_the_contract_of_sequences():
     check_sequence(GATE, Sequence(X, MASK))
     net = Gate(LSTM(3, 4), Serial(Dense(3, 4), GRU(4, 4)))

@@ -125,6 +125,7 @@ def test_zeros_like_the_state_that_comes_out_begin_any_net():
     np.testing.assert_array_equal(y.x, net.forward(params, Sequence(X, MASK))[0].x)
 
 
+@pytest.mark.slow
 def test_a_long_sequence_in_parts_is_the_sequence_and_with_dstate_so_is_its_gradient():
     net = fnn.Serial(fnn.LSTM(3, 4), fnn.GRU(4, 2))
     params = net.init(KEY)

@@ -75,6 +75,7 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     sees a later one. The mask says which positions may be seen. `chunk` rows of p exist at
     a time, per head; None: all of them. `rotary` is the base θ of rotary positions, usually
     10⁴; None: the layer knows no positions but by `causal`. `w_init` (key, n_in, n_out) → w.
+    It keeps no state (KV cache) from one part of a sequence to the next.
     """
 
     sequences: ClassVar = "own"

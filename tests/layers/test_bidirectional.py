@@ -105,6 +105,7 @@ def test_of_one_layer_are_two_with_weights_of_their_own():
     assert np.abs(params["ahead"].wx - params["behind"].wx).min() > 0
 
 
+@pytest.mark.slow
 def test_rules_reach_both_layers():
     net = fnn.Serial(LAYER, fnn.Dense(10, 2))
     params, target = net.init(KEY), noise(2, 5, 2)

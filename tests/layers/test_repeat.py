@@ -27,6 +27,7 @@ def test_contract():
     check_layer(Repeat(2, BLOCK), noise(5, 3))
 
 
+@pytest.mark.slow
 def test_contract_with_a_key():
     block = Serial(Dense(3, 3), Dropout(0.4))
     check_layer(Repeat(2, block), noise(2, 3), key=KEY)

@@ -27,6 +27,7 @@ def test_contract():
     check_layer(net, noise(5, 3))
 
 
+@pytest.mark.slow
 def test_contract_of_nested_composites():
     block = Residual(Serial(Dense(4, 3), SiLU(), Dense(3, 4)))
     net = Serial(Dense(2, 4), Repeat(2, block), Serial(), Dense(4, 1))

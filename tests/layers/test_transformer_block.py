@@ -30,6 +30,7 @@ def test_contract():
     check_layer(BLOCK, noise(2, 5, 6))
 
 
+@pytest.mark.slow
 def test_contract_with_a_key():
     check_layer(DROPOUT, noise(2, 3, 6), key=KEY)
 

@@ -32,12 +32,14 @@ def test_contract():
     check_loss(LinearSoftmaxCrossEntropy(0.3, chunk=3), Y, targets("rows", (7,)))
 
 
+@pytest.mark.slow
 def test_contract_of_sequences_with_labels_to_ignore():
     target = jnp.array([[1, 0, 4, 2], [-1, 2, 3, -1]])
     loss = LinearSoftmaxCrossEntropy(ignore_label=-1, chunk=3)
     check_loss(loss, Logits(noise(2, 4, 3), noise(3, 5)), target)
 
 
+@pytest.mark.slow
 def test_as_many_positions_as_features_do_not_confuse_the_checker():
     loss, y = LinearSoftmaxCrossEntropy(), Logits(noise(3, 3), noise(3, 5, seed=2))
     fnn.check(loss, y, jnp.array([0, 4, 2])).raise_if_wrong()

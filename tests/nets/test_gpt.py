@@ -157,6 +157,7 @@ def test_padding_on_the_right_without_weight_changes_nothing():
 @pytest.mark.parametrize(
     ("shape", "chunk"), [((1, 5), 2), ((3, 1), 3), ((2, 7), 3), ((1, 1), 1)], ids=str
 )
+@pytest.mark.slow
 def test_one_sequence_one_token_and_lengths_that_no_chunk_divides(shape, chunk):
     net, params = net_and_params(chunk=chunk, n_layers=1)
     whole, _ = net_and_params(chunk=None, n_layers=1)

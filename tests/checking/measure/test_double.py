@@ -77,5 +77,6 @@ for f in (lambda x: jnp.sin(x).sum(), called):
 """
 
 
+@pytest.mark.slow
 def test_a_check_in_a_process_of_single_precision_is_double_and_leaves_it_single():
     subprocess.run([sys.executable, "-W", "error", "-c", SINGLE], check=True)
