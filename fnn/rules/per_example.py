@@ -7,8 +7,8 @@ For a dense layer applied at T positions, with inputs a_t and δ_t = ∂L_b/∂y
     ‖∂L_b/∂w‖² + ‖∂L_b/∂b‖² = ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖²
                             = Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s)
 
-The second form, the ghost norm, needs no gradient; it is the cheaper one while 2 T² < n_in n_out. For an
-embedding, with the tokens x_t,
+The second form, the ghost norm, needs no gradient; it is the cheaper one while
+2 T² < n_in n_out. For an embedding, with the tokens x_t,
 
     ‖∂L_b/∂table‖² = Σ_v ‖Σ_t 1{x_t = v} δ_t‖² = Σ_t Σ_s 1{x_t = x_s} δ_t·δ_s
 
