@@ -13,14 +13,12 @@ schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers
 to read one idea in one sitting reads layer.py, layers/serial.py, layers/dense.py, driver.py.
 """
 
+import importlib as _importlib
+import typing as _typing
+
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
-from fnn.checking.blocks import check as check
-from fnn.checking.functions import check_gradient as check_gradient
-from fnn.checking.functions import check_same as check_same
-from fnn.checking.functions import check_vjp as check_vjp
-from fnn.checking.report import Report as Report
 from fnn.composite import Back as Back
 from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth
@@ -121,3 +119,18 @@ from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate
 from fnn.train import fit as fit
 from fnn.train import step as step
+
+if _typing.TYPE_CHECKING:
+    from fnn.checking import Report as Report
+    from fnn.checking import check as check
+    from fnn.checking import check_gradient as check_gradient
+    from fnn.checking import check_same as check_same
+    from fnn.checking import check_vjp as check_vjp
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """What the checker exports, imported when it is first asked for: a third of an import."""
+    checking = _importlib.import_module("fnn.checking")
+    if name in checking.EXPORTS:
+        return getattr(checking, name)
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}")

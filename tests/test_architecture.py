@@ -116,7 +116,8 @@ def test_files_and_functions_are_short(path):
 
 
 def public_names():
-    return {n: v for n, v in vars(fnn).items() if not n.startswith("_")}
+    late = {n: getattr(fnn, n) for n in importlib.import_module("fnn.checking").EXPORTS}
+    return {n: v for n, v in (vars(fnn) | late).items() if not n.startswith("_")}
 
 
 def test_no_public_name_is_the_name_of_a_module():
@@ -159,6 +160,7 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
+assert "fnn.checking" not in sys.modules, "the checker came along"
 loaded = {m.split(".")[0] for m in sys.modules}
 assert not loaded & {"optax", "chex", "sklearn", "matplotlib", "flax", "torch"}, loaded
 """

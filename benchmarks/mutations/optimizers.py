@@ -236,7 +236,7 @@ def warmup(s: float) -> float:
 
 def schedule(name: str, build: Any, rate: Any) -> Rule:
     """A schedule, through SGD."""
-    late = f"{OTHER}|factor"
+    late = f"{OTHER}|factor|one slice"
     wrongs = ("one step ahead", "one step behind", "the first rate for ever")
     return around(
         name, lambda: fnn.optim.Scheduled(fnn.optim.SGD(1.0), build()), scheduled(rate),

@@ -38,3 +38,11 @@ two random directions miss an error of 10⁻⁴ of the gradient's norm in about 
 With `quick=True` a check runs as given, nearby, at zeros and ties, and in float32 if those are
 right; it says what it left out.
 """
+
+from fnn.checking.blocks import check as check
+from fnn.checking.functions import check_gradient as check_gradient
+from fnn.checking.functions import check_same as check_same
+from fnn.checking.functions import check_vjp as check_vjp
+from fnn.checking.report import Report as Report
+
+EXPORTS = frozenset(name for name, value in list(globals().items()) if callable(value))
