@@ -274,3 +274,17 @@ def test_a_quick_check_tells_right_from_wrong(check):
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_no_mistake_hides(case):
     assert not fnn.check_vjp(*case)
+
+
+def test_a_forward_of_lower_precision_inside_is_diagnosed_too():
+    w, x = jnp.sin(jnp.arange(12.0)).reshape(3, 4), jnp.cos(jnp.arange(15.0)).reshape(5, 3)
+
+    def f(w, x):
+        return jnp.tanh(x.astype("float32") @ w.astype("float32"))
+
+    def backward(w, x, dy):
+        dw, dx = jax.vjp(f, w, x)[1](dy)
+        return dw.at[1, 1].multiply(-1), dx
+
+    (finding,) = fnn.check_vjp(f, backward, w, x).findings
+    assert (finding.leaf, finding.kind) == ("w", "one entry")

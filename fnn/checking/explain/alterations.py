@@ -106,7 +106,10 @@ class Change(NamedTuple):
 def replaced(unit: Unit, d: Callable[[Values], Array]) -> Change:
     """The derivative d, made of the forward's values, in the place of f′."""
     return Change(
-        unit.nodes[-1], lambda values, _, constants: finite(d(constants)) * values[unit.u]
+        unit.nodes[-1],
+        lambda values, _, constants: (
+            finite(d(constants)).astype(values[unit.u].dtype) * values[unit.u]
+        ),
     )
 
 
@@ -134,7 +137,7 @@ def altered(changes: Sequence[Change], chosen: Array, constants: Values) -> dict
 
     def alter(several):
         def result(y, operands, values):
-            terms = [changes[k].term(values, operands, constants) for k in several]
+            terms = [changes[k].term(values, operands, constants).astype(y.dtype) for k in several]
             return combined(y, terms, chosen[np.array(several)])
 
         return result
