@@ -312,3 +312,17 @@ def test_what_is_not_a_rule_is_refused():
         deltas.given(())
     with pytest.raises(ValueError, match="at least one, got"):
         fnn.fold(*args, rule=())
+
+
+def test_of_several_rules_the_first_sends_back_dx():
+    net = WRAPS["plain"]
+    params = drawn(net)
+    other = jax.tree.map(lambda b: noise(*b.shape, seed=3), matrices(net, params))
+    a = alignment.given(other)
+    alone = run(net, LOSS, params, X, TARGET, rule=a)
+    first, last = (
+        run(net, LOSS, params, X, TARGET, rule=r) for r in ((a, backprop), (backprop, a))
+    )
+    chex.assert_trees_all_close(first.dx, alone.dx, **CLOSE)
+    chex.assert_trees_all_close(last.dx, by_autodiff(net, params)[1][1], **CLOSE)
+    assert not np.allclose(first.dx, last.dx)
