@@ -66,14 +66,14 @@ from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
 from fnn.layers.gru import GRUParams as GRUParams
-from fnn.layers.last import Last as Last
 from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
-from fnn.layers.mean_over_time import MeanOverTime as MeanOverTime
 from fnn.layers.normalization import BatchNorm as BatchNorm
 from fnn.layers.normalization import GroupNorm as GroupNorm
 from fnn.layers.normalization import LayerNorm as LayerNorm
 from fnn.layers.normalization import RMSNorm as RMSNorm
+from fnn.layers.over_time import Last as Last
+from fnn.layers.over_time import MeanOverTime as MeanOverTime
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool2d as MaxPool2d

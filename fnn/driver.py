@@ -148,7 +148,7 @@ def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
     counts = weights.astype(bool).reshape(len(weights), -1).any(1)
 
     def leaf(a):
-        if not is_floating(a) or len(a) != len(counts):
+        if not is_floating(a) or a.shape[:1] != counts.shape:
             return a
         return jnp.where(counts.reshape(-1, *(1,) * (a.ndim - 1)), a, 0)
 

@@ -10,8 +10,8 @@ from fnn.layers.activations import Identity, SiLU, Tanh
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.embedding import Embedding
-from fnn.layers.last import Last
 from fnn.layers.lstm import LSTM
+from fnn.layers.over_time import Last
 from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.scale import Scale
