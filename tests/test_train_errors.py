@@ -1,0 +1,172 @@
+"""Tests of fnn.train: what bad input gets, from every function in its own voice."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from training import KEY, NET, PARAMS, RUNS, TARGET, X, fit, plan
+
+import fnn
+
+BAD = {
+    "rows": (
+        {"data": (X, TARGET[:5])},
+        ValueError,
+        r"fit: x and target must have equally many rows, got .*\[11, 3\] and \[5\]",
+    ),
+    "no pair": (
+        {"data": X},
+        TypeError,
+        r"fit: data must be \(x, target\) or \(x, target, weights\), got ArrayImpl",
+    ),
+    "empty": (
+        {"data": (X[:0], TARGET[:0])},
+        ValueError,
+        "fit: empty batch, the data have no rows",
+    ),
+    "label": (
+        {"data": (X, TARGET.at[3].set(2))},
+        ValueError,
+        r"hold labels in \[0, 2\), got 2 at index 3 .*labels start at 0",
+    ),
+    "nan": (
+        {"data": (X.at[3, 1].set(jnp.nan), TARGET)},
+        ValueError,
+        r"fit: x must be finite, got nan at index \[3, 1\] \(1 of 33 are wrong\); give such rows",
+    ),
+    "validation": (
+        {"validation": (X.at[0, 0].set(jnp.inf), TARGET)},
+        ValueError,
+        r"fit: validation x must be finite, got inf at index \[0, 0\]",
+    ),
+    "no pair of validation": (
+        {"validation": X},
+        TypeError,
+        r"fit: validation must be \(x, target\) or \(x, target, weights\), got ArrayImpl",
+    ),
+    "empty validation": (
+        {"validation": (X[:0], TARGET[:0])},
+        ValueError,
+        "fit: empty batch, the validation data have no rows",
+    ),
+    "epochs 0": ({"epochs": 0}, ValueError, "fit: epochs must be at least 1, got 0"),
+    "epochs 2.5": ({"epochs": 2.5}, TypeError, "fit: epochs must be an integer, got 2.5"),
+    "batch 0": ({"batch_size": 0}, ValueError, "fit: batch_size must be at least 1, got 0"),
+    "batch True": ({"batch_size": True}, TypeError, "fit: batch_size must be an integer, got True"),
+    "weights": (
+        {"data": (X, TARGET, jnp.ones((11, 1)))},
+        ValueError,
+        r"fit: weights must have shape \[11\], got \[11, 1\]",
+    ),
+    "no weights": (
+        {"data": (X, TARGET, jnp.zeros(11))},
+        ValueError,
+        "fit: weights must not all be 0",
+    ),
+    "metric": (
+        {"metrics": {"mean": lambda y, t: y.mean()}},
+        ValueError,
+        r"metric 'mean' must give one number per prediction, shape \[4\], got \[\]",
+    ),
+    "integers": (
+        {"data": (jnp.ones((11, 3), jnp.uint8), TARGET)},
+        TypeError,
+        r"layer 0, Dense\(n_in=3, n_out=4\): x must be floating, got uint8; convert it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_anything_runs(case):
+    options, error, message = BAD[case]
+    options = dict(options)
+    with pytest.raises(error, match=message):
+        fit(plan(metrics=options.pop("metrics", ())), **options)
+
+
+def generator():
+    yield X, TARGET
+
+
+VOICES = {
+    "plan": (
+        lambda p, s: (NET, s, (X, TARGET)),
+        TypeError,
+        r"plan must be a Plan, got Serial\(.*; write fnn.Plan\(net, loss, optimizer\)",
+    ),
+    "state": (
+        lambda p, s: (p, PARAMS, (X, TARGET)),
+        TypeError,
+        r"state must be a State, got tuple; fnn.start\(plan, key, params\) is one",
+    ),
+    "state of another optimizer": (
+        lambda p, s: (plan(fnn.optim.AdaGrad()), s, (X, TARGET)),
+        ValueError,
+        "the State was not made for AdaGrad: its optimizer_state is AdamState",
+    ),
+    "no pair": (
+        lambda p, s: (p, s, X),
+        TypeError,
+        r"(data|batch) must be \(x, target\) or \(x, target, weights\), got ArrayImpl",
+    ),
+    "a generator": (
+        lambda p, s: (p, s, generator()),
+        TypeError,
+        "got generator; for batches that a loop makes, call fnn.step with each",
+    ),
+    "a list of batches": (
+        lambda p, s: (p, s, [(X, TARGET)]),
+        TypeError,
+        "got list of 1; for batches that a loop makes, call fnn.step with each",
+    ),
+    "rows": (
+        lambda p, s: (p, s, (X, TARGET[:5])),
+        ValueError,
+        r"x and target must have equally many rows, got shapes \[11, 3\] and \[5\]",
+    ),
+    "strings": (
+        lambda p, s: (p, s, (X, ["a"] * 11)),
+        TypeError,
+        "target must hold numbers, got <U1",
+    ),
+    "rows of weights": (
+        lambda p, s: (p, s, (X, TARGET, jnp.ones(5))),
+        ValueError,
+        r"weights must have as many rows as target, 11, got shape \[5\]",
+    ),
+    "weights": (
+        lambda p, s: (p, s, (X, TARGET, jnp.ones((11, 1)))),
+        ValueError,
+        r"weights must have shape \[11\], got \[11, 1\]",
+    ),
+    "empty": (lambda p, s: (p, s, (X[:0], TARGET[:0])), ValueError, "empty batch"),
+    "integer params": (
+        lambda p, s: (
+            p,
+            s._replace(params=jax.tree.map(lambda a: a.astype(int), PARAMS)),
+            (X, TARGET),
+        ),
+        TypeError,
+        r"params.*must be floating, got int64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VOICES)
+@pytest.mark.parametrize("run", RUNS)
+def test_every_function_speaks_in_its_own_voice(run, case):
+    given, error, message = VOICES[case]
+    adam = plan()
+    with pytest.raises(error, match=message) as caught:
+        RUNS[run](*given(adam, fnn.start(adam, KEY, PARAMS)))
+    said = str(caught.value)
+    assert said.startswith((f"{run}: ", "layer "))
+    assert not any(f"{other}:" in said for other in (*RUNS, "value_and_grad") if other != run)
+
+
+def test_an_evaluation_counts_its_batch_size_in_its_own_voice():
+    adam = plan()
+    state = fnn.start(adam, None, PARAMS)
+    with pytest.raises(ValueError, match="^evaluate: batch_size must be at least 1, got 0"):
+        fnn.evaluate(adam, state, (X, TARGET), batch_size=0)
+    with pytest.raises(TypeError, match="^epoch: batch_size must be an integer, got 2.5"):
+        fnn.epoch(adam, state, (X, TARGET), batch_size=2.5)
