@@ -103,12 +103,12 @@ class Composite(Layer[Any, C]):
             return {name: With(params[name], own[name]) for name in params}
         if empty(tree):
             return dict.fromkeys(self.children, ())
-        owner, names = type(self).__name__, ", ".join(map(str, self.children))
+        owner = f"{type(self).__name__}: params, or what is nested like them,"
+        names = ", ".join(map(str, self.children))
         if type(tree) is not dict:
-            got = type(tree).__name__
-            raise TypeError(f"{owner}: params must be a dict of {names}, got {got}.")
+            raise TypeError(f"{owner} must be a dict of {names}, got {type(tree).__name__}.")
         if unknown := [name for name in tree if name not in self.children]:
-            raise ValueError(f"{owner}: params have no layer {unknown[0]!r}; there are {names}.")
+            raise ValueError(f"{owner} have no layer {unknown[0]!r}; there are {names}.")
         return {name: tree.get(name, ()) for name in self.children}
 
     def joined(self, entries: Mapping[Any, Any]) -> PyTree:

@@ -190,10 +190,10 @@ def test_params_that_are_no_tuple_are_refused(params):
 
 def test_params_of_other_names_are_refused():
     net = Serial(a=Dense(3, 3), b=Tanh())
-    message = r"^Serial: params have no layer 'c'; there are a, b\.$"
+    message = r"^Serial: params, or what is nested like them, have no layer 'c'; there are a, b\.$"
     with pytest.raises(ValueError, match=message):
         net.forward({"a": ONE, "c": ONE}, noise(7, 3))
-    with pytest.raises(TypeError, match=r"^Serial: params must be a dict of a, b, got tuple\.$"):
+    with pytest.raises(TypeError, match=r"^Serial: params, .* must be a dict of a, b, got tuple\.$"):
         net.forward((ONE, ()), noise(7, 3))
 
 
