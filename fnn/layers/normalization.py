@@ -13,14 +13,19 @@ with μ = mean x, r = 1/√(mean (x − μ)² + ε). μ and r depend on every x 
     dz = dy s      dx = r (dz − mean dz − z mean(dz z))      RMSNorm: without mean dz
     ds = Σ dy z    db = Σ dy
 
-The arithmetic is at least float32. BatchNorm mixes examples: `fnn.inference` with a
-calibration batch turns it into an Affine layer.
+The arithmetic is at least float32. μ is rounded to its own size, which may be many times the
+spread: the mean is taken off a second time. Squares of more than the largest number are taken
+of x scaled down. So z is exact to a few roundings from values of 1e-38 to 1e38 whatever their
+mean, as long as x itself tells them apart. One entry alone has no spread, and is refused.
+BatchNorm mixes examples: `fnn.inference` with a calibration batch turns it into an Affine
+layer.
 
 Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450, eq. 4; Zhang & Sennrich (2019),
 arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ioffe &
 Szegedy (2015), arXiv:1502.03167, Algorithm 1 and the gradients below it.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -61,6 +66,10 @@ class Norm(Layer[AffineParams, Any]):
         """x with axes of their own for the entries that share statistics."""
         return x
 
+    def entries(self, x: Array) -> int:
+        """How many share μ and r."""
+        return self.n
+
     def cached(self, z: Array, r: Array, mu: Array) -> Any:
         """What backward needs of z, r and μ."""
         return NormCache(z, r)
@@ -70,8 +79,13 @@ class Norm(Layer[AffineParams, Any]):
         return {"scale": (self.n,), "b": (self.n,)}
 
     def check_input(self, x):
-        """x must have n features."""
+        """x must have n features, and more than one entry to a mean."""
         check_last_axis(self, "x", x, self.n)
+        if self.entries(x) == 1:
+            raise ValueError(
+                f"{self}: every mean must be of at least 2 entries, got x {list(x.shape)}, where "
+                "each is alone: y would be b whatever x is."
+            )
 
     def init(self, key):
         """s = 1, b = 0."""
@@ -80,10 +94,8 @@ class Norm(Layer[AffineParams, Any]):
     def forward(self, params, x, *, key=None):
         """z = (x − μ) r,  y = z s + b."""
         a, s, b = widened(self.view(x), *params)
-        mu = mean(a, self.axes(a))
-        a = a - mu
-        r = jax.lax.rsqrt(mean(a * a, self.axes(a)) + self.eps)
-        z = a * r
+        a, mu = centered(a, self.axes(a))
+        z, r = over_rms(a, self.axes(a), self.eps)
         y = z.reshape(x.shape) * s + b
         return narrowed(y, x, params.scale), self.cached(like(z, x), r, mu)
 
@@ -119,6 +131,10 @@ class GroupNorm(Norm):
         """Positions, and the channels of a group."""
         return (1, 3)
 
+    def entries(self, x):
+        """The positions of an example times the channels of a group."""
+        return math.prod(x.shape[1:]) // self.n_groups
+
     def view(self, x):
         """[B, positions, groups, n / groups]."""
         return x.reshape(len(x), -1, self.n_groups, self.n // self.n_groups)
@@ -147,6 +163,10 @@ class BatchNorm(Norm):
     def axes(self, x):
         """All but the channels."""
         return tuple(range(x.ndim - 1))
+
+    def entries(self, x):
+        """All examples and positions."""
+        return math.prod(x.shape[:-1])
 
     def cached(self, z, r, mu):
         """μ besides, for test time."""
@@ -190,8 +210,7 @@ class RMSNorm(Layer[RMSNormParams, NormCache]):
     def forward(self, params, x, *, key=None):
         """z = x r,  y = z s."""
         a, s = widened(x, *params)
-        r = jax.lax.rsqrt(mean(a * a, (-1,)) + self.eps)
-        z = a * r
+        z, r = over_rms(a, (-1,), self.eps)
         return narrowed(z * s, x, params.scale), NormCache(like(z, x), r)
 
     def backward(self, params, cache, dy):
@@ -203,8 +222,27 @@ class RMSNorm(Layer[RMSNormParams, NormCache]):
 
 
 def mean(a: Array, axes: tuple[int, ...]) -> Array:
-    """The mean over these axes, kept with size 1."""
-    return a.mean(axes, keepdims=True)
+    """The mean over these axes, kept with size 1; no sum exceeds the largest entry."""
+    n = math.prod(a.shape[axis] for axis in axes)
+    return (a * (1 / max(n, 1))).sum(axes, keepdims=True)
+
+
+def centered(a: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """a − μ and μ; what the rounding of μ leaves in the mean is taken off again."""
+    mu = mean(a, axes)
+    a = a - mu
+    rest = mean(a, axes)
+    return a - rest, mu + rest
+
+
+def over_rms(a: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """a r and r = 1 / √(mean a² + ε), both of c a where a² is beyond the largest number."""
+    c = 2.0 ** -(jnp.finfo(a.dtype).maxexp * 5 // 8)
+    square, small = mean(a * a, axes), mean((a * c) ** 2, axes)
+    fits = jnp.isfinite(square)
+    root = jax.lax.rsqrt(jnp.where(fits, square + eps, small))
+    c = jnp.where(fits, 1, c)
+    return a * c * root, c * root
 
 
 def check_norm(layer: Norm | RMSNorm) -> None:

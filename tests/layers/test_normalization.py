@@ -7,7 +7,7 @@ import pytest
 from contract import MASK, check_layer, check_sequence, noise
 
 import fnn
-from fnn.layers.affine import Affine, AffineParams
+from fnn.layers.affine import AffineParams
 from fnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from fnn.numerics import cast
 from fnn.sequence import Sequence
@@ -111,14 +111,65 @@ def test_per_example_norms_refuse_batch_norm():
         fnn.fold(net, fnn.SquaredError(), params, x, x, rule=fnn.rules.example_norms)
 
 
-@pytest.mark.parametrize("layer", [LayerNorm(4), RMSNorm(4), GroupNorm(4, 2), Affine(4)], ids=str)
-def test_far_from_zero_and_constant_rows_stay_finite(layer):
-    params = cast(layer.init(jax.random.key(0)), jnp.float32)
-    for x in (jnp.full((2, 4), 1e4, jnp.float32), jnp.zeros((2, 4), jnp.float32)):
-        y, cache = layer.forward(params, x)
-        _, dx = layer.backward(params, cache, jnp.ones_like(y))
-        assert np.isfinite(y).all()
-        assert np.isfinite(dx).all()
+NORMS = pytest.mark.parametrize(
+    "layer", [LayerNorm(64), RMSNorm(64), GroupNorm(64, 4), BatchNorm(64)], ids=str
+)
+
+
+def in_float32(layer, x):
+    """y, and dx of dy = x, of the layer in float32."""
+    params = cast(layer.init(None), "float32")
+    y, cache = layer.forward(params, jnp.asarray(x, "float32"))
+    return y, layer.backward(params, cache, jnp.asarray(noise(*x.shape), "float32"))[1]
+
+
+@NORMS
+@pytest.mark.parametrize("size", [1e-26, 1e-6, 1.0, 1e6, 1e20, 1e36])
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e4])
+def test_values_of_any_size_and_offset_are_exact_to_a_few_roundings(layer, size, offset):
+    x = np.asarray((noise(64, 64, seed=1) + offset) / (1 + abs(offset)) * size, "float32")
+    y, dx = in_float32(layer, x)
+    d, axes = np.asarray(x, "longdouble"), (-1,)
+    if not isinstance(layer, RMSNorm):
+        d = layer.view(d)
+        axes = layer.axes(d)
+        d = d - d.mean(axes, keepdims=True)
+    z = d / np.sqrt((d * d).mean(axes, keepdims=True) + layer.eps)
+    assert abs(np.asarray(y, z.dtype) - z.reshape(x.shape)).max() < 1e-6 * abs(z).max()
+    params = layer.init(None)
+    _, cache = layer.forward(params, jnp.asarray(x, "float64"))
+    expected = layer.backward(params, cache, noise(*x.shape))[1]
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=4e-6 * cache.r.max() + 1e-37)
+
+
+def test_rows_without_spread_are_0_whatever_their_size():
+    for n, constant in ((7, 12345.678), (3, 33333.33), (5, 1e38), (4, 0.0)):
+        for layer in (LayerNorm(n), GroupNorm(n, 1)):
+            y, dx = in_float32(layer, np.full((2, n), constant))
+            np.testing.assert_allclose(y, np.zeros((2, n)), atol=1e-5)
+            assert np.isfinite(dx).all()
+
+
+def test_the_largest_values_do_not_flatten_a_row():
+    for size in (1.0, 1e20, 6e37):
+        y, _ = in_float32(LayerNorm(4, eps=0.0), np.array([[1.0, 2.0, 3.0, 5.0]]) * size)
+        np.testing.assert_allclose(y, [[-1.183216, -0.507093, 0.169031, 1.521278]], rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(BatchNorm(3), (1, 3)), (BatchNorm(3), (1, 1, 1, 3)), (GroupNorm(6, 6), (2, 6)),
+     (LayerNorm(1), (5, 1))],
+    ids=str,
+)  # fmt: skip
+def test_one_entry_alone_has_no_spread(layer, shape):
+    with pytest.raises(ValueError, match=r"every mean must be of at least 2 entries, got x \["):
+        layer.forward(layer.init(None), noise(*shape))
+
+
+def test_one_example_of_several_positions_has_a_spread():
+    y, _ = in_float32(BatchNorm(3), np.asarray(noise(1, 4, 3)))
+    np.testing.assert_allclose(y.std((0, 1)), np.ones(3), rtol=1e-3)
 
 
 def test_errors():

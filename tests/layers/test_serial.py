@@ -193,7 +193,9 @@ def test_params_of_other_names_are_refused():
     message = r"^Serial: params, or what is nested like them, have no layer 'c'; there are a, b\.$"
     with pytest.raises(ValueError, match=message):
         net.forward({"a": ONE, "c": ONE}, noise(7, 3))
-    with pytest.raises(TypeError, match=r"^Serial: params, .* must be a dict of a, b, got tuple\.$"):
+    with pytest.raises(
+        TypeError, match=r"^Serial: params, .* must be a dict of a, b, got tuple\.$"
+    ):
         net.forward((ONE, ()), noise(7, 3))
 
 

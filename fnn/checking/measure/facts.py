@@ -158,7 +158,8 @@ def with_ways(facts: Facts, chosen: tuple[str, ...], rng: np.random.Generator) -
         ways["1000 dy"] = host(facts.programs.gradients(given.leaves, scaled)[1])
     if "one example" in chosen and problem.batched:
         try:
-            ways["one example"] = one_example(problem, facts.programs.gradients, given)
+            alone = one_example(problem, facts.programs.gradients, given)
+            ways |= {} if alone is None else {"one example": alone}
         except Exception as error:  # whatever a person's function raises is the finding
             errors["one example"] = first_line(error)
     return facts._replace(ways=facts.ways | ways, errors=facts.errors | errors)

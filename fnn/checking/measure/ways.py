@@ -113,12 +113,20 @@ def low(problem: Problem, points: Points, *, dtype: str) -> Leaves | None:
 
 def one_example(
     problem: Problem, gradients: Callable[..., Any], given: Point
-) -> tuple[list[np.ndarray], ...]:
-    """y, gradient and reference of the first and the last example alone, [2, ...] each."""
+) -> tuple[list[np.ndarray], ...] | None:
+    """y, gradient and reference of the first and the last example alone, [2, ...] each.
+
+    None where examples mix and forward refuses one alone, which has no statistics.
+    """
     ends = []
     for row in (slice(0, 1), slice(-1, None)):
         leaves = [a[row] if i in problem.batched else a for i, a in enumerate(given.leaves)]
-        shapes = jax.eval_shape(problem.forward, leaves)  # all examples may share a y
+        try:
+            shapes = jax.eval_shape(problem.forward, leaves)  # all examples may share a y
+        except Exception:  # whatever a person's function raises is the finding
+            if problem.mixes_examples:
+                return None
+            raise
         dy = [d[row] if d.shape != y.shape else d for d, y in zip(given.dy, shapes, strict=True)]
         ends.append([host(several) for several in gradients(leaves, dy)])
     return tuple(
