@@ -10,6 +10,8 @@ transposed or a wrong axis cannot fit.
 
 import functools
 import pickle
+from dataclasses import dataclass
+from typing import Any
 
 import chex
 import jax
@@ -18,10 +20,11 @@ import numpy as np
 
 import fnn
 from fnn.composite import Composite
+from fnn.layer import Layer
 from fnn.mean import mean
 from fnn.numerics import cast, is_floating, wide
 from fnn.ruling import backprop
-from fnn.sequence import Sequence, lift, mask_of, renewed, select, state_of, value
+from fnn.sequence import Sequence, add, lift, mask_of, renewed, select, state_of, value
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 QUICK = {"xla_backend_optimization_level": 0}  # to compile
@@ -229,3 +232,18 @@ def check_left_out(loss, y, target, dl, whole):
     chex.assert_trees_all_close((losses[1:], dh[1:]), (whole[0][1:], whole_dh[1:]), **EXACT)
     np.testing.assert_allclose(mean(losses, without), (whole[0] * without).sum())
     assert np.isnan(jax.tree.leaves(run(broken, target, dl)[1])[0][0]).all()
+
+
+@dataclass(frozen=True)
+class Look(Layer):
+    """y_t = x_t m, m the memory: a row that every step looks at."""
+
+    sequences = "own"
+
+    def forward(self, params, x, *, key=None):
+        return lift(lambda a: a * x.memory[:, None], x), (x.x, x.memory)
+
+    def backward(self, params, cache, dy) -> Any:
+        (x, memory), d = cache, dy.x
+        own = (x * d).sum(1)
+        return (), dy.with_fields(x=d * memory[:, None], memory=add(dy.memory, own))

@@ -1,13 +1,12 @@
 """Tests of fnn.composite."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_layer, check_sequence, noise, states
+from contract import MASK, Look, check_layer, check_sequence, noise, states
 
 import fnn
 from fnn.composite import (
@@ -32,7 +31,7 @@ from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
-from fnn.sequence import Sequence, add, lift
+from fnn.sequence import Sequence, lift
 
 KEY = jax.random.key(0)
 X = noise(2, 5, 3)
@@ -316,21 +315,6 @@ def test_a_state_for_some_of_the_children_begins_the_others_at_zero():
     zeros = (jnp.zeros((2, 4)),) * 2
     want, _ = net.forward(params, Sequence(X, MASK, {"a": zeros, "b": some}))
     jax.tree.map(np.testing.assert_array_equal, y, want)
-
-
-@dataclass(frozen=True)
-class Look(Layer):
-    """y_t = x_t m, m the memory: a row that every step looks at."""
-
-    sequences = "own"
-
-    def forward(self, params, x, *, key=None):
-        return lift(lambda a: a * x.memory[:, None], x), (x.x, x.memory)
-
-    def backward(self, params, cache, dy) -> Any:
-        (x, memory), d = cache, dy.x
-        own = (x * d).sum(1)
-        return (), dy.with_fields(x=d * memory[:, None], memory=add(dy.memory, own))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from contract import EXACT, noise
 
+import fnn
 from fnn.logits import Logits, check_factors, whole
 
 Y = Logits(noise(2, 5, 3), noise(3, 7, seed=2))
@@ -77,3 +78,10 @@ def test_factors_that_do_not_fit_are_refused(y, error, message):
     with pytest.raises(error, match=r"^f: .*" + message):
         check_factors("f", y)
     check_factors("f", Y)
+
+
+def test_a_row_with_some_dz_of_0_is_not_left_out():
+    y, dz = fnn.logits.Logits(noise(2, 5, 3), noise(3, 7, seed=2)), noise(2, 5, 7, seed=3)
+    dz = dz.at[..., 0].set(0)
+    (want,) = jax.vjp(type(y).whole, y)[1](dz)
+    chex.assert_trees_all_close(y.backward(dz), want, rtol=1e-10, atol=1e-12)

@@ -98,3 +98,11 @@ def test_weights_that_are_huge_or_tiny_average_all_the_same():
     for size in (3e38, 1e-37):
         w = jnp.array([size, size, 0.0], jnp.float32)
         np.testing.assert_allclose(normalized(w), [0.5, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("weight", [1e-310, 5e-324])
+def test_weights_below_the_smallest_normal_number_are_none(weight):
+    from fnn.mean import merge_weights
+
+    with pytest.raises(ValueError, match="f: weights must not all be 0"):
+        merge_weights("f", (3,), np.full(3, weight), (), jnp.float64)

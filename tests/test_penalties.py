@@ -15,6 +15,8 @@ from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
 from fnn.penalties import L1, L2, members, weight_mask
 
+KEY = jax.random.key(0)
+
 PARAMS = (
     DenseParams(w=jnp.array([[1.0, -2.0], [0.0, 3.0]]), b=jnp.array([5.0, -7.0])),
     (),
@@ -198,3 +200,11 @@ def test_strength_out_of_range_is_rejected(strength):
 def test_strength_that_is_no_number_is_rejected(strength):
     with pytest.raises(TypeError, match=r"^L2: strength must be a number, got"):
         L2(strength)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_gradients_have_the_dtype_of_params_where_there_are_no_weights_too(dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), fnn.Dense(3, 4).init(KEY))
+    for penalty in (fnn.L1(0.1), fnn.L2(0.1)):
+        gradient = penalty.gradient(params)
+        chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)

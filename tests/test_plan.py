@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from contract import noise
 
 import fnn
 from fnn.records import Record
@@ -289,3 +290,29 @@ def test_a_state_begins_with_the_companions_of_the_rules_that_learn():
     alone = after(plan(rule=given))
     chex.assert_trees_all_close(after_one.companion, (alone.companion, None, None), rtol=1e-10)
     chex.assert_trees_all_close(after_one.params, alone.params, rtol=1e-10)
+
+
+def test_a_state_of_another_rule_is_refused():
+    net = fnn.Dense(3, 4)
+    params, batch = net.init(KEY), (noise(5, 3), noise(5, 4, seed=2))
+    plain = fnn.Plan(net, fnn.SquaredError(), fnn.optim.SGD(0.1))
+    learning = plain.with_fields(rule=velocity.given(params))
+    with pytest.raises(ValueError, match="step: .* not made for this rule: its companion is None"):
+        fnn.step(learning, fnn.start(plain, None, params), batch)
+
+
+@dataclass(frozen=True)
+class Told(fnn.records.Record):
+    """A learning rule that is no fold, and adds the penalty that it is told of."""
+
+    def run(self, net, loss, params, x, target, *, key, weights, penalty):
+        return fnn.fold(net, loss, params, x, target, key=key, weights=weights, penalty=penalty)
+
+
+def test_a_learning_rule_that_is_no_fold_is_told_of_the_penalty():
+    net = fnn.Dense(3, 4)
+    params, batch = net.init(KEY), (noise(5, 3), noise(5, 4, seed=2))
+    theirs = fnn.Plan(net, fnn.SquaredError(), fnn.optim.SGD(0.1), penalty=fnn.L2(0.3))
+    ours = theirs.with_fields(rule=Told())
+    found, want = (fnn.step(p, fnn.start(p, None, params), batch) for p in (ours, theirs))
+    chex.assert_trees_all_close((found[0].params, found[1]), (want[0].params, want[1]), rtol=1e-10)

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import noise
 
+import fnn
 from fnn.layers.activations import ReLU, Tanh
 from fnn.layers.cast import Cast
 from fnn.layers.dense import Dense
@@ -111,3 +113,35 @@ def test_error_inside_a_rule_carries_the_path():
         run_rule(refuse, Serial(Serial(), Serial(Tanh())))
     with pytest.raises(NotImplementedError, match=r"^layer a\.b, Tanh\(\) has no formula"):
         run_rule(refuse, Serial(a=Serial(b=Residual(Tanh()))))
+
+
+def test_a_registered_composite_stops_the_recursion_there_beside_other_rules():
+    @fnn.rule
+    def names(layer, params, cache, dy):
+        return jnp.zeros(()), layer.backward(params, cache, dy)[1]
+
+    @names.register(fnn.Residual)
+    def _(layer, params, cache, dy):
+        return jnp.ones(()), layer.backward(params, cache, dy)[1]
+
+    net = fnn.Serial(fnn.Tanh(), fnn.Residual(fnn.Dense(3, 3)))
+    params, x, target = net.init(KEY), noise(5, 3), noise(5, 3, seed=2)
+    alone = fnn.fold(net, fnn.SquaredError(), params, x, target)
+    done = fnn.fold(net, fnn.SquaredError(), params, x, target, rule=(fnn.rules.backprop, names))
+    chex.assert_trees_all_close(done.result, (alone.result, (0.0, 1.0)))
+
+
+@dataclass(frozen=True)
+class Twice(fnn.Residual):
+    """A composite whose backward is its own: gradients times two."""
+
+    def backward(self, params, cache, dy):
+        return jax.tree.map(lambda g: 2 * g, super().backward(params, cache, dy))
+
+
+def test_backprop_takes_the_backward_that_a_composite_has_of_its_own():
+    net, x, dy = Twice(fnn.Dense(3, 3)), noise(5, 3), noise(5, 3, seed=2)
+    params = net.init(KEY)
+    _, cache = net.forward(params, x)
+    found, want = fnn.rules.backprop(net, params, cache, dy), net.backward(params, cache, dy)
+    chex.assert_trees_all_equal(found, want)

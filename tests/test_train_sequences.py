@@ -8,6 +8,7 @@ from contract import noise
 from training import KEY, LOSS, RUNS, X, fit, plan
 
 import fnn
+from fnn.sequence import Sequence
 
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
@@ -129,3 +130,14 @@ def test_parts_of_a_long_sequence_carry_their_state_and_cut_the_gradient():
         parts, state = [*parts, y.x], y.state
     chex.assert_trees_all_close(jnp.concatenate(parts, 1), whole.x, rtol=1e-9)
     chex.assert_trees_all_close(state, whole.state, rtol=1e-9)
+
+
+def test_an_evaluation_weighs_the_steps_that_count():
+    reading = fnn.Plan(READER, LOSS, fnn.optim.SGD(0.5), metrics={"accuracy": fnn.accuracy})
+    start = fnn.start(reading, KEY)
+    y, _ = READER.forward(start.params, Sequence(STEPS, MASK))
+    row = fnn.evaluate(reading, start, (Sequence(STEPS, MASK), LABELS))
+    losses, _ = LOSS.forward(y.x, LABELS)
+    chex.assert_trees_all_close(row["loss"], losses[MASK].mean(), rtol=1e-10)
+    right = fnn.accuracy(y.x, LABELS)
+    chex.assert_trees_all_close(row["accuracy"], right[MASK].mean(), rtol=1e-10)

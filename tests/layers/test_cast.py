@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from contract import MASK, check_layer, check_sequence, noise, states
 
+import fnn
 from fnn.driver import value_and_grad
 from fnn.layers.activations import SiLU, Tanh
 from fnn.layers.cast import Cast
@@ -122,3 +123,11 @@ def test_error_of_the_inner_layer_carries_the_path_of_the_whole():
     net = Cast(NET, "float32")
     with pytest.raises(ValueError, match=r"^layer 0, Dense\(n_in=3, n_out=4\): x must"):
         net.forward(net.init(KEY), noise(5, 2))
+
+
+def test_dy_is_rounded_too():
+    net, dy = fnn.Cast(fnn.Dense(3, 4), "bfloat16"), noise(5, 4).astype("float32")
+    params = jax.tree.map(lambda p: p.astype("float32"), net.init(KEY))
+    _, cache = net.forward(params, noise(5, 3).astype("float32"))
+    found, want = (net.backward(params, cache, d) for d in (dy, dy.astype("bfloat16")))
+    chex.assert_trees_all_equal(found, want)

@@ -1,11 +1,13 @@
 """Tests of fnn.layers.recurrence."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import MASK, check_sequence, noise, states
 
+import fnn
 from fnn.layers.gru import GRU
 from fnn.layers.lstm import LSTM
 from fnn.layers.recurrence import (
@@ -192,3 +194,25 @@ def test_a_state_of_one_array_is_a_tuple_of_one(kind):
 def test_impossible_size_is_rejected_when_built(kind, sizes):
     with pytest.raises(ValueError, match=rf"^{kind.__name__}\(.*n_in and n_hidden must be at le"):
         kind(*sizes)
+
+
+@pytest.mark.parametrize("kind", [fnn.RNN, fnn.LSTM, fnn.GRU])
+def test_dx_has_the_dtype_and_the_mask_of_x(kind):
+    layer = kind(3, 4)
+    params, x = layer.init(KEY), Sequence(noise(2, 5, 3).astype("float32"), MASK)
+    with jax.numpy_dtype_promotion("standard"):
+        y, cache = layer.forward(params, x)
+        _, dx = layer.backward(params, cache, Sequence(y.x))
+    assert y.x.dtype == "float64"
+    assert dx.x.dtype == "float32"
+    chex.assert_trees_all_equal(dx.mask, MASK)
+
+
+@pytest.mark.parametrize(("kind", "n_gates"), [(fnn.RNN, 1), (fnn.LSTM, 4), (fnn.GRU, 3)])
+def test_every_weight_is_drawn_by_itself(kind, n_gates):
+    def normal(key, n_in, n_out):
+        return jax.random.normal(key, (n_in, n_out))
+
+    params = kind(5, 5, wx_init=normal, wh_init=normal).init(KEY)
+    drawn = jnp.split(params.wx, n_gates, 1) + jnp.split(params.wh, n_gates, 1)
+    assert len({float(w[0, 0]) for w in drawn}) == 2 * n_gates

@@ -1,15 +1,13 @@
 """Tests of fnn.layers.repeat."""
 
-from dataclasses import dataclass
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_layer, check_sequence, noise, states
+from contract import MASK, Look, check_layer, check_sequence, noise, states
 
-from fnn.layer import Layer
+import fnn
 from fnn.layers.activations import SiLU, Tanh
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
@@ -17,7 +15,7 @@ from fnn.layers.lstm import LSTM
 from fnn.layers.repeat import Repeat
 from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
-from fnn.sequence import Sequence, add, lift
+from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 BLOCK = Residual(Serial(Dense(3, 4), Tanh(), Dense(4, 3)))
@@ -82,29 +80,15 @@ def test_same_as_the_copies_in_series_with_their_states():
     chex.assert_trees_all_equal(repeated.forward(params, x.with_fields(state=zeros))[0], begun)
 
 
-@dataclass(frozen=True)
-class Look(Layer):
-    """y = x + m², m the memory: a row that every step looks at."""
-
-    sequences = "own"
-
-    def forward(self, params, x, *, key=None):
-        return lift(lambda a: a + x.memory[:, None] ** 2, x), x.memory
-
-    def backward(self, params, cache, dy):
-        own = 2 * cache * dy.x.sum(1)
-        return (), dy.with_fields(memory=add(dy.memory, own))
-
-
 def test_every_copy_looks_at_one_memory_whose_cotangents_add_up():
     layer, x = Repeat(3, Look()), Sequence(noise(2, 5, 4), memory=noise(2, 4, seed=2))
     y, cache = layer.forward((), x)
-    np.testing.assert_allclose(y.x, x.x + 3 * x.memory[:, None] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(y.x, x.x * x.memory[:, None] ** 3, rtol=1e-12)
     assert y.memory is x.memory
     dy = noise(2, 5, 4, seed=3)
     _, dx = layer.backward((), cache, Sequence(dy))
-    np.testing.assert_array_equal(dx.x, dy)
-    np.testing.assert_allclose(dx.memory, 6 * x.memory * dy.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(dx.x, dy * x.memory[:, None] ** 3, rtol=1e-12)
+    np.testing.assert_allclose(dx.memory, 3 * x.memory**2 * (x.x * dy).sum(1), rtol=1e-12)
     _, more = layer.backward((), cache, Sequence(dy, memory=jnp.ones((2, 4))))
     np.testing.assert_allclose(more.memory, dx.memory + 1, rtol=1e-12)
 
@@ -176,3 +160,11 @@ def test_number_that_is_no_integer_is_rejected(n):
 def test_what_is_no_layer_is_rejected():
     with pytest.raises(TypeError, match="Repeat takes layers, got 3"):
         Repeat(2, 3)
+
+
+def test_the_cotangent_of_a_memory_has_its_dtype():
+    layer = fnn.Repeat(3, Look())
+    x = Sequence(noise(2, 5, 3).astype("float32"), memory=noise(2, 3).astype("float32"))
+    y, cache = layer.forward((), x)
+    _, dx = layer.backward((), cache, Sequence(y.x))
+    assert dx.x.dtype == dx.memory.dtype == "float32"

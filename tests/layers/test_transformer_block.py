@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from contract import check_layer, check_sequence, noise
 
+import fnn
 from fnn.layers.activations import Tanh
 from fnn.layers.attention import Attention
 from fnn.layers.dense import Dense
@@ -113,3 +114,12 @@ def test_errors():
         deep.forward(deep.init(KEY), noise(2, 5, 6))
     with pytest.raises(TypeError, match="^TransformerBlock: attention takes layers, got None"):
         TransformerBlock(LayerNorm(6), None, LayerNorm(6), FEED_FORWARD)
+
+
+def test_dx_has_the_dtype_of_x_where_params_are_wider():
+    block = fnn.TransformerBlock(fnn.Tanh(), fnn.Dense(3, 3), fnn.Tanh(), fnn.Dense(3, 3))
+    params = jax.tree.map(lambda p: p.astype("float32"), block.init(KEY))
+    with jax.numpy_dtype_promotion("standard"):
+        y, cache = block.forward(params, jnp.ones((2, 4, 3), jnp.bfloat16))
+        _, dx = block.backward(params, cache, y)
+    assert dx.dtype == jnp.bfloat16

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from contract import noise
 from optimizers import PARAMS, descend, descend_like_optax, first_update
 
 import fnn
@@ -87,3 +88,13 @@ def test_adamw_needs_params():
 def test_hyperparameters_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         fnn.optim.AdamW(**options)
+
+
+def test_the_decay_is_taken_off_before_the_update_is_rounded():
+    p = fnn.UnembedParams(noise(50).astype("bfloat16"))
+    g = fnn.UnembedParams(noise(50, seed=2).astype("bfloat16"))
+    adam, adamw = fnn.optim.Adam(0.1), fnn.optim.AdamW(0.1, weight_decay=0.3)
+    u, _ = adam.update(g, adam.init(p), p)
+    found, _ = adamw.update(g, adamw.init(p), p)
+    want = u.w.astype("float32") - jnp.float32(0.1) * jnp.float32(0.3) * p.w.astype("float32")
+    chex.assert_trees_all_equal(found.w, want.astype("bfloat16"))

@@ -2,6 +2,7 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 from optimizers import PARAMS, descend, descend_like_optax
@@ -31,3 +32,17 @@ def test_what_is_no_optimizer_is_refused():
         fnn.optim.Chain(3)
     with pytest.raises(ValueError, match="Chain: give at least one optimizer"):
         fnn.optim.Chain()
+
+
+def test_every_link_sees_params():
+    from optimizers import PARAMS, descend
+
+    ours = fnn.optim.Chain(fnn.optim.ClipByNorm(1e9), fnn.optim.AdamW(0.1))
+    chex.assert_trees_all_close(
+        descend(ours, PARAMS), descend(fnn.optim.AdamW(0.1), PARAMS), rtol=1e-12
+    )
+
+
+def test_the_rate_is_that_of_the_last_link_that_has_one():
+    chain = fnn.optim.Chain(fnn.optim.SGD(2.0), fnn.optim.Adam(0.1), fnn.optim.ClipByNorm(1.0))
+    assert chain.rate(chain.init({"a": jnp.ones(2)})) == 0.1

@@ -71,3 +71,12 @@ def test_proximal_refuses_what_it_cannot_use():
         no_rate.update(PARAMS, no_rate.init(PARAMS), PARAMS)
     with pytest.raises(ValueError, match="Proximal: update needs params"):
         fnn.optim.Proximal(fnn.optim.SGD(0.1), fnn.L1(0.1)).update(PARAMS, ())
+
+
+def test_proximal_steps_are_taken_in_single_precision():
+    params = fnn.UnembedParams(jnp.ones(1, "bfloat16"))
+    grads = fnn.UnembedParams(jnp.full(1, -(2.0**-10), "bfloat16"))
+    optimizer = fnn.optim.Proximal(fnn.optim.SGD(1.0), fnn.L1(0.0))
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    assert updates.w.dtype == "bfloat16"
+    assert updates.w == 2.0**-10  # which 1 + 2⁻¹⁰ in bfloat16 loses

@@ -114,3 +114,8 @@ def test_the_numbers_of_a_schedule_are_swept_by_vmap():
 def test_schedules_that_mean_nothing_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_a_warm_up_of_no_step_has_a_derivative_too():
+    slope = jax.grad(lambda rate: fnn.optim.WarmupCosine(rate, 0, 10)(5))(0.1)
+    assert slope == pytest.approx(0.5)
