@@ -1,11 +1,12 @@
 """AdaDelta: steps in the units of the parameters, from running moments of g and of Δ.
 
-    v ← ρ v + (1 − ρ) g²
-    Δ = −√(u + ε) / √(v + ε) g
-    u ← ρ u + (1 − ρ) Δ²
+    s ← √(ρ s² + (1 − ρ) g²)
+    Δ = −√(u² + ε) g / √(s² + ε)
+    u ← √(ρ u² + (1 − ρ) Δ²)
     update = η Δ
 
-η = 1 is the published method. The first step has the length √ε / √((1 − ρ) g² + ε) |g|.
+s and u are the roots of the means: they exist where g² is beyond the largest number. η = 1
+is the published method. The first step has the length √ε / √((1 − ρ) g² + ε) |g|.
 
 Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
 """
@@ -24,13 +25,13 @@ from fnn.records import Array, PyTree
 class AdaDeltaState(NamedTuple):
     """What AdaDelta remembers between steps."""
 
-    v: PyTree  # mean of g², like params, at least float32
-    u: PyTree  # mean of Δ², like params, at least float32
+    s: PyTree  # √mean of g², like params, at least float32
+    u: PyTree  # √mean of Δ², like params, at least float32
 
 
 @dataclass(frozen=True)
 class AdaDelta(Optimizer[AdaDeltaState]):
-    """update = −η √(u + ε) / √(v + ε) g."""
+    """update = −η √(u² + ε) g / √(s² + ε)."""
 
     learning_rate: float | Array = 1.0  # η
     rho: float | Array = 0.95  # ρ
@@ -43,18 +44,19 @@ class AdaDelta(Optimizer[AdaDeltaState]):
         check_number("AdaDelta", "eps", self.eps, 0, open_low=True)
 
     def init(self, params):
-        """v = 0, u = 0."""
-        return AdaDeltaState(v=zeros(params), u=zeros(params))
+        """s = 0, u = 0."""
+        return AdaDeltaState(s=zeros(params), u=zeros(params))
 
     def update(self, grads, state, params=None, *, value=None):
         """One step of algorithm 1."""
 
-        def leaf(g, v, u):
-            o = self.numbers(v.dtype)
-            v = o.rho * v + (1 - o.rho) * g**2
-            delta = -ratio(jnp.sqrt(u + o.eps), jnp.sqrt(v + o.eps)) * g
-            u = o.rho * u + (1 - o.rho) * delta**2
-            return o.learning_rate * delta, v, u
+        def leaf(g, s, u):
+            o = self.numbers(s.dtype)
+            old, new, eps = jnp.sqrt(o.rho), jnp.sqrt(1 - o.rho), jnp.sqrt(o.eps)
+            s = jnp.hypot(old * s, new * g)
+            delta = -jnp.hypot(u, eps) * ratio(g, jnp.hypot(s, eps))
+            u = jnp.hypot(old * u, new * delta)
+            return o.learning_rate * delta, s, u
 
-        updates, v, u = leafwise(self, leaf, grads, state.v, state.u)
-        return updates, AdaDeltaState(v, u)
+        updates, s, u = leafwise(self, leaf, grads, state.s, state.u)
+        return updates, AdaDeltaState(s, u)

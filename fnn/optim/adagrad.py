@@ -1,6 +1,8 @@
 """AdaGrad: steps scaled by the root of all squared gradients so far.
 
-    v ← v + g²        update = −η g / (√v + ε)
+    s ← √(s² + g²)        update = −η g / (s + ε)
+
+s is the root of the sum: it exists where g² is beyond the largest number.
 
 Source: Duchi, Hazan & Singer (2011), JMLR 12, section 1, the diagonal form.
 """
@@ -19,12 +21,12 @@ from fnn.records import Array, PyTree
 class AdaGradState(NamedTuple):
     """What AdaGrad remembers between steps."""
 
-    v: PyTree  # Σ g², like params, at least float32
+    s: PyTree  # √Σ g², like params, at least float32
 
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer[AdaGradState]):
-    """update = −η g / (√v + ε), v ← v + g²."""
+    """update = −η g / (s + ε), s ← √(s² + g²)."""
 
     learning_rate: float | Array = 1e-2  # η
     eps: float | Array = 1e-8  # ε
@@ -35,16 +37,16 @@ class AdaGrad(Optimizer[AdaGradState]):
         check_number("AdaGrad", "eps", self.eps, 0)
 
     def init(self, params):
-        """v = 0."""
-        return AdaGradState(v=zeros(params))
+        """s = 0."""
+        return AdaGradState(s=zeros(params))
 
     def update(self, grads, state, params=None, *, value=None):
-        """v ← v + g², then −η g / (√v + ε)."""
+        """s ← √(s² + g²), then −η g / (s + ε)."""
 
-        def leaf(g, v):
-            o = self.numbers(v.dtype)
-            v = v + g**2
-            return -o.learning_rate * ratio(g, jnp.sqrt(v) + o.eps), v
+        def leaf(g, s):
+            o = self.numbers(s.dtype)
+            s = jnp.hypot(s, g)
+            return -o.learning_rate * ratio(g, s + o.eps), s
 
-        updates, v = leafwise(self, leaf, grads, state.v)
-        return updates, AdaGradState(v)
+        updates, s = leafwise(self, leaf, grads, state.s)
+        return updates, AdaGradState(s)

@@ -3,9 +3,12 @@
 At step t = 1, 2, ..., for every parameter with gradient g,
 
     m ← β₁ m + (1 − β₁) g            m̂ = m / (1 − β₁ᵗ)
-    v ← β₂ v + (1 − β₂) g²           v̂ = v / (1 − β₂ᵗ)
+    s ← √(β₂ s² + (1 − β₂) g²)       ŝ = s / √(1 − β₂ᵗ)
 
-    update = −η m̂ / (√v̂ + ε)
+    update = −η m̂ / (ŝ + ε)
+
+s is the root of the second moment, the source's √v: it exists for every gradient that exists,
+where g² is beyond the largest number from 1.8e19 on, and would end all movement.
 
 The moments and this arithmetic are at least float32, whatever the parameters are: in
 bfloat16 β₂ = 0.999 is 1, and nothing would ever move.
@@ -29,12 +32,12 @@ class AdamState(NamedTuple):
 
     step: Array  # t, the steps taken so far: int32 []
     m: PyTree  # first moment, like params, at least float32
-    v: PyTree  # second moment, like params, at least float32
+    s: PyTree  # root of the second moment, like params, at least float32
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer[AdamState]):
-    """update = −η m̂ / (√v̂ + ε)."""
+    """update = −η m̂ / (ŝ + ε)."""
 
     learning_rate: float | Array = 1e-3  # η
     b1: float | Array = 0.9  # β₁
@@ -50,19 +53,19 @@ class Adam(Optimizer[AdamState]):
         check_number(name, "eps", self.eps, 0)
 
     def init(self, params):
-        """t = 0, m = 0, v = 0."""
-        return AdamState(step=jnp.zeros((), jnp.int32), m=zeros(params), v=zeros(params))
+        """t = 0, m = 0, s = 0."""
+        return AdamState(step=jnp.zeros((), jnp.int32), m=zeros(params), s=zeros(params))
 
     def update(self, grads, state, params=None, *, value=None):
         """One step of algorithm 1."""
         step = next_step(state.step)
 
-        def leaf(g, m, v):
+        def leaf(g, m, s):
             o, t = self.numbers(m.dtype), step.astype(m.dtype)
             m = o.b1 * m + (1 - o.b1) * g
-            v = o.b2 * v + (1 - o.b2) * g**2
-            m_hat, v_hat = m / (1 - o.b1**t), v / (1 - o.b2**t)
-            return -o.learning_rate * ratio(m_hat, jnp.sqrt(v_hat) + o.eps), m, v
+            s = jnp.hypot(jnp.sqrt(o.b2) * s, jnp.sqrt(1 - o.b2) * g)
+            m_hat, s_hat = m / (1 - o.b1**t), s / jnp.sqrt(1 - o.b2**t)
+            return -o.learning_rate * ratio(m_hat, s_hat + o.eps), m, s
 
-        updates, m, v = leafwise(self, leaf, grads, state.m, state.v)
-        return updates, AdamState(step, m, v)
+        updates, m, s = leafwise(self, leaf, grads, state.m, state.s)
+        return updates, AdamState(step, m, s)

@@ -1,10 +1,10 @@
 """AdamW: Adam with weight decay that does not go through the moments.
 
-    update = −η m̂ / (√v̂ + ε) − η λ w
+    update = −η m̂ / (ŝ + ε) − η λ w
 
 The decay falls on weights only, as their params classes declare them (penalties.py). With plain
 gradient descent this is the L2 penalty; with Adam it is not, since there the penalty's
-gradient is divided by √v̂ like any other.
+gradient is divided by ŝ like any other.
 
 Source: Loshchilov & Hutter (2019), arXiv:1711.05101, algorithm 2, with its schedule
 multiplier in η.
@@ -23,7 +23,7 @@ from fnn.records import Array
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """update = −η m̂ / (√v̂ + ε) − η λ w; `select` (path → bool) may say what w is."""
+    """update = −η m̂ / (ŝ + ε) − η λ w; `select` (path → bool) may say what w is."""
 
     weight_decay: float | Array = 1e-2  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

@@ -41,8 +41,8 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
         def leaf(g):
             c, n = self.numbers(g.dtype).max_norm, norm.astype(g.dtype)
-            scale = jnp.where(n > c, c / n, 1)
-            return (g * jnp.where(jnp.isfinite(n), scale, jnp.nan),)
+            clipped = jnp.where(n > c, over(g, jnp.where(n > c, n, 1)) * c, g)
+            return (jnp.where(jnp.isfinite(n), clipped, jnp.nan),)
 
         (clipped,) = leafwise(self, leaf, grads)
         return clipped, ()
@@ -57,5 +57,11 @@ def global_norm(tree: PyTree) -> Array:
     largest = jnp.stack([abs(g).max().astype(dtype) for g in leaves]).max()
     unit = jnp.where(largest > 0, largest, 1)
     return unit * jnp.sqrt(
-        sum(((g / unit.astype(g.dtype)) ** 2).sum().astype(dtype) for g in leaves)
+        sum((over(g, unit.astype(g.dtype)) ** 2).sum().astype(dtype) for g in leaves)
     )
+
+
+def over(a: Array, b: Array) -> Array:
+    """a / b of one number b, as XLA multiplies by 1 / b, which may be too small for its dtype."""
+    c = jnp.where(b > 1, 2.0 ** -(jnp.finfo(a.dtype).maxexp // 2), 1).astype(a.dtype)
+    return (a * c) / (b * c)

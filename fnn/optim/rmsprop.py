@@ -1,6 +1,8 @@
 """RMSProp: steps scaled by the root of a running mean of squared gradients.
 
-    v ← ρ v + (1 − ρ) g²        update = −η g / (√v + ε)
+    s ← √(ρ s² + (1 − ρ) g²)        update = −η g / (s + ε)
+
+s is the root of the mean: it exists where g² is beyond the largest number.
 
 Source: Tieleman & Hinton (2012), COURSERA: Neural Networks for Machine Learning, lecture 6.5.
 """
@@ -19,12 +21,12 @@ from fnn.records import Array, PyTree
 class RMSPropState(NamedTuple):
     """What RMSProp remembers between steps."""
 
-    v: PyTree  # mean of g², like params, at least float32
+    s: PyTree  # √mean of g², like params, at least float32
 
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer[RMSPropState]):
-    """update = −η g / (√v + ε), v ← ρ v + (1 − ρ) g²."""
+    """update = −η g / (s + ε), s ← √(ρ s² + (1 − ρ) g²)."""
 
     learning_rate: float | Array = 1e-3  # η
     rho: float | Array = 0.9  # ρ
@@ -37,16 +39,16 @@ class RMSProp(Optimizer[RMSPropState]):
         check_number("RMSProp", "eps", self.eps, 0)
 
     def init(self, params):
-        """v = 0."""
-        return RMSPropState(v=zeros(params))
+        """s = 0."""
+        return RMSPropState(s=zeros(params))
 
     def update(self, grads, state, params=None, *, value=None):
-        """v ← ρ v + (1 − ρ) g², then −η g / (√v + ε)."""
+        """s ← √(ρ s² + (1 − ρ) g²), then −η g / (s + ε)."""
 
-        def leaf(g, v):
-            o = self.numbers(v.dtype)
-            v = o.rho * v + (1 - o.rho) * g**2
-            return -o.learning_rate * ratio(g, jnp.sqrt(v) + o.eps), v
+        def leaf(g, s):
+            o = self.numbers(s.dtype)
+            s = jnp.hypot(jnp.sqrt(o.rho) * s, jnp.sqrt(1 - o.rho) * g)
+            return -o.learning_rate * ratio(g, s + o.eps), s
 
-        updates, v = leafwise(self, leaf, grads, state.v)
-        return updates, RMSPropState(v)
+        updates, s = leafwise(self, leaf, grads, state.s)
+        return updates, RMSPropState(s)

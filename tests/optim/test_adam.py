@@ -54,3 +54,9 @@ def test_zero_gradient_and_zero_eps_stay_zero():
 def test_hyperparameters_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         fnn.optim.Adam(**options)
+
+
+def test_moments_are_of_single_precision_at_least():
+    state = fnn.optim.Adam().init({"a": jnp.ones(2, "bfloat16"), "b": jnp.ones(2)})
+    for moment in (state.m, state.s):
+        assert (moment["a"].dtype, moment["b"].dtype) == ("float32", "float64")

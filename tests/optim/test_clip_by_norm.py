@@ -45,3 +45,11 @@ def test_integer_gradients_are_refused_by_name():
 def test_a_bound_that_nothing_can_meet_is_refused():
     with pytest.raises(ValueError, match=r"ClipByNorm: max_norm must be in \(0, inf\), got 0"):
         fnn.optim.ClipByNorm(0)
+
+
+def test_the_norm_is_scaled_by_the_largest_entry_of_all_leaves_and_leaves_may_be_empty():
+    from fnn.optim.clip_by_norm import global_norm
+
+    one, huge, none = jnp.ones(1, "float32"), jnp.array([3e30, 4e30], "float32"), jnp.zeros((0, 2))
+    assert global_norm({"a": one, "b": huge}) == pytest.approx(5e30, rel=1e-6)
+    assert global_norm({"a": none, "b": jnp.array([3.0, 4.0])}) == 5

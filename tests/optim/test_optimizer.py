@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from contract import noise
 from optimizers import EVERY, PARAMS, descend, gradient, weights
 
 import fnn
@@ -73,6 +74,28 @@ def test_a_zero_gradient_leads_nowhere(name):
     zero = jax.tree.map(jnp.zeros_like, PARAMS)
     updates, _ = optimizer.update(zero, optimizer.init(zero), zero)
     chex.assert_trees_all_equal(updates, zero)
+
+
+@pytest.mark.parametrize("size", [1e-35, 1e-30, 1e-19, 1e-8, 1.0, 1e8, 1e19, 1e20, 1e30, 1e38])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_gradient_of_any_size_leaves_a_state_that_goes_on_as_in_exact_arithmetic(name, size):
+    optimizer = EVERY[name](0.1)
+
+    def updates(dtype):
+        params, found = jax.tree.map(lambda p: p.astype(dtype), PARAMS), []
+        state = optimizer.init(params)
+        for factor in (size, 1.0, -size):
+            grads = jax.tree.map(lambda p, f=factor: p / 3 * f, params)
+            update, state = optimizer.update(grads, state, params)
+            found.append(update)
+        return found, state
+
+    (ours, state), (exact, _) = updates("float32"), updates("float64")
+    for leaf in jax.tree.leaves(state):
+        assert jnp.isfinite(leaf).all()
+    exact = jax.tree.map(lambda a: a.astype("float32"), exact)
+    roundings = 5e-7 if name == "Proximal" else 1e-37  # it knows an update as new w − old w
+    chex.assert_trees_all_close(ours, exact, rtol=1e-5, atol=roundings)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -171,3 +194,20 @@ def test_a_replaced_hyperparameter_is_checked_and_a_traced_one_is_not():
     with pytest.raises(ValueError, match=r"SGD: learning_rate must be in \(0, inf\), got -1"):
         replace(fnn.optim.SGD(0.1), learning_rate=-1.0)
     assert jax.jit(lambda r: fnn.optim.SGD(r).learning_rate)(-1.0) == -1.0
+
+
+@pytest.mark.parametrize("optimizer", [fnn.optim.SGD(0.1), fnn.optim.Adam(0.1)], ids=repr)
+def test_updates_are_computed_in_single_precision_and_have_the_dtype_of_the_gradients(optimizer):
+    g = {"a": noise(50).astype("bfloat16")}
+    exact = {"a": g["a"].astype("float32")}
+    updates, _ = optimizer.update(g, optimizer.init(g))
+    want, _ = optimizer.update(exact, optimizer.init(exact))
+    assert updates["a"].dtype == "bfloat16"
+    chex.assert_trees_all_equal(updates["a"], want["a"].astype("bfloat16"))
+
+
+def test_updates_are_added_before_they_are_rounded():
+    params, updates = {"a": jnp.array([256.0], "bfloat16")}, {"a": jnp.array([1.001], "float32")}
+    after = fnn.optim.apply_updates(params, updates)
+    assert after["a"].dtype == "bfloat16"
+    assert after["a"] == 258  # 257.001, not 256 + 1, which is rounded to 256

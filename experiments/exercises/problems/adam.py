@@ -36,10 +36,10 @@ def step(g, m, v, t):
 
 
 def library(g, m, v, t):
-    """The same by fnn's optimizer."""
-    state = fnn.optim.Adam().init(g)._replace(step=jnp.asarray(t - 1, jnp.int32), m=m, v=v)
-    update, state = fnn.optim.Adam().update(g, state)
-    return update, state.m, state.v
+    """The same by fnn's optimizer, which keeps s = √v."""
+    adam, step = fnn.optim.Adam(), jnp.asarray(t - 1, jnp.int32)
+    update, state = adam.update(g, adam.init(g)._replace(step=step, m=m, s=jnp.sqrt(v)))
+    return update, state.m, state.s**2
 
 
 def change(g, m, v, c1, c2, t):
