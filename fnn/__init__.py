@@ -133,4 +133,11 @@ def __getattr__(name: str) -> _typing.Any:
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
-    raise AttributeError(f"module 'fnn' has no attribute {name!r}")
+    homes = {"optim": optim, "rules": rules, "initializers": initializers}
+    hint = next((f"; it is fnn.{n}.{name}" for n, home in homes.items() if hasattr(home, name)), "")
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}{hint}.")
+
+
+def __dir__() -> list[str]:
+    """All that the package offers, the checker's names too."""
+    return sorted({*globals(), *_importlib.import_module("fnn.checking").EXPORTS})

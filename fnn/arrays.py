@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_floating, dotted
-from fnn.logits import Logits
 from fnn.records import Array, PyTree
-from fnn.sequence import Sequence
 
 
 def as_array(owner: str, name: str, a: Any) -> Array:
@@ -22,7 +20,9 @@ def as_array(owner: str, name: str, a: Any) -> Array:
         try:
             array = np.asarray(a)
         except ValueError:
-            raise ValueError(f"{owner}: {name} is ragged: its rows differ in length.") from None
+            raise ValueError(
+                f"{owner}: {name} is ragged: its rows differ in length; several arrays are a tuple."
+            ) from None
         if array.dtype.kind in "OUS":
             raise TypeError(
                 f"{owner}: {name} must hold numbers, got {array.dtype} "
@@ -42,8 +42,8 @@ def as_array(owner: str, name: str, a: Any) -> Array:
 
 
 def as_input(owner: str, x: PyTree) -> PyTree:
-    """x as arrays: one array, or a pytree of such (a Sequence, a tuple, a dict)."""
-    if isinstance(x, Sequence | Logits | tuple | dict):
+    """x as arrays: one array, or any pytree of such (a Sequence, a tuple, a class of yours)."""
+    if not isinstance(x, list) and not jax.tree_util.all_leaves([x]):
         return jax.tree.map(lambda a: as_array(owner, "x", a), x, is_leaf=is_list)
     return as_array(owner, "x", x)
 

@@ -14,6 +14,7 @@ from fnn.mean import merge_weights
 from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
 from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
+from fnn.targets import settled
 
 
 class Rows(NamedTuple):
@@ -150,12 +151,15 @@ def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
         return value(net.forward(params, x, key=key)[0])
 
     y = jax.eval_shape(outputs, params, rows.x)
-    loss.check(y, rows.target)
+    mask = mask_of(rows.x)
+    mask = mask if mask is None or mask.shape == loss.shape(y)[:2] else None
+    target = settled(rows.target, rows.weights, mask)
+    loss.check(y, target)
     used = None
     if rows.weights is not None:
         dtype = wide(jax.tree.leaves(y)[0].dtype)
         counted = (loss.counted(rows.target), mask_of(rows.x))
-        counted = tuple(c for c in counted if c is None or c.shape == loss.shape(y))
+        counted = tuple(c for c in counted if c is None or c.shape == loss.shape(y)[: c.ndim])
         merge_weights(owner, loss.shape(y), rows.weights, counted, dtype)
         used = concrete(rows.weights)
     if used is not None:
@@ -163,7 +167,7 @@ def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
     x = rows.x
     if isinstance(x, Sequence) and concrete(x.mask) is not None:
         x = x.with_fields(x=select(x.mask, x.x))
-    for what, a in ((f"{name}x", x), (f"{name}target", rows.target)):
+    for what, a in ((f"{name}x", x), (f"{name}target", target)):
         for leaf in jax.tree.leaves(a):
             check_finite(owner, what, leaf, used)
 

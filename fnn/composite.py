@@ -74,9 +74,22 @@ class Composite(Layer[Any, C]):
 
     sequences: ClassVar[Literal["refused", "positions", "own"]] = "own"
 
+    def __post_init__(self):
+        """Refuse a composite some of whose layers are nobody's children."""
+        super().__post_init__()
+        held, known = layers_in(self), list(self.children.values())
+        if lost := [layer for layer in held if layer not in known]:
+            raise TypeError(
+                f"{type(self).__name__}: {lost[0]} is no child: fields that are layers are, layers "
+                "in a tuple are not; give the class `children` and `with_children` of its own."
+            )
+
     @property
     def children(self) -> Mapping[Any, Layer[Any, Any]]:
-        """Name → layer, in the order of the route: the fields that are layers."""
+        """Name → layer, in the order of the route: the fields that are layers.
+
+        Layers in a tuple need a `children` of the class's own, with its `with_children`.
+        """
         held = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: layer for name, layer in held.items() if isinstance(layer, Layer)}
 
@@ -138,6 +151,13 @@ class Composite(Layer[Any, C]):
     def path(self, name: Any) -> contextlib.AbstractContextManager[None]:
         """The context in which this child is called."""
         return child(name)
+
+
+def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
+    """The layers that the fields of a layer hold, in tuples too."""
+    values = [getattr(layer, f.name) for f in fields(layer)]
+    leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
+    return [v for v in leaves if isinstance(v, Layer)]
 
 
 @dataclass(frozen=True)

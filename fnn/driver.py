@@ -24,8 +24,9 @@ from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
 from fnn.ruling import Given, Results, Rule, Seen, Several, backprop, check_rule, stacked
-from fnn.sequence import Sequence, mask_of, value
+from fnn.sequence import Sequence, mask_of, select, value
 from fnn.sharding import automatic
+from fnn.targets import settled
 
 
 class Pass(NamedTuple):
@@ -33,9 +34,9 @@ class Pass(NamedTuple):
 
     loss: Array  # L, a scalar of at least float32
     result: PyTree  # of the rule; of several rules, a tuple
-    y: PyTree  # [B, ..., n], of zeros in rows of weight 0; a Sequence carries the final state
+    y: PyTree  # [B, ..., n], in rows of weight 0 that of zeros; a Sequence has the final state
     weights: Array  # w of every prediction, 0 where it is left out, [B, ...]
-    losses: Array  # l of every prediction, [B, ...]
+    losses: Array  # l of every prediction, 0 where it is left out, [B, ...]
     penalty: Array  # what L has of it, a scalar
     dx: PyTree  # ∂L/∂x, in the form of x; under jit free where nobody reads it
     companion: PyTree  # of rules with one: the next, where the rule learns
@@ -62,8 +63,8 @@ def value_and_grad(
         target: what y should be; its shape is the loss's matter.
         key: for layers that draw at random (Dropout).
         weights: of the predictions, in the shape of the losses or [B]; default 1. What
-            has weight 0 is left out, even where its loss is NaN; so is what the mask of
-            a Sequence leaves out.
+            has weight 0 is left out, whatever its x and target hold; so is what the mask
+            of a Sequence leaves out.
         penalty: L1, L2 or a tuple of such, added once.
 
     Raises:
@@ -119,12 +120,14 @@ def run_fold(
 
     rules, companions = check_rule(owner, rule)
     y, cache = net.forward(params, weighed_in(x, weights), key=key)
-    z = value(y)
-    counted = loss.counted(target), mask_of(y)
+    z, mask = value(y), mask_of(y)
+    counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
-    dl, alone = normalized(w), all(r.per_example for r in rules)
+    target = settled(target, weights, mask)
+    dl, alone = normalized(w), batched(x) and all(r.per_example for r in rules)
     dl_rule = normalized(w, per_example=True) if alone else dl
     losses, dz = loss.value_and_backward(z, target, dl_rule)
+    losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
     dy = y.with_fields(x=dz, state=None, memory=None) if isinstance(y, Sequence) else dz
 
     share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
@@ -148,13 +151,18 @@ def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
     counts = weights.astype(bool).reshape(len(weights), -1).any(1)
 
     def leaf(a):
-        if not is_floating(a) or a.shape[:1] != counts.shape:
+        if jnp.issubdtype(a.dtype, jax.dtypes.extended) or a.shape[:1] != counts.shape:
             return a
-        return jnp.where(counts.reshape(-1, *(1,) * (a.ndim - 1)), a, 0)
+        return select(counts, a)
 
     if isinstance(x, Sequence):  # rows of a state may stand on another axis
         return x.with_fields(x=jax.tree.map(leaf, x.x), memory=jax.tree.map(leaf, x.memory))
     return jax.tree.map(leaf, x)
+
+
+def batched(x: PyTree) -> bool:
+    """Whether every array of x has examples, so that dx can be each example's own."""
+    return all(jnp.ndim(a) > 0 for a in jax.tree.leaves(x))
 
 
 def sorted_out(

@@ -187,3 +187,11 @@ def dotted(name: str, path: tuple[Any, ...]) -> str:
     """`name` and a key path of JAX's as one path: params.blocks.attention.wq."""
     inside = jax.tree_util.keystr(path, simple=True, separator=".")
     return ".".join(filter(None, (name, inside)))
+
+
+def pair(owner: str, form: str, returned: Any) -> tuple[Any, Any]:
+    """`returned`, or a TypeError unless it is a tuple of two: an array of two rows unpacks, too."""
+    if type(returned) is tuple and len(returned) == 2:
+        return returned
+    got = f"a tuple of {len(returned)}" if type(returned) is tuple else type(returned).__name__
+    raise TypeError(f"{owner} must return the tuple {form}, got {got}.")

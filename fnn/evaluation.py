@@ -14,13 +14,12 @@ cannot be: it is taken as it is where none of them has a form of its own, else r
 """
 
 import functools
-from dataclasses import fields
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.composite import Composite
+from fnn.composite import Composite, layers_in
 from fnn.layer import Layer
 from fnn.layers.activations import Identity
 from fnn.layers.affine import Affine, AffineParams
@@ -93,13 +92,6 @@ def _(layer, params):
     """The logits themselves, x w."""
     b = jnp.zeros(layer.n_vocab, params.w.dtype)
     return Dense(layer.n_in, layer.n_vocab, layer.w_init), DenseParams(params.w, b)
-
-
-def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
-    """The layers that the fields of a layer hold, in tuples too."""
-    values = [getattr(layer, f.name) for f in fields(layer)]
-    leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
-    return [v for v in leaves if isinstance(v, Layer)]
 
 
 def changes(layer: Layer[Any, Any]) -> bool:

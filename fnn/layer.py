@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_key, check_params
+from fnn.errors import check_key, check_params, pair
 from fnn.records import Key, PyTree, Record, wrap_methods
 from fnn.sequence import Sequence, over_positions, select
 from fnn.sharding import automatic
@@ -58,6 +58,11 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put the checks in front of the class's forward, and the steps of a Sequence."""
         super().__init_subclass__(**kwargs)
+        if cls.sequences not in ("refused", "positions", "own"):
+            raise TypeError(
+                f'{cls.__name__}: sequences must be "refused", "positions" or "own", '
+                f"got {cls.sequences!r}."
+            )
         wrap_methods(cls, Layer, {"forward": _forward, "backward": _backward})
 
     def init(self, key: Key) -> P:
@@ -94,7 +99,7 @@ def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
         check_params(self, params, self.shapes())
         if self.draws:
             _check_draw(self, key)
-        return f(self, params, as_jax(x), key=key)
+        return pair(f"{self}: forward", "(y, cache)", f(self, params, as_jax(x), key=key))
 
     return automatic(forward)
 
@@ -104,9 +109,10 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def backward(self, params, cache, dy):
-        if self.sequences == "own":
-            return f(self, params, cache, dy)
-        return over_positions(functools.partial(f, self, params, cache), dy)
+        def of(dy):
+            return pair(f"{self}: backward", "(grads, dx)", f(self, params, cache, dy))
+
+        return of(dy) if self.sequences == "own" else over_positions(of, dy)
 
     return automatic(backward)
 

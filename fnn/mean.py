@@ -51,7 +51,8 @@ def merge_weights(
         w = jnp.where(w >= 0, w, jnp.nan)
         w = jnp.broadcast_to(w.reshape(w.shape + (1,) * (len(shape) - w.ndim)), shape)
     for chosen in counted:
-        w = w if chosen is None else jnp.where(chosen, w, 0)
+        if chosen is not None:  # a mask [B, T] serves all predictions of a step
+            w = jnp.where(chosen.reshape(*chosen.shape, *(1,) * (w.ndim - chosen.ndim)), w, 0)
     known = concrete(w)
     if known is not None and known.max() < jnp.finfo(dtype).tiny:
         raise ValueError(f"{owner}: weights must not all be 0, got Σ w = 0.")

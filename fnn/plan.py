@@ -5,7 +5,7 @@ leaves that jit traces, so another learning rate compiles nothing and a sweep is
 loss, rule and metrics decide the function and are static.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -136,16 +136,23 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
 
 
 def learned(rule: Any) -> PyTree:
-    """The companions of the rules that learn; None for the others, a tuple of several."""
+    """The companions of the rules that learn, of several a tuple; None where none learns."""
     if many(rule):
-        return tuple(map(learned, rule))
+        return together(map(learned, rule))
     return rule.companion if isinstance(rule, Given) and rule.rule.learns else None
+
+
+def together(companions: Iterable[PyTree]) -> PyTree:
+    """The companions of several rules; None where none has any."""
+    found = tuple(companions)
+    return None if all(c is None for c in found) else found
 
 
 def grown(rule: Any, companion: PyTree) -> Any:
     """The rule with the companion that it has learned so far."""
     if many(rule):
-        return tuple(grown(r, c) for r, c in zip(rule, companion, strict=True))
+        each = (None,) * len(rule) if companion is None else companion
+        return tuple(grown(r, c) for r, c in zip(rule, each, strict=True))
     learns = isinstance(rule, Given) and rule.rule.learns
     return rule._replace(companion=companion) if learns else rule
 
@@ -153,7 +160,7 @@ def grown(rule: Any, companion: PyTree) -> Any:
 def next_companion(rule: Any, companion: PyTree) -> PyTree:
     """What the next State keeps of the companions that a pass returned."""
     if many(rule):
-        return tuple(next_companion(r, c) for r, c in zip(rule, companion, strict=True))
+        return together(next_companion(r, c) for r, c in zip(rule, companion, strict=True))
     return companion if isinstance(rule, Given) and rule.rule.learns else None
 
 

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn.composite import Composite, With, plain
+from fnn.errors import pair
 from fnn.layer import Layer
 from fnn.logits import Logits
 from fnn.numerics import is_floating, ratio
@@ -68,6 +69,15 @@ class Rule(Record):
     learns: bool = False
     begin: Callable[..., Any] | None = None
 
+    def __post_init__(self):
+        """Refuse a rule that would lose what it learns."""
+        super().__post_init__()
+        if self.learns and not self.companion:
+            raise TypeError(
+                f"{self}: what a rule learns is its companion; "
+                "write @fnn.rule(companion=True, learns=True)."
+            )
+
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer, of a rule that sees nothing besides."""
         return self.at(None, layer, params, cache, dy)
@@ -96,8 +106,12 @@ class Rule(Record):
         params = params.params if self.companion else params
 
         def run(dy):
-            result, dx = formula(layer, params, cache, dy, *more)
-            return (Results(tuple(result)) if self.learns else result), dx
+            given = formula(layer, params, cache, dy, *more)
+            result, dx = pair(f"{self} at {layer}", "(result, dx)", given)
+            if self.learns:
+                form = "((result, next companion), dx)"
+                result = Results(pair(f"{self} at {layer}, which learns,", form, result))
+            return result, dx
 
         if self.per_example:
             run = _per_example(run, layer, None if seen is None else seen.share)
@@ -269,6 +283,8 @@ def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]
         return rules, companions
     rule, own = rule if isinstance(rule, Given) else (rule, None)
     if not isinstance(rule, Rule):
+        if isinstance(rule, list):
+            raise TypeError(f"{owner}: several rules are a tuple, got a list: {rule!r:.60}.")
         raise TypeError(
             f"{owner}: rule must be a Rule, got {rule!r:.60}; write @fnn.rule above the function: "
             "a function around a rule loses what the fold must know of it."

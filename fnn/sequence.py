@@ -91,7 +91,8 @@ def select(mask: Array | None, a: PyTree) -> PyTree:
         return a
 
     def leaf(a):
-        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, 0)
+        counts = mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim))
+        return jnp.where(counts, a, jnp.zeros((), a.dtype))
 
     return jax.tree.map(leaf, a)
 

@@ -14,6 +14,23 @@ from fnn.numerics import concrete, is_floating, wide
 from fnn.records import Array
 
 
+def settled(target: Any, weights: Any, mask: Any) -> Any:
+    """The target, where weights or mask leave a prediction out that of the first which counts.
+
+    So nothing that is left out is ever looked at, whether by a formula or by a check.
+    """
+    chosen = [c for c in (None if weights is None else weights.astype(bool), mask) if c is not None]
+    if not chosen or any(c.shape != target.shape[: c.ndim] for c in chosen):
+        return target
+    n = max(c.ndim for c in chosen)
+    counts = jnp.ones(target.shape[:n], bool)
+    for c in chosen:
+        counts &= c.reshape(*c.shape, *(1,) * (n - c.ndim))
+    rows = target.reshape(-1, *target.shape[n:])
+    first = rows[counts.reshape(-1).argmax()]
+    return jnp.where(counts.reshape(*counts.shape, *(1,) * first.ndim), target, first)
+
+
 def check_prediction(owner: Any, y: Any, target: Any) -> None:
     """Raise unless y is a floating array, and target an array of real numbers."""
     check_floating(owner, "y", y)

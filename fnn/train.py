@@ -114,7 +114,8 @@ def fit(
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
-            weights out of range and numbers that are not finite, except in rows of weight 0.
+            weights out of range and numbers that are not finite; rows of weight 0 may hold
+            anything.
         TypeError: for dtypes, keys and arguments of another kind.
     """
     rows, held_out = checked("fit", plan, state, data), None

@@ -22,10 +22,10 @@ from fnn.sequence import Sequence, add, memory_of, renewed, state_of, value
 
 
 class RepeatCache(NamedTuple):
-    """The caches of all copies, and the form of the memory that they share."""
+    """The caches of all copies, and the memory that they share."""
 
     inner: Any  # [n, ...] each
-    memory: Static  # None, or its structure and the shapes and dtypes of its arrays
+    memory: Any  # None without one
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -66,13 +66,13 @@ class Repeat(Wrapper[RepeatCache]):
             p, s, k = inputs
             y, cache = self.inner.forward(p, renewed(x, x=a, state=s) if lifted else a, key=k)
             check_kept(a, value(y))
-            return value(y), (cache, state_of(y))
+            return value(y), (without(memory, cache), state_of(y))
 
-        lifted = isinstance(x, Sequence)
+        lifted, memory = isinstance(x, Sequence), jax.tree.leaves(memory_of(x))
         keys = None if key is None else jax.random.split(key, self.n)
         inputs = params, state_of(x), keys
         y, (cache, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
-        return renewed(x, x=y, state=states) if lifted else y, RepeatCache(cache, form(x))
+        return renewed(x, x=y, state=states) if lifted else y, RepeatCache(cache, memory_of(x))
 
     def backward_with(self, rule, params, cache, dy):
         """dx ← f ← ... ← f ← dy."""
@@ -80,11 +80,12 @@ class Repeat(Wrapper[RepeatCache]):
         def step(carry, inputs):
             (d, dmemory), (p, c, s) = carry, inputs
             d = renewed(dy, x=d, state=s, memory=None) if lifted else d
-            out, dx = rule(self.inner, p, c, d)
+            out, dx = rule(self.inner, p, with_again(memory, c), d)
             return (value(dx), add(memory_of(dx), dmemory) if shared else None), (out, state_of(dx))
 
-        lifted, shared = isinstance(dy, Sequence), cache.memory.value is not None
-        dmemory = add(zeros(cache.memory), memory_of(dy))
+        lifted, shared = isinstance(dy, Sequence), cache.memory is not None
+        memory = jax.tree.leaves(cache.memory)
+        dmemory = add(jax.tree.map(jnp.zeros_like, cache.memory), memory_of(dy))
         inputs = params, cache.inner, state_of(dy)
         (dx, dmemory), (out, states) = jax.lax.scan(
             step, (value(dy), dmemory), inputs, length=self.n, reverse=True
@@ -92,21 +93,24 @@ class Repeat(Wrapper[RepeatCache]):
         return out, renewed(dy, x=dx, state=states, memory=dmemory) if lifted else dx
 
 
-def form(x: Any) -> Static:
-    """What `zeros` needs to begin the sum of the memory's cotangents."""
-    memory = memory_of(x)
-    if memory is None:
-        return Static(None)
-    leaves, tree = jax.tree.flatten(memory)
-    return Static((tree, tuple((a.shape, a.dtype.name) for a in leaves)))
+@dataclass(frozen=True)
+class Held(Static):
+    """An array of the memory in a copy's cache, by its number: all copies share it."""
 
 
-def zeros(form: Static) -> Any:
-    """0 for every array of the memory; None where there is no memory."""
-    if form.value is None:
-        return None
-    tree, arrays = form.value
-    return tree.unflatten(jnp.zeros(shape, dtype) for shape, dtype in arrays)
+def without(memory: list[Any], cache: Any) -> Any:
+    """The cache of one copy, the arrays of the memory taken out."""
+    numbers = {id(a): i for i, a in enumerate(memory)}
+    return jax.tree.map(lambda a: Held(numbers[id(a)]) if id(a) in numbers else a, cache)
+
+
+def with_again(memory: list[Any], cache: Any) -> Any:
+    """The cache with the arrays of the memory back in their places."""
+
+    def leaf(a):
+        return memory[a.value] if isinstance(a, Held) else a
+
+    return jax.tree.map(leaf, cache, is_leaf=lambda a: isinstance(a, Held))
 
 
 def check_stacked(n: int, params: Any) -> None:

@@ -35,8 +35,12 @@ from fnn.sequence import value
 def example_norms(layer, params, cache, dy):
     """Any layer: one backward per example, then its squared norm [B].
 
-    Raises NotImplementedError for a layer that mixes examples.
+    Raises NotImplementedError for a layer that mixes examples, or whose cache has no batch.
     """
+    if any(jnp.shape(c)[:1] != (len(value(dy)),) for c in jax.tree.leaves(cache)):
+        raise NotImplementedError(
+            f"{layer}: nothing per example here: its cache holds arrays without the batch first."
+        )
 
     def grads_of(cache, dy):
         one = jax.tree.map(lambda c: c[None], (cache, dy))

@@ -205,7 +205,11 @@ def directions(
 
 
 def noise(facts: Facts, case: str, j: int) -> np.ndarray:
-    """How far reference j moves when every number is moved by its own rounding."""
+    """How far reference j moves when every number is moved by its own rounding.
+
+    Far out, where a softmax saturates, a reference may be 0 without any rounding, and the
+    hand-written gradient a difference of large numbers: there its own moves count, too.
+    """
     rng, point, moves = np.random.default_rng(1), facts.points[case], []
 
     def moved(a):
@@ -217,6 +221,8 @@ def noise(facts: Facts, case: str, j: int) -> np.ndarray:
     for _ in range(3):
         near = facts.programs.gradients([*map(moved, point.leaves)], [*map(moved, point.dy)])
         moves.append(abs(host(near[2])[j] - facts.results[case].truth[j]))
+        if case == "far":
+            moves.append(abs(host(near[1])[j] - facts.results[case].hand[j]))
     largest = np.nan_to_num(np.max(moves, 0))
     return np.maximum(largest, np.median(largest)) if largest.size else largest
 
