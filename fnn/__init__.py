@@ -9,8 +9,8 @@ and gradients are pytrees of arrays; everything works under jit and vmap. The fi
 block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
-schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers. Who wants
-to read one idea in one sitting reads layer.py, layers/serial.py, layers/dense.py, driver.py.
+schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers. To read the
+idea in one sitting: layer.py, layers/serial.py, layers/dense.py, driver.py.
 """
 
 import importlib as _importlib
@@ -45,6 +45,7 @@ from fnn.layers.activations import Softsign as Softsign
 from fnn.layers.activations import Tanh as Tanh
 from fnn.layers.affine import Affine as Affine
 from fnn.layers.affine import AffineParams as AffineParams
+from fnn.layers.affine import Centered as Centered
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionParams as AttentionParams
 from fnn.layers.bidirectional import Bidirectional as Bidirectional

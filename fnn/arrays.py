@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_floating, dotted
+from fnn.numerics import owned
 from fnn.records import Array, PyTree
 
 
@@ -29,7 +30,7 @@ def as_array(owner: str, name: str, a: Any) -> Array:
                 f"(first entry {array.ravel().tolist()[0]!r}); "
                 f"convert it with {name}.astype(float)."
             )
-        a = jnp.asarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+        a = owned(array.astype(array.dtype.newbyteorder("="), copy=False))
         if a.dtype.kind in "iu" and a.size:
             low, high = jnp.iinfo(a.dtype).min, jnp.iinfo(a.dtype).max
             if array.min() < low or array.max() > high:

@@ -1,5 +1,6 @@
 """Minibatches of rows: which rows, with which weights, and the averages over them."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,17 @@ def as_rows(owner: str, name: str, data: Any) -> Rows:
             f"got shape {list(w.shape)}."
         )
     return Rows(x, target, w)
+
+
+def warn_of_files(owner: str, data: Any) -> None:
+    """Say that a memory-mapped file comes onto the device whole, and what does not do so."""
+    for a in jax.tree.leaves(data):
+        if isinstance(a, np.memmap):
+            warnings.warn(
+                f"{owner}: a memory-mapped array of {a.nbytes / 2**20:,.1f} MiB is copied to the "
+                "device whole; to read it batch by batch call fnn.step with each.",
+                stacklevel=4,
+            )
 
 
 def check_stateless(owner: str, name: str, x: Any) -> None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from fnn.arrays import as_array, as_input, check_arrays
 from fnn.errors import check_key
-from fnn.layer import Layer, check_layer_type
+from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.loss import Loss, check_loss_type
 from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
@@ -113,6 +113,7 @@ def run_fold(
     check_layer_type(owner, net)
     check_loss_type(owner, loss)
     check_arrays(owner, params)
+    params = as_jax(params)
     if key is not None:
         check_key(owner, key)
     x, target = as_input(owner, x), as_array(owner, "target", target)

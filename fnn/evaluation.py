@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from fnn.composite import Composite, layers_in
 from fnn.layer import Layer
 from fnn.layers.activations import Identity
-from fnn.layers.affine import Affine, AffineParams
+from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.normalization import BatchNorm
@@ -52,7 +52,7 @@ def inference(
     if not needs_data(net):
         return net, params
     if x is None:
-        _ask_for_data(net)
+        _ask_for_data("inference", "a calibration batch x", net)
     y, cache = net.forward(params, x)
     dy = jax.tree.map(jnp.zeros_like, y)
     result, _ = calibrated(net, params, cache, dy)
@@ -110,14 +110,20 @@ def needs_data(layer: Layer[Any, Any]) -> bool:
     return layer.mixes_examples
 
 
-def _ask_for_data(layer: Layer[Any, Any]) -> None:
+def _ask_for_data(owner: str, what: str, layer: Layer[Any, Any]) -> None:
     """Raise a ValueError for the first leaf that mixes examples, by its path."""
     if isinstance(layer, Composite):
         for name, f in layer.children.items():
             with layer.path(name):
-                _ask_for_data(f)
+                _ask_for_data(owner, what, f)
     elif layer.mixes_examples:
-        raise ValueError(f"inference: {layer} mixes examples; give a calibration batch x.")
+        raise ValueError(f"{owner}: {layer} mixes examples; give {what}.")
+
+
+def check_calibration(owner: str, net: Layer[Any, Any], calibration: PyTree) -> None:
+    """Raise a ValueError where the evaluation of `net` needs data that are not there."""
+    if calibration is None:
+        _ask_for_data(owner, "calibration=x, inputs whose statistics it takes", net)
 
 
 @rule
@@ -134,11 +140,13 @@ def calibrated(layer, params, cache, dy):
 
 @calibrated.register(BatchNorm)
 def _(layer, params, cache, dy):
-    """y = x (r s) + (b − μ r s), with the statistics of the batch."""
+    """y = (x − c) (r s) + b + (c − μ) r s, c near μ, with the statistics of the batch."""
     _, dx = layer.backward(params, cache, dy)
-    scale = cache.r * params.scale
-    b = params.b - cache.mean * scale
-    return (Affine(layer.n), like(AffineParams(scale, b), params)), dx
+    mean, r = cache.mean, cache.r
+    s, b = like(tuple(params), (r, r))
+    c = like(mean.astype(jnp.bfloat16), mean)  # which Cast leaves as it is
+    found = CenteredParams(c, r * s, b + (c - mean) * r * s)
+    return (Centered(layer.n), like(found, CenteredParams(params.scale, *params))), dx
 
 
 def rebuilt(net, result):

@@ -35,10 +35,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_key, check_params, pair
+from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
 from fnn.sequence import Sequence, over_positions, select
 from fnn.sharding import automatic
@@ -118,8 +118,10 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_jax(x: PyTree) -> PyTree:
-    """`x` with its numpy arrays as JAX's."""
-    return jax.tree.map(lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, x)
+    """`x` with its numpy arrays as JAX's, in memory of their own."""
+    if not any(isinstance(a, np.ndarray) for a in jax.tree.leaves(x)):
+        return x
+    return jax.tree.map(lambda a: owned(a) if isinstance(a, np.ndarray) else a, x)
 
 
 def _check_sequence(layer: Layer[Any, Any], x: Sequence) -> None:

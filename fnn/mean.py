@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_known
-from fnn.numerics import concrete, times
+from fnn.numerics import concrete, owned, times
 from fnn.records import Array
 
 
@@ -47,7 +47,7 @@ def merge_weights(
     w = jnp.ones(shape, dtype)
     if weights is not None:
         check_weights(owner, shape, weights)
-        w = jnp.asarray(weights).astype(dtype)
+        w = owned(weights).astype(dtype)
         w = jnp.where(w >= 0, w, jnp.nan)
         w = jnp.broadcast_to(w.reshape(w.shape + (1,) * (len(shape) - w.ndim)), shape)
     for chosen in counted:

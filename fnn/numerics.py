@@ -36,6 +36,15 @@ def concrete(a: Any) -> np.ndarray | None:
     return None if unknown else np.asarray(a)
 
 
+def owned(a: Any) -> Array:
+    """`a` as a JAX array with memory of its own.
+
+    jnp.asarray shares the memory of large numpy arrays, which the caller may change while a
+    step still reads it, or a cache still holds it.
+    """
+    return jnp.array(a) if isinstance(a, np.ndarray) else jnp.asarray(a)
+
+
 def is_floating(a: Any) -> bool:
     """Whether `a` has a real floating-point dtype, bfloat16 included."""
     return jnp.issubdtype(a.dtype, jnp.floating)

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.arrays import check_arrays
 from fnn.driver import Pass, many, run_fold
-from fnn.errors import check_key
-from fnn.layer import Layer, check_layer_type
+from fnn.errors import check_key, check_known, dotted
+from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.loss import Loss, check_loss_type
+from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree, Record
@@ -110,6 +112,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
         first, key = jax.random.split(key)
         params = plan.net.init(first)
     check_arrays("start", params)
+    params = as_jax(params)
     companion = learned(plan.rule)
     step = jnp.zeros((), jnp.int32)
     return State(params, plan.optimizer.init(params), key, step, companion)
@@ -170,6 +173,14 @@ def check_plan(owner: str, plan: Any) -> None:
         raise TypeError(
             f"{owner}: plan must be a Plan, got {plan!r:.60}; write fnn.Plan(net, loss, optimizer)."
         )
+
+
+def check_trained(owner: str, state: State) -> None:
+    """Raise a ValueError for known params that are not finite: their loss may be all the same."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]:
+        known = concrete(leaf)
+        if known is not None:
+            check_known(owner, dotted("params", path), known, np.isfinite(known), "be finite")
 
 
 def check_state(owner: str, plan: Plan, state: Any) -> None:

@@ -18,7 +18,7 @@ params, leaf by leaf:
     companion     `own`, one more argument: an entry of a tree nested like params, given as
                   rule.given(tree): feedback matrices, states of optimizers, rates
     begin         `seen`, one more argument: begin(y, target, dy), the same for every leaf
-    learns        the result is (result, own′): the fold returns the next companion, too
+    learns        with a companion; the formula returns ((result, own′), dx), and the fold own′
     per_example   dy is the derivative of every example's own loss
 
 Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
@@ -227,7 +227,7 @@ def unstacked(rules: tuple[Rule, ...], params: PyTree) -> list[PyTree]:
 
 def transposed(layer: Composite[Any], results: PyTree, n: int) -> Results:
     """Results nested like the net of what was nested like the net of Results."""
-    parts = {name: r or Results(((),) * n) for name, r in layer.parts(results).items()}
+    parts = layer.parts(results)
     return Results(
         tuple(layer.joined({name: r.each[i] for name, r in parts.items()}) for i in range(n))
     )

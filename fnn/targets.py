@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_floating, check_known, check_shape
-from fnn.numerics import concrete, is_floating, wide
+from fnn.numerics import concrete, is_floating, owned, wide
 from fnn.records import Array
 
 
@@ -148,7 +148,7 @@ def tolerance(dtype: Any) -> float:
 
 def as_classes(target: Any) -> Array:
     """Target as an array; labels as integers that can be negative and count beyond 255."""
-    target = jnp.asarray(target)
+    target = owned(target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return target
     dtype = jnp.int64 if target.dtype.itemsize == 8 else jnp.int32

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.arrays import as_input
 from fnn.batches import (
     Rows,
     as_rows,
@@ -29,14 +30,15 @@ from fnn.batches import (
     metric_sums,
     minibatches,
     taken,
+    warn_of_files,
 )
 from fnn.composite import empty
 from fnn.driver import many
-from fnn.evaluation import inference
+from fnn.evaluation import check_calibration, inference
 from fnn.mean import merge_weights
 from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
-from fnn.plan import Plan, State, check_plan, check_state, next_companion
+from fnn.plan import Plan, State, check_plan, check_state, check_trained, next_companion
 from fnn.records import Array, PyTree
 from fnn.sequence import mask_of, state_of, value
 from fnn.sharding import automatic
@@ -75,14 +77,24 @@ def epoch(
     return _jit_epoch(plan, state, rows, batch_size=size, drop_last=bool(drop_last))
 
 
-def evaluate(plan: Plan, state: State, data: Batch, *, batch_size: int = AT_ONCE) -> Row:
+def evaluate(
+    plan: Plan,
+    state: State,
+    data: Batch,
+    *,
+    batch_size: int = AT_ONCE,
+    calibration: PyTree | None = None,
+) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
     `batch_size` bounds the memory; the result does not depend on it. There is no penalty
-    in this loss.
+    in this loss. `calibration` are inputs x for layers that mix examples (BatchNorm), as of
+    inference(net, params, x).
     """
-    rows = checked("evaluate", plan, state, data, trains=False)
-    return _jit_evaluate(plan, state, rows, batch_size=count("evaluate: batch_size", batch_size))
+    rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
+    check_trained("evaluate", state)
+    size = count("evaluate: batch_size", batch_size)
+    return _jit_evaluate(plan, state, rows, calibration, batch_size=size)
 
 
 def fit(
@@ -93,6 +105,7 @@ def fit(
     epochs: int,
     batch_size: int,
     validation: Batch | None = None,
+    calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
 ) -> tuple[State, dict[str, Array]]:
@@ -107,6 +120,7 @@ def fit(
             set in every step.
         validation: data to evaluate after every epoch, without penalty and with the
             evaluation network: history["validation_loss"] and so on.
+        calibration: inputs x for the evaluation of layers that mix examples (BatchNorm).
         callback: called on the host after each epoch with the State and the row of
             history; a true result stops the training. Without one, fit does nothing
             on the host and can be jitted and vmapped whole.
@@ -120,7 +134,8 @@ def fit(
     """
     rows, held_out = checked("fit", plan, state, data), None
     if validation is not None:
-        held_out = checked("fit", plan, state, validation, name="validation", trains=False)
+        given = checked("fit", plan, state, validation, "validation", (calibration,))
+        held_out = given, as_input("fit", calibration)
     how = {"batch_size": count("fit: batch_size", batch_size), "drop_last": bool(drop_last)}
     n_epochs = count("fit: epochs", epochs)
     if callback is None:
@@ -136,16 +151,21 @@ def fit(
 
 
 def checked(
-    owner: str, plan: Any, state: Any, data: Any, *, name: str = "data", trains: bool = True
+    owner: str, plan: Any, state: Any, data: Any, name: str = "data", evaluates: Any = ()
 ) -> Rows:
-    """The rows of data, after all that can be known of plan, state and data was checked."""
+    """The rows of data, after all that can be known of plan, state and data was checked.
+
+    `evaluates` is (calibration,) where the evaluation network runs, not that of training.
+    """
     check_plan(owner, plan)
     check_state(owner, plan, state)
     rows = as_rows(owner, name, data)
+    warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
     net, params, key = plan.net, state.params, state.key
-    if not trains:
-        (net, params), key = inference(net, params), None
+    if evaluates:
+        check_calibration(owner, net, *evaluates)
+        (net, params), key = inference(net, params, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
     return rows
 
@@ -203,9 +223,9 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     return state, averages(sums, weight) | results
 
 
-def _evaluate(plan, state, rows, *, batch_size):
+def _evaluate(plan, state, rows, calibration, *, batch_size):
     """The averages of loss and metrics, chunk by chunk."""
-    net, params = inference(plan.net, state.params)
+    net, params = inference(plan.net, state.params, calibration)
 
     def body(_, chosen):
         x, target, weights = taken(rows, *chosen)
@@ -224,8 +244,9 @@ def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(plan, state, rows, **how)
     if held_out is not None:
-        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, held_out.x))
-        validation = _evaluate(plan, state, held_out, batch_size=size)
+        rows, calibration = held_out
+        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, rows.x))
+        validation = _evaluate(plan, state, rows, calibration, batch_size=size)
         row |= {f"validation_{name}": value for name, value in validation.items()}
     return state, row
 

@@ -93,3 +93,16 @@ def test_params_are_floating_arrays_and_others_are_named_by_their_path():
         bad = {"up": params["up"]._replace(b=b)}
         with pytest.raises(TypeError, match=rf"f: params\.up\.b.* must be {got}"):
             check_arrays("f", bad)
+
+
+def test_nothing_shares_the_memory_of_the_callers_arrays():
+    x, target = np.ones((4096, 3)), np.zeros((4096, 2))  # large and aligned: shared by jnp.asarray
+    net = fnn.Dense(3, 2)
+    params = jax.tree.map(np.array, net.init(jax.random.key(0)))
+    _, cache = net.forward(params, x)
+    plan = fnn.Plan(net, fnn.SquaredError(), fnn.optim.SGD(0.1))
+    state, loss = fnn.start(plan, None, params), fnn.SquaredError()
+    _, of_loss = loss.forward(x[:, :2], target)
+    for a in (x, target, *params):
+        a[:] = np.nan
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves((cache, state.params, of_loss)))

@@ -123,7 +123,8 @@ def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():
     sequences = jax.ShapeDtypeStruct((40, 256, 3), X.dtype)
     assert predictions_per_row(sgd, state, sequences) == 256
     assert predictions_per_row(sgd, state, fnn.Sequence(sequences)) == 256
-    held_out = as_rows("fit", "validation", (jnp.zeros((40, 256, 3)), jnp.zeros((40, 256), int)))
+    rows = as_rows("fit", "validation", (jnp.zeros((40, 256, 3)), jnp.zeros((40, 256), int)))
+    held_out = rows, None  # no calibration
 
     def chunks(batch_size):
         rows = as_rows("fit", "data", (jnp.zeros((64, 2, 3)), jnp.zeros((64, 2), int)))

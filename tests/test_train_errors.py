@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from training import KEY, NET, PARAMS, RUNS, TARGET, X, fit, plan
+from training import KEY, LOSS, NET, PARAMS, RUNS, TARGET, X, fit, plan
 
 import fnn
 
@@ -170,3 +171,37 @@ def test_an_evaluation_counts_its_batch_size_in_its_own_voice():
         fnn.evaluate(adam, state, (X, TARGET), batch_size=0)
     with pytest.raises(TypeError, match="^epoch: batch_size must be an integer, got 2.5"):
         fnn.epoch(adam, state, (X, TARGET), batch_size=2.5)
+
+
+def test_a_net_with_nan_in_it_is_not_evaluated_as_if_it_were_well():
+    ruined = PARAMS[0]._replace(b=PARAMS[0].b.at[1].set(jnp.nan)), *PARAMS[1:]
+    state = fnn.start(plan(), None, ruined)
+    with pytest.raises(ValueError, match="^evaluate: params.0.b must be finite, got nan at"):
+        fnn.evaluate(plan(), state, (X, TARGET))
+
+
+@pytest.mark.parametrize("run", ["epoch", "fit", "evaluate"])
+def test_a_memory_mapped_file_is_not_put_on_the_device_without_a_word(run, tmp_path):
+    file = np.memmap(tmp_path / "x", "float64", "w+", shape=X.shape)
+    file[:] = X
+    data, once = (file, np.asarray(TARGET)), plan()
+    message = rf"^{run}: a memory-mapped array of 0.0 MiB is copied .* call fnn.step with each"
+    with pytest.warns(UserWarning, match=message):
+        RUNS[run](once, fnn.start(once, KEY, PARAMS), data)
+
+
+def test_evaluation_of_a_net_that_mixes_examples_asks_for_a_calibration_batch():
+    net = fnn.Serial(fnn.Dense(3, 4), fnn.BatchNorm(4), fnn.Dense(4, 2))
+    once = plan(net=net)
+    state = fnn.start(once, KEY)
+    with pytest.raises(ValueError, match="evaluate: BatchNorm.* give calibration=x"):
+        fnn.evaluate(once, state, (X, TARGET))
+    with pytest.raises(ValueError, match="fit: BatchNorm.* give calibration=x"):
+        fit(once, state=state, validation=(X, TARGET))
+    row = fnn.evaluate(once, state, (X, TARGET), calibration=X)
+    alone, params = fnn.inference(net, state.params, X)
+    losses, _ = LOSS.forward(alone.forward(params, X)[0], TARGET)
+    assert float(row["loss"]) == pytest.approx(float(losses.mean()), rel=1e-6)
+    state, history = fit(once, state=state, validation=(X, TARGET), calibration=X)
+    row = fnn.evaluate(once, state, (X, TARGET), calibration=X)
+    assert float(history["validation_loss"][-1]) == pytest.approx(float(row["loss"]), rel=1e-6)

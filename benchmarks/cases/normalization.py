@@ -21,6 +21,7 @@ NORMALIZATION = Table(
         case("RMSNorm", fnn.RMSNorm(256), *TOKENS),
         case("GroupNorm, 8 groups", fnn.GroupNorm(64, 8), *IMAGES),
         case("BatchNorm", fnn.BatchNorm(64), *IMAGES),
+        case("Centered", fnn.Centered(64), *IMAGES),
         case("Positions", fnn.Positions(512, 256), *TOKENS),
         Case("Embedding of 256", lambda: embedding(256)),
         Case("Embedding of 32768", lambda: embedding(32768)),

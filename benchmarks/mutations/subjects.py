@@ -151,6 +151,7 @@ def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "l
 
 BLOCKS = (
     small("Affine", fnn.Affine(24), 7, 24),
+    small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
     small("RMSNorm", fnn.RMSNorm(48), 7, 48),
     small("GroupNorm", fnn.GroupNorm(24, 3), 5, 4, 24),

@@ -87,6 +87,12 @@ def _(net: fnn.Affine, params, x, key):
     return x * params.scale + params.b
 
 
+@plain.register
+def _(net: fnn.Centered, params, x, key):
+    """(x − c) s + b."""
+    return (x - params.center) * params.scale + params.b
+
+
 def standardized(x: jax.Array, axes: Any, eps: float) -> jax.Array:
     """x less its mean, over its standard deviation."""
     mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)

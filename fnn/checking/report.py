@@ -266,6 +266,8 @@ def size_name(size: Size) -> str:
     """A size in words."""
     if not size.array:
         return "the number of examples"
+    if size.positions:
+        return f"the number of {size.positions} of {size.array}"
     if size.axis is None:
         return f"the size of {size.array}"
     which = {-1: "last", 0: "first", 1: "second", 2: "third"}.get(size.axis)

@@ -7,10 +7,10 @@ f and f′ stand side by side. The cache is y where f′ is a function of y, els
     Tanh           tanh x                           f′ = (1 − y)(1 + y)
     ReLU           max(x, 0)                        f′ = 1 for y > 0, else 0
     LeakyReLU      x for x > 0, else s x            f′ = 1 for y > 0, else s
-    ELU            x for x > 0, else α (eˣ − 1)     f′ = 1 for y > 0, else y + α
-    SELU           λ ELU(x), α = 1.673, λ = 1.051   f′ = λ for y > 0, else y + λ α
+    ELU            x for x > 0, else α (eˣ − 1)     f′ = 1 for x > 0, else α eˣ
+    SELU           λ ELU(x), α = 1.673, λ = 1.051   f′ = λ for x > 0, else λ α eˣ
     Softplus       log(1 + eˣ)                      f′ = 1 − e⁻ʸ
-    Softsign       x / (1 + |x|)                    f′ = (1 − |y|)²
+    Softsign       x / (1 + |x|)                    f′ = 1 / (1 + |x|)²
     GELU           x Φ(x)                           f′ = Φ(x) + x Φ′(x), Φ′ the normal density
       approximate  Φ = (1 + tanh u) / 2 = σ(2u)     Φ′ = 2 σ(2u) σ(−2u) u′
                    u = √(2/π) (x + 0.044715 x³)     u′ = √(2/π) (1 + 0.134145 x²)
@@ -166,10 +166,11 @@ class ELU(Elementwise):
     """y = x for x > 0, else alpha (eˣ − 1); alpha > 0."""
 
     rectifies: ClassVar[bool] = True
+    of_y: ClassVar[bool] = False
     alpha: float = 1.0
 
     def __post_init__(self):
-        """Reject an alpha for which y does not tell the sign of x."""
+        """Reject an alpha for which the function falls."""
         super().__post_init__()
         check_number("ELU", "alpha", self.alpha, 0, open_low=True)
 
@@ -178,14 +179,15 @@ class ELU(Elementwise):
         return jnp.where(x > 0, x, self.alpha * jnp.expm1(jnp.minimum(x, 0)))
 
     def df(self, a):
-        """1 for y > 0, else y + α."""
-        return jnp.where(a > 0, 1, a + self.alpha)
+        """1 for x > 0, else α eˣ."""
+        return jnp.where(a > 0, 1, self.alpha * jnp.exp(jnp.minimum(a, 0)))
 
 
 @dataclass(frozen=True)
 class SELU(Elementwise):
     """y = λ x for x > 0, else λ α (eˣ − 1), with the constants of self-normalization."""
 
+    of_y: ClassVar[bool] = False
     alpha: ClassVar[float] = 1.6732632423543772
     scale: ClassVar[float] = 1.0507009873554805
 
@@ -195,8 +197,8 @@ class SELU(Elementwise):
         return self.scale * jnp.where(x > 0, x, negative)
 
     def df(self, a):
-        """λ for y > 0, else y + λ α."""
-        return jnp.where(a > 0, self.scale, a + self.scale * self.alpha)
+        """λ for x > 0, else λ α eˣ."""
+        return self.scale * jnp.where(a > 0, 1, self.alpha * jnp.exp(jnp.minimum(a, 0)))
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,16 @@ class Softplus(Elementwise):
 class Softsign(Elementwise):
     """y = x / (1 + |x|)."""
 
+    of_y: ClassVar[bool] = False
+
     def f(self, x):
         """x / (1 + |x|), and ±1 at ±∞."""
         return jnp.where(jnp.isinf(x), jnp.sign(x), x / (1 + abs(x)))
 
     def df(self, a):
-        """1 / (1 + |x|)² = (1 − |y|)²."""
-        return (1 - abs(a)) ** 2
+        """1 / (1 + |x|)²."""
+        r = 1 / (1 + abs(a))
+        return r * r
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@
 
 One sequence and one key head is worked on at a time, so that all that exists of p is one
 chunk of it; a causal chunk of rows ends at its own last key. A chunk is at least float32.
+A key or value that is not finite makes NaN of the rows that may see it, and of no other:
+p = 0 is no protection, 0 · NaN is NaN, so products with p take 0 in its place.
 
 Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
 """
@@ -97,8 +99,9 @@ def rows_of(q, k, v, mask, first: int, causal: bool) -> tuple[Array, Array]:
     e = jnp.exp(u - top)
     total = e.sum(-1, keepdims=True)
     total = jnp.where(total == 0, 1, total)
-    o = jnp.einsum("gts,sd->gtd", (e / total).astype(v.dtype), v)
-    return o, (top + jnp.log(total))[..., 0]
+    o = jnp.einsum("gts,sd->gtd", (e / total).astype(v.dtype), finite(v))
+    seen = seen_by(~jnp.isfinite(v).all(-1), mask, first, q.shape[1], causal)
+    return jnp.where(seen[:, None], jnp.nan, o), (top + jnp.log(total))[..., 0]
 
 
 def rows_back(q, k, v, o, m, do, mask, first: int, causal: bool):
@@ -106,9 +109,22 @@ def rows_back(q, k, v, o, m, do, mask, first: int, causal: bool):
     u, sums = scores(q, k, mask, first, causal), wide(q.dtype)
     p = jnp.exp(u - m[..., None])
     dv = jnp.einsum("gts,gtd->sd", p.astype(do.dtype), do, preferred_element_type=sums)
-    dp = jnp.einsum("gtd,sd->gts", do, v, preferred_element_type=sums)
+    dp = jnp.einsum("gtd,sd->gts", do, finite(v), preferred_element_type=sums)
     delta = (do.astype(sums) * o.astype(sums)).sum(-1, keepdims=True)
     du = (p * (dp - delta) / math.sqrt(q.shape[-1])).astype(q.dtype)
-    dq = jnp.einsum("gts,sd->gtd", du, k)
+    dq = jnp.einsum("gts,sd->gtd", du, finite(k))
     dk = jnp.einsum("gts,gtd->sd", du, q, preferred_element_type=sums)
     return dq, dk, dv
+
+
+def finite(a: Array) -> Array:
+    """`a` with 0 where it is NaN or infinite."""
+    return jnp.where(jnp.isfinite(a), a, 0)
+
+
+def seen_by(bad: Array, mask: Array | None, first: int, n: int, causal: bool) -> Array:
+    """Which of the n rows from `first` on may see one of the bad keys."""
+    bad = bad if mask is None else bad & mask
+    if not causal:
+        return jnp.broadcast_to(bad.any(), n)
+    return jnp.cumsum(bad)[first : first + n] > 0

@@ -103,17 +103,24 @@ def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
 
 
 def convolve_transpose(y: Array, w: Array, along: Windows, groups: int) -> Array:
-    """The mirrored w [K..., n_y / groups, n_x] over y, spread by the stride."""
-    return jax.lax.conv_general_dilated(
+    """The mirrored w [K..., n_y / groups, n_x] over y, spread by the stride.
+
+    Along an axis with a stride and without padding one entry too many is computed and cut off:
+    XLA on CPU (jaxlib 0.10) ends the process at some of these otherwise.
+    """
+    pads = [around(a) for a in along]
+    more = [int(a.stride > 1 and pad == (0, 0)) for a, pad in zip(along, pads, strict=True)]
+    x = jax.lax.conv_general_dilated(
         y,
         jnp.flip(w, tuple(range(len(along)))),
         window_strides=[1] * len(along),
-        padding=[around(a) for a in along],
+        padding=[(low + m, high) for (low, high), m in zip(pads, more, strict=True)],
         lhs_dilation=[a.stride for a in along],
         rhs_dilation=[a.dilation for a in along],
         dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
         feature_group_count=groups,
     )
+    return x[:, *(slice(m, None) for m in more)] if any(more) else x
 
 
 def convolve_kernel(x: Array, y: Array, along: Windows, groups: int) -> Array:

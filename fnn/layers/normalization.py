@@ -15,10 +15,10 @@ with μ = mean x, r = 1/√(mean (x − μ)² + ε). μ and r depend on every x 
 
 The arithmetic is at least float32. μ is rounded to its own size, which may be many times the
 spread: the mean is taken off a second time. Squares of more than the largest number are taken
-of x scaled down. So z is exact to a few roundings from values of 1e-38 to 1e38 whatever their
-mean, as long as x itself tells them apart. One entry alone has no spread, and is refused.
-BatchNorm mixes examples: `fnn.inference` with a calibration batch turns it into an Affine
-layer.
+of x scaled down. So z is exact to a few roundings whatever the size and the mean of x, as long
+as x itself tells its entries apart and their sum is a number. One entry alone has no spread,
+and is refused. BatchNorm mixes examples: `fnn.inference` with a calibration batch turns it
+into a Centered layer.
 
 Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450, eq. 4; Zhang & Sennrich (2019),
 arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ioffe &
@@ -222,9 +222,8 @@ class RMSNorm(Layer[RMSNormParams, NormCache]):
 
 
 def mean(a: Array, axes: tuple[int, ...]) -> Array:
-    """The mean over these axes, kept with size 1; no sum exceeds the largest entry."""
-    n = math.prod(a.shape[axis] for axis in axes)
-    return (a * (1 / max(n, 1))).sum(axes, keepdims=True)
+    """The mean over these axes, kept with size 1."""
+    return a.mean(axes, keepdims=True)
 
 
 def centered(a: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:

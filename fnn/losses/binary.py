@@ -3,7 +3,7 @@
     BinaryCrossEntropy           −Σ t log y + (1 − t) log(1 − y)
                             dy = dl [(1 − t)/(1 − y) − t/y]
     SigmoidBinaryCrossEntropy    Σ log(1 + e^−|y|) + |y| q        q = 1 − t for y > 0, else t
-                            dy = dl [σ(y) − t]
+                            dy = dl [(1 − t) σ(y) − t σ(−y)]
     Hinge                        Σ max(0, 1 − t y)
                             dy = dl [−t for t y < 1, else 0]
 
@@ -72,8 +72,8 @@ class SigmoidBinaryCrossEntropy(Elementwise):
         return jnp.log1p(jnp.exp(-abs(y))) + times(jnp.where(y > 0, 1 - t, t), abs(y))
 
     def df(self, y, t):
-        """σ(y) − t."""
-        return jax.nn.sigmoid(y) - t
+        """σ(y) − t, without the difference of two numbers near 1."""
+        return (1 - t) * jax.nn.sigmoid(y) - t * jax.nn.sigmoid(-y)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ t ← (1 − ε) t + ε / C,
     SoftmaxCrossEntropy    log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)   dy = dl (p − t)
                            m = max_j y_j                            p = softmax(y)
 
-The second is the first after a softmax, in a form that neither overflows nor cancels;
-p is rebuilt in backward from m and the logarithm. The driver knows dl before the losses:
-`value_and_backward` takes p from the exponentials that the losses need anyway. With
-0 log 0 = 0 a class that cannot be, y_k = −∞ with t_k = 0, costs nothing and gets the
-derivative 0.
+The second is the first after a softmax, in a form that neither overflows nor cancels. Of a
+label k, with e_j = exp(y_j − m) and r = Σ_{j≠k} e_j, it is
+
+    losses = log(1 + r + (e_k − 1)) − (y_k − m)      dy_k = −dl r / Σ_j e_j
+
+so that the loss and all of dy are right where p_k is nearly 1, too. The driver knows dl before
+the losses: `value_and_backward` takes both from one pass over e. With 0 log 0 = 0 a class that
+cannot be, y_k = −∞ with t_k = 0, costs nothing and gets the derivative 0.
 
 Under jit, where values are not known, a label outside [0, C) or a row that is no
 distribution makes its loss and its row of dy NaN.
@@ -30,7 +33,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.loss import Loss
 from fnn.mean import spread
-from fnn.numerics import concrete, is_floating, times, wide
+from fnn.numerics import concrete, is_floating, owned, times, wide
 from fnn.records import Array
 from fnn.targets import (
     are_labels,
@@ -99,7 +102,7 @@ class Categorical(Loss[Any], abc.ABC):
         """The smoothed t, [B, ..., C]."""
         t = target
         if are_labels(y, target):
-            t = target[..., None] == jnp.arange(y.shape[-1], dtype=target.dtype)
+            t = of_labels(target, y)
         t = t.astype(wide(y.dtype))
         if self.label_smoothing == 0:
             return t
@@ -130,7 +133,7 @@ class CrossEntropy(Categorical):
     def forward(self, y, target):
         """−Σ_k t_k log y_k."""
         self.check(y, target)
-        y, target = jnp.asarray(y), as_classes(target)
+        y, target = owned(y), as_classes(target)
         ignored = self.ignored(y, target)
         valid = (valid_classes(y, target) | ignored) & are_probabilities(y)
         losses = -self.expected(target, jnp.log(y.astype(wide(y.dtype))))
@@ -150,9 +153,6 @@ class SoftmaxCrossEntropyCache(NamedTuple):
 
     y: Array  # logits, [B, ..., C]
     target: Array  # [B, ...] or [B, ..., C]
-    valid: Array  # whether the loss is defined, [B, ...]
-    m: Array  # the largest logit, [B, ..., 1]
-    log_sum: Array  # log Σ_j exp(y_j − m), [B, ..., 1]
 
 
 @dataclass(frozen=True)
@@ -165,39 +165,51 @@ class SoftmaxCrossEntropy(Categorical):
     def forward(self, y, target):
         """log Σ_j exp(y_j − m) − Σ_k t_k (y_k − m)."""
         self.check(y, target)
-        y, target = jnp.asarray(y), as_classes(target)
-        ignored = self.ignored(y, target)
-        valid = valid_classes(y, target) | ignored
-        z = y.astype(wide(y.dtype))
-        m = jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any m gives the same loss
-        log_sum = jnp.log(jnp.exp(z - m).sum(-1, keepdims=True))
-        losses = log_sum[..., 0] - self.expected(target, z, m)
-        cache = SoftmaxCrossEntropyCache(y, target, valid, m, log_sum)
-        return self.finish(losses, valid, ignored), cache
+        y, target = owned(y), as_classes(target)
+        losses, *_ = self.parts(y.astype(wide(y.dtype)), target)
+        return losses, SoftmaxCrossEntropyCache(y, target)
 
     def value_and_backward(self, y, target, dl):
         """The losses and dy = dl (p − t), p from the exponentials of the losses."""
         self.check(y, target)
-        y, target = jnp.asarray(y), as_classes(target)
+        y, target = owned(y), as_classes(target)
         losses, dy = self.one_pass(y.astype(wide(y.dtype)), target, dl)
         return losses, dy.astype(y.dtype)
 
-    def one_pass(self, z: Array, target: Array, dl: Array) -> tuple[Array, Array]:
-        """The same of logits z, in the dtype of z; XLA makes e and dy in one place."""
-        ignored = self.ignored(z, target)
-        valid = valid_classes(z, target) | ignored
-        m = jax.lax.stop_gradient(z.max(-1, keepdims=True))
-        e = jnp.exp(z - m)
-        total = e.sum(-1)
-        losses = self.finish(jnp.log(total) - self.expected(target, z, m), valid, ignored)
-        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))[..., None]
-        scale = times(dl, 1 / total[..., None])
-        return losses, times(scale, e) - times(dl, self.rows(target, z))
-
     def backward(self, cache, dl):
         """dl (p − t)."""
-        y, target, valid, m, log_sum = cache
-        dl = jnp.where(self.ignored(y, target), 0, dl)
-        p = jnp.exp(y.astype(m.dtype) - m - log_sum)
-        d = jnp.where(valid[..., None], p - self.rows(target, y), jnp.nan)
-        return spread(dl, d).astype(y.dtype)
+        y, target = cache
+        return self.one_pass(y.astype(wide(y.dtype)), target, dl)[1].astype(y.dtype)
+
+    def one_pass(self, z: Array, target: Array, dl: Array) -> tuple[Array, Array]:
+        """The losses and dy of logits z, in the dtype of z; XLA makes e and dy in one place."""
+        losses, e, total, rest = self.parts(z, target)
+        ignored = self.ignored(z, target)
+        valid = valid_classes(z, target) | ignored
+        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))[..., None]
+        scale = times(dl, 1 / total[..., None])
+        if rest is None:
+            return losses, times(scale, e) - times(dl, self.rows(target, z))
+        own = times(scale, rest[..., None])
+        return losses, times(scale, e) - jnp.where(of_labels(target, z), own, 0)
+
+    def parts(self, z: Array, target: Array) -> tuple[Array, Array, Array, Array | None]:
+        """losses, e, Σ_j e_j and, of labels k, r = Σ_{j≠k} e_j, with 0 in place of e_k."""
+        m = jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any m gives the same loss
+        y_k = self.expected(target, z, m)
+        if are_labels(z, target) and self.label_smoothing == 0:
+            e = jnp.exp(jnp.where(of_labels(target, z), -jnp.inf, z - m))
+            rest = e.sum(-1)
+            total, losses = rest + jnp.exp(y_k), jnp.log1p(rest + jnp.expm1(y_k)) - y_k
+        else:
+            e = jnp.exp(z - m)
+            rest, total = None, e.sum(-1)
+            losses = jnp.log(total) - y_k
+        ignored = self.ignored(z, target)
+        losses = self.finish(losses, valid_classes(z, target) | ignored, ignored)
+        return losses, e, total, rest
+
+
+def of_labels(target: Array, a: Array) -> Array:
+    """Which entries of a [B, ..., C] are those of the labels [B, ...]."""
+    return target[..., None] == jnp.arange(a.shape[-1], dtype=target.dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from fnn.loss import Loss
 from fnn.mean import spread
-from fnn.numerics import wide
+from fnn.numerics import owned, wide
 from fnn.records import Array
 from fnn.targets import check_same_shape
 
@@ -56,7 +56,7 @@ class Elementwise(Loss[ElementwiseCache], abc.ABC):
     def forward(self, y, target):
         """Σ_j ℓ(y_j, t_j)."""
         self.check(y, target)
-        y, target = jnp.asarray(y), jnp.asarray(target)
+        y, target = owned(y), owned(target)
         each = self.entries(self.f, y, target)
         losses = each if each.ndim == 1 else each.sum(-1)
         return losses, ElementwiseCache(y, target)

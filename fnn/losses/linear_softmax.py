@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from fnn.logits import Logits
 from fnn.losses.categorical import SoftmaxCrossEntropy
-from fnn.numerics import like, wide
+from fnn.numerics import like, owned, wide
 from fnn.records import Array
 from fnn.targets import as_classes
 
@@ -63,7 +63,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         if not isinstance(y, Logits):
             return super().forward(y, target)
         self.check(y, target)
-        y, target = jax.tree.map(jnp.asarray, y), as_classes(target)
+        y, target = jax.tree.map(owned, y), as_classes(target)
         whole = SoftmaxCrossEntropy(self.label_smoothing, self.ignore_label)
 
         def losses_of(chunk):
@@ -85,7 +85,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         if not isinstance(y, Logits):
             return super().value_and_backward(y, target, dl)
         self.check(y, target)
-        y, target = jax.tree.map(jnp.asarray, y), as_classes(target)
+        y, target = jax.tree.map(owned, y), as_classes(target)
         h, w, rows, wt, sums = y.h, y.w, y.shape[:-1], y.w.T, wide(y.dtype)
         counted = self.counted(target)
         dl = dl if counted is None else jnp.where(counted, dl, 0)

@@ -24,6 +24,7 @@ LAYERS = [
     (fnn.GlobalAvgPool(), IMAGES),
     (fnn.Flatten(), IMAGES),
     (fnn.Affine(4), IMAGES),
+    (fnn.Centered(4), IMAGES),
     (fnn.LayerNorm(4), (7, 9, 4)),
     (fnn.RMSNorm(4), (7, 9, 4)),
     (fnn.GroupNorm(4, 2), IMAGES),

@@ -259,3 +259,28 @@ def test_any_shape_is_taken(shape):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match=r"^Tanh\(\): x must be floating, got int64; convert it"):
         Tanh().forward((), jnp.zeros((2, 3), int))
+
+
+BY_Y = (Sigmoid(), Tanh())  # f′ of y: what 1 − y keeps, 2⁻²⁴ in float32
+
+
+@pytest.mark.parametrize("layer", [f for f in LIMITS if f not in BY_Y], ids=repr)
+def test_tails_keep_their_digits(layer):
+    x = np.float32([-80, -40, -20, -17.5, -9, -6, -3, -1e-3, -1e-30, 1e-30, 1e-3, 3, 9, 20, 40, 80])
+    x = x[(x > -5) if isinstance(layer, GELU) and layer.approximate else ...]  # u cancels there
+    y, dy = f_and_df(layer, x, "float32")
+    exact_y, exact_dy = f_and_df(layer, x)
+    np.testing.assert_allclose(y, exact_y, rtol=1e-5, atol=1e-37)
+    np.testing.assert_allclose(dy, exact_dy, rtol=1e-5, atol=1e-37)
+
+
+@pytest.mark.parametrize("layer", BY_Y, ids=repr)
+def test_the_slope_of_a_saturated_sigmoid_is_right_to_a_rounding_of_1(layer):
+    x = np.float32(np.linspace(-90, 90, 181))
+    _, dy = f_and_df(layer, x, "float32")
+    np.testing.assert_allclose(dy, f_and_df(layer, x)[1], rtol=1e-5, atol=5e-7)
+
+
+def test_the_slope_of_elu_far_to_the_left_is_not_lost():
+    assert f_and_df(ELU(), [-20.0], "float32")[1][0] == pytest.approx(2.0611536e-09, rel=1e-6)
+    assert f_and_df(ELU(), [-40.0])[1][0] == pytest.approx(4.248354255291589e-18, rel=1e-12)

@@ -16,6 +16,7 @@ CASES = [
     Attention(6, 2, chunk=2),
     Attention(4, 4, causal=False, n_kv_heads=2, chunk=None),
     Attention(8, 2, n_kv_heads=1, chunk=3, rotary=100.0),
+    Attention(8, 2, n_kv_heads=1, rotary=30.0),  # whose softmax saturates far out
 ]
 
 
@@ -162,3 +163,20 @@ def test_errors():
         layer.forward(params, noise(5, 6))
     with pytest.raises(TypeError, match=r"x\.state must be None, this layer has no state"):
         layer.forward(params, Sequence(noise(2, 5, 6), state=states(6)))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("chunk", [2, None])
+def test_a_value_that_is_not_finite_reaches_who_may_see_it_alone(chunk, causal):
+    layer = Attention(4, 2, causal=causal, chunk=chunk)
+    params, x, mask = layer.init(KEY), noise(2, 7, 4), jnp.arange(7) != 4
+    y, cache = layer.forward(params, Sequence(x.at[0, 4].set(jnp.nan), jnp.stack([mask, mask])))
+    assert np.isfinite(y.x).all()  # nobody sees it
+    grads, dx = layer.backward(params, cache, Sequence(noise(2, 7, 4)))
+    assert all(np.isfinite(a).all() for a in (*grads, dx.x))
+
+    bad = params._replace(wk=jnp.zeros_like(params.wk))  # keys say nothing of it: v alone does
+    y, _ = layer.forward(bad, x.at[0, 4, 0].set(1e308).at[0, 4, 1].set(-1e308) * 10)
+    seen = np.arange(7) >= 4 if causal else np.ones(7, bool)
+    np.testing.assert_array_equal(np.isnan(y[0]).any(-1), seen)
+    assert np.isfinite(y[1]).all()

@@ -96,3 +96,14 @@ def test_errors():
         Conv2d(3, 4, 3, stride=0)
     with pytest.raises(ValueError, match="padding must be 'valid', 'same', a number or 2 pairs"):
         Conv2d(3, 4, 3, padding="full")
+
+
+def test_a_backward_at_which_xla_ends_the_process():
+    layer, x = Conv2d(4, 6, (3, 2), stride=2, padding=1), noise(1, 4, 4, 4)
+    params = layer.init(jax.random.key(0))
+    y, cache = layer.forward(params, x)
+    dy = noise(*y.shape, seed=2)
+    grads, dx = layer.backward(params, cache, dy)  # jax.grad of forward ends it, jacfwd does not
+    dw, d = jax.jacfwd(lambda w, x: layer.forward(params._replace(w=w), x)[0], (0, 1))(params.w, x)
+    np.testing.assert_allclose(grads.w, jnp.tensordot(dy, dw, dy.ndim), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(dx, jnp.tensordot(dy, d, dy.ndim), rtol=1e-10, atol=1e-12)

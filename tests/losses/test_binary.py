@@ -141,3 +141,14 @@ def test_hinge_at_the_margin_takes_the_slope_of_the_right():
 def test_target_of_another_shape_is_refused(loss):  # S01
     with pytest.raises(ValueError, match=r"target must have y's shape \[4, 1\], got \[4\]; write"):
         loss.forward(jnp.full((4, 1), 0.5), jnp.ones(4))
+
+
+@pytest.mark.parametrize("y", [-80.0, -20.0, -1e-3, 0.0, 3.0, 20.0, 80.0])
+def test_a_nearly_certain_logit_keeps_all_digits(y):
+    loss = SigmoidBinaryCrossEntropy()
+    for t in (0.0, 1.0):
+        losses, cache = loss.forward(jnp.array([[y]], "float32"), jnp.array([[t]], "float32"))
+        dy = loss.backward(cache, jnp.ones(1, "float32"))
+        away = np.longdouble(np.float32(y)) * (1 - 2 * t)  # how far on the wrong side
+        np.testing.assert_allclose(losses[0], np.log1p(np.exp(away)), rtol=1e-6)
+        np.testing.assert_allclose(dy[0, 0], (1 - 2 * t) / (1 + np.exp(-away)), rtol=1e-6)

@@ -318,3 +318,19 @@ def test_one_pass_poisons_and_leaves_out_the_same_rows():
     good = jnp.array([1, 6, 7])
     want = LOGITS.value_and_backward(y[good], target[good], dl[good])
     chex.assert_trees_all_close((losses[good], dy[good]), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["in one pass", "in two"])
+@pytest.mark.parametrize("gap", [1e-3, 1.0, 20.0, 40.0, 80.0])
+def test_a_nearly_certain_label_keeps_all_digits_of_loss_and_gradient(gap, way):
+    loss, dl = SoftmaxCrossEntropy(), jnp.ones(3, "float32")
+    y = jnp.array([[gap, 0.0], [0.0, gap], [7.0 - gap, 7.0]], "float32")  # right, wrong, wrong
+    target, exact = jnp.array([0, 0, 0]), np.asarray(y, "longdouble")
+    if way == "in one pass":
+        losses, dy = loss.value_and_backward(y, target, dl)
+    else:
+        losses, cache = loss.forward(y, target)
+        dy = loss.backward(cache, dl)
+    other = 1 / (1 + np.exp(exact[:, 0] - exact[:, 1]))  # p of class 1
+    np.testing.assert_allclose(losses, np.log1p(np.exp(exact[:, 1] - exact[:, 0])), rtol=1e-6)
+    np.testing.assert_allclose(dy, np.stack([-other, other], 1), rtol=1e-6)

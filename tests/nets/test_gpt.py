@@ -184,8 +184,10 @@ def test_tokens_out_of_range_are_refused_and_poison_under_jit(wrong):
     with pytest.raises(ValueError, match=rf"x must be from 0 to 10, got {wrong} at \[1, 2\]"):
         net.forward(params, tokens)
     h = jax.jit(net.forward)(params, tokens)[0].h
-    np.testing.assert_array_equal(np.isnan(h).all((1, 2)), [False, True, False])
-    np.testing.assert_array_equal(np.isnan(h).any((1, 2)), [False, True, False])
+    seen = np.zeros(TOKENS.shape, bool)
+    seen[1, 2:] = True  # no earlier position may see it
+    np.testing.assert_array_equal(np.isnan(h).all(2), seen)
+    np.testing.assert_array_equal(np.isnan(h).any(2), seen)
     value, grads = ours(net, LOSS, params, tokens, LABELS)
     assert np.isnan(value)
     assert np.isnan(grads["head"].w).all()
@@ -291,3 +293,23 @@ def test_the_perceptron_starts_with_the_variance_that_a_gelu_leaves():
     up, down = params["up"].w, params["down"]["dense"].w
     assert up.std() == pytest.approx((2 / 64) ** 0.5, rel=0.02)  # he_normal
     assert down.std() == pytest.approx((2 / (64 + 256)) ** 0.5, rel=0.02)  # glorot_uniform
+
+
+@pytest.mark.parametrize("chunk", [2, 128, None])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_a_token_that_cannot_be_makes_nan_where_it_may_be_seen_and_nowhere_else(chunk, positions):
+    net = fnn.gpt(7, 8, 2, 2, 6, positions=positions, chunk=chunk)
+    params = net.init(KEY)
+    net, params = fnn.inference(net, params)
+    tokens = jnp.array([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
+    run = jax.jit(lambda tokens: net.forward(params, tokens)[0])
+    good, bad = run(tokens), run(tokens.at[0, 3].set(99))
+    np.testing.assert_array_equal(bad[0, :3], good[0, :3])
+    np.testing.assert_array_equal(bad[1], good[1])
+    assert np.isnan(bad[0, 3:]).all()
+
+
+def test_an_odd_width_needs_no_sinusoids():
+    net = fnn.gpt(7, 5, 1, 1, 4)
+    y, _ = net.forward(net.init(KEY), jnp.zeros((2, 4), int))
+    assert y.shape == (2, 4, 7)

@@ -10,6 +10,7 @@ class Size(NamedTuple):
     n: int
     array: str = ""  # y, x, params.w, ...; nothing for the number of examples
     axis: int | None = None  # −1 is the last; None for all entries of the array
+    positions: str = ""  # instead: "positions" between batch and last axis, "rows" with the batch
 
 
 class Factor(NamedTuple):

@@ -5,6 +5,7 @@ explanation. Faults in the other ways (vmap, jit, low precision, single examples
 leaves that are right where they were given; elsewhere they would only repeat it.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -157,16 +158,27 @@ def sizes_of(facts: Facts, j: int) -> list[Size]:
         elif batched and ("one example" in facts.left_out or right_alone(facts, j)):
             sizes.append(Size(y.shape[0]))
         sizes += [Size(y.shape[-1], "y", -1)] if y.ndim > 1 else []
+        sizes += positions("y", y.shape)
     leaves = {} if problem.compares else dict(zip(problem.names, problem.wrt, strict=True))
     shapes = {array: problem.leaves[i].shape for array, i in leaves.items()}
     rows = {array for array, i in leaves.items() if i in batched}
     name, shape = problem.names[j], facts.given.hand[j].shape
     for array, axes in ({name: shape} | shapes).items():
         sizes += [Size(n, array, k) for k, n in enumerate(axes) if k or array not in rows]
+        sizes += positions(array, axes) if array in rows else []
     for y in facts.given.y[:1]:
         sizes += [Size(n, "y", k) for k, n in enumerate(y.shape) if k or not batched]
         sizes.append(Size(y.size, "y"))
     return [*sizes, Size(int(np.prod(shape)), name)]
+
+
+def positions(array: str, shape: tuple[int, ...]) -> list[Size]:
+    """How many positions lie between the batch and the last axis, and how many in all rows."""
+    if len(shape) < 3:
+        return []
+    n = math.prod(shape[1:-1])
+    single = [Size(n, array, positions="positions")] if len(shape) > 3 else []
+    return [*single, Size(shape[0] * n, array, positions="rows")]
 
 
 def last_resort(facts: Facts, j: int, w: Examined) -> Diagnosis:
