@@ -84,6 +84,9 @@ def of_operator(node: ast.BinOp) -> Iterator[Change]:
         yield DROPPED, f"without {text(b)}", a
         yield DROPPED, f"without {text(a)}", right
         yield SIGN, f"{OPERATORS[type(other)]} {text(b)}", ast.BinOp(a, other, b)
+        if text(b) == "o.eps" and isinstance(op, ast.Add):  # s + ε of optimizers, s a root
+            hypot: Any = ast.parse(f"jnp.hypot({text(a)}, jnp.sqrt({text(b)}))", mode="eval").body
+            yield OPERATION, f"{text(b)} inside the root", hypot
         if callee(a) == "sqrt" and isinstance(op, ast.Add):
             inside: Any = copy.copy(a)
             inside.args = [ast.BinOp(argument(a), op, b)]
@@ -103,6 +106,11 @@ def of_call(node: ast.Call) -> Iterator[Change]:
     if name == "sqrt" and isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Add):
         outside = ast.BinOp(ast.Call(node.func, [inner.left], []), inner.op, inner.right)
         yield OPERATION, f"{text(inner.right)} outside the root", outside
+    if name == "hypot":
+        a, b = node.args
+        added = ast.BinOp(a, ast.Add(), ast.Call(ast.Name("abs", ast.Load()), [b], []))
+        yield OPERATION, f"{text(b)} outside the root", added
+        yield FORGOTTEN, f"hypot forgotten: {text(b)}", b
     if name == "ratio":
         a, b = node.args
         yield OPERATION, "upside down", ast.Call(node.func, [b, a], [])

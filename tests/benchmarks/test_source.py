@@ -61,8 +61,8 @@ def test_every_edit_has_a_name_of_its_own():
 def test_operations_of_an_update():
     found = by_name(operations(fnn.optim.AdaDelta, "update"))
     for what in (
-        "without (1 - o.rho) * g ** 2", "without the factor o.rho", "g not to a power",
-        "o.eps outside the root", "upside down", "sqrt forgotten: u + o.eps",
+        "hypot forgotten: new * g", "hypot forgotten: old * s", "without the factor old",
+        "eps outside the root", "upside down", "sqrt forgotten: o.rho",
     ):  # fmt: skip
         assert what in found
     assert "o.eps inside the root" in by_name(operations(fnn.optim.RMSProp, "update"))
