@@ -8,8 +8,9 @@ one entry per child under that name:
     parts(tree)      → {name: entry}     () where there is none; unknown names are an error
     joined(entries)  → tree              an entry that holds nothing is left out
 
-These two are all that knows of the nesting. A composite of one child, a `Wrapper`, adds no
-level to it. Params are dicts, whose keys JAX sorts: go through `children` for the order.
+These two are all that knows of the nesting. A composite has no params of its own: a number
+that is learned stands in a leaf among its children. A composite of one child, a `Wrapper`, adds
+no level to it. Params are dicts, whose keys JAX sorts: go through `children` for the order.
 
 `Forth` and `Back` call the children, one by one, and deal each its params, key, state and
 place in error messages. A composite of one's own is then its equations:

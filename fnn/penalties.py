@@ -142,7 +142,7 @@ class L2(Penalty):
 
     def f(self, w, strength):
         """λ w² / 2."""
-        return strength * w**2 / 2
+        return strength * w * (w / 2)  # w² alone may be beyond the largest number
 
     def df(self, w, strength):
         """λ w."""

@@ -79,6 +79,7 @@ def test_rows_of_weight_0(name, way):
 OVER_TIME = [n for n, s in SUBJECTS.items() if getattr(s.build(1), "sequences", "") != "refused"]
 
 
+@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("name", OVER_TIME)
 def test_masked_steps(name, way):

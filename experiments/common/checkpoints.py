@@ -14,6 +14,7 @@ Reading runs no code of the file's; a changed byte, a missing tensor or one of a
 shape is an error, never another network. So is another format: fnn 0.4 wrote the first.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as written
 
 import fnn
 from experiments.common.cli import DATA, UserError, nearest
@@ -72,12 +73,23 @@ def load(path: Path) -> Checkpoint:
 
 
 def write(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
-    """Write tensors and JSON values; at every moment the file is whole or not there."""
+    """Write tensors and JSON values; at every moment the file is whole or not there.
+
+    It is on the disk before it takes the old one's name, and the name before this returns. What
+    a kill leaves behind is one file NAME.partial, which the next save writes over.
+    """
     values = {"format": FORMAT, "fnn": importlib.metadata.version("fnn"), **values}
     texts = {name: json.dumps(value, default=str) for name, value in values.items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=texts | {"sha256": digest(tensors, texts)})
+    with partial.open("wb") as file:
+        file.write(written(tensors, metadata=texts | {"sha256": digest(tensors, texts)}))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
+    with contextlib.suppress(OSError):  # where folders cannot be opened
+        handle = os.open(path.parent, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
 
 
 def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

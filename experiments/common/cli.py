@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import io
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 
 USAGE, DATA, NOT_FINITE, INTERRUPTED = 2, 3, 4, 130
+PIPE_CLOSED = 141  # as of a program that the signal of a closed pipe ends
 
 T = TypeVar("T")
 
@@ -96,7 +98,12 @@ def run(
 def exit_code(command: Callable[[], int | None]) -> int:
     """Call `command`; its exit code, or 0, or that of its error, which is printed."""
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code

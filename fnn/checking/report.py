@@ -85,6 +85,7 @@ UNDER = {
 }
 NOTES = {
     "outside": "outside the domain, left out: {}",
+    "not finite": "the function is finite and its gradient is not, entries left out: {}",
     "does not run": "backward does not run {}: {}",
     "equal sizes": "the batch and an axis of {} both have size {}; let them differ",
     "stop_gradient": "stop_gradient inside: autodiff decides, not the values",
@@ -277,7 +278,7 @@ def size_name(size: Size) -> str:
 def note(n: Note) -> str:
     """A note in words."""
     names = n.names
-    if n.kind in ("outside", "differences", "kinks"):
+    if n.kind in ("outside", "not finite", "differences", "kinks"):
         names = (", ".join(names),)
     if n.kind == "does not run":
         names = (UNDER.get(names[0], f"in {names[0]}"), *names[1:])

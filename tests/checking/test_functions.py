@@ -288,3 +288,25 @@ def test_a_forward_of_lower_precision_inside_is_diagnosed_too():
 
     (finding,) = fnn.check_vjp(f, backward, w, x).findings
     assert (finding.leaf, finding.kind) == ("w", "one entry")
+
+
+def test_a_gradient_that_is_nan_where_the_function_is_not_is_told():
+    def backward(x, dy):
+        return jax.vjp(jnp.linalg.norm, x)[1](dy)[0]
+
+    report = fnn.check_vjp(jnp.linalg.norm, backward, jnp.zeros(3))
+    note = "the function is finite and its gradient is not, entries left out: x as given"
+    assert any(n.startswith(note) for n in report.notes), report
+
+
+def test_a_factor_of_the_positions_of_an_image_is_named_after_them():
+    def f(x, w):
+        return x @ w
+
+    def backward(x, w, dy):
+        return dy @ w.T, jnp.einsum("bhwi,bhwo->io", x, dy) / 12
+
+    shapes = (2, 3, 4, 5), (5, 7)
+    x, w = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes))
+    (finding,) = fnn.check_vjp(f, backward, x, w).findings
+    assert "1/12 (12 is the number of positions of" in finding.text

@@ -76,6 +76,7 @@ def stopped_after(step, monkeypatch):
 HARDER = pytest.param("--precision bfloat16 --dropout 0.3", marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", HARDER])
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     more, text, tmp_path, monkeypatch, capsys

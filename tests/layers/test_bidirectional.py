@@ -16,6 +16,7 @@ LAYER = Bidirectional(fnn.RNN(3, 4), fnn.RNN(3, 6))
 RAGGED = jnp.array([[True, True, True, False, False], [True, True, True, True, True]])
 
 
+@pytest.mark.slow
 def test_contract():
     check_layer(LAYER, X)
 

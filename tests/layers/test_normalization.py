@@ -137,8 +137,8 @@ def in_float32(layer, x):
 
 
 @NORMS
-@pytest.mark.parametrize("size", [1e-26, 1e-6, 1.0, 1e6, 1e20, 1e36])
-@pytest.mark.parametrize("offset", [0.0, 1.0, -1e4])
+@pytest.mark.parametrize("size", [1e-26, 1.0, 1e20, 1e36])
+@pytest.mark.parametrize("offset", [0.0, -1e4])
 def test_values_of_any_size_and_offset_are_exact_to_a_few_roundings(layer, size, offset):
     x = np.asarray((noise(64, 64, seed=1) + offset) / (1 + abs(offset)) * size, "float32")
     y, dx = in_float32(layer, x)

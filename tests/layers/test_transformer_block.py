@@ -27,6 +27,7 @@ BLOCK = TransformerBlock(LayerNorm(6), Attention(6, 2, chunk=2), RMSNorm(6), FEE
 DROPOUT = TransformerBlock(*BLOCK.children.values(), Dropout(0.4), Dropout(0.3))
 
 
+@pytest.mark.slow
 def test_contract():
     check_layer(BLOCK, noise(2, 5, 6))
 

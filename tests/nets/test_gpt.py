@@ -240,6 +240,7 @@ def test_half_precision_inside_gives_gradients_in_single_precision():
         assert np.linalg.norm(np.asarray(a) - np.asarray(b)) <= 0.15 * np.linalg.norm(b) + 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["default", "rotary"])
 def test_a_hessian_vector_product_is_that_of_jax(way):
     net, params = net_and_params(**WAYS[way])

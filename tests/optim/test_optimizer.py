@@ -76,7 +76,7 @@ def test_a_zero_gradient_leads_nowhere(name):
     chex.assert_trees_all_equal(updates, zero)
 
 
-@pytest.mark.parametrize("size", [1e-35, 1e-30, 1e-19, 1e-8, 1.0, 1e8, 1e19, 1e20, 1e30, 1e38])
+@pytest.mark.parametrize("size", [1e-35, 1e-8, 1.0, 1e20, 1e38])
 @pytest.mark.parametrize("name", EVERY)
 def test_a_gradient_of_any_size_leaves_a_state_that_goes_on_as_in_exact_arithmetic(name, size):
     optimizer = EVERY[name](0.1)

@@ -36,6 +36,8 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
     n = len(facts.problem.names)
     every = [examine_leaf(facts, j) for j in range(n)]
     notes = [Note("outside", tuple(outside(facts)))] if outside(facts) else []
+    if undefined := not_finite(facts):
+        notes.append(Note("not finite", tuple(undefined)))
     if not facts.problem.keeps_contract:
         failed = [way for way in (*LOW, "one example") if way in facts.errors]
         notes += [Note("does not run", (way, facts.errors[way])) for way in failed]
@@ -57,6 +59,17 @@ def outside(facts: Facts) -> list[str]:
     """The cases at which the forward itself, or what it is compared with, is not finite."""
     results = ((case, facts.results[case]) for case in (*facts.smooth, *facts.special))
     return [c for c, r in results if not all(np.isfinite(a).all() for a in r.y or r.truth)]
+
+
+def not_finite(facts: Facts) -> list[str]:
+    """Where the function is finite and its reference gradient is not: entries nobody compared."""
+    cases = [c for c in (*facts.smooth, *facts.special) if c not in outside(facts)]
+    return [
+        f"{name} {case}"
+        for case in cases
+        for j, name in enumerate(facts.problem.names)
+        if trusted(facts, j) and not np.isfinite(facts.results[case].truth[j]).all()
+    ]
 
 
 def equal_sizes(facts: Facts) -> list[Note]:

@@ -142,3 +142,14 @@ def test_files_without_metadata_and_files_of_another_kind_are_refused(tmp_path):
 def test_function_that_is_not_fnns_cannot_be_described():
     with pytest.raises(ValueError, match=r"w_init must be one of fnn\.initializers"):
         checkpoints.described(fnn.Dense(1, 2, lambda key, n_in, n_out: None))
+
+
+def test_a_file_has_the_mode_of_its_neighbours_and_leaves_nothing_beside_it(tmp_path):
+    path, beside = tmp_path / "a.safetensors", tmp_path / "b"
+    for value in (1.0, 2.0):
+        checkpoints.write(path, {"w": np.full(3, value, "float32")}, {})
+        beside.write_text("")
+        assert path.stat().st_mode == beside.stat().st_mode
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b"]
+    tensors, _ = checkpoints.read(path, ())
+    assert (tensors["w"] == 2).all()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,3 +77,13 @@ def test_errors_in_main_end_with_their_own_code_and_interrupts_with_130(capsys):
     assert capsys.readouterr().err == "error: no such file\n"
     assert cli.run(interrupted, Config, []) == 130
     assert cli.run(lambda config: None, Config, []) == 0
+
+
+def test_a_reader_that_has_enough_ends_the_run_without_a_traceback():
+    script = (
+        "import sys; from experiments.common import cli; "
+        "sys.exit(cli.exit_code(lambda: print('line\\n' * 100_000)))"
+    )
+    command = f'{sys.executable} -c "{script}" | head -1'
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("line\n", "", cli.PIPE_CLOSED)
