@@ -59,6 +59,7 @@ def folded(net, loss, params, x, target, **options):
     return done.loss, done.result, done.losses, value(done.dx) if moves else None
 
 
+@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_rows_of_weight_0(name, way):

@@ -75,6 +75,7 @@ def chosen(row):
     return next(c for c in found if (c.wrong.row, c.wrong.what) == (row, what))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", CHOSEN)
 def test_every_kind_of_mistake_is_noticed_and_named(row):
     case = chosen(row)

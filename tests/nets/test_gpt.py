@@ -69,6 +69,7 @@ def of_jax(net, params, key=None):
     return jax.value_and_grad(f)(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_gradient_is_that_of_jax(way):
     net, params = net_and_params(**WAYS[way])
