@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from fnn.errors import check_last_axis
-from fnn.layer import Layer
+from fnn.layer import Layer, P
 from fnn.numerics import like, narrowed, total, widened
 from fnn.records import Array
 
@@ -38,8 +38,8 @@ class AffineCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Affine(Layer[AffineParams, AffineCache]):
-    """y = x s + b.  x [B, ..., n] → y [B, ..., n]."""
+class PerFeature(Layer[P, AffineCache]):
+    """What both have in common: n features, and the input as their cache."""
 
     sequences: ClassVar = "positions"
 
@@ -51,13 +51,18 @@ class Affine(Layer[AffineParams, AffineCache]):
         if self.n < 1:
             raise ValueError(f"{self}: n must be at least 1.")
 
-    def shapes(self):
-        """Those of s and b."""
-        return {"scale": (self.n,), "b": (self.n,)}
-
     def check_input(self, x):
         """x must have n features."""
         check_last_axis(self, "x", x, self.n)
+
+
+@dataclass(frozen=True)
+class Affine(PerFeature[AffineParams]):
+    """y = x s + b.  x [B, ..., n] → y [B, ..., n]."""
+
+    def shapes(self):
+        """Those of s and b."""
+        return {"scale": (self.n,), "b": (self.n,)}
 
     def init(self, key):
         """s = 1, b = 0."""
@@ -85,26 +90,12 @@ class CenteredParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Centered(Layer[CenteredParams, AffineCache]):
+class Centered(PerFeature[CenteredParams]):
     """y = (x − c) s + b.  x [B, ..., n] → y [B, ..., n]."""
-
-    sequences: ClassVar = "positions"
-
-    n: int
-
-    def __post_init__(self):
-        """Reject a size that no array can have."""
-        super().__post_init__()
-        if self.n < 1:
-            raise ValueError(f"{self}: n must be at least 1.")
 
     def shapes(self):
         """Those of c, s and b."""
         return {"center": (self.n,), "scale": (self.n,), "b": (self.n,)}
-
-    def check_input(self, x):
-        """x must have n features."""
-        check_last_axis(self, "x", x, self.n)
 
     def init(self, key):
         """c = 0, s = 1, b = 0."""
