@@ -207,3 +207,10 @@ def test_names_that_moved_are_found():
     assert "check" in dir(fnn)
     with pytest.raises(AttributeError, match="no attribute 'Adam'; it is fnn.optim.Adam"):
         _ = fnn.Adam
+
+
+def test_what_is_left_out_first_takes_the_target_of_a_later_row():
+    labels, weights, loss = jnp.array([-7, 1]), jnp.array([0.0, 1.0]), fnn.SoftmaxCrossEntropy()
+    found = fnn.value_and_grad(NET, loss, PARAMS, X, labels, weights=weights)
+    want = fnn.value_and_grad(NET, loss, PARAMS, X[1:], labels[1:])
+    chex.assert_trees_all_close(found, want, rtol=1e-12)
