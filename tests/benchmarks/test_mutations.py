@@ -16,6 +16,8 @@ from benchmarks.mutations.rules import cases_of
 from benchmarks.mutations.subjects import SUBJECTS, point
 from benchmarks.mutations.work import answer, ask_fnn, judged
 
+pytestmark = pytest.mark.slow
+
 LEVEL = {  # else 0, the smallest
     "transposed": 1,
     "mean over an extra axis": 1,
@@ -75,7 +77,6 @@ def chosen(row):
     return next(c for c in found if (c.wrong.row, c.wrong.what) == (row, what))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", CHOSEN)
 def test_every_kind_of_mistake_is_noticed_and_named(row):
     case = chosen(row)

@@ -9,6 +9,8 @@ from benchmarks.case import draw, labels
 from benchmarks.plain import best, plain, plain_losses
 from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused
 
+pytestmark = pytest.mark.slow
+
 IMAGES = (6, 7, 8, 4)
 BLOCK = fnn.Serial(fnn.Residual(fnn.Attention(4, 2)), fnn.Dense(4, 4))
 LAYERS = [

@@ -35,6 +35,7 @@ def solved(exercise):
     return "\n".join(source.splitlines()[first - 1 :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, len(EXERCISES) + 1))
 def test_every_solution_is_right_and_every_empty_file_is_not_written_yet(tmp_path, number):
     assert grade(written(tmp_path, number)).state == "not written yet"
