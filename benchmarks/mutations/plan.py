@@ -4,6 +4,7 @@ A kind is tried at `TIMES` of the sizes (and, in a net, of the arrays) that it f
 by a fixed rotation, so that all sizes have their share.
 """
 
+import functools
 import zlib
 from typing import Any, NamedTuple
 
@@ -103,13 +104,15 @@ def inner(at: Point) -> list[Inside]:
 
 def plan(only: tuple[str, ...] = (), *, quick: bool = False) -> list[Case]:
     """The chosen mutants of all subjects, or of those whose name begins with one of `only`."""
-    wanted = [s for s in SUBJECTS.values() if not only or s.name.startswith(only)]
-    chosen = [case for subject in wanted for case in chosen_of(subject)]
+    wanted = [name for name in SUBJECTS if not only or name.startswith(only)]
+    chosen = [case for name in wanted for case in chosen_of(name)]
     return smallest(chosen) if quick else chosen
 
 
-def chosen_of(subject: Subject) -> list[Case]:
-    """The chosen mutants of one subject."""
+@functools.cache
+def chosen_of(name: str) -> list[Case]:
+    """The chosen mutants of one subject; its jobs know them by their place in this list."""
+    subject = SUBJECTS[name]
     groups: dict[Any, list[Case]] = {}
     for level in subject.levels:
         for case in cases(subject, level):

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutations.plan import Case, plan
+from benchmarks.mutations.plan import Case, chosen_of, plan
 from benchmarks.mutations.subjects import SUBJECTS
-from benchmarks.mutations.work import Job, Result, answer, chosen
+from benchmarks.mutations.work import Job, Result, answer
 
 ROOT = Path(__file__).parent.parent.parent
 DTYPES = ("float64", "float32", "bfloat16")
@@ -46,7 +46,7 @@ def for_peers(job: Job) -> bool:
 
 def mutant_job(case: Case) -> Job:
     """A mutant by its place in the plan."""
-    index = chosen(case.subject).index(case)
+    index = chosen_of(case.subject).index(case)
     return {"about": "mutant", "subject": case.subject, "index": index}
 
 

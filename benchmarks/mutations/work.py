@@ -8,7 +8,6 @@ A job is a dict that JSON can hold, so that workers and other Pythons can rebuil
     {"id", "about": "clean rule", "subject", "level", "dtype", "seed"}
 """
 
-import functools
 import re
 import time
 from typing import Any
@@ -20,7 +19,6 @@ from benchmarks.mutations.subjects import SUBJECTS, Point, point
 
 Job = dict[str, Any]
 Result = dict[str, Any]
-chosen = functools.cache(lambda name: chosen_of(SUBJECTS[name]))
 
 
 def flat_of(job: Job) -> tuple[Flat, bool]:
@@ -34,7 +32,7 @@ def block_of(job: Job) -> tuple[Point, Any]:
     if job["about"] == "clean":
         at = point(SUBJECTS[job["subject"]], job["level"], job["dtype"], job["seed"])
         return at, at.block
-    case: Case = chosen(job["subject"])[job["index"]]
+    case: Case = chosen_of(job["subject"])[job["index"]]
     at = place_of(case)
     return at, mutant(at.block, case.wrong)
 
@@ -69,7 +67,7 @@ def answer(job: Job, *, peers: bool = True) -> Result:
     result: Result = {**job, "family": SUBJECTS[job["subject"]].family, "verdicts": {}}
     wrong = None
     if job["about"] == "mutant":
-        case = chosen(job["subject"])[job["index"]]
+        case = chosen_of(job["subject"])[job["index"]]
         wrong, names = case.wrong, guilty([at, place_of(case, 7)], block)
         result |= described(case) | {"guilty": names, "equivalent": not names}
         if not names:
