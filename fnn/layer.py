@@ -10,7 +10,8 @@ arrays. Its methods are pure functions,
 where dy = ∂L/∂y and, in the order of forward's arguments, grads = ∂L/∂params and
 dx = ∂L/∂x. The cache is whatever forward saw that backward needs; it holds arrays, and
 a shape or flag only as a `records.Static`. The batch is the first axis of x, of y and of
-every array in a leaf's cache. Gradients have the dtypes of params, dx that of x.
+every array in a leaf's cache, but for statistics of the batch (BatchNorm). Gradients have the
+dtypes of params, dx that of x.
 
 Layers compare and hash by value and are static pytrees: they pass through jit, vmap
 and scan as ordinary arguments, and an equal layer never compiles twice.
@@ -49,7 +50,14 @@ C = TypeVar("C")  # the layer's cache
 
 @dataclass(frozen=True)
 class Layer(Record, abc.ABC, Generic[P, C]):
-    """A function of (params, x) that knows its own derivative."""
+    """A function of (params, x) that knows its own derivative.
+
+    Raises:
+        ValueError: from forward, for shapes of x and params that do not fit, for known values
+            that do not, and without a key where the layer draws.
+        TypeError: from forward, for dtypes, keys and params of another kind, and for a Sequence
+            where the layer has no meaning for one; for a class whose `sequences` is another.
+    """
 
     sequences: ClassVar[Literal["refused", "positions", "own"]] = "refused"
     mixes_examples: ClassVar[bool] = False

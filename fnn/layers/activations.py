@@ -23,11 +23,12 @@ At a kink f′ is the value from the left: 0 for ReLU at 0, s for LeakyReLU; Har
 0 at ±1. f and f′ take their limits at ±∞ and are NaN at NaN. The arithmetic is at least
 float32.
 
-Sources: ELU: Clevert, Unterthiner & Hochreiter (2016), arXiv:1511.07289, eq. 15. SELU:
-Klambauer, Unterthiner, Mayr & Hochreiter (2017), arXiv:1706.02515, eq. 2. GELU:
-Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU: Elfwing, Uchibe & Doya
-(2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019), arXiv:1908.08681, eq. 1.
-Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
+Sources: Sigmoid, Tanh, Softsign: Glorot & Bengio (2010), AISTATS, section 2.3. ReLU, Softplus:
+Glorot, Bordes & Bengio (2011), AISTATS, section 3.1. ELU: Clevert, Unterthiner & Hochreiter
+(2016), arXiv:1511.07289, eq. 15. SELU: Klambauer, Unterthiner, Mayr & Hochreiter (2017),
+arXiv:1706.02515, eq. 2. GELU: Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU:
+Elfwing, Uchibe & Doya (2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019),
+arXiv:1908.08681, eq. 1. Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
 """
 
 import abc
@@ -54,7 +55,7 @@ class ElementwiseCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
-    """y = f(x) for every entry.  x [B, ...] → y [B, ...]."""
+    """y = f(x) for every entry, dx = dy f′.  x [B, ...] → y [B, ...]."""
 
     sequences: ClassVar = "positions"
     of_y: ClassVar[bool] = True  # whether df takes y rather than x
@@ -86,7 +87,7 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
 
 @dataclass(frozen=True)
 class Identity(Layer[tuple[()], tuple[()]]):
-    """y = x."""
+    """y = x, dx = dy.  x [B, ...] → y [B, ...]."""
 
     sequences: ClassVar = "positions"
 
@@ -101,7 +102,7 @@ class Identity(Layer[tuple[()], tuple[()]]):
 
 @dataclass(frozen=True)
 class Sigmoid(Elementwise):
-    """y = 1 / (1 + e⁻ˣ)."""
+    """y = 1 / (1 + e⁻ˣ), dx = dy y (1 − y).  x [B, ...] → y [B, ...]."""
 
     def f(self, x):
         """σ(x)."""
@@ -114,7 +115,7 @@ class Sigmoid(Elementwise):
 
 @dataclass(frozen=True)
 class Tanh(Elementwise):
-    """y = tanh x."""
+    """y = tanh x, dx = dy (1 − y²).  x [B, ...] → y [B, ...]."""
 
     def f(self, x):
         """tanh x."""
@@ -127,7 +128,7 @@ class Tanh(Elementwise):
 
 @dataclass(frozen=True)
 class ReLU(Elementwise):
-    """y = max(x, 0)."""
+    """y = max(x, 0), dx = dy 1{y > 0}.  x [B, ...] → y [B, ...]."""
 
     rectifies: ClassVar[bool] = True
 
@@ -142,7 +143,13 @@ class ReLU(Elementwise):
 
 @dataclass(frozen=True)
 class LeakyReLU(Elementwise):
-    """y = x for x > 0, else slope · x; 0 < slope ≤ 1."""
+    """y = x for x > 0, else slope · x; dx = dy or slope · dy.  x [B, ...] → y [B, ...].
+
+    Keras's slope is 0.3, torch's 0.01 as here.
+
+    Raises:
+        ValueError: for a slope outside (0, 1].
+    """
 
     rectifies: ClassVar[bool] = True
     slope: float = 0.01
@@ -163,7 +170,11 @@ class LeakyReLU(Elementwise):
 
 @dataclass(frozen=True)
 class ELU(Elementwise):
-    """y = x for x > 0, else alpha (eˣ − 1); alpha > 0."""
+    """y = x for x > 0, else alpha (eˣ − 1); dx = dy or dy alpha eˣ.  x [B, ...] → y [B, ...].
+
+    Raises:
+        ValueError: for an alpha that is not above 0.
+    """
 
     rectifies: ClassVar[bool] = True
     of_y: ClassVar[bool] = False
@@ -185,7 +196,11 @@ class ELU(Elementwise):
 
 @dataclass(frozen=True)
 class SELU(Elementwise):
-    """y = λ x for x > 0, else λ α (eˣ − 1), with the constants of self-normalization."""
+    """y = λ x for x > 0, else λ α (eˣ − 1); dx = dy λ or dy λ α eˣ.  x [B, ...] → y [B, ...].
+
+    λ and α are the constants of self-normalization, which supposes weights of variance 1 / n_in:
+    initializers.lecun_normal, which `mlp` draws only where it is told.
+    """
 
     of_y: ClassVar[bool] = False
     alpha: ClassVar[float] = 1.6732632423543772
@@ -203,7 +218,7 @@ class SELU(Elementwise):
 
 @dataclass(frozen=True)
 class Softplus(Elementwise):
-    """y = log(1 + eˣ)."""
+    """y = log(1 + eˣ), dx = dy (1 − e⁻ʸ) = dy σ(x).  x [B, ...] → y [B, ...]."""
 
     def f(self, x):
         """log(1 + eˣ)."""
@@ -216,7 +231,7 @@ class Softplus(Elementwise):
 
 @dataclass(frozen=True)
 class Softsign(Elementwise):
-    """y = x / (1 + |x|)."""
+    """y = x / (1 + |x|), dx = dy / (1 + |x|)².  x [B, ...] → y [B, ...]."""
 
     of_y: ClassVar[bool] = False
 
@@ -232,7 +247,11 @@ class Softsign(Elementwise):
 
 @dataclass(frozen=True)
 class GELU(Elementwise):
-    """y = x Φ(x), Φ the normal distribution function or its tanh approximation."""
+    """y = x Φ(x), dx = dy (Φ(x) + x Φ′(x)).  x [B, ...] → y [B, ...].
+
+    Φ is the tanh form of the normal distribution function; with approximate=False Φ itself,
+    which torch and Keras take where they are told nothing.
+    """
 
     rectifies: ClassVar[bool] = True
     approximate: bool = True
@@ -260,7 +279,7 @@ class GELU(Elementwise):
 
 @dataclass(frozen=True)
 class SiLU(Elementwise):
-    """y = x σ(x)."""
+    """y = x σ(x), dx = dy σ (1 + x (1 − σ)).  x [B, ...] → y [B, ...]."""
 
     rectifies: ClassVar[bool] = True
     of_y: ClassVar[bool] = False
@@ -278,7 +297,7 @@ class SiLU(Elementwise):
 
 @dataclass(frozen=True)
 class Mish(Elementwise):
-    """y = x tanh(softplus x)."""
+    """y = x t, t = tanh(softplus x), dx = dy (t + x t′).  x [B, ...] → y [B, ...]."""
 
     rectifies: ClassVar[bool] = True
     of_y: ClassVar[bool] = False
@@ -301,7 +320,7 @@ class Mish(Elementwise):
 
 @dataclass(frozen=True)
 class HardTanh(Elementwise):
-    """y = min(max(x, −1), 1)."""
+    """y = min(max(x, −1), 1), dx = dy 1{|y| < 1}.  x [B, ...] → y [B, ...]."""
 
     def f(self, x):
         """min(max(x, −1), 1)."""

@@ -58,7 +58,11 @@ class PerFeature(Layer[P, AffineCache]):
 
 @dataclass(frozen=True)
 class Affine(PerFeature[AffineParams]):
-    """y = x s + b.  x [B, ..., n] → y [B, ..., n]."""
+    """y = x s + b.  x [B, ..., n] → y [B, ..., n].
+
+    Raises:
+        ValueError: for n below 1.
+    """
 
     def shapes(self):
         """Those of s and b."""
@@ -91,7 +95,11 @@ class CenteredParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Centered(PerFeature[CenteredParams]):
-    """y = (x − c) s + b.  x [B, ..., n] → y [B, ..., n]."""
+    """y = (x − c) s + b.  x [B, ..., n] → y [B, ..., n].
+
+    Raises:
+        ValueError: for n below 1.
+    """
 
     def shapes(self):
         """Those of c, s and b."""

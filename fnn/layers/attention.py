@@ -13,9 +13,10 @@ Backward, with do = dy woᵀ split into heads,
     dq_t = Σ_s du[t,s] k_s           dk_s = Σ_t du[t,s] q_t
     dwq = Σ xᵀ dq   dwk = Σ xᵀ dk   dwv = Σ xᵀ dv   dwo = Σ oᵀ dy   dx = dq wqᵀ + dk wkᵀ + dv wvᵀ
 
-p is never materialized (flash attention): forward keeps m, the logsumexp of each row, and
-backward forms p again from q, k and m, a chunk of rows at a time; a causal chunk looks at no
-key behind its end. `chunk=None` stores p whole instead, the reference. With fewer key heads
+p is not kept (flash attention): forward keeps m, the logsumexp of each row, and backward
+forms p again from q, k and m, a chunk of rows of one sequence and key head at a time; a causal
+chunk looks at no key behind its end. XLA on CPU keeps several chunks at once. `chunk=None`
+makes p whole instead, the reference. With fewer key heads
 than query heads (grouped-query attention), several queries share one key head. A position
 that may see nothing has o = 0. With `rotary` (RoPE), q and k are rotated by their positions
 before they meet, and dq and dk are rotated back.
@@ -72,10 +73,16 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     """y_t from x_1 ... x_t, or from all.  x [B, T, n], or a Sequence with mask → y [B, T, n].
 
     `n_heads` must divide n, `n_kv_heads` (None: the same) n_heads. `causal`: no position
-    sees a later one. The mask says which positions may be seen. `chunk` rows of p exist at
-    a time, per head; None: all of them. `rotary` is the base θ of rotary positions, usually
-    10⁴; None: the layer knows no positions but by `causal`. `w_init` (key, n_in, n_out) → w.
-    It keeps no state (KV cache) from one part of a sequence to the next.
+    sees a later one. The mask says which positions may be seen. `chunk` rows of p are made at
+    a time, and the time to compile grows with T / chunk; None: all of them. `rotary` is the base
+    θ of rotary positions, usually 10⁴; None: the layer knows no positions but by `causal`.
+    `w_init` (key, n_in, n_out) → w. It keeps no state (KV cache) from one part of a sequence to
+    the next, and has neither biases nor a dropout of p, as torch's MultiheadAttention has.
+
+    Raises:
+        ValueError: for heads that do not divide, a chunk below 1, a rotary base of at most 1
+            or with an odd n / n_heads.
+        TypeError: from forward, for a Sequence with a state.
     """
 
     sequences: ClassVar = "own"

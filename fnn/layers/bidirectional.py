@@ -39,6 +39,10 @@ class Bidirectional(Composite[BidirectionalCache]):
 
     f is `ahead`; g, `behind`, sees the sequence from its end. Bidirectional.of(LSTM(3, 5))
     is two of a kind, with weights of their own.
+
+    Raises:
+        TypeError: for what is not a layer.
+        ValueError: from forward, for layers that do not both make [B, T, ...].
     """
 
     ahead: Layer[Any, Any]

@@ -3,10 +3,10 @@
     p = exp(q kᵀ/√d − m)      o = p v
     dv = pᵀ do      du = p (do vᵀ − Σ do o) / √d      dq = du k      dk = duᵀ q
 
-One sequence and one key head is worked on at a time, so that all that exists of p is one
-chunk of it; a causal chunk of rows ends at its own last key. A chunk is at least float32.
-A key or value that is not finite makes NaN of the rows that may see it, and of no other:
-p = 0 is no protection, 0 · NaN is NaN, so products with p take 0 in its place.
+One sequence and one key head is worked on at a time, so that all that need exist of p is one
+chunk of it (XLA on CPU keeps several); a causal chunk of rows ends at its own last key. A
+chunk is at least float32. A key or value that is not finite makes NaN of the rows that may see
+it, and of no other: p = 0 is no protection, 0 · NaN is NaN, so products with p take 0 in its place.
 
 Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
 """

@@ -59,8 +59,12 @@ class Conv(Convolution):
 class Conv1d(Conv):
     """y = x ∗ w + b along one axis.  x [B, T, n_in] → y [B, T′, n_out].
 
-    `padding` is 'valid', 'same', a number, or ((low, high),). `w_init` (key, n_in, n_out)
-    → w sees the entries of a window as n_in.
+    `padding` is 'valid', 'same' (T′ = ⌈T / stride⌉), a number, or ((low, high),). `w_init`
+    (key, n_in, n_out) → w sees the entries of a window as n_in.
+
+    Raises:
+        ValueError: for sizes below 1, groups that do not divide n_in and n_out, padding of
+            another form; from forward, for a window larger than x with its padding.
     """
 
     n_axes: ClassVar[int] = 1
@@ -71,7 +75,10 @@ class Conv2d(Conv):
     """y = x ∗ w + b along two axes.  x [B, H, W, n_in] → y [B, H′, W′, n_out].
 
     `kernel`, `stride` and `dilation` are a number or one per axis; `padding` is 'valid',
-    'same', a number, or a pair (low, high) per axis.
+    'same' (H′ = ⌈H / stride⌉), a number, or a pair (low, high) per axis. `w_init` as in Conv1d.
+
+    Raises:
+        ValueError: as Conv1d does.
     """
 
     n_axes: ClassVar[int] = 2

@@ -87,8 +87,13 @@ class ConvTranspose(Convolution):
 class ConvTranspose1d(ConvTranspose):
     """y = w stamped by every x, + b, along one axis.  x [B, T, n_in] → y [B, T′, n_out].
 
-    `padding`, taken off both ends of y, is 'valid', 'same', a number, or ((low, high),).
-    `w_init` (key, n_in, n_out) → w sees the entries of a window as n_in.
+    `padding`, taken off both ends of y, is 'valid', 'same' (T′ = T · stride), a number, or
+    ((low, high),). `w_init` (key, n_in, n_out) → w sees the entries of a window as n_in.
+
+    Raises:
+        ValueError: for sizes below 1, groups that do not divide n_in and n_out, padding of
+            another form, an output_padding that is not below the stride or not 0 with 'same';
+            from forward, where the padding leaves nothing of y.
     """
 
     n_axes: ClassVar[int] = 1
@@ -100,7 +105,10 @@ class ConvTranspose2d(ConvTranspose):
 
     `kernel`, `stride`, `dilation` and `output_padding` are a number or one per axis;
     `padding`, taken off the ends of y, is 'valid', 'same', a number, or a pair (low, high)
-    per axis.
+    per axis. `w_init` as in ConvTranspose1d.
+
+    Raises:
+        ValueError: as ConvTranspose1d does.
     """
 
     n_axes: ClassVar[int] = 2

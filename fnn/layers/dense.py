@@ -44,6 +44,9 @@ class Dense(Layer[DenseParams, DenseCache]):
     """y = x w + b.  x [B, ..., n_in] → y [B, ..., n_out].
 
     `w_init` (key, n_in, n_out) → w draws the weights; the biases start at 0.
+
+    Raises:
+        ValueError: for n_in or n_out below 1.
     """
 
     sequences: ClassVar = "positions"

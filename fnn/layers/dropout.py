@@ -34,6 +34,9 @@ class Dropout(Layer[tuple[()], DropoutCache]):
     """y = x m / (1 − rate), or y = x m.  x [B, ...] → y [B, ...]; needs a key.
 
     `rate` in [0, 1) is the probability of dropping an entry.
+
+    Raises:
+        ValueError: for a rate outside [0, 1); from forward without a key.
     """
 
     sequences: ClassVar = "positions"

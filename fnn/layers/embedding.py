@@ -46,7 +46,12 @@ class EmbeddingCache(NamedTuple):
 class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
     """y = table[x].  x [B, ...] integers from 0 to n_vocab − 1 → y [B, ..., n].
 
-    A number outside is an error where it is known; under jit its row of y is NaN.
+    A number outside is an error where it is known; under jit its row of y is NaN. The rows
+    start as N(0, scale²), with 0.02 where torch has 1.
+
+    Raises:
+        ValueError: for sizes below 1, a negative scale; from forward, for known numbers outside.
+        TypeError: from forward, for an x that does not hold integers.
     """
 
     sequences: ClassVar = "positions"
@@ -89,7 +94,11 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
 
 @dataclass(frozen=True)
 class Positions(Layer[EmbeddingParams, tuple[()]]):
-    """y = x + table[t], learned.  x [B, T, n] → y [B, T, n], T up to n_context."""
+    """y = x + table[t], learned.  x [B, T, n] → y [B, T, n], T up to n_context.
+
+    Raises:
+        ValueError: for sizes below 1, a negative scale; from forward, for a longer x.
+    """
 
     sequences: ClassVar = "positions"
 
@@ -134,7 +143,11 @@ class Positions(Layer[EmbeddingParams, tuple[()]]):
 
 @dataclass(frozen=True)
 class Sinusoids(Layer[tuple[()], tuple[()]]):
-    """y = x + p[t], sines and cosines of t.  x [B, T, n] → y [B, T, n], n even."""
+    """y = x + p[t], sines and cosines of t.  x [B, T, n] → y [B, T, n], n even.
+
+    Raises:
+        ValueError: for an odd n, or one below 2.
+    """
 
     sequences: ClassVar = "positions"
 

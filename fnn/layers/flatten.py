@@ -19,7 +19,7 @@ class FlattenCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Flatten(Layer[tuple[()], FlattenCache]):
-    """x [B, ...] → y [B, n]."""
+    """y[b] = all entries of x[b], in order.  x [B, ...] → y [B, n]."""
 
     def check_input(self, x):
         """x must be a floating batch."""

@@ -57,6 +57,10 @@ class GLU(Layer[GLUParams, GLUCache]):
 
     φ is `activation`, a layer without parameters that keeps the shape. `w_init`
     (key, n_in, n_out) → w draws the weights.
+
+    Raises:
+        ValueError: for n or n_hidden below 1.
+        TypeError: for an activation that is not a layer.
     """
 
     sequences: ClassVar = "positions"

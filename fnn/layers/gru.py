@@ -74,6 +74,11 @@ class GRU(Recurrent[GRUParams, GRUCache]):
     """y_t = h_t.  x [B, T, n_in], or a Sequence with state (h₀,) → y [B, T, n_hidden].
 
     `wx_init` and `wh_init` (key, n_in, n_out) → w draw each gate's weights; biases start at 0.
+    A step that the mask skips repeats the state, y_t = y_{t−1}, where torch writes 0.
+
+    Raises:
+        ValueError: for n_in or n_hidden below 1; from forward, for a state of another shape.
+        TypeError: from forward, for a state that is not a tuple (h₀,).
     """
 
     def shapes(self):

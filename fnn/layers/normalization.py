@@ -17,8 +17,8 @@ The arithmetic is at least float32. μ is rounded to its own size, which may be 
 spread: the mean is taken off a second time. Squares of more than the largest number are taken
 of x scaled down. So z is exact to a few roundings whatever the size and the mean of x, as long
 as x itself tells its entries apart and their sum is a number. One entry alone has no spread,
-and is refused. BatchNorm mixes examples: `fnn.inference` with a calibration batch turns it
-into a Centered layer.
+and is refused but by RMSNorm. BatchNorm mixes examples: `fnn.inference` with a calibration
+batch turns it into a Centered layer.
 
 Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450, eq. 4; Zhang & Sennrich (2019),
 arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ioffe &
@@ -110,14 +110,25 @@ class Norm(Layer[AffineParams, Any]):
 
 @dataclass(frozen=True)
 class LayerNorm(Norm):
-    """Each position's features, normalized.  x [B, ..., n] → y [B, ..., n]."""
+    """Each position's features, normalized.  x [B, ..., n] → y [B, ..., n].
+
+    Raises:
+        ValueError: for n below 1, a negative eps; from forward, for n = 1.
+    """
 
     sequences: ClassVar = "positions"
 
 
 @dataclass(frozen=True)
 class GroupNorm(Norm):
-    """Groups of channels, each over all positions.  x [B, ..., n] → y [B, ..., n]."""
+    """Groups of channels, each over all positions.  x [B, ..., n] → y [B, ..., n].
+
+    GroupNorm(n, n_groups): torch has the two the other way round.
+
+    Raises:
+        ValueError: for n below 1, a negative eps, an n_groups that does not divide n; from
+            forward, for groups of one entry.
+    """
 
     n_groups: int
 
@@ -153,8 +164,12 @@ class BatchNorm(Norm):
     """Each channel over all examples and positions.  x [B, ..., n] → y [B, ..., n].
 
     A row of y depends on the other rows: per-example rules refuse it, and evaluation needs
-    a calibration batch, `fnn.inference(net, params, x)`. The statistics count every row and
-    step, also those of weight 0 or outside a mask.
+    a calibration batch, `fnn.inference(net, params, x)`: its mean and its biased variance serve
+    at test time, where torch and Keras have running averages, torch of the unbiased one. The
+    statistics count every row and step, those of weight 0 or outside a mask as zeros.
+
+    Raises:
+        ValueError: for n below 1, a negative eps; from forward, for one entry per channel.
     """
 
     sequences: ClassVar = "positions"
@@ -183,7 +198,13 @@ class RMSNormParams(NamedTuple):
 
 @dataclass(frozen=True)
 class RMSNorm(Layer[RMSNormParams, NormCache]):
-    """Each position's features over their root mean square.  x [B, ..., n] → the same."""
+    """Each position's features over their root mean square.  x [B, ..., n] → the same.
+
+    ε is 1e-6 unless told, where torch has the resolution of the dtype, 1.2e-7 in float32.
+
+    Raises:
+        ValueError: for n below 1, a negative eps.
+    """
 
     sequences: ClassVar = "positions"
 

@@ -83,7 +83,11 @@ class MaxPool2d(Pool):
     """y = max of a window.  x [B, H, W, C] → y [B, H′, W′, C].
 
     Without `stride` the windows stand side by side. Of several largest entries the first
-    gets the gradient; NaN wins.
+    gets the gradient; NaN wins. `kernel`, `stride` and `padding` as in Conv2d.
+
+    Raises:
+        ValueError: for sizes below 1, padding of another form; from forward, for a window
+            larger than x with its padding, or one in the padding alone.
     """
 
     def forward(self, params, x, *, key=None):
@@ -111,7 +115,11 @@ class MaxPool2d(Pool):
 class AvgPool2d(Pool):
     """y = mean of a window, padding not counted.  x [B, H, W, C] → y [B, H′, W′, C].
 
-    Without `stride` the windows stand side by side.
+    Torch counts the padding unless told. Without `stride` the windows stand side by side;
+    `kernel`, `stride` and `padding` as in Conv2d.
+
+    Raises:
+        ValueError: as MaxPool2d does.
     """
 
     def forward(self, params, x, *, key=None):

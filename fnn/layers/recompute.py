@@ -29,7 +29,13 @@ class RecomputeCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Recompute(Wrapper[RecomputeCache]):
-    """y = inner(x).  The shapes are those of inner."""
+    """y = inner(x).  The shapes are those of inner.
+
+    It keeps x alone; on CPU that saves memory inside `Repeat` only.
+
+    Raises:
+        TypeError: for what is not a layer.
+    """
 
     def forward(self, params, x, *, key=None):
         """y = f(x)."""

@@ -5,7 +5,8 @@ remembers after every step, in the form of x: a Sequence comes out with its fina
 
 Backpropagation through time (BPTT) runs in chunks. What has to wait for the next step stays
 in the loop over steps; the products that give the gradients of the weights and dx are taken
-once per chunk, so that they are large, and the da of one chunk only exist at a time.
+once per chunk, so that they are large, and the da of one chunk only exist at a time. A chunk
+is 8 to 16 steps where that divides T, else all of them.
 """
 
 from collections.abc import Callable

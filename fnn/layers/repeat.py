@@ -32,7 +32,12 @@ class RepeatCache(NamedTuple):
 class Repeat(Wrapper[RepeatCache]):
     """y = inner applied n times.  x [B, ...] → y [B, ...]; inner keeps shape and dtype.
 
-    Repeat(12, block).
+    Repeat(12, block). Every array of params has the copies on its first axis.
+
+    Raises:
+        ValueError: for n below 1; from forward, for an inner that makes another shape or dtype,
+            and for params of another number of copies.
+        TypeError: for what is not a layer.
     """
 
     n: int

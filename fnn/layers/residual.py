@@ -18,7 +18,12 @@ from fnn.sequence import lift, value
 
 @dataclass(frozen=True)
 class Residual(Wrapper[Any]):
-    """y = x + inner(x).  x [B, ...] → y [B, ...]; inner keeps the shape."""
+    """y = x + inner(x).  x [B, ...] → y [B, ...]; inner keeps the shape.
+
+    Raises:
+        TypeError: for what is not a layer.
+        ValueError: from forward, for an inner that makes another shape.
+    """
 
     def forward(self, params, x, *, key=None):
         """y = x + f(x)."""

@@ -57,9 +57,13 @@ class RNNCache(NamedTuple):
 class RNN(Recurrent[RNNParams, RNNCache]):
     """y_t = tanh(x_t wx + y_{t−1} wh + b).  x [B, T, n_in], or a Sequence → y [B, T, n_hidden].
 
-    The state of a Sequence is (h₀,).
+    The state of a Sequence is (h₀,). `wx_init` and `wh_init` (key, n_in, n_out) → w draw the
+    weights; b starts at 0. A step that the mask skips repeats the state, y_t = y_{t−1}, where
+    torch writes 0.
 
-    `wx_init` and `wh_init` (key, n_in, n_out) → w draw the weights; b starts at 0.
+    Raises:
+        ValueError: for n_in or n_hidden below 1; from forward, for a state of another shape.
+        TypeError: from forward, for a state that is not a tuple (h₀,).
     """
 
     def shapes(self):

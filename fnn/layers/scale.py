@@ -14,7 +14,7 @@ from fnn.layer import Layer
 
 @dataclass(frozen=True)
 class Scale(Layer[tuple[()], tuple[()]]):
-    """y = factor · x.  x [B, ...] → y [B, ...]."""
+    """y = factor · x, dx = factor · dy.  x [B, ...] → y [B, ...]."""
 
     sequences: ClassVar = "positions"
 

@@ -18,6 +18,10 @@ class Serial(Composite[dict[Any, Any]]):
     """y = f_n(... f_2(f_1(x))).  Serial(Dense(3, 4), Tanh()) or Serial(up=Dense(3, 4), …).
 
     net[0], or net["up"], is a layer of it.
+
+    Raises:
+        TypeError: for what is not a layer, names for some of them only, params of another kind.
+        ValueError: for params of another number of layers, or of layers that are not there.
     """
 
     layers: tuple[Layer[Any, Any], ...]

@@ -28,6 +28,10 @@ class TransformerBlock(Composite[dict[str, Any]]):
 
     params["attention"] are those of the attention layer, and so on; the dropouts, behind
     attention and feed-forward net, may be None.
+
+    Raises:
+        TypeError: for what is not a layer.
+        ValueError: from forward, for a child that makes another shape.
     """
 
     attention_norm: Layer[Any, Any]

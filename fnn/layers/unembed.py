@@ -1,4 +1,4 @@
-"""Unembed: the last layer of a net whose logits are never materialized.
+"""Unembed: the last layer of a net whose logits need never all exist at once.
 
     y = Logits(x, w)          the logits x w in factored form; nothing is multiplied
 
@@ -7,8 +7,8 @@ back the derivatives of both factors, dy = Logits(dh, dw),
 
     dw: dw      dx = dh
 
-Any other loss multiplies them out. `fnn.inference` turns the layer into a Dense layer without
-bias, whose y are the logits.
+Any other loss multiplies them out. `fnn.inference` turns the layer into a Dense layer with the
+bias 0, whose y are the logits.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,9 @@ class Unembed(Layer[UnembedParams, tuple[()]]):
     It ends a net that is trained with LinearSoftmaxCrossEntropy. `w_init` (key, n_in, n_out)
     → w draws the weights. Rules for single examples refuse it, since all examples share w:
     use Dense and SoftmaxCrossEntropy there.
+
+    Raises:
+        ValueError: for n_in below 1 or n_vocab below 2.
     """
 
     sequences: ClassVar = "positions"
