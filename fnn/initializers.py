@@ -1,12 +1,15 @@
 """Initial weights.
 
-Each is a function (key, n_in, n_out) → w [n_in, n_out] with mean 0 and the variance
+Each is a function (key, n_in, n_out) → w [n_in, n_out], float32 unless JAX's default is
+float64, and raises a TypeError for a key that is not typed. The entries have mean 0 and the
+variance
 
     glorot   2 / (n_in + n_out)     keeps both passes level under tanh-like activations
     he       2 / n_in               makes up for the half that a rectifier removes
     lecun    1 / n_in               keeps the forward pass level under linear units
 
-drawn from a normal distribution or from U(−a, a), whose variance is a²/3.
+drawn from a normal distribution, not truncated as Keras's, or from U(−a, a), whose variance is
+a²/3. `orthogonal` has w whose shorter side is orthonormal, `zeros` has 0.
 
 Sources: glorot: Glorot & Bengio (2010), AISTATS, eqs. 12 and 16. he: He, Zhang, Ren &
 Sun (2015), arXiv:1502.01852, eq. 10. lecun: LeCun, Bottou, Orr & Müller (1998),

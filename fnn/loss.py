@@ -41,7 +41,14 @@ class LogitsCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Loss(Record, abc.ABC, Generic[C]):
-    """A function of (y, target) that knows its derivative in y."""
+    """A function of (y, target) that knows its derivative in y.
+
+    The last axis is summed; torch and Keras take its mean in regression.
+
+    Raises:
+        ValueError: from forward, for shapes that do not fit and known values out of range.
+        TypeError: from forward, for what is not an array of real numbers, y floating.
+    """
 
     fused: ClassVar[bool] = False  # whether it takes Logits as they are
 

@@ -8,7 +8,7 @@ from fnn.targets import are_labels, as_classes, check_classes, valid_classes
 
 
 def accuracy(y: Array | Logits, target: Array) -> Array:
-    """1 where the largest entry of y is the right class, else 0.
+    """1 where the largest entry of y, of several the first, is the right class, else 0.
 
     y [B, ..., C], or Logits as from Unembed; target labels [B, ...] or rows [B, ..., C] →
     [B, ...]. NaN for rows of y with a NaN, and for targets that are not a class.

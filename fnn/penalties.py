@@ -65,7 +65,12 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
 
 @dataclass(frozen=True)
 class Penalty(Data, abc.ABC):
-    """λ times a sum over the weights; `select` (path → bool) may say what those are."""
+    """λ times a sum over the weights; `select` (path → bool) may say what those are.
+
+    Raises:
+        ValueError: for a known strength that is negative or not finite.
+        TypeError: for a strength that is not a number.
+    """
 
     strength: float | Array  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})
@@ -121,7 +126,7 @@ class Penalty(Data, abc.ABC):
 
 @dataclass(frozen=True)
 class L1(Penalty):
-    """λ Σ |w|: draws weights to exactly 0 when it is applied by `Proximal`."""
+    """λ Σ |w|, its gradient λ sign w: weights get to exactly 0 where `Proximal` applies it."""
 
     def f(self, w, strength):
         """λ |w|."""
@@ -138,7 +143,10 @@ class L1(Penalty):
 
 @dataclass(frozen=True)
 class L2(Penalty):
-    """(λ/2) Σ w²: shrinks weights in proportion to their size."""
+    """(λ/2) Σ w², its gradient λ w: shrinks weights in proportion to their size.
+
+    Keras has no ½: its L2(l) is L2(2 l).
+    """
 
     def f(self, w, strength):
         """λ w² / 2."""

@@ -32,7 +32,11 @@ from fnn.targets import check_between, check_probabilities, check_same_shape
 class BinaryCrossEntropy(Elementwise):
     """losses = −Σ_j t log y + (1 − t) log(1 − y).  y, target [B, ..., n] → losses [B, ...].
 
-    y holds probabilities; outside [0, 1] the loss is an error, NaN under jit.
+    y holds probabilities; outside [0, 1] the loss is an error, NaN under jit. Σ_j, not a mean:
+    n times torch's and Keras's, which also cut log off where y is 0 or 1.
+
+    Raises:
+        ValueError: from forward, for a target of another shape, known values outside [0, 1].
     """
 
     def check(self, y, target):
@@ -56,7 +60,13 @@ class BinaryCrossEntropy(Elementwise):
 
 @dataclass(frozen=True)
 class SigmoidBinaryCrossEntropy(Elementwise):
-    """BinaryCrossEntropy of σ(y).  y (logits), target [B, ..., n] → losses [B, ...]."""
+    """BinaryCrossEntropy of σ(y).  y (logits), target [B, ..., n] → losses [B, ...].
+
+    dy_j = dl (σ(y_j) − t_j). Σ_j, not a mean: n times torch's BCEWithLogitsLoss.
+
+    Raises:
+        ValueError: from forward, for a target of another shape, known targets outside [0, 1].
+    """
 
     def check(self, y, target):
         """Target must have the shape of y, and values in [0, 1]."""
@@ -78,7 +88,13 @@ class SigmoidBinaryCrossEntropy(Elementwise):
 
 @dataclass(frozen=True)
 class Hinge(Elementwise):
-    """losses = Σ_j max(0, 1 − t y).  y, target [B, ..., n] → losses [B, ...], t = ±1."""
+    """losses = Σ_j max(0, 1 − t y).  y, target [B, ..., n] → losses [B, ...], t = ±1.
+
+    dy_j = −dl t_j where t_j y_j < 1, else 0. Σ_j, not a mean: n times Keras's.
+
+    Raises:
+        ValueError: from forward, for a target of another shape, known targets but −1 and 1.
+    """
 
     def check(self, y, target):
         """Target must have the shape of y, and be −1 or 1."""

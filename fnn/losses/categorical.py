@@ -49,7 +49,8 @@ from fnn.targets import (
 class Categorical(Loss[Any], abc.ABC):
     """What both forms share: the target, its smoothing, labels to ignore.
 
-    Rows whose label is `ignore_label` have loss 0, gradient 0 and no weight in a mean.
+    Rows whose label is `ignore_label` have loss 0, gradient 0 and no weight in a mean; None,
+    as here, ignores none, where torch ignores −100.
     """
 
     label_smoothing: float = 0.0  # ε
@@ -122,7 +123,13 @@ class CrossEntropy(Categorical):
     """losses = −Σ_k t_k log y_k.  y [B, ..., C] probabilities → losses [B, ...].
 
     target: labels [B, ...] or rows of probabilities [B, ..., C]. Outside [0, 1] y is an
-    error, NaN under jit; a zero probability of what happens has loss ∞.
+    error, NaN under jit; that its rows sum to 1 is not checked. A zero probability of what
+    happens has loss ∞. For logits, what torch calls CrossEntropyLoss: SoftmaxCrossEntropy.
+
+    Raises:
+        ValueError: for a label_smoothing outside [0, 1); from forward, for shapes that do not
+            fit, known labels outside [0, C), known rows that are no distribution.
+        TypeError: from forward, for labels that are not integers, rows that are not floating.
     """
 
     def check(self, y, target):
@@ -159,7 +166,12 @@ class SoftmaxCrossEntropyCache(NamedTuple):
 class SoftmaxCrossEntropy(Categorical):
     """losses = −Σ_k t_k log softmax_k(y).  y [B, ..., C] logits → losses [B, ...].
 
-    target: labels [B, ...] or rows of probabilities [B, ..., C].
+    target: labels [B, ...] or rows of probabilities [B, ..., C]. dy = dl (softmax(y) − t).
+
+    Raises:
+        ValueError: for a label_smoothing outside [0, 1); from forward, for shapes that do not
+            fit, known labels outside [0, C), known rows that are no distribution.
+        TypeError: from forward, for labels that are not integers, rows that are not floating.
     """
 
     def forward(self, y, target):

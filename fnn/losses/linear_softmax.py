@@ -1,4 +1,4 @@
-"""LinearSoftmaxCrossEntropy: the cross-entropy of logits that are never materialized.
+"""LinearSoftmaxCrossEntropy: the cross-entropy of logits that are made chunk by chunk.
 
 With y = Logits(h, w) of Unembed and targets t as in SoftmaxCrossEntropy, at every position
 
@@ -45,7 +45,12 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     """losses = −Σ_k t_k log softmax_k(h w).  y = Logits(h, w), or whole → losses [B, ...].
 
     target: labels [B, ...] or rows of probabilities [B, ..., V]. `chunk` positions have
-    their logits at a time; None: about 2²¹ logits, at least 128 positions.
+    their logits at a time; None: up to 2²¹ logits, or 128 positions where those have more.
+    dh = dz wᵀ, dw = Σ hᵀ dz with dz = dl (softmax(h w) − t).
+
+    Raises:
+        ValueError: for a chunk below 1, and as SoftmaxCrossEntropy does.
+        TypeError: as SoftmaxCrossEntropy does.
     """
 
     fused: ClassVar[bool] = True

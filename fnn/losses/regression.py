@@ -21,7 +21,13 @@ from fnn.losses.elementwise import Elementwise
 
 @dataclass(frozen=True)
 class SquaredError(Elementwise):
-    """losses = scale Σ_j (y_j − t_j)².  y, target [B, ..., n] → losses [B, ...]."""
+    """losses = scale Σ_j (y_j − t_j)².  y, target [B, ..., n] → losses [B, ...].
+
+    dy_j = dl 2 scale (y_j − t_j). Σ_j, not a mean: n times the MSE of torch and Keras.
+
+    Raises:
+        ValueError: for a scale that is not above 0; from forward, for another target's shape.
+    """
 
     scale: float = 1.0
 
@@ -41,7 +47,13 @@ class SquaredError(Elementwise):
 
 @dataclass(frozen=True)
 class AbsoluteError(Elementwise):
-    """losses = Σ_j |y_j − t_j|.  y, target [B, ..., n] → losses [B, ...]."""
+    """losses = Σ_j |y_j − t_j|.  y, target [B, ..., n] → losses [B, ...].
+
+    dy_j = dl sign(y_j − t_j). Σ_j, not a mean: n times the MAE of torch and Keras.
+
+    Raises:
+        ValueError: from forward, for a target of another shape.
+    """
 
     def f(self, y, t):
         """|r|."""
@@ -54,7 +66,13 @@ class AbsoluteError(Elementwise):
 
 @dataclass(frozen=True)
 class Huber(Elementwise):
-    """losses = Σ_j r²/2, linear beyond delta.  y, target [B, ..., n] → losses [B, ...]."""
+    """losses = Σ_j r²/2, linear beyond delta.  y, target [B, ..., n] → losses [B, ...].
+
+    dy_j = dl clip(r_j, −delta, delta), r = y − t. Σ_j, not a mean: n times torch's and Keras's.
+
+    Raises:
+        ValueError: for a delta that is not above 0; from forward, for another target's shape.
+    """
 
     delta: float = 1.0
 

@@ -31,7 +31,13 @@ class AdaDeltaState(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaDelta(Optimizer[AdaDeltaState]):
-    """update = −η √(u² + ε) g / √(s² + ε)."""
+    """update = −η √(u² + ε) g / √(s² + ε).
+
+    ρ is 0.95, as published (torch: 0.9), η is 1 (Keras: 0.001).
+
+    Raises:
+        ValueError: for known η or ε that are not above 0, a known ρ outside [0, 1).
+    """
 
     learning_rate: float | Array = 1.0  # η
     rho: float | Array = 0.95  # ρ

@@ -26,7 +26,13 @@ class AdaGradState(NamedTuple):
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer[AdaGradState]):
-    """update = −η g / (s + ε), s ← √(s² + g²)."""
+    """update = −η g / (s + ε), s ← √(s² + g²).
+
+    ε is 1e-8 (torch: 1e-10), and s starts at 0 (Keras and optax: at √0.1).
+
+    Raises:
+        ValueError: for a known η that is not above 0, a known ε below 0.
+    """
 
     learning_rate: float | Array = 1e-2  # η
     eps: float | Array = 1e-8  # ε

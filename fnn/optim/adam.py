@@ -37,7 +37,11 @@ class AdamState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adam(Optimizer[AdamState]):
-    """update = −η m̂ / (ŝ + ε)."""
+    """update = −η m̂ / (ŝ + ε).
+
+    Raises:
+        ValueError: for a known η that is not above 0, β₁ or β₂ outside [0, 1), ε below 0.
+    """
 
     learning_rate: float | Array = 1e-3  # η
     b1: float | Array = 0.9  # β₁

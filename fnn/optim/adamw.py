@@ -23,7 +23,13 @@ from fnn.records import Array
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """update = −η m̂ / (ŝ + ε) − η λ w; `select` (path → bool) may say what w is."""
+    """update = −η m̂ / (ŝ + ε) − η λ w; `select` (path → bool) may say what w is.
+
+    Biases, scales and tables do not decay, where torch and optax let all params decay.
+
+    Raises:
+        ValueError: as Adam does, and for a known λ below 0; from update without params.
+    """
 
     weight_decay: float | Array = 1e-2  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

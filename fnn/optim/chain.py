@@ -15,6 +15,10 @@ class Chain(Optimizer[tuple[Any, ...]]):
     """update = update_n(... update_1(g)).  Chain(ClipByNorm(1.0), Adam()).
 
     The links are fnn's optimizers or optax's; the state is one state per link.
+
+    Raises:
+        ValueError: for no link.
+        TypeError: for what is not an optimizer; from rate, where no link has one.
     """
 
     links: tuple[Optimizer[Any], ...]

@@ -21,7 +21,11 @@ from fnn.records import Array, PyTree
 
 @dataclass(frozen=True)
 class ClipByNorm(Optimizer[tuple[()]]):
-    """g min(1, max_norm / ‖g‖): passes gradients on, adds no step of its own."""
+    """g min(1, max_norm / ‖g‖): passes gradients on, adds no step of its own.
+
+    Raises:
+        ValueError: for a known max_norm that is not above 0.
+    """
 
     max_norm: float | Array  # c
 

@@ -14,7 +14,11 @@ from fnn.optim.optimizer import Optimizer
 
 @dataclass(frozen=True)
 class Foreign(Optimizer[Any]):
-    """update = update_fn(grads, state, params), from an init and an update function."""
+    """update = update_fn(grads, state, params), from an init and an update function.
+
+    Raises:
+        TypeError: from update, for an update_fn that asks for more than that and the loss.
+    """
 
     init_fn: Callable[..., Any] = field(metadata={"static": True})
     update_fn: Callable[..., Any] = field(metadata={"static": True})

@@ -27,7 +27,13 @@ class MomentumState(NamedTuple):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer[MomentumState]):
-    """update = −η v, v ← μ v + g, or v ← μ v + (1 − μ) g with `average`."""
+    """update = −η v, v ← μ v + g, or v ← μ v + (1 − μ) g with `average`.
+
+    Without `average`, as in torch and Keras, a constant gradient ends in steps of η g / (1 − μ).
+
+    Raises:
+        ValueError: for a known η that is not above 0, a known μ outside [0, 1).
+    """
 
     learning_rate: float | Array  # η
     momentum: float | Array = 0.9  # μ

@@ -27,7 +27,14 @@ S = TypeVar("S")  # the optimizer's state
 
 @dataclass(frozen=True)
 class Optimizer(Data, abc.ABC, Generic[S]):
-    """A pair of pure functions turning gradients into updates to add to params."""
+    """A pair of pure functions turning gradients into updates to add to params.
+
+    Raises:
+        ValueError: for known hyperparameters out of range; from update, for grads that are not
+            like the state, by path.
+        TypeError: for hyperparameters that are not numbers; from update, for grads that are not
+            floating; from rate, where there is none.
+    """
 
     @abc.abstractmethod
     def init(self, params: PyTree) -> S:

@@ -27,13 +27,18 @@ class Proximal(Optimizer[Any]):
     """update = prox(w + u) − w, u the inner update.  Proximal(SGD(0.1), L1(1e-3)).
 
     Put nothing behind it in a chain: a scaled update no longer reaches 0.
+
+    Raises:
+        TypeError: for what is not an optimizer or not a penalty; from update, for an optimizer
+            without a learning rate, such as optax's.
+        ValueError: from update without params, and for grads that are not like params.
     """
 
     optimizer: Optimizer[Any]
     penalty: Penalty
 
     def __post_init__(self):
-        """Reject what has no learning rate or no proximal map."""
+        """Reject what is not an optimizer, or has no proximal map."""
         object.__setattr__(self, "optimizer", as_optimizer("Proximal", self.optimizer))
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"Proximal: penalty must be L1 or L2, got {self.penalty!r:.60}.")

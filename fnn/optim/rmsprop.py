@@ -26,7 +26,13 @@ class RMSPropState(NamedTuple):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer[RMSPropState]):
-    """update = −η g / (s + ε), s ← √(ρ s² + (1 − ρ) g²)."""
+    """update = −η g / (s + ε), s ← √(ρ s² + (1 − ρ) g²).
+
+    ρ is 0.9, as published (torch: 0.99), and ε stands outside the root (Keras, optax: inside).
+
+    Raises:
+        ValueError: for a known η that is not above 0, ρ outside [0, 1), ε below 0.
+    """
 
     learning_rate: float | Array = 1e-3  # η
     rho: float | Array = 0.9  # ρ

@@ -27,7 +27,11 @@ from fnn.records import Array, Data
 
 @dataclass(frozen=True)
 class Schedule(Data, abc.ABC):
-    """A function of the step whose numbers are leaves."""
+    """A function of the step s = 0, 1, ... whose numbers are leaves: s → learning rate.
+
+    Raises:
+        ValueError: for known rates and factors below 0, spans of no step.
+    """
 
     def check(self, *rates: str, steps: tuple[str, ...] = ()) -> None:
         """Reject negative rates and spans of no step."""
@@ -49,7 +53,7 @@ class Schedule(Data, abc.ABC):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """η."""
+    """η at every step."""
 
     rate: float | Array  # η
 
@@ -98,7 +102,10 @@ class ExponentialDecay(Schedule):
 
 @dataclass(frozen=True)
 class CosineDecay(Schedule):
-    """From η to `final` along half a cosine in n_steps."""
+    """From η to `final` along half a cosine in n_steps; `final` from there on.
+
+    η₁ + (η − η₁) (1 + cos(π s / n)) / 2 for s ≤ n, then η₁: torch's climbs again behind n.
+    """
 
     rate: float | Array  # η
     n_steps: int | Array  # n
@@ -116,7 +123,13 @@ class CosineDecay(Schedule):
 
 @dataclass(frozen=True)
 class WarmupCosine(Schedule):
-    """From `initial` to η in n_warmup steps, then to `final` along half a cosine."""
+    """From `initial` to η in n_warmup steps, then to `final` along half a cosine, and flat.
+
+    η₀ + (η − η₀) s / n₀ for s < n₀, then CosineDecay(η, n − n₀) from there: n has the warm-up.
+
+    Raises:
+        ValueError: for a known n_warmup that is not below n_steps, and as Schedule does.
+    """
 
     rate: float | Array  # η, the highest
     n_warmup: int | Array  # n₀
@@ -155,6 +168,10 @@ class Scheduled(Optimizer[ScheduledState]):
     """An optimizer whose learning rate at step s is schedule(s).
 
     Scheduled(Adam(), CosineDecay(1e-3, 1000)); the optimizer's own rate is not used.
+
+    Raises:
+        TypeError: for an optimizer without a learning rate of its own, such as optax's or a
+            Chain; for what is not a Schedule.
     """
 
     optimizer: Optimizer[Any]

@@ -14,7 +14,11 @@ from fnn.records import Array
 
 @dataclass(frozen=True)
 class SGD(Optimizer[tuple[()]]):
-    """update = −η g."""
+    """update = −η g.
+
+    Raises:
+        ValueError: for a known η that is not above 0.
+    """
 
     learning_rate: float | Array  # η
 
