@@ -5,8 +5,8 @@
     loss, grads = fnn.value_and_grad(net, fnn.SoftmaxCrossEntropy(), params, x, target)
 
 Layers and losses are frozen records with forward and backward methods; params, caches
-and gradients are pytrees of arrays; everything works under jit and vmap. The file of a
-block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
+and gradients are pytrees of arrays; all that computes works under jit and vmap, but `fit` with
+a callback. The file of a block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
 schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers. To read the

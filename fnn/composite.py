@@ -71,7 +71,13 @@ def empty(entry: PyTree) -> bool:
 
 @dataclass(frozen=True)
 class Composite(Layer[Any, C]):
-    """A layer made of layers, with one entry of params per child."""
+    """A layer made of layers, with one entry of params per child.
+
+    Raises:
+        TypeError: for a layer that a field holds and `children` does not; for params that are
+            not nested like the net.
+        ValueError: for params of a layer that is not there.
+    """
 
     sequences: ClassVar[Literal["refused", "positions", "own"]] = "own"
 
@@ -163,7 +169,11 @@ def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
 
 @dataclass(frozen=True)
 class Wrapper(Composite[C]):
-    """A composite of one child, `inner`, whose params and path are those of the child."""
+    """A composite of one child, `inner`, whose params and path are those of the child.
+
+    Raises:
+        TypeError: for what is not a layer.
+    """
 
     inner: Layer[Any, Any]
 
@@ -208,7 +218,11 @@ def child(name: Any) -> Iterator[None]:
 
 
 class Forth:
-    """The children of a composite on the way forth, each called once: (y, cache) = f(name, x)."""
+    """The children of a composite on the way forth, each called once: (y, cache) = f(name, x).
+
+    Raises:
+        ValueError: for a name that is not there, or called twice; from end, for one not called.
+    """
 
     def __init__(self, net: Composite[Any], params: PyTree, x: Any, key: Key | None) -> None:
         """Deal params, keys and the state of x out."""
@@ -230,7 +244,11 @@ class Forth:
 
 
 class Back:
-    """The children of a composite on the way back, each called once: dx = f(name, cache, dy)."""
+    """The children of a composite on the way back, each called once: dx = f(name, cache, dy).
+
+    Raises:
+        ValueError: for a name that is not there, or called twice; from end, for one not called.
+    """
 
     def __init__(self, net: Composite[Any], rule: Rule, params: PyTree, dy: Any) -> None:
         """Deal params and the cotangent of the final state out."""

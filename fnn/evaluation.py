@@ -42,7 +42,7 @@ def inference(
         net: as it is trained.
         params: of the net.
         x: a calibration batch, for layers that mix the examples of a batch; other nets
-            need none and ignore it.
+            need none and ignore it. BatchNorm takes its mean and its biased variance.
 
     Raises:
         ValueError: if a layer needs x and there is none; it is named by its path.

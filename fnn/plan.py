@@ -101,7 +101,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
 
     Raises:
         ValueError: without key and without params.
-        TypeError: for a key that is not typed, for what is not a Plan.
+        TypeError: for a key that is not typed, params that are not floating, what is not a Plan.
     """
     check_plan("start", plan)
     if key is not None:

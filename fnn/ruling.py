@@ -147,7 +147,16 @@ class Given(NamedTuple):
 
 
 def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
-    """Make `leaf` a Rule; @rule(per_example=True) and so on say what the fold must know."""
+    """Make `leaf`, (layer, params, cache, dy) → (result, dx), a Rule; it is a decorator.
+
+    Args:
+        leaf: the formula of layers without one of their own; `register` gives them one.
+        **facts: what the fold must know, @rule(per_example=True): per_example, companion and
+            learns, booleans, and begin, a function (y, target, dy) → what every leaf sees.
+
+    Raises:
+        TypeError: for a rule that learns without a companion.
+    """
     if leaf is None:
         return functools.partial(rule, **facts)
     dispatch = functools.singledispatch(leaf)
@@ -263,7 +272,7 @@ def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
 
 
 def companion(net: Layer[Any, Any], f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
-    """f(leaf, *its entries) of every leaf, nested like params and stacked under Repeat."""
+    """f(leaf, *its entries of trees) of every leaf, nested like params; vmapped under Repeat."""
     if isinstance(net, Composite):
         return net.each(lambda layer, *entries: companion(layer, f, *entries), *trees)
     return f(net, *trees)

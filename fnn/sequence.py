@@ -12,7 +12,8 @@ where the next part of a long sequence begins: truncated backpropagation through
 (BPTT), sampling step by step.
 
 Steps where the mask is False are left out: their values are replaced by 0 before a layer
-reads them, whatever they are, and their dx is 0.
+reads them, whatever they are, and their dx is 0. Their y is whatever the layer makes there: of a
+recurrent layer the state of the step before, where torch writes 0.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from fnn.records import Array, Data, PyTree
 @dataclass(frozen=True, eq=False)
 class Sequence(Data):
     """A batch of sequences with what belongs to them.
+
+    What stands in steps that the mask leaves out changes nothing; their own y means nothing.
 
     Raises:
         TypeError: for a mask that is not an array of booleans.

@@ -24,6 +24,9 @@ def summary(net: Layer[Any, Any], params: PyTree, x: PyTree) -> str:
 
     Nothing is computed: params and x may be arrays or `jax.ShapeDtypeStruct`s, as from
     jax.eval_shape(net.init, key). A block under Repeat stands once, as n × its shape.
+
+    Raises:
+        ValueError, TypeError: for params and x that do not fit the net, as its forward does.
     """
 
     def fold(params, x):

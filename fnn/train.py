@@ -3,13 +3,13 @@
 Everything runs on the device. An epoch is one `lax.scan` over minibatches; without a
 callback the epochs are a scan too, and `fit` is itself jit- and vmap-able.
 
-Minibatches are rows of a fresh permutation. The last one, if rows are missing, is filled
-with other rows of the permutation at weight 0: real values, left out of loss and
-gradient, so that every step has one shape and compiles once. That is exact for layers
-that treat rows independently; `drop_last=True` leaves the last batch out instead.
+Minibatches are rows of a fresh permutation. The last one, if rows are missing, is filled up
+with rows of weight 0: the net sees zeros there, loss and gradient leave them out, so that every
+step has one shape and compiles once. That is exact for layers that treat rows independently,
+not for BatchNorm; `drop_last=True` leaves the last batch out instead.
 
-Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence without a
-state, or any pytree of arrays with the rows first.
+Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
+in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import math
@@ -87,9 +87,14 @@ def evaluate(
 ) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
-    `batch_size` bounds the memory; the result does not depend on it. There is no penalty
-    in this loss. `calibration` are inputs x for layers that mix examples (BatchNorm), as of
-    inference(net, params, x).
+    `batch_size` bounds the memory; the result depends on it by rounding alone. There is no
+    penalty in this loss. `calibration` are inputs x for layers that mix examples (BatchNorm), as
+    of inference(net, params, x).
+
+    Raises:
+        ValueError: as fit does, for known params that are not finite, and without calibration
+            where a layer needs one.
+        TypeError: as fit does.
     """
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
@@ -111,6 +116,9 @@ def fit(
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
+    Averages are over the predictions of an epoch, each at the params of its own step; that of
+    the loss has the penalty in it.
+
     Args:
         plan: what is trained, and how.
         state: where to begin: start(plan, key), or what an earlier fit returned.
@@ -122,8 +130,8 @@ def fit(
             evaluation network: history["validation_loss"] and so on.
         calibration: inputs x for the evaluation of layers that mix examples (BatchNorm).
         callback: called on the host after each epoch with the State and the row of
-            history; a true result stops the training. Without one, fit does nothing
-            on the host and can be jitted and vmapped whole.
+            history; a true result stops the training, and history ends there. Without one,
+            fit does nothing on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
 
     Raises:
@@ -137,17 +145,10 @@ def fit(
         given = checked("fit", plan, state, validation, "validation", (calibration,))
         held_out = given, as_input("fit", calibration)
     how = {"batch_size": count("fit: batch_size", batch_size), "drop_last": bool(drop_last)}
-    n_epochs = count("fit: epochs", epochs)
+    how["epochs"] = count("fit: epochs", epochs)
     if callback is None:
-        return _jit_fit(plan, state, rows, held_out, epochs=n_epochs, **how)
-
-    history = []
-    for _ in range(n_epochs):
-        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
-        history.append(row)
-        if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
-            break
-    return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
+        return _jit_fit(plan, state, rows, held_out, **how)
+    return _fit_watched(callback, plan, state, rows, held_out, **how)
 
 
 def checked(
@@ -258,6 +259,17 @@ def _fit(plan, state, rows, held_out, *, epochs, **how):
         return _epoch_row(plan, state, rows, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
+
+
+def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
+    """A loop of epochs on the host, to the last or until the callback stops it."""
+    history = []
+    for _ in range(epochs):
+        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
+        history.append(row)
+        if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
+            break
+    return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
 def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:

@@ -101,14 +101,15 @@ def gpt(
 
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
-    right, left out by weights, changes nothing. Learned positions refuse longer ones.
+    right, left out by weights, changes nothing. Unlike GPT-2's, attention has no biases, and the
+    head has weights of its own, not those of the table.
 
     Args:
         n_vocab: the number of tokens.
         n: the features of every position.
         n_heads: heads of attention, which divide n.
         n_layers: blocks.
-        n_context: the longest sequence.
+        n_context: the longest sequence that learned positions take; others take any.
         positions: how a token knows its place: a learned table, sines and cosines that are
             added, or rotary.
         n_kv_heads: of every block, as in transformer_block.

@@ -31,10 +31,11 @@ def mlp(
         output: after the last layer; Identity adds no layer.
         dropout: the rate of a Dropout after every hidden activation; 0 adds no layer.
         w_init: draws the weights; default he_normal in front of an activation that rectifies
-            (ReLU and its family), glorot_uniform elsewhere.
+            (ReLU and its family), glorot_uniform elsewhere, SELU too.
 
     Raises:
         ValueError: for fewer than two sizes, or one below 1, by its position.
+        TypeError: for a size that is not an integer, by its position.
     """
     if len(sizes) < 2:
         raise ValueError(f"mlp: sizes must be n_0, ..., n_L, at least two, got {list(sizes)}.")

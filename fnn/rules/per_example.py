@@ -55,7 +55,7 @@ def example_norms(layer, params, cache, dy):
 
 @example_norms.register(Dense)
 def _(layer, params, cache, dy):
-    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s): no example's gradient is ever formed."""
+    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s), or ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖² where that is cheaper."""
     a, d = widened(cache.x, dy)
     a, d = a.reshape(len(dy), -1, layer.n_in), d.reshape(len(dy), -1, layer.n_out)
     n = a.shape[1]
