@@ -4,7 +4,7 @@ Every sentence about a result is made here: a diagnosis comes as data, and its k
 choose one. SENTENCES is the table of all kinds.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fnn.checking.explain.diagnosis import EXACT, Diagnosis, Factor, Note, Operation, Size
 from fnn.checking.explain.verdict import Verdict
@@ -89,9 +89,14 @@ NOTES = {
     "does not run": "backward does not run {}: {}",
     "equal sizes": "the batch and an axis of {} both have size {}; let them differ",
     "stop_gradient": "stop_gradient inside: autodiff decides, not the values",
+    "put aside": "a custom derivative inside the forward is not that of its values: put aside",
+    "shared": "autodiff of the forward is backward itself ({}): the values decide, to 6 digits",
     "digits": "it computes with {} digits inside; more cannot be told",
     "differences": "autodiff of the forward is not its derivative ({}): differences decide",
     "kinks": "kinks ({}): any subgradient is right there",
+    "disputed": "{}: a stop_gradient and a custom derivative inside, which disagree",
+    "undefined": "{}: NaN where the function is finite, and no finite slope to compare with",
+    "vague": "{}: neither autodiff nor differences can be trusted",
 }
 
 
@@ -115,27 +120,36 @@ class Leaf(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of a check; true where all is right."""
+    """The result of a check, in float64; true where all is right."""
 
     who: str  # what was checked
     leaves: tuple[Leaf, ...]  # every gradient
     findings: tuple[Finding, ...]  # everything wrong; none if all is right
     cases: tuple[str, ...]  # what was tried
     notes: tuple[str, ...]  # what is good to know, and no fault
+    undecided: tuple[str, ...] = ()  # what nobody can tell
     left_out: tuple[str, ...] = ()  # what a quick check did not try
+
+    @property
+    def verdict(self) -> Literal["right", "wrong", "cannot tell"]:
+        """Whether all is right; "cannot tell" where the references leave it open."""
+        if self.findings:
+            return "wrong"
+        return "cannot tell" if self.undecided else "right"
 
     def __bool__(self) -> bool:
         """Whether all is right."""
-        return not self.findings
+        return self.verdict == "right"
 
     def __str__(self) -> str:
         """A short table for print."""
         left_out = [f"  quick, left out: {', '.join(self.left_out)}"] if self.left_out else []
         cases, notes = f"  cases: {', '.join(self.cases)}", [f"  note: {n}" for n in self.notes]
-        return "\n".join([self._head(), *self._table(), cases, *left_out, *notes])
+        unknown = [f"  cannot tell: {text}" for text in self.undecided]
+        return "\n".join([self._head(), *self._table(), *unknown, cases, *left_out, *notes])
 
     def raise_if_wrong(self) -> None:
-        """Raise an AssertionError with the table unless all is right."""
+        """Raise an AssertionError with the table unless the verdict is right."""
         if not self:
             raise AssertionError(str(self))
 
@@ -144,7 +158,11 @@ class Report(NamedTuple):
         wrong = {f.leaf for f in self.findings}
         if wrong:
             return f"{self.who}: WRONG in {', '.join(sorted(wrong))}"
-        return f"{self.who}: right, {len(self.leaves)} gradients in {len(self.cases)} cases"
+        if self.undecided:
+            return f"{self.who}: CANNOT TELL"
+        tried = [(len(self.leaves), "gradient"), (len(self.cases), "case")]
+        numbers = " in ".join(f"{n} {what}{'s'[: n != 1]}" for n, what in tried)
+        return f"{self.who}: right, {numbers}, in float64"
 
     def _table(self) -> list[str]:
         """One line for every gradient, and one more for every further finding."""
@@ -176,10 +194,9 @@ def in_words(verdict: Verdict) -> Report:
         for leaf, diagnosis, case, error in verdict.faults
     ]
     leaves = map(Leaf, verdict.problem.names, verdict.shapes, verdict.errors)
-    notes = tuple(map(note, verdict.notes))
-    return Report(
-        verdict.problem.who, tuple(leaves), tuple(findings), verdict.cases, notes, verdict.left_out
-    )
+    notes, unknown = (tuple(map(note, several)) for several in (verdict.notes, verdict.undecided))
+    who, cases = verdict.problem.who, verdict.cases
+    return Report(who, tuple(leaves), tuple(findings), cases, notes, unknown, verdict.left_out)
 
 
 def sentence(d: Diagnosis, gradient: str = "gradient") -> str:
@@ -278,8 +295,8 @@ def size_name(size: Size) -> str:
 def note(n: Note) -> str:
     """A note in words."""
     names = n.names
-    if n.kind in ("outside", "not finite", "differences", "kinks"):
-        names = (", ".join(names),)
     if n.kind == "does not run":
         names = (UNDER.get(names[0], f"in {names[0]}"), *names[1:])
+    elif n.kind not in ("equal sizes", "digits"):
+        names = (", ".join(names),)
     return NOTES[n.kind].format(*names)

@@ -290,13 +290,31 @@ def test_a_forward_of_lower_precision_inside_is_diagnosed_too():
     assert (finding.leaf, finding.kind) == ("w", "one entry")
 
 
-def test_a_gradient_that_is_nan_where_the_function_is_not_is_told():
-    def backward(x, dy):
-        return jax.vjp(jnp.linalg.norm, x)[1](dy)[0]
+def rule_of(f):
+    """JAX's own backward of f."""
+    return lambda *args: jax.vjp(f, *args[:-1])[1](args[-1])
 
-    report = fnn.check_vjp(jnp.linalg.norm, backward, jnp.zeros(3))
-    note = "the function is finite and its gradient is not, entries left out: x as given"
-    assert any(n.startswith(note) for n in report.notes), report
+
+def test_nan_where_the_function_has_slopes_is_wrong_and_elsewhere_a_note():
+    norm = jnp.linalg.norm
+    (finding,) = fnn.check_vjp(norm, rule_of(norm), jnp.zeros(3)).findings
+    assert (finding.kind, finding.case) == ("nan", "as given")
+    report = fnn.check_vjp(norm, rule_of(norm), jnp.array([0.3, -0.7, 1.2]))
+    assert report.verdict == "right"
+    assert (
+        "the function is finite and its gradient is not, entries left out: x zeros" in report.notes
+    )
+
+
+def test_an_infinite_slope_is_right_and_nan_in_its_place_cannot_be_told():
+    x = jnp.array([0.0, 0.5, 2.0])
+    assert fnn.check_vjp(jnp.sqrt, rule_of(jnp.sqrt), x).verdict == "right"
+    report = fnn.check_vjp(jnp.sqrt, lambda x, dy: dy * jnp.sqrt(x) / (2 * x), x)
+    assert report.verdict == "cannot tell"
+    assert not report
+    assert "cannot tell: x: NaN where the function is finite" in str(report)
+    with pytest.raises(AssertionError, match="CANNOT TELL"):
+        report.raise_if_wrong()
 
 
 def test_a_factor_of_the_positions_of_an_image_is_named_after_them():

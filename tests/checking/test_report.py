@@ -36,7 +36,7 @@ def test_only_a_report_with_findings_raises_and_the_error_is_the_table():
 
 def test_the_table_of_a_right_report_says_ok_for_every_gradient():
     assert str(RIGHT).splitlines() == [
-        "Dense: right, 2 gradients in 1 cases",
+        "Dense: right, 2 gradients in 1 case, in float64",
         "  gradient  shape   error",
         "  params.w  [3, 4]  0e+00  ok",
         "  x         []      1e-16  ok",

@@ -1,6 +1,6 @@
 """Which gradients are wrong, and where.
 
-The reference is autodiff, unless the order test contradicts it: then central differences
+The reference is autodiff, unless the values contradict it at a case: then central differences
 along every entry are, up to some thousand entries, and beyond that the order test itself.
 """
 
@@ -11,8 +11,9 @@ import numpy as np
 from fnn.checking.explain.diagnosis import Note
 from fnn.checking.measure.comparison import EPS, scale_of
 from fnn.checking.measure.facts import Facts, compared
-from fnn.checking.measure.kinks import NUMERIC, by_differences, real_errors
+from fnn.checking.measure.kinks import by_differences, real_errors
 from fnn.checking.measure.points import LOW
+from fnn.checking.measure.taylor import NUMERIC
 
 
 class Examined(NamedTuple):
@@ -23,8 +24,9 @@ class Examined(NamedTuple):
     masks: dict[str, np.ndarray]  # the wrong entries, at every case that has some
     truths: dict[str, np.ndarray]  # the reference, at every case
     fits: float = 1e-6  # how exactly an explanation must fit
-    by_autodiff: bool = True  # whether the reference is autodiff
+    by_autodiff: bool = True  # whether the reference is autodiff, at every case that is wrong
     kinks: tuple[str, ...] = ()  # the cases that have some
+    undecided: str = ""  # why nobody can tell, if nothing is wrong: a kind of note
 
     def entries(self, case: str) -> np.ndarray:
         """The wrong entries of a case."""
@@ -35,40 +37,61 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
     """Every gradient, and notes."""
     n = len(facts.problem.names)
     every = [examine_leaf(facts, j) for j in range(n)]
-    notes = [Note("outside", tuple(outside(facts)))] if outside(facts) else []
+    outside = [
+        case if case not in facts.raised else f"{case} (raises {facts.raised[case]})"
+        for case in (*facts.outside, *facts.raised)
+    ]
+    notes = [Note("outside", tuple(outside))] if outside else []
     if undefined := not_finite(facts):
         notes.append(Note("not finite", tuple(undefined)))
     if not facts.problem.keeps_contract:
         failed = [way for way in (*LOW, "one example") if way in facts.errors]
         notes += [Note("does not run", (way, facts.errors[way])) for way in failed]
     notes += equal_sizes(facts)
-    if facts.stops and any(not truth.right for _, truth in facts.orders):
+    if facts.stops:
         notes.append(Note("stop_gradient"))
     if facts.eps > EPS:
         notes.append(Note("digits", (digits(facts.eps),)))
-    doubted = tuple(facts.problem.names[j] for j in range(n) if not trusted(facts, j))
+    if facts.aside:
+        notes.append(Note("put aside"))
+    doubted = tuple(
+        name
+        for j, name in enumerate(facts.problem.names)
+        if any(facts.contradicted(case, j) for case in facts.orders if believed(facts, case, j))
+    )
     if doubted:
         notes.append(Note("differences", doubted))
+    if same := shared(facts):
+        notes.append(Note("shared", tuple(same)))
     kinks = sorted({case for examined in every for case in examined.kinks})
     if kinks:
         notes.append(Note("kinks", tuple(kinks)))
     return every, notes
 
 
-def outside(facts: Facts) -> list[str]:
-    """The cases at which the forward itself, or what it is compared with, is not finite."""
-    results = ((case, facts.results[case]) for case in (*facts.smooth, *facts.special))
-    return [c for c, r in results if not all(np.isfinite(a).all() for a in r.y or r.truth)]
+def believed(facts: Facts, case: str, j: int) -> bool:
+    """Whether a reference that the values may contradict is a number, or should be one."""
+    return not facts.followed or bool(np.isfinite(facts.orders[case][j][1].predicted))
 
 
 def not_finite(facts: Facts) -> list[str]:
     """Where the function is finite and its reference gradient is not: entries nobody compared."""
-    cases = [c for c in (*facts.smooth, *facts.special) if c not in outside(facts)]
     return [
         f"{name} {case}"
-        for case in cases
+        for case in facts.inside
         for j, name in enumerate(facts.problem.names)
-        if trusted(facts, j) and not np.isfinite(facts.results[case].truth[j]).all()
+        if not facts.contradicted(case, j) and not np.isfinite(facts.results[case].truth[j]).all()
+    ]
+
+
+def shared(facts: Facts) -> list[str]:
+    """The cases at which autodiff believes what backward says, so that only the values decide."""
+    if facts.plain or not facts.followed:
+        return []
+    return [
+        case
+        for case in facts.inside
+        if all(map(np.array_equal, facts.results[case].hand, facts.results[case].truth))
     ]
 
 
@@ -92,47 +115,71 @@ def digits(eps: float) -> int:
 
 def examine_leaf(facts: Facts, j: int) -> Examined:
     """Gradient j at every point."""
-    cases = [c for c in (*facts.smooth, *facts.special) if c not in outside(facts)]
-    if facts.eps > EPS:  # far out rounding is larger than what is left of a derivative
-        cases = [c for c in cases if c != "far"]
-    eps, sure = facts.eps, trusted(facts, j)
-    truths = {c: facts.results[c].truth[j] for c in cases}
-    if not sure:
-        found = {c: by_differences(facts, c, j) for c in cases if c in facts.smooth[:2]}
-        truths, eps = {c: g for c, g in found.items() if g is not None}, NUMERIC / 16
-        if not truths:
-            return by_order(facts, j)
+    truths, doubted = references(facts, j)
+    if "as given" not in truths:
+        return by_order(facts, j)
     scale = scale_of([truths[c] for c in truths if c in facts.smooth])
     masks, errors, kinks = {}, {}, []
     for case, truth in truths.items():
         if masks and case in facts.special:
             break  # wrong at a plain point: the special ones add nothing
+        eps = NUMERIC / 16 if case in doubted else facts.eps
         size = scale if case in facts.smooth else max(scale, scale_of([truth]))
         gaps = compared(facts, case, j, facts.results[case].hand[j], truth, size, eps=eps)
         errors[case], wrong = gaps.error, gaps.wrong
         if case in facts.special or not surely_wrong(facts, j):
             wrong, kink = real_errors(facts, case, j, wrong)
             kinks += [case] if kink else []
+        other = facts.disputed.get(j, {}).get(case)
+        if other is not None:  # wrong is what neither of the two has
+            wrong &= compared(facts, case, j, facts.results[case].hand[j], other, size).wrong
         if wrong.any():
             masks[case] = wrong
     first = next(iter(masks), "as given")
+    sure = not doubted & set(truths)
     fits = 1e-6 if sure else 1e-4
-    return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks))
+    why = undecided(facts, j, truths)
+    return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks), why)
+
+
+def references(facts: Facts, j: int) -> tuple[dict[str, np.ndarray], set[str]]:
+    """The reference of gradient j at every case, and the cases at which differences are it.
+
+    They are asked at two cases at most: they take a run for every entry.
+    """
+    doubted = [case for case in facts.inside if facts.contradicted(case, j)]
+    found = {case: by_differences(facts, case, j) for case in doubted[:2]}
+    truths = {}
+    for case in facts.inside:
+        truth = facts.results[case].truth[j] if case not in doubted else found.get(case)
+        if truth is not None:
+            truths[case] = truth
+    return truths, set(doubted)
+
+
+def undecided(facts: Facts, j: int, truths: dict[str, np.ndarray]) -> str:
+    """Why nobody can tell whether gradient j is right, if nothing is wrong with it."""
+    if j in facts.disputed:
+        return "disputed"
+    hand = facts.given.hand[j]
+    unknown = np.isnan(hand) & ~np.isfinite(truths["as given"])
+    return "undefined" if unknown.any() else ""
 
 
 def surely_wrong(facts: Facts, j: int) -> bool:
     """Whether gradient j is wrong where the function is smooth: then a kink is no excuse."""
-    return bool(facts.orders) and not facts.orders[j][0].right and facts.orders[j][1].order > 1.5
-
-
-def trusted(facts: Facts, j: int) -> bool:
-    """Whether autodiff is the reference: the order test agrees, or derivatives are cut."""
-    return not facts.orders or facts.orders[j][1].right or facts.stops
+    case = next((case for case in ("nearby 1", "as given") if case in facts.orders), None)
+    if case is None:
+        return False
+    hand, truth = facts.orders[case][j]
+    return not hand.right and truth.order > 1.5
 
 
 def by_order(facts: Facts, j: int) -> Examined:
     """The order test's own verdict on a leaf that is too large for differences."""
-    order, hand = facts.orders[j][0], facts.given.hand[j]
+    order, hand = facts.orders["as given"][j][0], facts.given.hand[j]
     error = abs(order.slope - order.predicted) / (abs(order.slope) or 1.0)
     masks = {} if order.right else {"as given": np.ones(np.shape(hand), bool)}
-    return Examined(error, "as given", masks, {}, 1e-4, False)
+    vague = not order.error <= 1e-3 * max(abs(order.slope), abs(order.predicted))
+    why = "vague" if vague else ""
+    return Examined(error, "as given", masks, {}, 1e-4, False, (), why)

@@ -39,7 +39,7 @@ def by_halving(facts: Facts, j: int) -> Diagnosis:
     found = zero(sample) or multiple(sample)
     if found is not None:
         return found._replace(sample=len(chosen))
-    k = facts.orders[j][0]
+    k = facts.orders["as given"][j][0]
     return Diagnosis("another function", "order", numbers=(k.order, k.predicted, k.slope))
 
 

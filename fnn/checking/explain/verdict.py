@@ -22,7 +22,8 @@ from fnn.checking.explain.ways import ways_that_differ
 from fnn.checking.measure.comparison import EPS, gap, scale_of
 from fnn.checking.measure.double import double_in_callbacks
 from fnn.checking.measure.eager import BackwardError, agrees
-from fnn.checking.measure.facts import Facts, measure
+from fnn.checking.measure.facts import Facts
+from fnn.checking.measure.measuring import measure
 from fnn.checking.measure.points import SMOOTH
 from fnn.checking.measure.problem import Problem, compiled, squared
 
@@ -36,6 +37,7 @@ class Verdict(NamedTuple):
     errors: tuple[float, ...] = ()  # as given, relative to each leaf's own scale
     cases: tuple[str, ...] = ("as given",)
     notes: tuple[Note, ...] = ()
+    undecided: tuple[Note, ...] = ()  # what nobody can tell
     left_out: tuple[str, ...] = ()
 
 
@@ -66,8 +68,18 @@ def verdict(facts: Facts) -> Verdict:
         tuple(examined.error for examined in every),
         (*facts.smooth, *facts.special, *facts.ways),
         tuple(notes),
+        tuple(unknown(facts, every)),
         facts.left_out,
     )
+
+
+def unknown(facts: Facts, every: list[Examined]) -> list[Note]:
+    """What nobody can tell of gradients that are not wrong."""
+    kinds: dict[str, list[str]] = {}
+    for name, examined in zip(facts.problem.names, every, strict=True):
+        if examined.undecided and not examined.masks:
+            kinds.setdefault(examined.undecided, []).append(name)
+    return [Note(kind, tuple(names)) for kind, names in kinds.items()]
 
 
 def diagnoses(facts: Facts, wrong: dict[int, Examined]) -> dict[int, Diagnosis]:
@@ -98,7 +110,7 @@ def by_chain_rule(
     facts: Facts, wrong: dict[int, Examined], rest: list[int], case: str
 ) -> dict[int, Diagnosis]:
     """Mistakes in the chain rule that make these gradients, at one case and at another."""
-    other = case if case not in SMOOTH else next(c for c in SMOOTH if c != case)
+    other = case if case not in SMOOTH else next((c for c in facts.smooth if c != case), case)
     first, second = (facts.results[c].hand for c in (case, other))
     hands = {j: first[j] for j in rest}, {j: second[j] for j in rest}
     off = min(relative(wrong[j].truths[case], first[j]) for j in rest)
@@ -139,7 +151,7 @@ def suspect(facts: Facts, j: int, w: Examined) -> Suspect:
             for i, name in enumerate(problem.names)
             if i != j and np.shape(results[0].truth[i]) == hand.shape[1:]
         ],
-        alone=w.case in SMOOTH and right_alone(facts, j),
+        alone=w.by_autodiff and w.case in SMOOTH and right_alone(facts, j),
         by_example=lambda: by_example(facts, j, cases) if w.by_autodiff else None,
         fits=max(1e-6, 100 * facts.eps) if facts.eps > EPS else w.fits,
     )
@@ -195,9 +207,9 @@ def last_resort(facts: Facts, j: int, w: Examined) -> Diagnosis:
     )
     if w.case not in SMOOTH:
         return found._replace(form="elsewhere right")
-    if right_alone(facts, j):
+    if w.by_autodiff and right_alone(facts, j):
         return found._replace(kind="batch", form="one")
-    if right_when_square(facts.problem):
+    if w.by_autodiff and right_when_square(facts.problem):
         return found._replace(kind="sizes")
     skew = None if facts.problem.compares or truth.size < 2 else asymmetry(facts, j)
     if skew is not None and abs(skew[0] - skew[1]) > 1e-6 * (abs(skew[0]) + abs(skew[1])):

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.checking.explain.detection import trusted
 from fnn.checking.explain.diagnosis import Diagnosis, Fault
 from fnn.checking.measure.comparison import NORM, cast_all, gap, host, norm_gap, scale_of
 from fnn.checking.measure.facts import Facts, compared, largest
@@ -37,9 +36,8 @@ def numbers(facts: Facts, j: int) -> list[Fault]:
     """The ways in float64 in which gradient j comes out different."""
     ways, given = facts.ways, facts.given
     scale = scale_of([facts.results[case].truth[j] for case in facts.smooth])
-    sure = (
-        trusted(facts, j) and not gap(given.hand[j], given.truth[j], scale, facts.eps).wrong.any()
-    )
+    believed = not any(facts.contradicted(case, j) for case in facts.smooth)
+    sure = believed and not gap(given.hand[j], given.truth[j], scale, facts.eps).wrong.any()
     pairs: list[tuple[str, Any, Any, float]] = []
     if "eager" in ways:
         pairs.append(("eager", ways["eager"][j], given.hand[j], scale))
@@ -68,7 +66,7 @@ def low_precision(facts: Facts, j: int) -> list[Fault]:
     """The same gradient in float32 and bfloat16: its dtype and its error."""
     faults, name = [], facts.problem.names[j]
     for dtype in NORM:
-        if dtype not in facts.ways:
+        if dtype not in facts.ways or dtype not in facts.results:
             continue
         got, want = facts.ways[dtype][j], facts.results[dtype].hand[j]
         if facts.problem.keeps_contract and got.dtype.name != dtype:

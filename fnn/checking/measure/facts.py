@@ -1,34 +1,23 @@
-"""Everything a check measures, in a few compiled programs.
+"""What is measured, as records, and the plain questions that are asked of it.
 
-1. one point: y, the hand-written gradient and the reference; run at every point
-2. other ways to the same numbers (`ways`)
-3. φ along directions, for the order test; along single entries, where that is asked
-
-Compiling costs more than computing here. A quick check compiles as little as it can: the
-first program and, if all looks right, the gradient in float32. If something does not, or if
-the forward has derivatives of its own, which autodiff would believe, the order test decides.
+A gradient by hand, the reference, and what the values say stand side by side, at every
+point. `measuring` fills the records, `oracles` settles which reference counts.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checking.measure.comparison import Gap, gap, host, scale_of
-from fnn.checking.measure.eager import check_finite, eager, first_line, guarded
-from fnn.checking.measure.jaxprs import precision, uses
-from fnn.checking.measure.points import SMOOTH, SPECIAL, Point, points, signed
-from fnn.checking.measure.problem import Leaves, Problem, compiled, traced
+from fnn.checking.measure.comparison import EPS, Gap, gap, host, scale_of
+from fnn.checking.measure.points import SMOOTH, SPECIAL, Point, signed
+from fnn.checking.measure.problem import Leaves, Problem, compiled
 from fnn.checking.measure.taylor import Order, coordinates, order, profile
-from fnn.checking.measure.ways import in_one_program, one_example, ways_of
 from fnn.numerics import is_floating
 
 SLIGHT = 1e-6  # relative to the largest gradient: an error that may be rounding
-QUICK = ("as given", "nearby 1", "zeros", "ties", "float32")
 
 
 class Result(NamedTuple):
@@ -47,6 +36,10 @@ class Programs(NamedTuple):
     entries: Callable[..., Any]  # φ along single entries: taylor.coordinates
 
 
+Orders = dict[str, tuple[tuple[Order, Order], ...]]
+Disputed = dict[int, dict[str, np.ndarray]]
+
+
 class Facts(NamedTuple):
     """Everything that was measured."""
 
@@ -55,10 +48,15 @@ class Facts(NamedTuple):
     points: dict[str, Point]
     results: dict[str, Result]  # of every point
     eps: float  # the rounding unit of what is computed inside
-    stops: bool  # whether there is a stop_gradient inside
     ways: dict[str, Any]  # to the same numbers: see ways.ways_of
     errors: dict[str, str]  # of the ways that did not run
-    orders: tuple[tuple[Order, Order], ...] = ()  # of each leaf: by hand, reference
+    raised: dict[str, str]  # the cases at which the function raises, and what
+    orders: Orders  # by case, of each leaf: by hand, reference
+    disputed: Disputed  # by leaf and case: another reference, where nothing decides
+    stops: bool = False  # whether a stop_gradient inside changes the derivative
+    followed: bool = True  # whether autodiff can follow the forward
+    plain: bool = True  # whether the reference is made of JAX's own rules alone
+    aside: bool = False  # whether the values contradict a derivative of the forward's own
     left_out: tuple[str, ...] = ()  # by a quick check
 
     @property
@@ -76,117 +74,43 @@ class Facts(NamedTuple):
         """The other cases in float64."""
         return [case for case in SPECIAL if case in self.results]
 
+    @property
+    def outside(self) -> list[str]:
+        """The cases at which the forward, or what it is compared with, is not finite."""
+        results = ((case, self.results[case]) for case in (*self.smooth, *self.special))
+        return [c for c, r in results if not all(np.isfinite(a).all() for a in r.y or r.truth)]
 
-def measure(problem: Problem, seed: int, *, quick: bool = False) -> Facts:
-    """Run the problem at every point and in every way."""
-    rng = np.random.default_rng(seed)
-    every = points(problem, jax.eval_shape(problem.forward, problem.leaves), rng)
-    given, names = every[0], tuple(p.case for p in every)
-    chosen = {p.case: p for p in every if not quick or p.case in QUICK}
-    ways = {} if quick else {"eager": eager(problem, given.dy)}
-    arguments = (problem.leaves, given.dy)
-    guarded(problem, lambda: traced(problem.who, problem.backward, arguments, "backward"))
-    problem = with_reference(problem, given)
-    programs = Programs(
+    @property
+    def inside(self) -> list[str]:
+        """The cases in float64 at which there is something to compare.
+
+        Far out rounding is larger than what is left of a derivative.
+        """
+        left = (*self.outside, *(("far",) if self.eps > EPS else ()))
+        return [case for case in (*self.smooth, *self.special) if case not in left]
+
+    def contradicted(self, case: str, j: int) -> bool:
+        """Whether the values contradict reference j at this case."""
+        if self.stops or case not in self.orders:
+            return False
+        truth = self.orders[case][j][1]
+        if not np.isfinite(truth.predicted):
+            return not self.followed or case in SMOOTH
+        return not truth.right and not truth.kink
+
+
+def programs_of(problem: Problem) -> Programs:
+    """The programs of a problem, not yet compiled."""
+    return Programs(
         compiled(problem, partial(one_point, problem)),
         compiled(problem, partial(profile, problem)),
         compiled(problem, partial(coordinates, problem), static_argnums=0),
     )
-    results = {
-        case: Result(*map(host, programs.gradients(p.leaves, p.dy))) for case, p in chosen.items()
-    }
-    check_finite(problem, results["as given"].y)
-    facts = Facts(problem, programs, chosen, results, *inside(problem, given), ways, {})
-    asked = ways_of(problem)
-    if not quick:
-        return with_orders(with_ways(facts, asked, rng))
-    facts = with_orders(facts) if doubtful(facts) else with_ways(facts, ("float32",), rng)
-    done = {*facts.smooth, *facts.special, *facts.ways, *facts.errors}
-    left_out = dict.fromkeys(case for case in (*names, *asked) if case not in done)
-    return facts._replace(left_out=(*left_out, *(() if facts.orders else ("differences",))))
 
 
 def one_point(problem: Problem, leaves: Leaves, dy: Leaves) -> tuple[Leaves, Leaves, Leaves]:
     """y, the hand-written gradient, the reference."""
     return problem.forward(leaves), problem.backward(leaves, dy), problem.reference(leaves, dy)
-
-
-def with_reference(problem: Problem, given: Point) -> Problem:
-    """The problem, with a reference of NaN where autodiff cannot follow the forward."""
-    try:
-        jax.eval_shape(problem.reference, given.leaves, given.dy)
-    except Exception:  # a callback has no derivative; the order test and differences remain
-        shapes = [given.leaves[i] for i in problem.wrt]
-        return replace(problem, reference=lambda leaves, dy: [jnp.nan * a for a in shapes])
-    return problem
-
-
-def inside(problem: Problem, given: Point) -> tuple[float, bool]:
-    """The rounding unit inside the function, and whether it cuts derivatives on purpose.
-
-    A backward may not round more than its forward.
-    """
-    if problem.compares:
-        program = jax.make_jaxpr(problem.reference)(given.leaves, given.dy)
-        return precision(program, problem.wrt), False
-    program = jax.make_jaxpr(problem.forward)(given.leaves)
-    return precision(program, problem.wrt), uses(program.jaxpr, "stop_gradient")
-
-
-def doubtful(facts: Facts) -> bool:
-    """Whether a gradient looks wrong, or the forward has derivatives of its own inside."""
-    problem = facts.problem
-    program = jax.make_jaxpr(problem.forward)(problem.leaves)
-    if any(uses(program.jaxpr, primitive) for primitive in ("custom_vjp", "callback")):
-        return True
-    if not all(np.isfinite(truth).all() for truth in facts.given.truth):
-        return True
-    return any(
-        compared(facts, case, j, hand, truth, scale_of([truth])).wrong.any()
-        for case in (*facts.smooth, *facts.special)
-        for j, (hand, truth) in enumerate(zip(*facts.results[case][1:], strict=True))
-    )
-
-
-def with_ways(facts: Facts, chosen: tuple[str, ...], rng: np.random.Generator) -> Facts:
-    """The facts and what comes of the chosen ways."""
-    problem, points = facts.problem, facts.points
-    given = points["as given"]
-    ways, errors = in_one_program(problem, points, chosen, rng)
-    if "1000 dy" in chosen:
-        scaled = [jnp.asarray(1000 * np.asarray(d)) for d in given.dy]
-        ways["1000 dy"] = host(facts.programs.gradients(given.leaves, scaled)[1])
-    if "one example" in chosen and problem.batched:
-        try:
-            alone = one_example(problem, facts.programs.gradients, given)
-            ways |= {} if alone is None else {"one example": alone}
-        except Exception as error:  # whatever a person's function raises is the finding
-            errors["one example"] = first_line(error)
-    return facts._replace(ways=facts.ways | ways, errors=facts.errors | errors)
-
-
-def with_orders(facts: Facts) -> Facts:
-    """The facts and the orders of the hand-written and the reference gradient of each leaf.
-
-    Along two directions, away from the zeros and ties that were given, if the function
-    exists there; the one that is not right counts.
-    """
-    if facts.problem.compares:
-        return facts
-    exists = all(np.isfinite(y).all() for y in facts.results["nearby 1"].y)
-    case = "nearby 1" if exists else "as given"
-    result, worst = facts.results[case], None
-    for seed in (0, 1):
-        v, values = directions(facts, case, seed)
-        here = [
-            tuple(order(values[j], dot(g, v[j]), facts.eps) for g in pair)
-            for j, pair in enumerate(zip(result.hand, result.truth, strict=True))
-        ]
-        worst = [
-            tuple(a if not a.right else b for a, b in zip(*pairs, strict=True))
-            for pairs in zip(worst or here, here, strict=True)
-        ]
-    return facts._replace(orders=tuple(worst or ()))
 
 
 def directions(
@@ -204,27 +128,52 @@ def directions(
     return v, np.asarray(facts.programs.along(point.leaves, point.dy, v, np.eye(len(v))))
 
 
+def orders_at(facts: Facts, case: str, pairs: Any) -> tuple[tuple[Order, ...], ...]:
+    """The orders of several gradients of each leaf, along two directions.
+
+    The one that is not right counts.
+    """
+    worst = None
+    for seed in (0, 1):
+        v, values = directions(facts, case, seed)
+        here = [
+            tuple(order(values[j], dot(g, v[j]), facts.eps) for g in several)
+            for j, several in enumerate(pairs)
+        ]
+        worst = tuple(
+            tuple(a if not a.right else b for a, b in zip(*both, strict=True))
+            for both in zip(worst or here, here, strict=True)
+        )
+    return worst or ()
+
+
 def noise(facts: Facts, case: str, j: int) -> np.ndarray:
     """How far reference j moves when every number is moved by its own rounding.
 
     Far out, where a softmax saturates, a reference may be 0 without any rounding, and the
     hand-written gradient a difference of large numbers: there its own moves count, too.
     """
-    rng, point, moves = np.random.default_rng(1), facts.points[case], []
+    moves = []
+    for near in moved(facts, case):
+        moves.append(abs(host(near[2])[j] - facts.results[case].truth[j]))
+        if case == "far":
+            moves.append(abs(host(near[1])[j] - facts.results[case].hand[j]))
+    largest = np.nan_to_num(np.max(moves, 0))
+    return np.maximum(largest, np.median(largest)) if largest.size else largest
 
-    def moved(a):
+
+def moved(facts: Facts, case: str) -> Iterator[tuple[Leaves, Leaves, Leaves]]:
+    """What comes out when every number is moved by its own rounding, three times."""
+    rng, point = np.random.default_rng(1), facts.points[case]
+
+    def near(a):
         if not is_floating(a):
             return a
         wide = np.asarray(a, np.float64) * (1 + facts.eps * signed(a.shape, rng))
         return jnp.asarray(wide.astype(a.dtype))
 
     for _ in range(3):
-        near = facts.programs.gradients([*map(moved, point.leaves)], [*map(moved, point.dy)])
-        moves.append(abs(host(near[2])[j] - facts.results[case].truth[j]))
-        if case == "far":
-            moves.append(abs(host(near[1])[j] - facts.results[case].hand[j]))
-    largest = np.nan_to_num(np.max(moves, 0))
-    return np.maximum(largest, np.median(largest)) if largest.size else largest
+        yield facts.programs.gradients([*map(near, point.leaves)], [*map(near, point.dy)])
 
 
 def compared(
@@ -247,7 +196,8 @@ def largest(facts: Facts, case: str) -> float:
 
 def dot(a: Any, b: Any) -> float:
     """a·b."""
-    return float((np.asarray(a) * np.asarray(b)).sum())
+    with np.errstate(invalid="ignore"):
+        return float((np.asarray(a) * np.asarray(b)).sum())
 
 
 def root_mean_square(a: Any) -> float:

@@ -4,7 +4,7 @@
     trace               a forward as a `Graph`: its operations, what jit encloses inlined
     replay              the operations once more, some results or derivatives changed
 
-This is the only file that reads JAX's own data structures.
+Only this file and `plain` read JAX's own data structures.
 """
 
 import os

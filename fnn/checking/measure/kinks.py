@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.facts import Facts, directions, dot
-from fnn.checking.measure.taylor import sides, slope_of
+from fnn.checking.measure.taylor import parted, sides, slack_of, slope_of
 
 ASKED = 8  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
-NUMERIC = 1e-6  # what differences along entries can tell, relative to the leaf's scale
 
 
 def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -27,13 +26,16 @@ def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[np.
     """
     if facts.problem.compares or not wrong.any():
         return wrong, False
+    infinite = wrong & ~np.isfinite(facts.results[case].hand[j])  # is no slope, even at a kink
+    if infinite.any():
+        return infinite, False
     if facts.problem.single and wrong.size <= MANY:
         return entry_by_entry(facts, case, j, wrong)
     result = facts.results[case]
     v, values = directions(facts, case, 2)
     right, left, error = sides(values[j], facts.eps)
-    slack = 10 * error + NUMERIC * (abs(left) + abs(right))
-    if abs(right - left) > 100 * slack:
+    slack = slack_of(right, left, error)
+    if parted(right, left, error):
         return np.zeros_like(wrong), True
     ours, theirs = (abs(dot(g, v[j]) - right) for g in (result.hand[j], result.truth[j]))
     excused = ours <= slack and not theirs <= slack and not facts.stops
@@ -49,9 +51,9 @@ def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[
     for index, value in zip(asked, along_entries(facts, case, j, asked), strict=True):
         right, left, error = sides(value, facts.eps)
         low, high = min(left, right), max(left, right)
-        slack = 10 * error + NUMERIC * (abs(low) + abs(high))
+        slack = slack_of(right, left, error)
         ours, theirs = (low - slack <= g[index] <= high + slack for g in (hand, truth))
-        here = high - low > 100 * slack
+        here = parted(right, left, error)
         excused.append(ours and (here or not theirs))
         kink = kink or bool(ours and here)
     rest = wrong.copy()

@@ -149,8 +149,8 @@ def squared(problem: Problem) -> Problem | None:
 
 def cropped(problem: Problem) -> Problem | None:
     """The problem with every axis of every leaf cut to the smallest size above 1."""
-    sizes = [n for a in problem.leaves for n in a.shape if n > 1]
-    if not sizes:
+    sizes = {n for a in problem.leaves for n in a.shape if n > 1}
+    if len(sizes) < 2:  # there is nothing to cut
         return None
     n = min(sizes)
     return replace(problem, leaves=[a[tuple(slice(n) for _ in a.shape)] for a in problem.leaves])

@@ -31,6 +31,7 @@ from jax import Array
 from fnn.checking.measure.problem import Leaves, Problem
 from fnn.numerics import cast
 
+NUMERIC = 1e-6  # what differences can tell, relative to the leaf's scale
 OCTAVES = 3  # between two steps
 STEPS = 2.0 ** -np.arange(3, 34, OCTAVES)
 SHIFTS = np.concatenate([[0.0], STEPS, -STEPS])
@@ -43,6 +44,7 @@ class Order(NamedTuple):
     slope: float  # of f along the direction, by differences
     error: float  # of that slope
     predicted: float  # g·v
+    kink: bool = False  # whether the slopes from both sides do not meet
 
     @property
     def right(self) -> bool:
@@ -108,12 +110,13 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
     noise = noise_of(values, eps)
     remainder = abs(ahead - zero - STEPS * predicted)
     slope, error = slope_of(values, eps)
+    kink = parted(*sides(values, eps))
     above = np.flatnonzero(remainder > 8 * noise)
     if len(above) < 2 or not np.isfinite(remainder).all():
-        return Order(np.inf, slope, error, predicted)
+        return Order(np.inf, slope, error, predicted, kink)
     a, b = above[-2], above[-1]
     fall = np.log2(remainder[a] / remainder[b]) / (OCTAVES * (b - a))
-    return Order(float(fall), slope, error, predicted)
+    return Order(float(fall), slope, error, predicted, kink)
 
 
 def noise_of(values: np.ndarray, eps: float) -> float:
@@ -137,6 +140,16 @@ def sides(values: np.ndarray, eps: float) -> tuple[float, float, float]:
     slopes = [(ahead - zero) / STEPS, (zero - behind) / STEPS]
     (right, left), error = best_step(slopes, noise_of(values, eps))
     return right, left, error
+
+
+def slack_of(right: float, left: float, error: float) -> float:
+    """How far the two slopes at a smooth point may lie apart."""
+    return 10 * error + NUMERIC * (abs(left) + abs(right))
+
+
+def parted(right: float, left: float, error: float) -> bool:
+    """Whether the slopes from the right and from the left do not meet."""
+    return abs(right - left) > 100 * slack_of(right, left, error)
 
 
 def best_step(slopes: list[np.ndarray], noise: float) -> tuple[list[float], float]:

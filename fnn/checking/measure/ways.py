@@ -15,7 +15,7 @@ import numpy as np
 
 from fnn.checking.measure.comparison import cast_all, host
 from fnn.checking.measure.eager import first_line
-from fnn.checking.measure.points import LOW, Point, signed
+from fnn.checking.measure.points import LOW, SMOOTH, Point, signed
 from fnn.checking.measure.problem import Leaves, Problem, compiled, substitute
 
 Points = dict[str, tuple[Leaves, Leaves]]  # case → leaves and dy
@@ -60,7 +60,7 @@ def in_one_program(
         values = {case: (p.leaves, p.dy) for case, p in points.items()}
         return jax.device_get(compiled(problem, partial(run, several))(values)) if several else {}
 
-    chosen = tuple(way for way in every if way in chosen)
+    chosen = tuple(way for way in every if way in chosen and (way not in LOW or way in points))
     try:
         return together(chosen), errors
     except Exception:  # an operation that does not compile, such as a bfloat16 inverse
@@ -72,8 +72,8 @@ def in_one_program(
 
 
 def vmapped(problem: Problem, points: Points) -> Leaves | None:
-    """The hand-written gradients of two points at once, [2, ...] each."""
-    pair = points["as given"], points["nearby 1"]
+    """The hand-written gradients of two points at once, [2, ...] each; of one, if there is one."""
+    pair = [points[case] for case in SMOOTH if case in points][:2]
     values = [jnp.stack([a[i] for a, _ in pair]) for i in problem.wrt]
     leaves = partial(substitute, problem.leaves, problem.wrt)
     try:

@@ -9,12 +9,10 @@ import fnn
 X = jnp.linspace(-2, 2, 5000).reshape(50, 100)  # too large for differences along every entry
 
 
-@jax.custom_vjp
 def cube(x):
-    return (x**3).sum()
-
-
-cube.defvjp(lambda x: ((x**3).sum(), x), lambda x, dy: (x * dy,))  # wrong
+    """Σ x³, where JAX cannot see it."""
+    shape = jax.ShapeDtypeStruct((), x.dtype)
+    return jax.pure_callback(lambda a: (a**3).sum(), shape, x, vmap_method="sequential")
 
 
 def right(x):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fnn.checking.measure.comparison import EPS
-from fnn.checking.measure.facts import directions, dot, measure
+from fnn.checking.measure.facts import directions, dot
+from fnn.checking.measure.measuring import measure
 from fnn.checking.measure.points import LOW, SMOOTH, SPECIAL
 from fnn.checking.measure.problem import from_vjp
 
@@ -41,8 +42,10 @@ def test_every_point_has_its_result_by_hand_and_by_autodiff(facts):
 
 
 def test_the_orders_tell_right_from_wrong_leaf_by_leaf(facts):
-    assert [hand.right for hand, _ in facts.orders] == [True, False]
-    assert all(truth.right for _, truth in facts.orders)
+    assert set(facts.orders) == {*SMOOTH, *SPECIAL}
+    for case, orders in facts.orders.items():
+        assert [hand.right for hand, _ in orders] == [True, case == "zeros"]  # there dw is 0
+        assert all(truth.right for _, truth in orders)
     assert facts.eps == EPS
 
 

@@ -10,7 +10,7 @@ import pytest
 import fnn
 from fnn.checking.blocks import layer_problem
 from fnn.checking.explain.detection import examine
-from fnn.checking.measure.facts import measure
+from fnn.checking.measure.measuring import measure
 from fnn.layer import Layer
 
 X = jnp.array([[0.0, 1.0, -1.5], [2.0, 0.0, -0.5]])  # two entries stand on the kink

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.checking.measure.facts import measure
+from fnn.checking.measure.measuring import measure
 from fnn.checking.measure.points import SMOOTH
 from fnn.checking.measure.problem import from_vjp
 from fnn.checking.measure.ways import ways_of
