@@ -93,6 +93,9 @@ NOTES = {
     "shared": "autodiff of the forward is backward itself ({}): the values decide, to 6 digits",
     "digits": "it computes with {} digits inside; more cannot be told",
     "differences": "autodiff of the forward is not its derivative ({}): differences decide",
+    "off": "right where it was given ({}), wrong off that set ({})",
+    "chance": "{}: right where a matrix is symmetric, as given, and wrong where not; "
+    "give one that is neither diagonal nor constant",
     "kinks": "kinks ({}): any subgradient is right there",
     "disputed": "{}: a stop_gradient and a custom derivative inside, which disagree",
     "undefined": "{}: NaN where the function is finite, and no finite slope to compare with",
@@ -297,6 +300,6 @@ def note(n: Note) -> str:
     names = n.names
     if n.kind == "does not run":
         names = (UNDER.get(names[0], f"in {names[0]}"), *names[1:])
-    elif n.kind not in ("equal sizes", "digits"):
+    elif n.kind not in ("equal sizes", "digits", "off"):
         names = (", ".join(names),)
     return NOTES[n.kind].format(*names)

@@ -12,7 +12,7 @@ from fnn.checking.explain.diagnosis import Note
 from fnn.checking.measure.comparison import EPS, scale_of
 from fnn.checking.measure.facts import Facts, compared
 from fnn.checking.measure.kinks import by_differences, real_errors
-from fnn.checking.measure.points import LOW
+from fnn.checking.measure.points import LOW, sets_of
 from fnn.checking.measure.taylor import NUMERIC
 
 
@@ -26,6 +26,7 @@ class Examined(NamedTuple):
     fits: float = 1e-6  # how exactly an explanation must fit
     by_autodiff: bool = True  # whether the reference is autodiff, at every case that is wrong
     kinks: tuple[str, ...] = ()  # the cases that have some
+    off: tuple[str, ...] = ()  # the cases off the set of the arguments, if it is wrong there alone
     undecided: str = ""  # why nobody can tell, if nothing is wrong: a kind of note
 
     def entries(self, case: str) -> np.ndarray:
@@ -63,6 +64,9 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
         notes.append(Note("differences", doubted))
     if same := shared(facts):
         notes.append(Note("shared", tuple(same)))
+    off = sorted({case for examined in every for case in examined.off})
+    if off and not by_chance(facts):
+        notes.append(Note("off", (sets_in(facts), ", ".join(off))))
     kinks = sorted({case for examined in every for case in examined.kinks})
     if kinks:
         notes.append(Note("kinks", tuple(kinks)))
@@ -135,11 +139,16 @@ def examine_leaf(facts: Facts, j: int) -> Examined:
             wrong &= compared(facts, case, j, facts.results[case].hand[j], other, size).wrong
         if wrong.any():
             masks[case] = wrong
+    off = tuple(case for case in masks if facts.points[case].off)
+    if len(off) == len(masks):  # right wherever the arguments lie where they lay as given
+        masks = {}
+    else:
+        off = ()
     first = next(iter(masks), "as given")
     sure = not doubted & set(truths)
     fits = 1e-6 if sure else 1e-4
-    why = undecided(facts, j, truths)
-    return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks), why)
+    why = undecided(facts, j, truths) or ("chance" if off and by_chance(facts) else "")
+    return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks), off, why)
 
 
 def references(facts: Facts, j: int) -> tuple[dict[str, np.ndarray], set[str]]:
@@ -166,6 +175,17 @@ def undecided(facts: Facts, j: int, truths: dict[str, np.ndarray]) -> str:
     return "undefined" if unknown.any() else ""
 
 
+def by_chance(facts: Facts) -> bool:
+    """Whether arguments may lie on their set by chance."""
+    return any(member.by_chance for member in sets_of(facts.problem))
+
+
+def sets_in(facts: Facts) -> str:
+    """The arguments that lie on a set, and on which."""
+    names = dict(zip(facts.problem.wrt, facts.problem.names, strict=True))
+    return ", ".join(f"{names[m.leaf]} {m.kind.name}" for m in sets_of(facts.problem))
+
+
 def surely_wrong(facts: Facts, j: int) -> bool:
     """Whether gradient j is wrong where the function is smooth: then a kink is no excuse."""
     case = next((case for case in ("nearby 1", "as given") if case in facts.orders), None)
@@ -182,4 +202,4 @@ def by_order(facts: Facts, j: int) -> Examined:
     masks = {} if order.right else {"as given": np.ones(np.shape(hand), bool)}
     vague = not order.error <= 1e-3 * max(abs(order.slope), abs(order.predicted))
     why = "vague" if vague else ""
-    return Examined(error, "as given", masks, {}, 1e-4, False, (), why)
+    return Examined(error, "as given", masks, {}, 1e-4, False, (), (), why)

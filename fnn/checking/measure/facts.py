@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.comparison import EPS, Gap, gap, host, scale_of
-from fnn.checking.measure.points import SMOOTH, SPECIAL, Point, signed
+from fnn.checking.measure.points import OFF, SMOOTH, SPECIAL, Point, signed
 from fnn.checking.measure.problem import Leaves, Problem, compiled
 from fnn.checking.measure.taylor import Order, coordinates, order, profile
 from fnn.numerics import is_floating
@@ -72,7 +72,7 @@ class Facts(NamedTuple):
     @property
     def special(self) -> list[str]:
         """The other cases in float64."""
-        return [case for case in SPECIAL if case in self.results]
+        return [case for case in (*SPECIAL, OFF) if case in self.results]
 
     @property
     def outside(self) -> list[str]:

@@ -5,6 +5,7 @@
     far         inputs and dy × 100                near zero   inputs and dy × 10⁻⁴
     mirrored    inputs × −1                        zeros       inputs 0
     ties        inputs rounded to halves
+    off the set like nearby, for an argument that lies on a set (`sets`), which nearby keeps
     float32     all values rounded to float32      bfloat16    rounded to bfloat16
 
 All are float64, and made by numpy, which compiles nothing. dy has entries of size ½ to 1½ and
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.problem import Leaves, Problem
+from fnn.checking.measure.sets import Membership, memberships
 from fnn.numerics import is_floating
 
 SMOOTH = ("as given", "nearby 1", "nearby 2")  # where a mistake is measured and explained
@@ -29,6 +31,7 @@ SPECIAL = {
     "ties": lambda a: np.round(2 * a) / 2,
 }
 LOW = ("float32", "bfloat16")
+OFF = "off the set"
 DY_SCALE = {"far": 100.0, "near zero": 1e-4}
 QUICK = ("as given", "nearby 1", "zeros", "ties", "float32")
 
@@ -39,6 +42,7 @@ class Point(NamedTuple):
     case: str
     leaves: Leaves
     dy: Leaves
+    off: bool = False  # whether an argument has left the set on which it was given
 
 
 def points(problem: Problem, y: Leaves, rng: np.random.Generator) -> list[Point]:
@@ -47,18 +51,40 @@ def points(problem: Problem, y: Leaves, rng: np.random.Generator) -> list[Point]
     given: list[Any] = [
         np.asarray(a) if i in problem.wrt else a for i, a in enumerate(problem.leaves)
     ]
-    cases: dict[str, list[Any]] = {}
+    sets, cases = sets_of(problem), {}
+    another = {member.leaf: member.kind.another for member in sets}
+
+    def near(i, a, keep):
+        if i not in problem.wrt:
+            return a
+        return another[i](a, rng) if keep and i in another else nearby(a, rng, i in inputs)
+
     for case in SMOOTH[1:]:
-        cases[case] = [
-            nearby(a, rng, i in inputs) if i in problem.wrt else a for i, a in enumerate(given)
-        ]
+        cases[case] = [near(i, a, keep=True) for i, a in enumerate(given)]
     for case, change in SPECIAL.items():
         chosen = inputs & set(problem.wrt)
         cases[case] = [change(a) if i in chosen else a for i, a in enumerate(given)]
     for dtype in LOW:
         cases[dtype] = [rounded(a, dtype) for a in problem.leaves]
+    if sets:
+        cases[OFF] = [near(i, a, keep=False) for i, a in enumerate(given)]
+    off = {
+        case
+        for case, leaves in cases.items()
+        if case not in LOW and not all(m.kind.holds(leaves[m.leaf]) for m in sets)
+    }
     every = {SMOOTH[0]: problem.leaves} | {c: [*map(jnp.asarray, a)] for c, a in cases.items()}
-    return [Point(case, leaves, dy_for(problem, y, case, rng)) for case, leaves in every.items()]
+    return [
+        Point(case, leaves, dy_for(problem, y, case, rng), case in off)
+        for case, leaves in every.items()
+    ]
+
+
+def sets_of(problem: Problem) -> tuple[Membership, ...]:
+    """The arguments of a function that lie on a set as given; a layer takes any x."""
+    if problem.keeps_contract or problem.compares:
+        return ()
+    return memberships({i: np.asarray(problem.leaves[i]) for i in problem.wrt})
 
 
 def dy_for(problem: Problem, y: Leaves, case: str, rng: np.random.Generator) -> Leaves:
