@@ -264,7 +264,7 @@ def picture(config: Config, wide: list[Case], deep: list[Case], small: list[Case
         for what, color in (("forward", blue), ("both", red)):
             y = [scale * getattr(c, what)[field] for c in wide]
             axes.plot(size, y, "o-", color=color, label=NAMES[what])
-        plots.slope(axes, size, 0.1 * scale * wide[0].forward[field], 1, "slope 1")
+        plots.slope(axes, size, 0.03 * scale * wide[0].forward[field], 1, "slope 1")
         axes.set(xscale="log", yscale="log", xlabel="parameters P")
         axes.legend(frameon=False)
     first.set(ylabel="million operations")

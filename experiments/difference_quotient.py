@@ -162,7 +162,7 @@ def table(seen: Seen) -> Table:
 
 
 def picture(epsilons: np.ndarray, found: dict[tuple[str, str], np.ndarray]) -> plots.Figure:
-    """Error over ε, logarithmic, with the three slopes."""
+    """Error over ε, logarithmic, with the two slopes."""
     title = "A difference quotient trades the error of its step for rounding"
     figure, ((axes,),) = plots.picture(title, size=(8, 4.6))
     axes.set(xscale="log", yscale="log", ylim=(1e-12, 1e2))
@@ -170,11 +170,9 @@ def picture(epsilons: np.ndarray, found: dict[tuple[str, str], np.ndarray]) -> p
         color = plots.COLORS[KINDS.index(kind)]
         style = "-" if dtype == "float64" else ":"
         axes.plot(epsilons, error, color=color, linestyle=style, label=f"{kind}, {dtype}")
-    coarse = np.array([1e-5, 1e-1])
-    for kind, order in (("forward", 1), ("central", 2)):
-        high = 4 * float(found["float64", kind][np.abs(epsilons - 0.1).argmin()])
-        start = high * (coarse[0] / coarse[1]) ** order
-        plots.slope(axes, coarse, start, order, f"slope {order}")
+    for kind, order, low, high in (("forward", 1, 1e-7, 1e-3), ("central", 2, 1e-5, 1e-1)):
+        end = 4 * float(found["float64", kind][np.abs(epsilons - high).argmin()])
+        plots.slope(axes, [low, high], end * (low / high) ** order, order, f"slope {order}")
     axes.set(xlabel="step ε", ylabel="relative error of the gradient")
     axes.legend(frameon=False, loc="lower left")
     return figure

@@ -222,6 +222,8 @@ def picture(found: Any, n: Any, errors: Any, histories: Any) -> plots.Figure:
     middle.set(xscale="log", yscale="log", xlabel="n", ylabel="relative error of the mean")
     middle.plot(n, errors, ".-", color=plots.COLORS[0], label=f"measured, p = {P}")
     middle.plot(n, np.sqrt(P / (1 - P) / n), "--", color=plots.FAINT, label="√(p/(1 − p)/n)")
+    ticks = (0.02, 0.05, 0.1, 0.2, 0.5)
+    middle.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     middle.tick_params(which="minor", labelleft=False)
     middle.set_title("n random masks")
     for i, label in enumerate(LABELS):

@@ -199,6 +199,7 @@ def picture(config: Config, moved: samples.Deviations, pac: Pac, spaces: Spaces)
     middle.text(SHARES[0], DELTA * 1.15, "δ", color=plots.INK)
     middle.set(yscale="log", xlabel="share of the N rows that are asked for")
     middle.set(title="failures of PAC learning", ylim=(1e-4, 30))
+    middle.set_yticks([10.0**k for k in range(-4, 1)])  # above 1 is room for the legend alone
     middle.set(ylabel="frequency (dots), probability (lines)")
     sizes = np.arange(1, config.points + 1)
     right.plot(sizes, 2.0**sizes, color=plots.FAINT, label="all, 2ᵐ")
