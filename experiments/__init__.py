@@ -2,3 +2,10 @@
 
 README.md shows the answers. What several experiments share is in common/.
 """
+
+import sys
+
+if sys.argv[0] == "-m":  # a command begins, and its imports take seconds
+    from experiments.common import stopping
+
+    stopping.prepare()

@@ -98,9 +98,8 @@ def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
     path = runs.folder(config.out, name)
     with runs.Run(path, config) as run:
         outcome = measure(config)
-        plots.save(outcome.figure, path / f"{name}.png")
-        for row in outcome.rows:
-            run.row(**row)
+        plots.save(outcome.figure, run.path / f"{name}.png")
+        run.rows(outcome.rows)
         run.summary(
             {
                 "question": told(sys.modules[measure.__module__]).question,
@@ -119,7 +118,7 @@ def report(measure: Callable[[S], Outcome], config: S, module: str) -> Outcome:
     if not outcome.holds:
         console().print("This run does not show what is marked ✗.", soft_wrap=True)
     console().print(outcome.answer, markup=False, soft_wrap=True)
-    print(f"written to {path}/")
+    print(f"written to {run.path}/")
     return outcome
 
 

@@ -8,13 +8,15 @@
         sys.exit(cli.run(main, Config))
 
 A user's mistake is reported in one short paragraph that names the flag, before anything is
-read or written. Exit codes: 0 done, 2 usage, 3 data or checkpoint, 4 not finite, 5 a claim
-that was not seen, 130 interrupted.
+read or written. Exit codes: 0 done, 2 usage, 3 a file (data, a checkpoint, one that cannot be
+written), 4 not finite, 5 a claim that was not seen, 130 interrupted.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import math
 import os
 import sys
@@ -24,8 +26,12 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import tyro
 
-USAGE, DATA, NOT_FINITE, INTERRUPTED = 2, 3, 4, 130
+from experiments.common.stopping import INTERRUPTED
+
+USAGE, DATA, NOT_FINITE = 2, 3, 4
 PIPE_CLOSED = 141  # as of a program that the signal of a closed pipe ends
+LONGEST = 1000  # letters of a message
+FEW = 8  # names of a list
 
 T = TypeVar("T")
 
@@ -34,8 +40,8 @@ class UserError(Exception):
     """An error that the user can put right: a short message and an exit code."""
 
     def __init__(self, message: str, code: int = USAGE):
-        """The message, and the code that the program ends with."""
-        super().__init__(message)
+        """The message, as a terminal can show it, and the code that the program ends with."""
+        super().__init__(cut(printable(message)))
         self.code = code
 
 
@@ -75,6 +81,11 @@ class Flag:
     optional: bool  # whether None is a value
     bounds: Bounds | None
 
+    @property
+    def field(self) -> str:
+        """The field's own name."""
+        return self.name[2:].replace("-", "_")
+
 
 def run(
     main: Callable[[T], None],
@@ -105,11 +116,24 @@ def exit_code(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
+        return told(str(error), error.code)
+    except OSError as error:
+        where = "standard output" if error.filename is None else str(error.filename)
+        return told(str(UserError(f"{where}: {error.strerror or error}.")), DATA)
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return INTERRUPTED
+
+
+def told(message: str, code: int) -> int:
+    """Print the message of an error, behind what was printed before; returns the code."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # nothing more can go there, at the end of the process neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
 
 
 def parse(
@@ -122,6 +146,7 @@ def parse(
             does, and for values of the wrong type or out of range.
     """
     flags = {flag.name: flag for flag in flags_of(config)}
+    check_letters(argv)
     if not {"-h", "--help"} & set(argv):
         check_arguments(flags, argv)
     default: Any = {"default": quick} if quick is not None and "--quick" in argv else {}
@@ -152,6 +177,13 @@ def flags_of(config: type) -> list[Flag]:
         kind = get_args(kind)[0] if many else kind
         flags.append(Flag("--" + field.name.replace("_", "-"), kind, many, optional, bounds))
     return flags
+
+
+def check_letters(argv: Sequence[str]) -> None:
+    """Raise a UserError for an argument with bytes that are no letters."""
+    for word in argv:
+        if any("\ud800" <= c <= "\udfff" for c in word):
+            raise UserError(f"{word!r} is not UTF-8; write it in UTF-8.")
 
 
 def check_arguments(flags: dict[str, Flag], argv: Sequence[str]) -> None:
@@ -194,17 +226,45 @@ def check_value(flag: Flag, text: str) -> None:
                 f"The choices are {', '.join(sorted(choices))}."
             )
     elif flag.kind in (int, float):
-        try:
-            flag.kind(text)
-        except ValueError:
-            what = "an integer" if flag.kind is int else "a number"
-            raise UserError(f"{flag.name} must be {what}, got {text!r}.") from None
+        number(flag.name, flag.kind, text)
+
+
+def number(name: str, kind: type[int | float], text: str) -> int | float:
+    """The number that is written there, in the digits 0 to 9; or a UserError."""
+    try:
+        if not text.isascii() or "_" in text:  # int and float take 1_0 and ٣ too
+            raise ValueError
+        return kind(text)
+    except ValueError:
+        what = "an integer" if kind is int else "a number"
+        raise UserError(f"{name} must be {what}, got {text!r}.") from None
+
+
+def check_settings(settings: Any) -> None:
+    """Raise a UserError unless every field, from a file, is what its flag could have made it."""
+    flags = {flag.name: flag for flag in flags_of(type(settings))}
+    for flag in flags.values():
+        value = getattr(settings, flag.field)
+        values = value if flag.many and isinstance(value, tuple) else [value]
+        if not (flag.optional and value is None) and not all(fits(flag.kind, v) for v in values):
+            kind = getattr(flag.kind, "__name__", flag.kind)
+            raise UserError(f"{flag.name} must be of type {kind}, got {value!r}.")
+    check_bounds(flags, settings)
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of this kind; an integer is a float, a bool no number."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    return isinstance(value, int | float if kind is float else kind) and (
+        kind is bool or not isinstance(value, bool)
+    )
 
 
 def check_bounds(flags: dict[str, Flag], settings: Any) -> None:
     """Raise a UserError for numbers out of range."""
     for flag in flags.values():
-        value = getattr(settings, flag.name[2:].replace("-", "_"))
+        value = getattr(settings, flag.field)
         for v in value if flag.many else [value]:
             if flag.bounds is not None and v is not None and v not in flag.bounds:
                 raise UserError(f"{flag.name} must be {flag.bounds}, got {v}.")
@@ -212,5 +272,23 @@ def check_bounds(flags: dict[str, Flag], settings: Any) -> None:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint at the choice that is nearest to `word`, or nothing where none is near."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    few = (choice for choice in itertools.islice(choices, LONGEST) if len(choice) < LONGEST)
+    found = difflib.get_close_matches(word[:LONGEST], few, n=1, cutoff=0.6)
     return f" Did you mean {found[0]}?" if found else ""
+
+
+def listed(names: Sequence[str], between: str = ", ") -> str:
+    """The names in a row; of many the first, and how many more there are."""
+    shown = between.join(cut(name, 100) for name in names[:FEW])
+    return shown + f" and {len(names) - FEW} more" * (len(names) > FEW)
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """A text that is too long for a message without its middle."""
+    end = longest // 4
+    return text if len(text) <= longest else f"{text[: longest - end]} … {text[-end:]}"
+
+
+def printable(text: str) -> str:
+    r"""As a terminal can show it: what steers it, or is no letter, becomes \x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -4,6 +4,7 @@ A picture is a `Figure`; `save` writes it. Titles say what is seen, lines carry 
 names, axes their units. The rest is matplotlib: `axes.plot`, `axes.scatter`, ...
 """
 
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
+
+from experiments.common import writing
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INK, FAINT = "#333333", "#bbbbbb"
@@ -44,11 +47,13 @@ def save(figure: Figure, path: Path) -> None:
         if title := axes.get_title():
             axes.set_title(title, loc="left", fontsize=10, color=INK)
             axes.set_title("")
+    drawn, small = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(path, dpi=120, metadata={"Software": None})
-    with Image.open(path) as image:
+        figure.savefig(drawn, dpi=120, metadata={"Software": None})
+    with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(96, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    few.save(small, "PNG", optimize=True)
+    writing.whole(path, small.getvalue())
 
 
 def lines(axes: Axes, x: Any, series: Mapping[str, Any], **options: Any) -> None:

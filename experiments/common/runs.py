@@ -5,52 +5,91 @@
     summary.json    the results
 
 and whatever pictures and checkpoints the experiment adds. A folder belongs to one run:
-one that holds files already is refused, and nothing in it changes.
+one that holds files already, or that another run writes into, is refused, and nothing in
+it changes.
 """
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
+import io
 import json
 import math
+import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import jax
 import numpy as np
 
-from experiments.common.cli import UserError
+from experiments.common import writing
+from experiments.common.cli import NOT_FINITE, USAGE, UserError
+
+CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run
 
 
 def folder(out: Path | None, name: str) -> Path:
     """Where a run may write: `out`, or runs/<name>-<time>; nothing is created yet.
 
     Raises:
-        UserError: where `out` is a file or holds files.
+        UserError: where `out` is a file or holds files, and where no folder can be made.
     """
     if out is None:
         first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        later = (first.with_name(f"{first.name}-{i}") for i in range(2, 1000))
-        return next(path for path in (first, *later) if not path.exists())
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a new folder.")
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"--out {out} is not empty; name a new folder, or remove it first.")
+        out = next((path for path in numbered(first) if not path.exists()), first)
+    with writing.refusals(f"--out {out}", USAGE):
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out} is a file; name a new folder.")
+        if out.is_dir():
+            check_empty(out)
+        check_writable(out)
     return out
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """The path, then the path with 2, 3, ... behind it."""
+    return (path.with_name(f"{path.name}-{i}" if i > 1 else path.name) for i in range(1, 1000))
+
+
+def check_empty(path: Path) -> None:
+    """Raise a UserError for a folder with files in it."""
+    if any(inside.name != CONFIG + writing.PARTIAL for inside in path.iterdir()):
+        raise UserError(f"--out {path} is not empty; name a new folder, or remove it first.")
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError unless a folder can be made there, or written into where it is there."""
+    above = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not above.is_dir():
+        raise NotADirectoryError(0, f"{above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(0, f"{above} may not be written into")
 
 
 class Run:
     """A run's folder, open for writing; a context manager."""
 
-    def __init__(self, path: Path, config: Any):
-        """Create the folder and write config.json."""
-        self.path = path
+    def __init__(self, path: Path, config: Any, resumed: bool = False):
+        """Take the folder and write config.json.
+
+        The folder is made. A `resumed` run's is there, and so may be the one that the user
+        named as config.out, if it is empty; where any other name is taken, the folder gets
+        a number behind it.
+        """
+        with writing.refusals(f"--out {path}", USAGE):
+            named = resumed or path == getattr(config, "out", None)
+            self.path = there(path) if named else made(path)
+            self._lock = locked(self.path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._write("config.json", dataclasses.asdict(config))
-        except OSError as error:
-            raise UserError(f"--out {path} cannot be written: {error.strerror}.") from None
-        self._metrics: TextIO | None = None
+            if not resumed:
+                check_empty(self.path)  # no other run that began in the same moment was faster
+            self._write(CONFIG, dataclasses.asdict(config))
+        except BaseException:
+            self.__exit__()
+            raise
         self._columns: list[str] = []
 
     def __enter__(self) -> Self:
@@ -58,21 +97,25 @@ class Run:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close metrics.csv; what was written stays."""
-        if self._metrics is not None:
-            self._metrics.close()
+        """Let others write into the folder."""
+        os.close(self._lock)
 
-    def row(self, **values: float) -> None:
+    def row(self, **values: Any) -> None:
         """Add a row to metrics.csv; the first decides the columns."""
-        first = self._metrics is None
-        if self._metrics is None:
-            self._metrics = (self.path / "metrics.csv").open("w", newline="", encoding="utf-8")
-            self._columns = list(values)
-        writer = csv.writer(self._metrics, lineterminator="\n")
+        self.rows([values])
+
+    def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows; the first ones replace a metrics.csv that was there."""
+        if not rows:
+            return
+        text, path = io.StringIO(), self.path / "metrics.csv"
+        writer, first = csv.writer(text, lineterminator="\n"), not self._columns
         if first:
+            self._columns = list(rows[0])
             writer.writerow(self._columns)
-        writer.writerow([values[name] for name in self._columns])
-        self._metrics.flush()
+        writer.writerows([values[name] for name in self._columns] for values in rows)
+        write = writing.whole if first else writing.append
+        write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
     def summary(self, values: dict[str, Any]) -> None:
         """Write summary.json."""
@@ -81,7 +124,55 @@ class Run:
     def _write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file; a number that is not finite becomes null."""
         text = json.dumps(finite(values), indent=2, ensure_ascii=False, default=str)
-        (self.path / name).write_text(text + "\n", encoding="utf-8")
+        # a letter that UTF-8 does not have, from the name of a file, is written as JSON does
+        writing.whole(self.path / name, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def made(path: Path) -> Path:
+    """A folder that was not there, and now is: of this name, or with a number behind it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for free in numbered(path):
+        with contextlib.suppress(FileExistsError):
+            free.mkdir()
+            return free
+    raise FileExistsError(0, "so is every name with a number behind it; name a folder with --out")
+
+
+def there(path: Path) -> Path:
+    """The folder of this very name, made where it is missing."""
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def locked(path: Path) -> int:
+    """An open handle of the folder; until it is closed no other run can have one."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(f"{path}: another run writes into this folder; name a new one.") from None
+    except OSError:  # a file system without locks
+        pass
+    return handle
+
+
+def check_finite(when: str, figures: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """End the run, before anything is written, where a figure or a tensor is not finite."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            message = f"the {name.replace('_', ' ')} is {value} {when}; lower --learning-rate."
+            raise UserError(message, NOT_FINITE)
+    if message := not_finite(tensors):
+        raise UserError(f"{message} {when}; lower --learning-rate.", NOT_FINITE)
+
+
+def not_finite(tensors: Mapping[str, Any]) -> str:
+    """That numbers in one of the tensors are not finite; nothing where all are."""
+    for name, tensor in tensors.items():
+        if n := np.size(tensor) - np.count_nonzero(np.isfinite(tensor)):
+            return f"{n} of {np.size(tensor)} numbers in {name} are not finite"
+    return ""
 
 
 def finite(value: Any) -> Any:

@@ -20,6 +20,7 @@ fails where an entry names code, a test or an experiment that does not exist.
 from dataclasses import dataclass
 from typing import Literal
 
+from experiments.common import writing
 from experiments.common.cli import UserError
 from experiments.common.progress import console
 from experiments.equations.page import PAGE, written
@@ -56,7 +57,7 @@ def main(config: Config) -> None:
     if config.topic is not None and config.topic not in TOPICS:
         raise UserError(f"--topic {config.topic}: no such topic; {', '.join(TOPICS)}.")
     if config.page:
-        PAGE.write_text(written(read()), encoding="utf-8")
+        writing.whole(PAGE, written(read()).encode())
         print(f"written: {PAGE.relative_to(ROOT)}")
         return
     found = [e for e in read() if wanted(e, config)]

@@ -58,10 +58,10 @@ def main(config: Config) -> None:
             part = {erratum: next(judged) for erratum in of_text}
             report.table(text, part)
             results |= part
-        plots.save(report.picture(results), path / "errata.png")
+        plots.save(report.picture(results), run.path / "errata.png")
         run.summary(report.summary(results) | {"seconds": time.perf_counter() - began})
     print(report.conclusion(results))
-    print(f"written to {path}/")
+    print(f"written to {run.path}/")
 
 
 def chosen(config: Config) -> list[Erratum]:

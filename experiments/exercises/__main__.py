@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.common.cli import UserError, exit_code
+from experiments.common.cli import UserError, check_letters, exit_code, number
 from experiments.exercises.catalog import EXERCISES, by_number
 from experiments.exercises.exercise import LEVELS
 from experiments.exercises.files import identify, write
@@ -87,12 +87,12 @@ def show(path: Path, grade: Grade) -> None:
 class Solve:
     """The solution, its derivation, and where fnn has it."""
 
-    number: Annotated[int, tyro.conf.Positional]
+    number: Annotated[str, tyro.conf.Positional]
     """As in the list."""
 
     def run(self) -> int:
         """Print them."""
-        name, exercise = by_number(self.number)
+        name, exercise = by_number(int(number("solve", int, self.number)))
         print(f"{name}: {exercise.title}\n\n{exercise.derivation}\n\n{solution(exercise)}")
         if exercise.file:
             print(f"\nin fnn: {exercise.file}")
@@ -103,7 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, run the command and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["list"]
     commands = List | Write | Check | Solve
-    return exit_code(lambda: tyro.cli(commands, args=argv, prog=PROGRAM).run())
+
+    def command():
+        check_letters(argv)
+        return tyro.cli(commands, args=argv, prog=PROGRAM).run()
+
+    return exit_code(command)
 
 
 if __name__ == "__main__":

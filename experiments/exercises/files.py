@@ -8,6 +8,7 @@ It imports jax alone, so that it runs anywhere, and holds
 """
 
 import ast
+import os
 import re
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from typing import Any
 
 import jax
 
-from experiments.common.cli import UserError
+from experiments.common import writing
+from experiments.common.cli import USAGE, UserError
 from experiments.exercises.catalog import EXERCISES, by_id
 from experiments.exercises.exercise import LEVELS, Exercise
 
@@ -59,18 +61,15 @@ def write(folder: Path) -> tuple[list[Path], list[Path]]:
         UserError: where the folder is a file or cannot be written.
     """
     written, kept = [], []
-    try:
+    with writing.refusals(folder, USAGE):
         folder.mkdir(parents=True, exist_ok=True)
         for name, exercise in EXERCISES.items():
             path = folder / f"{name}.py"
-            try:
-                with path.open("x", encoding="utf-8") as file:
-                    file.write(text(name, exercise))
-                written.append(path)
-            except FileExistsError:
+            if os.path.lexists(path):
                 kept.append(path)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}.") from None
+            else:
+                writing.whole(path, text(name, exercise).encode())
+                written.append(path)
     return written, kept
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from experiments.common import claims
+from experiments.common import claims, writing
 from experiments.common.cli import UserError, nearest
 
 HERE = Path(__file__).parent
@@ -91,8 +91,8 @@ def main(config: Config) -> None:
     answers = shown(PAGE.read_text("utf-8"))
     for name in names:
         answers[name] = again(name)
-        PAGE.write_text(page(answers), encoding="utf-8")  # kept, should a later run fail
-    PAGE.write_text(page(answers), encoding="utf-8")
+        writing.whole(PAGE, page(answers).encode())  # kept, should a later run fail
+    writing.whole(PAGE, page(answers).encode())
     print(f"written: {PAGE.relative_to(HERE.parent.parent)}")
 
 
@@ -106,7 +106,7 @@ def again(name: str) -> str:
             claims.report(module.measure, config, module.__name__)
         else:
             module.main(config)
-        (HERE / f"{name}.png").write_bytes((out / f"{name}.png").read_bytes())
+        writing.whole(HERE / f"{name}.png", (out / f"{name}.png").read_bytes())
         return json.loads((out / "summary.json").read_text("utf-8"))["answer"]
 
 

@@ -109,16 +109,18 @@ def run(
         params = train(settings, problem, params, k_train, watch)
         notes = asdict(settings) | sources.names_of(dataset)
         checkpoint = Checkpoint(problem.net, params, problem.standardize, notes)
-        checkpoints.save(path / "params.safetensors", checkpoint)
-        accuracies = judging.judge(path, checkpoint, dataset, draw)
+        said = judging.said(checkpoint, dataset)
+        checkpoints.save(run.path / "params.safetensors", checkpoint)
+        judging.pictures(run.path, said, checkpoint, dataset, draw)
         curves = portraits.curves(watch.history, bool(problem.penalty), dataset.name)
-        plots.save(curves, path / "curves.png")
+        plots.save(curves, run.path / "curves.png")
         flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
-        plots.save(flow, path / "gradient_flow.png")
-        results = accuracies | errors | watch.speed() | {"seconds": time.perf_counter() - began}
+        plots.save(flow, run.path / "gradient_flow.png")
+        results = judging.accuracies(said, dataset) | errors | watch.speed()
+        results |= {"seconds": time.perf_counter() - began}
         run.summary(results | {"jax": jax.__version__, "device": jax.default_backend()})
     report(results)
-    print(f"written to {path}/")
+    print(f"written to {run.path}/")
 
 
 def check_gradients(
@@ -171,14 +173,16 @@ def evaluate_file(
     checkpoint = checkpoints.load(file)
     dataset = read()
     sources.check_fit(file, checkpoint, settings.data, dataset)
+    said = judging.said(checkpoint, dataset)
+    results = judging.accuracies(said, dataset)
     if path is None:
-        report(judging.judge(None, checkpoint, dataset, draw))
+        report(results)
         return
     with runs.Run(path, settings) as run:
-        results = judging.judge(path, checkpoint, dataset, draw)
+        judging.pictures(run.path, said, checkpoint, dataset, draw)
         run.summary(results)
     report(results)
-    print(f"written to {path}/")
+    print(f"written to {run.path}/")
 
 
 def report(results: dict[str, float]) -> None:

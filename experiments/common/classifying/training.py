@@ -1,7 +1,6 @@
 """What is noted while `fnn.fit` trains a classifier: metrics, speed, error signals."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
@@ -11,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from experiments.common.cli import NOT_FINITE, UserError
+from experiments.common.checkpoints import by_name
 from experiments.common.progress import Progress
-from experiments.common.runs import Run
+from experiments.common.runs import Run, check_finite
 
 Norms = Callable[[Any], dict[str, Any]]  # params → name of a layer → norm
 
@@ -78,7 +77,7 @@ class Watch:
         self._progress.__exit__(*error)
 
     def __call__(self, state: fnn.State, row: dict[str, float]) -> None:
-        """Note an epoch; a loss that is not finite ends the run."""
+        """Note an epoch; a figure or a parameter that is not finite ends the run before."""
         self.times.append(time.perf_counter() - self._since)
         self.steps, number = int(state.step), len(self.times)
         norms = {name: float(n) for name, n in self._norms(state.params).items()}
@@ -86,12 +85,11 @@ class Watch:
             for name, value in new.items():
                 notes.setdefault(name, []).append(value)
         deltas = {f"delta_{i}": n for i, n in enumerate(norms.values(), 1)}
+        figures = {"loss": row["loss"]} | row | deltas  # in the order in which one looks at them
+        check_finite(f"after epoch {number}", figures, by_name(state.params))
         self._run.row(epoch=number, step=self.steps, **row, **deltas, seconds=self.times[-1])
         shown = ("loss", "accuracy", "validation_accuracy")
         self._progress.epoch(number, **{name.replace("_", " "): row[name] for name in shown})
-        if not math.isfinite(row["loss"]):
-            message = f"the loss is {row['loss']} after epoch {number}; lower --learning-rate."
-            raise UserError(message, NOT_FINITE)
         self._since = time.perf_counter()
 
     def speed(self) -> dict[str, float]:
