@@ -41,7 +41,9 @@ def draw(path: Path, results: list[Result]) -> None:
     axes.tick_params(length=0)
     axes.axvline(len(checkers) - 0.5, color="white", lw=4)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("of 100 wrong gradients of each kind, how many are noticed", fontsize=9)
+    title = "Of 100 wrong gradients of each kind, how many are noticed"
+    axes.set_title(title, loc="left", pad=10, fontsize=10)
+    axes.set_xlabel("white: nothing of the kind was asked about", fontsize=9)
     figure.savefig(path, dpi=140)
 
 
