@@ -11,7 +11,9 @@ and summaries: 0.w, 0.b, 2.w, ..., blocks.attention.wq. Its metadata are JSON te
     sha256           of all tensors and of the texts above
 
 Reading runs no code of the file's; a changed byte, a missing tensor or one of another
-shape is an error, never another network. So is another format: fnn 0.4 wrote the first.
+shape is an error, never another network. So is another format: fnn 0.4 wrote the first. A file
+can name the layers and initializers that fnn exports, and nothing else; what it says may be
+anything, and is an error in bounded time and memory.
 """
 
 import contextlib
@@ -19,22 +21,31 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as written
 
 import fnn
-from experiments.common.cli import DATA, UserError, nearest
+from experiments.common import files, runs, writing
+from experiments.common.choices import exported
+from experiments.common.cli import DATA, DataError, UserError, listed
 from experiments.common.data import Standardizer
 
 TEXTS = ("network", "preprocessing", "config")
 FORMAT = 2
+HEADER = 2**24  # bytes of a file's names and texts, at most
+DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most
+LAYERS = {cls.__name__: cls for cls in exported(fnn, fnn.Layer)}
+INITIALIZERS = {
+    name: f
+    for name, f in vars(fnn.initializers).items()
+    if getattr(f, "__module__", "") == "fnn.initializers" and not name.startswith("_")
+}
 FIRST = {"format": "1", "fnn": '"0.4"'}  # what files of the first format do not say themselves
 
 
@@ -67,29 +78,47 @@ def load(path: Path) -> Checkpoint:
     tensors, texts = read(path, TEXTS)
     network, preprocessing, config = (texts[name] for name in TEXTS)
     net = built(path, network)
-    mean, std = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
-    params = restored(path, jax.eval_shape(net.init, jax.random.key(0)), tensors)
-    return Checkpoint(net, params, Standardizer(mean, std), config)
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: its config must be names with values, got {config!r}.")
+    return Checkpoint(net, of_net(path, net, tensors), statistics(path, preprocessing), config)
 
 
-def write(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+def of_net(path: Path, net: fnn.Layer[Any, Any], tensors: dict[str, np.ndarray]) -> Any:
+    """The tensors as the params of a net."""
+    with understood(path, "describes no network"):
+        like = jax.eval_shape(net.init, jax.random.key(0))
+    return restored(path, like, tensors)
+
+
+def statistics(path: Path, preprocessing: Any) -> Standardizer:
+    """Mean and std of the training data, as a file has them."""
+    with understood(path, "has no mean and std in its preprocessing"):
+        mean, std = (np.asarray(preprocessing[name]) for name in ("mean", "std"))
+        if mean.shape != std.shape or not {mean.dtype.kind, std.dtype.kind} <= set("fi"):
+            raise ValueError(f"they must be numbers in one form, got {kind(mean)} and {kind(std)}")
+        with np.errstate(over="ignore"):  # the infinities are told below
+            standardize = Standardizer(mean.astype(np.float32), std.astype(np.float32))
+        if not (np.isfinite(standardize).all() and (standardize.std > 0).all()):
+            raise ValueError("they must be finite, and the std more than 0")
+    return standardize
+
+
+def write(
+    path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any], previous: Path | None = None
+) -> None:
     """Write tensors and JSON values; at every moment the file is whole or not there.
 
-    It is on the disk before it takes the old one's name, and the name before this returns. What
-    a kill leaves behind is one file NAME.partial, which the next save writes over.
+    With `previous`, the file that is there now takes that name.
+
+    Raises:
+        UserError: where a number is not finite, or the file cannot be written.
     """
+    runs.check_finite("when it is saved", {}, tensors)
     values = {"format": FORMAT, "fnn": importlib.metadata.version("fnn"), **values}
     texts = {name: json.dumps(value, default=str) for name, value in values.items()}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(written(tensors, metadata=texts | {"sha256": digest(tensors, texts)}))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    with contextlib.suppress(OSError):  # where folders cannot be opened
-        handle = os.open(path.parent, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+    data = written(tensors, metadata=texts | {"sha256": digest(tensors, texts)})
+    check_header(path, data[:8])
+    writing.whole(path, data, previous)
 
 
 def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -98,15 +127,11 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     Raises:
         UserError: where the file is missing, damaged, of another format, or has no such values.
     """
-    if not path.is_file():
-        near = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"there is no file {path}.{nearest(str(path), near)}", DATA)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a safetensors file: {error}.", DATA) from None
+    with files.reading(path), files.existing(path).open("rb") as file:
+        check_header(path, file.read(8))
+    with understood(path, "is not a safetensors file"), safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     missing = [name for name in (*names, "sha256") if name not in metadata]
     if missing:
         raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
@@ -115,7 +140,38 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     texts = {name: metadata[name] for name in ("format", "fnn", *names)}
     if digest(tensors, texts) != metadata["sha256"]:
         raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)
-    return tensors, {name: json.loads(metadata[name]) for name in names}
+    if message := runs.not_finite(tensors):
+        raise DataError(f"{path}: {message}; train again, at a lower --learning-rate.")
+    return tensors, {name: parsed(path, name, metadata[name]) for name in names}
+
+
+def check_header(path: Path, beginning: bytes) -> None:
+    """Raise a DataError where the first 8 bytes announce more names and texts than are read."""
+    size = int.from_bytes(beginning, "little")
+    if HEADER < size < 1000 * HEADER:  # beyond, it is no such file at all
+        raise DataError(f"{path}: names and texts take {size} bytes; they may take {HEADER}.")
+
+
+def parsed(path: Path, name: str, text: str) -> Any:
+    """The value that is written there; NaN and the infinities are none."""
+
+    def refused(constant):
+        raise ValueError(f"{constant} is no number")
+
+    with understood(path, f"has no JSON in its {name}"):
+        return json.loads(text, parse_constant=refused)
+
+
+@contextlib.contextmanager
+def understood(path: Path, what: str) -> Iterator[None]:
+    """Tell what a file is not, where what it says cannot be worked with, in whatever way."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # also RecursionError, OverflowError, MemoryError
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path} {what}: {reason.rstrip('.')}.") from None
 
 
 def check_format(path: Path, metadata: dict[str, str]) -> None:
@@ -130,17 +186,18 @@ def check_format(path: Path, metadata: dict[str, str]) -> None:
 
 
 def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
-    """The tensors as a tree like `like`, a tree of shapes; every difference is listed."""
+    """The tensors as a tree like `like`, a tree of shapes; the first differences are listed."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     names = [dotted(p) for p, _ in leaves]
-    faults = [f"{name} is unexpected" for name in tensors if name not in names]
+    known = set(names)
+    faults = [f"{name} is unexpected" for name in tensors if name not in known]
     for name, (_, leaf) in zip(names, leaves, strict=True):
         if name not in tensors:
             faults.append(f"{name} is missing")
         elif (got := kind(tensors[name])) != (want := kind(leaf)):
             faults.append(f"{name} must be {want}, got {got}")
     if faults:
-        raise UserError(f"{path} does not fit its network: {'; '.join(faults)}.", DATA)
+        raise UserError(f"{path} does not fit its network: {listed(faults, '; ')}.", DATA)
     return tree.unflatten([jax.numpy.asarray(tensors[name]) for name in names])
 
 
@@ -162,7 +219,7 @@ def digest(tensors: dict[str, np.ndarray], texts: dict[str, str]) -> str:
     sha = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
     for name, a in sorted(tensors.items()):
         sha.update(f"{name} {kind(a)}".encode())
-        sha.update(np.ascontiguousarray(a).tobytes())
+        sha.update(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
 
 
@@ -178,7 +235,7 @@ def described(layer: fnn.Layer[Any, Any]) -> dict[str, Any]:
             values[field] = described(v)
         elif callable(v):
             values[field] = v.__name__
-        if callable(v) and getattr(fnn.initializers, v.__name__, None) is not v:
+        if callable(v) and INITIALIZERS.get(v.__name__) is not v:
             raise ValueError(
                 f"{layer}: {field} must be one of fnn.initializers to be saved, got {v}."
             )
@@ -187,24 +244,43 @@ def described(layer: fnn.Layer[Any, Any]) -> dict[str, Any]:
 
 def built(path: Path, description: Any) -> fnn.Layer[Any, Any]:
     """The layer that `described` described."""
-    try:
-        ((name, fields),) = description.items()
-        make = getattr(fnn, name, None)
-        if not (isinstance(make, type) and issubclass(make, fnn.Layer)):
-            raise ValueError(f"{name!r} is no layer of fnn")
-        if isinstance(fields, list):
-            return make(*(built(path, f) for f in fields))
-        return make(**{key: restored_field(path, key, v) for key, v in fields.items()})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} describes no network: {error}.", DATA) from None
+    with understood(path, "describes no network"):
+        check_size(description)
+        return layer_of(description)
 
 
-def restored_field(path: Path, field: str, value: Any) -> Any:
+def check_size(description: Any) -> None:
+    """Raise a ValueError for a description that is too deep or too long to be a net's."""
+    level, n = [description], 0
+    for _ in range(DEEPEST):
+        dicts = [list(v.values()) for v in level if isinstance(v, dict)]
+        level = [v for inside in (*dicts, *level) if isinstance(inside, list) for v in inside]
+        n += len(level)
+        if n > MOST:
+            raise ValueError(f"it has more than {MOST} entries")
+        if not level:
+            return
+    raise ValueError(f"it is nested in more than {DEEPEST} levels")
+
+
+def layer_of(description: Any) -> fnn.Layer[Any, Any]:
+    """The layer of one type name with its fields, or with layers in a list."""
+    ((name, fields),) = description.items()
+    if name not in LAYERS:
+        raise ValueError(f"{name!r} is no layer of fnn")
+    if isinstance(fields, list):
+        return LAYERS[name](*map(layer_of, fields))
+    return LAYERS[name](**{key: field_of(key, value) for key, value in fields.items()})
+
+
+def field_of(name: str, value: Any) -> Any:
     """A field's value: a layer, an initializer, or the value itself."""
     if isinstance(value, dict):
-        return built(path, value)
-    if isinstance(value, str) and field.endswith("init"):
-        return getattr(fnn.initializers, value)
+        return layer_of(value)
+    if name.endswith("init"):
+        if value not in INITIALIZERS:
+            raise ValueError(f"{name} {value!r} is not one of {', '.join(INITIALIZERS)}")
+        return INITIALIZERS[value]
     return tuple(value) if isinstance(value, list) else value
 
 

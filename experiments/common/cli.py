@@ -272,8 +272,8 @@ def check_bounds(flags: dict[str, Flag], settings: Any) -> None:
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint at the choice that is nearest to `word`, or nothing where none is near."""
-    few = (choice for choice in itertools.islice(choices, LONGEST) if len(choice) < LONGEST)
-    found = difflib.get_close_matches(word[:LONGEST], few, n=1, cutoff=0.6)
+    few = [choice for choice in itertools.islice(choices, 1000) if len(choice) <= 100]
+    found = difflib.get_close_matches(word[:100], few, n=1, cutoff=0.6)
     return f" Did you mean {found[0]}?" if found else ""
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.common import files
-from experiments.common.cli import DataError
+from experiments.common.cli import DataError, listed
 from experiments.common.data import Dataset, Rows, split
 
 Bytes = NDArray[np.uint8]
@@ -80,7 +80,7 @@ def find(folder: Path, name: str, n_axes: int) -> Path:
     for path in (files.folder(folder) / spelled for spelled in names):
         if path.is_file():
             return path
-    there = ", ".join(files.names_in(folder)[:8]) or "nothing"
+    there = listed(files.names_in(folder)) or "nothing"
     raise DataError(f"{folder} has no {names[0]}, plain or .gz; it holds {there}.")
 
 
@@ -105,6 +105,7 @@ def read(path: Path, n_axes: int) -> Bytes:
         size = path.stat().st_size
         if declared > RATIO * size or (size != declared and not packed):
             raise mismatch(path, sizes, declared, f"{size}{' compressed' * packed}")
+        files.check_size(path, declared)
         grow(path, file, data, declared + 1)  # one more: where it ends must be seen
     if len(data) != declared:
         found = f"more than {declared}" if len(data) > declared else str(len(data))

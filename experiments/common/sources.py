@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.common import bundles, checkpoints, idx, tables
 from experiments.common.checkpoints import Checkpoint
-from experiments.common.cli import DataError, UserError, nearest
+from experiments.common.cli import DataError, UserError, cut, nearest, printable
 from experiments.common.data import Dataset, Rows
 
 FORMS = {"digits": "digits", "mnist": "mnist:FOLDER", "csv": "csv:FILE"}
@@ -77,7 +77,8 @@ def described(dataset: Dataset) -> str:
     """How many rows of what, in one line."""
     counts = ", ".join(f"{len(rows.label)} {name}" for name, rows in dataset.parts().items())
     size = by(dataset.shape)
-    classes = ", ".join(dataset.classes[:8]) + ", …" * (len(dataset.classes) > 8)
+    first = ", ".join(cut(name, 40) for name in dataset.classes[:8])
+    classes = printable(first) + ", …" * (len(dataset.classes) > 8)
     return f"{counts} {dataset.name} of {size} numbers; {len(dataset.classes)} classes: {classes}"
 
 
@@ -94,7 +95,9 @@ def names_of(dataset: Dataset) -> dict[str, Sequence[str]]:
 
 def check_fit(path: Path, checkpoint: Checkpoint, data: str, dataset: Dataset) -> None:
     """Raise a DataError unless the network of this file was made for such data."""
-    want, got = (dataset.train.x.shape[1:], len(dataset.classes)), checkpoints.ends(checkpoint)
+    want = dataset.train.x.shape[1:], len(dataset.classes)
+    with checkpoints.understood(path, "has no network of numbers to classes"):
+        got = checkpoints.ends(checkpoint)
     saved: dict[str, Any] = checkpoint.config
     trained = saved.get("data", data)
     other = "" if trained == data else f" It was trained on --data {trained}."
@@ -104,8 +107,11 @@ def check_fit(path: Path, checkpoint: Checkpoint, data: str, dataset: Dataset) -
         raise DataError(f"{path} maps {given} numbers to {n_given}; {need}.{other}")
     for name, now in names_of(dataset).items():
         before = saved.get(name, now)
+        if not isinstance(before, list | tuple):
+            raise DataError(f"{path}: {name} in its config must be a list, got {before!r}.")
         for i, (a, b) in enumerate(zip(before, now, strict=False)):
             if a != b:
                 kind = "class" if name == "classes" else "column"
+                a, b = cut(str(a), 40), cut(b, 40)
                 where = f"{kind} {i + 1} was {a!r} in training, in {data} it is {b!r}"
                 raise DataError(f"{path} does not fit: {where}.{other}")

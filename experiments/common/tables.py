@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import nan
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.common import bundles, files
-from experiments.common.cli import DataError, nearest
+from experiments.common.cli import DataError, cut, listed, nearest
 from experiments.common.data import Dataset, Rows
 
 Missing = Literal["drop", "error", "mean"]
@@ -63,7 +63,7 @@ def csv(path: Path, target: str, missing: Missing = "error") -> Table:
     names = header(path, records)
     if target not in names:
         hint = nearest(target, names)
-        raise DataError(f"{path}:1: no column {target!r}.{hint} It has {', '.join(names)}.")
+        raise DataError(f"{path}:1: no column {target!r}.{hint} It has {listed(names)}.")
     at = names.index(target)
     x, words = rows_of(path, records, names, at, missing)
     classes, label = classed(words)
@@ -74,12 +74,12 @@ def csv(path: Path, target: str, missing: Missing = "error") -> Table:
     return Table(dataset.name, classes, dataset.shape, *parts, columns=columns)
 
 
-def decoded(path: Path) -> str:
+def decoded(path: Path) -> TextIO:
     """The text of a file in UTF-8, without a byte order mark."""
-    with files.reading(path):
-        raw = files.existing(path).read_bytes()
+    raw = files.content(path)
     try:
-        return raw.decode("utf-8-sig")
+        raw.decode("utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(raw), "utf-8-sig", newline="")
     except UnicodeDecodeError as error:
         # `start` counts from behind the mark
         start = error.start + 3 * raw.startswith(b"\xef\xbb\xbf")
@@ -88,9 +88,9 @@ def decoded(path: Path) -> str:
         raise DataError(f"{message}; save the table as CSV in UTF-8.") from None
 
 
-def split_up(path: Path, text: str) -> Iterator[Record]:
+def split_up(path: Path, text: TextIO) -> Iterator[Record]:
     """Every row that is not blank."""
-    rows = reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    rows = reader(text, strict=True, skipinitialspace=True)
     while True:
         line = rows.line_num + 1
         try:
@@ -115,12 +115,13 @@ def header(path: Path, records: Iterator[Record]) -> list[str]:
         hint = f"; cells are separated by ',', not {seen}" if seen else ""
         found = f"{len(names)} column{'s' * (len(names) != 1)}"
         raise DataError(f"{where}: {found}, at least 2 are needed: numbers and classes{hint}.")
+    first: dict[str, int] = {}
     for i, name in enumerate(names):
         if not name:
             hint = "name it, or take it out if it only counts the rows"
             raise DataError(f"{where}:{i + 1}: this column has no name; {hint}.")
-        if name in names[:i]:
-            raise DataError(f"{where}:{i + 1}: {name!r} is column {names.index(name) + 1} too.")
+        if first.setdefault(name, i) != i:
+            raise DataError(f"{where}:{i + 1}: {cut(name, 40)!r} is column {first[name] + 1} too.")
     return names
 
 
@@ -182,7 +183,7 @@ def unfit(
     if not cell:
         ways = "--missing drop leaves such rows out"
         ways += "" if cannot_be_filled else ", --missing mean fills in the mean of the column"
-        return DataError(f"{where}: {names[i]!r} is empty; {ways}.")
+        return DataError(f"{where}: {cut(names[i], 40)!r} is empty; {ways}.")
     remedy = "write it as in -1.5e3"
     if cell.lower() in NOTHING:
         remedy = "leave a cell empty where the value is missing"
@@ -192,8 +193,8 @@ def unfit(
         remedy = "write it in the digits 0 to 9"
     elif written(cell) is not None:
         remedy = f"numbers go up to {LARGEST:.1e}"
-    shown = cell if len(cell) <= 40 else f"{cell[:40]}…"
-    return DataError(f"{where}: {names[i]!r} must be a number, got {shown!r}; {remedy}.")
+    name, shown = cut(names[i], 40), cut(cell, 40)
+    return DataError(f"{where}: {name!r} must be a number, got {shown!r}; {remedy}.")
 
 
 def classed(words: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:

@@ -19,7 +19,8 @@ cross-entropy over log 2. Every evaluation looks at the same windows of both par
 one at all that is held out; each window begins without context. Every evaluation also prints
 a sample and replaces checkpoint.safetensors in the run's folder, from which
 
-    --resume FOLDER               goes on, to the same parameters bit for bit
+    --resume FOLDER               goes on, to the same parameters bit for bit; with --text FILE
+                                  where the text has another place now
     --load FILE --prompt "def "   writes, with --temperature, --top-k and --length
 
 Without --quick the net has 4.9 million parameters and wants a faster machine.
@@ -41,8 +42,8 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from experiments.common import plots, runs
-from experiments.common.cli import DATA, NOT_FINITE, Bounds, UserError
+from experiments.common import checkpoints, cli, plots, runs, writing
+from experiments.common.cli import DATA, Bounds, UserError
 from experiments.common.progress import Progress, table
 from experiments.gpt import corpus, pictures, sampling, states
 from experiments.gpt.corpus import Corpus
@@ -50,6 +51,7 @@ from experiments.gpt.states import Saved
 
 LOOK = 2**14  # bytes of each part that every evaluation looks at
 FILE = "checkpoint.safetensors"
+MOST = 50_000  # evaluations: the checkpoint holds what they measured
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ QUICK = Config(
 )  # fmt: skip
 BESIDE = {  # the flags that these leave a choice
     "load": {"load", "prompt", "length", "temperature", "top_k", "seed"},
-    "resume": {"resume"},
+    "resume": {"resume", "text"},
 }
 
 
@@ -106,29 +108,43 @@ def main(config: Config) -> None:
     if config.load is not None:
         write_from(config, config.load)
         return
-    path, saved = runs.folder(config.out, "gpt"), None
-    if config.resume is not None:
-        path, saved = config.resume, states.load(config.resume / FILE, plan_of)
-        config = settings(saved.config)
+    path, config, saved = begun(config)
     text = corpus.read(config.text, config.context)
-    if saved is not None and saved.config["sha256"] != text.fingerprint():
+    if saved is not None and saved.config.get("sha256") != text.fingerprint():
         raise UserError(f"{text.name}: not the text that the run in {path} learns from.", DATA)
     print(f"{text.name}: {len(text.train):,} bytes, and {len(text.held_out):,} held out")
     problem, fresh = prepared(config, text)
-    if saved is None:
-        saved = fresh
-    else:
-        saved = saved._replace(state=saved.state._replace(key=fresh.state.key))
-    with runs.Run(path, config) as run:
-        saved = train(config, problem, saved, run)
+    if saved is not None:
+        state = saved.state._replace(key=fresh.state.key)
+        fresh = fresh._replace(state=state, history=saved.history)
+    with runs.Run(path, config, resumed=saved is not None) as run:
+        end = train(config, problem, fresh, run)
         baselines = corpus.baselines(text)
-        results = judged(saved, problem, text) | speed(config, saved)
-        figure = pictures.picture_of(saved.history, results["held_out"], baselines)
-        plots.save(figure, path / "curves.png")
+        results = judged(end, problem, text) | speed(config, end)
+        runs.check_finite("at the end", results, {})
+        figure = pictures.picture_of(end.history, results["held_out"], baselines)
+        plots.save(figure, run.path / "curves.png")
         more = {"baselines": baselines, "jax": jax.__version__, "device": jax.default_backend()}
         run.summary(results | more)
     report(results, baselines)
-    print(f"written to {path}/")
+    print(f"written to {run.path}/")
+
+
+def begun(config: Config) -> tuple[Path, Config, Saved | None]:
+    """Where the run writes, its settings, and how far it is where it goes on; nothing is created.
+
+    The text is found again from any folder: its path is absolute.
+    """
+    text = None if config.text is None else config.text.absolute()
+    if config.resume is None:
+        path = runs.folder(config.out, "gpt")
+        return path, dataclasses.replace(config, text=text), None
+    file = config.resume / FILE
+    saved = states.newest(file, plan_of)
+    with writing.refusals(f"--resume {config.resume}"):
+        runs.check_writable(config.resume)
+    settled = settings(file, saved)
+    return config.resume, dataclasses.replace(settled, text=text or settled.text), saved
 
 
 def check(config: Config) -> None:
@@ -141,6 +157,12 @@ def check(config: Config) -> None:
         raise UserError(f"--heads must divide --n, got {config.heads} and {config.n}.")
     if not config.prompt:
         raise UserError("--prompt must have at least one letter.")
+    if config.steps // config.evaluate_every > MOST:
+        least = -(-config.steps // MOST)
+        raise UserError(
+            f"--evaluate-every must be at least {least} for --steps {config.steps}, got "
+            f"{config.evaluate_every}: at most {MOST} evaluations are kept."
+        )
 
 
 def given(config: Config) -> set[str]:
@@ -151,12 +173,23 @@ def given(config: Config) -> set[str]:
     return changed | ({"quick"} if config.quick else set())
 
 
-def settings(values: dict[str, Any]) -> Config:
-    """The Config that a checkpoint holds."""
-    known: dict[str, Any] = {f.name: values[f.name] for f in dataclasses.fields(Config)}
-    for name in ("text", "out"):
-        known[name] = None if known[name] is None else Path(known[name])
-    return Config(**known)
+def settings(file: Path, saved: Saved) -> Config:
+    """The Config that a checkpoint holds, checked like one that was typed."""
+    values = saved.config
+    with checkpoints.understood(file, "holds no settings of a run"):
+        names = {f.name for f in dataclasses.fields(Config)} - {"load", "resume"}
+        known: dict[str, Any] = {name: values[name] for name in names}
+        for name in ("text", "out"):
+            known[name] = None if known[name] is None else Path(known[name])
+        config = Config(**known)
+        try:
+            cli.check_settings(config)
+            check(config)
+        except UserError as error:
+            raise ValueError(f"{error}") from None
+        if saved.plan.net != network(config):
+            raise ValueError("they describe another network than the one that it holds")
+    return config
 
 
 def network(config: Config) -> fnn.Layer[Any, Any]:
@@ -206,8 +239,7 @@ def steps(plan, problem, state, n, *, batch_size, context):
 
 def train(config: Config, problem: Problem, saved: Saved, run: runs.Run) -> Saved:
     """The run at its end, with a look at it, a sample and a checkpoint on the way."""
-    for row in saved.history:
-        run.row(**figures(row))
+    run.rows([figures(row) for row in saved.history])
     every = config.evaluate_every
     with Progress(config.steps, "step") as bar:
         if not saved.history:
@@ -231,7 +263,7 @@ def advanced(
     while (step := int(state.step)) < until:
         n = min(piece, until - step)
         state, total = go(state, n)
-        check_finite(float(total), step + n)
+        runs.check_finite(f"after step {step + n}", {"loss": float(total)}, {})
         bar.move(step + n, loss=float(total) / n / math.log(2))
     return state, time.perf_counter() - began
 
@@ -242,8 +274,8 @@ def noted(
     """Evaluate, write a sample, tell both, and save the run with them."""
     step = int(saved.state.step)
     bits = {name: evaluated(saved, look) for name, look in problem.looks.items()}
-    for value in bits.values():
-        check_finite(value, step)
+    params = checkpoints.by_name(saved.state.params)
+    runs.check_finite(f"after step {step}", bits, params)
     sample = written(config, saved, jax.random.fold_in(problem.k_samples, step))
     row = {"step": step, **bits, "seconds": seconds, "sample": sample}
     saved = saved._replace(history=[*saved.history, row])
@@ -257,13 +289,6 @@ def noted(
 def figures(row: dict[str, Any]) -> dict[str, float]:
     """What metrics.csv has of a row."""
     return {name: value for name, value in row.items() if name != "sample"}
-
-
-def check_finite(loss: float, step: int) -> None:
-    """End the run, before anything is saved, where the loss is no number."""
-    if not math.isfinite(loss):
-        message = f"the loss is {loss} after step {step}; lower --learning-rate."
-        raise UserError(message, NOT_FINITE)
 
 
 def evaluated(saved: Saved, look: tuple[Any, Any]) -> float:
@@ -284,7 +309,7 @@ def written(config: Config, saved: Saved, key: Any) -> str:
 def write_from(config: Config, file: Path) -> None:
     """Print a sample of a saved net."""
     saved = states.load(file, plan_of)
-    config = dataclasses.replace(config, context=settings(saved.config).context)
+    config = dataclasses.replace(config, context=settings(file, saved).context)
     print(written(config, saved, jax.random.key(config.seed)))
 
 

@@ -29,6 +29,7 @@ from experiments.common.cli import DataError
 
 N_BYTES = 256
 ONE_IN = 20  # modules, or parts of a file, are held out
+CHUNK = 2**22  # bytes that are counted at a time
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings"}
 
 
@@ -42,7 +43,8 @@ class Corpus(NamedTuple):
     def fingerprint(self) -> str:
         """SHA-256 of both parts."""
         sha = hashlib.sha256(f"{len(self.train)} {len(self.held_out)} ".encode())
-        sha.update(self.train.tobytes() + self.held_out.tobytes())
+        for part in (self.train, self.held_out):
+            sha.update(part.data)
         return sha.hexdigest()
 
 
@@ -78,8 +80,7 @@ def library(folder: Path) -> Corpus:
 
 def own(path: Path) -> Corpus:
     """A file; its end is held out."""
-    with files.reading(path):
-        text = files.existing(path).read_bytes()
+    text = files.content(path)
     cut = len(text) - len(text) // ONE_IN
     return Corpus(str(path), numbers(text[:cut]), numbers(text[cut:]))
 
@@ -98,10 +99,14 @@ def baselines(text: Corpus) -> dict[str, float]:
     gzip, xz     the size of the held-out part, compressed alone
     """
     t, h = text.train, text.held_out
-    alone = np.bincount(t, minlength=N_BYTES) + 1.0  # what was never seen may still come
-    p = alone / alone.sum()
     pairs = np.zeros((N_BYTES, N_BYTES))
-    np.add.at(pairs, (t[:-1], t[1:]), 1)
+    for i in range(0, len(t) - 1, CHUNK):  # counting takes eight bytes for one
+        part = t[i : i + CHUNK + 1].astype(np.intp)
+        pairs += np.bincount(N_BYTES * part[:-1] + part[1:], minlength=pairs.size).reshape(
+            pairs.shape
+        )
+    alone = np.bincount(t[-1:], minlength=N_BYTES) + pairs.sum(1) + 1  # unseen may still come
+    p = alone / alone.sum()
     behind = (pairs + p) / (pairs.sum(1, keepdims=True) + 1)
     sizes = len(gzip.compress(h.tobytes(), mtime=0)), len(lzma.compress(h.tobytes(), preset=9))
     return {

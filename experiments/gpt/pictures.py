@@ -42,7 +42,9 @@ def picture_of(
 def samples(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """The lines that show what was written at the beginning, early, and at the end."""
     shown = []
-    for i in sorted({0, len(history) // 4, len(history) - 1}):
+    kept = [i for i, row in enumerate(history) if row["sample"]]  # of a long history not all are
+    for wanted in sorted({0, len(history) // 4, len(history) - 1}):
+        i = max(i for i in (kept[0], *kept) if i <= max(wanted, kept[0]))
         # no font has all letters that a net writes before it has learned
         text = history[i]["sample"].encode("ascii", "backslashreplace").decode()
         cut = [

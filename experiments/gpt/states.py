@@ -4,9 +4,11 @@
     texts       network, config, history (what was measured so far)
 
 The format and its checks are those of `checkpoints`. A State's key is not stored: whoever
-goes on makes it of the seed again.
+goes on makes it of the seed again. The file before the last one stays behind it, should that
+one be damaged. Of a long history not every sample is kept: a picture shows three.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +17,10 @@ import jax
 
 import fnn
 from experiments.common import checkpoints
+from experiments.common.cli import UserError
 
 TEXTS = ("network", "config", "history")
+SAMPLES, LETTERS = 1000, 600  # how many are kept, and how much of each
 
 
 class Saved(NamedTuple):
@@ -28,14 +32,52 @@ class Saved(NamedTuple):
     history: list[dict[str, Any]]
 
 
+def previous(path: Path) -> Path:
+    """Where the file is that was there before: checkpoint.previous.safetensors."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def save(path: Path, saved: Saved) -> None:
     """Write the file; at any moment it is complete, absent, or the previous one."""
     texts = {
         "network": checkpoints.described(saved.plan.net),
         "config": saved.config,
-        "history": saved.history,
+        "history": thinned(saved.history),
     }
-    checkpoints.write(path, checkpoints.by_name(saved.state._replace(key=None)), texts)
+    tensors = checkpoints.by_name(saved.state._replace(key=None))
+    checkpoints.write(path, tensors, texts, previous(path))
+
+
+def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, with the beginnings of at most SAMPLES samples, evenly spread, and of the last."""
+    every, last = 1, len(history) - 1
+    while last // every >= SAMPLES:
+        every *= 2  # so that what is left out now would be left out later
+    return [
+        row | {"sample": row["sample"][:LETTERS] if i % every == 0 or i == last else ""}
+        if "sample" in row
+        else row
+        for i, row in enumerate(history)
+    ]
+
+
+def newest(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Saved:
+    """`load` of the file or, where that fails and with a word about it, of the previous one.
+
+    Raises:
+        UserError: where neither can be read, with what the newest lacks.
+    """
+    try:
+        return load(path, plan_of)
+    except UserError as error:
+        if not (before := previous(path)).is_file():
+            raise
+        try:
+            saved = load(before, plan_of)
+        except UserError as second:
+            raise UserError(f"{error} The one before: {second}", error.code) from None
+        print(f"{error} Going on from {before}, after step {int(saved.state.step)}.")
+        return saved
 
 
 def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Saved:
@@ -46,7 +88,21 @@ def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Save
     """
     tensors, texts = checkpoints.read(path, TEXTS)
     net = checkpoints.built(path, texts["network"])
-    plan = plan_of(net, texts["config"])
-    like = jax.eval_shape(lambda key: fnn.start(plan, None, net.init(key)), jax.random.key(0))
-    state = checkpoints.restored(path, like, tensors)
+    with checkpoints.understood(path, "describes no run"):
+        plan = plan_of(net, texts["config"])
+        like = jax.eval_shape(lambda key: fnn.start(plan, None, net.init(key)), jax.random.key(0))
+        state = checkpoints.restored(path, like, tensors)
+        check_history(texts["history"], int(state.step))
     return Saved(plan, state, texts["config"], texts["history"])
+
+
+def check_history(history: Any, step: int) -> None:
+    """Raise a ValueError for rows that are none, or end elsewhere than the State."""
+    for row in history:
+        for name, value in row.items():
+            finite = isinstance(value, int | float) and math.isfinite(value)
+            if not (isinstance(value, str) if name == "sample" else finite):
+                raise ValueError(f"{name} in its history is {value!r}")
+    last = history[-1]["step"] if history else 0
+    if last != step:
+        raise ValueError(f"its history ends at step {last}, its State at {step}")

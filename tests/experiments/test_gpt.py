@@ -12,7 +12,10 @@ from experiments.gpt import corpus, sampling, states
 
 SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
 SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"
-FILES = {"checkpoint.safetensors", "config.json", "curves.png", "metrics.csv", "summary.json"}
+FILES = {
+    "checkpoint.safetensors", "checkpoint.previous.safetensors", "config.json", "curves.png",
+    "metrics.csv", "summary.json",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -128,6 +131,47 @@ def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, 
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
 
 
+def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
+    text, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        stopped_after(4, patch)
+        assert run(f"{SMALL} --text text.txt --out run") == cli.INTERRUPTED
+    assert json.loads((out / "config.json").read_text())["text"] == str(text)
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    for name in ("config.json", "metrics.csv", "curves.png"):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(mine)
+    moved = text.rename(tmp_path / "moved.txt")
+    assert run(f"--resume {out}") == cli.DATA
+    assert f"there is no file {text}." in capsys.readouterr().err
+    assert run(f"--resume {out} --text {moved}") == 0
+    assert "step 8/8" in capsys.readouterr().out
+    assert mine.read_text() == "mine"
+    assert {p.name for p in out.iterdir() if not p.is_symlink()} == FILES
+    assert [row["step"] for row in rows_of(out)] == ["0", "4", "8"]
+    assert json.loads((out / "config.json").read_text())["text"] == str(moved)
+
+    file = out / gpt.FILE
+    saved = states.load(file, gpt.plan_of)
+    for change, message in (
+        ({"steps": "8"}, "describes no run: "),
+        ({"length": "8"}, "--length must be of type int, got '8'"),
+        ({"n": 16}, "describe another network than the one that it holds"),
+        ({"heads": 3}, "--heads must divide --n, got 3 and 8"),
+        ({"temperature": -1}, "--temperature must be at least 0"),
+        ({"prompt": ""}, "--prompt must have at least one letter"),
+    ):
+        states.save(file, saved._replace(config=saved.config | change))
+        for flag in (f"--resume {out}", f"--load {file}"):
+            file.with_name("checkpoint.previous.safetensors").unlink(missing_ok=True)
+            assert run(flag) == cli.DATA
+            assert message in capsys.readouterr().err
+
+
 def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path, capsys):
     argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
     assert run(argv) == cli.NOT_FINITE
@@ -138,6 +182,23 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path,
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
 
 
+def test_parameters_that_are_not_finite_are_not_saved(text, tmp_path, monkeypatch, capsys):
+    advanced = gpt.advanced
+
+    def last_update_diverges(*arguments):
+        state, seconds = advanced(*arguments)
+        params = jax.tree.map(lambda a: a, state.params)
+        params["norm"] = jax.tree.map(lambda a: a.at[0].set(np.inf), params["norm"])
+        return state._replace(params=params), seconds
+
+    monkeypatch.setattr(gpt, "evaluated", lambda *arguments: 8.0)
+    monkeypatch.setattr(gpt, "advanced", last_update_diverges)
+    assert run(f"{SMALL} --text {text} --out {tmp_path / 'run'}") == cli.NOT_FINITE
+    assert "are not finite after step 4; lower --learning-rate." in capsys.readouterr().err
+    assert int(states.load(tmp_path / "run" / gpt.FILE, gpt.plan_of).state.step) == 0
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
+
+
 def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(corpus, "read", lambda *arguments: pytest.fail("text was read"))
@@ -145,6 +206,7 @@ def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypa
         "--heads 3", "--n 0", "--precision float16", "--temperature -1", "--top-k 0",
         "--steps 1.5", "--dropout 1", "--prompt=", "--out a --resume b",
         "--quick --resume b", "--n 8 --load c", "--resume b --load c",
+        "--evaluate-every 1 --steps 60000",
     ):  # fmt: skip
         assert run(argv) == cli.USAGE
         assert argv.split()[0].removesuffix("=") in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import json
+import time
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 import fnn
 from experiments.common import checkpoints
 from experiments.common.checkpoints import Checkpoint
-from experiments.common.cli import DATA, UserError
+from experiments.common.cli import DATA, NOT_FINITE, UserError
 from experiments.common.data import Standardizer
 
 NET = fnn.Serial(
@@ -121,6 +122,105 @@ def test_tensors_that_do_not_fit_the_network_are_listed(saved):
 def test_description_of_anything_but_layers_is_refused(network, tmp_path):
     with pytest.raises(UserError, match="describes no network"):
         checkpoints.built(tmp_path, network)
+
+
+STATISTICS = {"mean": [0.0] * 3, "std": [1.0] * 3}
+
+
+def deep(n):
+    """A description nested in n layers."""
+    return '{"Residual": {"inner": ' * n + '{"Tanh": {}}' + "}}" * n
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"network": "{"}, "has no JSON in its network: Expecting"),
+        ({"network": "[" * 100_000}, "has no JSON in its network: "),
+        ({"network": deep(200)}, "describes no network: it is nested in more than 100 levels"),
+        ({"network": '{"Serial": [' + '{"Tanh": {}},' * 9999 + '{"Tanh": {}}]}'}, "than 5000 entr"),
+        ({"network": "3"}, "describes no network: "),
+        ({"network": '{"Layer": {}}'}, "'Layer' is no layer of fnn"),
+        ({"network": '{"check": {}}'}, "'check' is no layer of fnn"),
+        ({"network": '{"Composite": {}}'}, "describes no network: "),
+        ({"network": '{"Dense": {"n_in": 1e400, "n_out": 1}}'}, "describes no network: "),
+        ({"network": '{"Dense": {"n_in": 1e30, "n_out": 1}}'}, "w is missing; b is missing"),
+        ({"network": '{"Dense": {"n_in": NaN, "n_out": 1}}'}, "NaN is no number"),
+        ({"preprocessing": "[]"}, "has no mean and std in its preprocessing: "),
+        ({"preprocessing": '{"mean": [0, 0, 0]}'}, "has no mean and std in its preprocessing: "),
+        ({"preprocessing": '{"mean": [0, 1], "std": [1, 1, 1]}'}, "must be numbers in one form"),
+        ({"preprocessing": '{"mean": ["0"], "std": ["1"]}'}, "must be numbers in one form"),
+        ({"preprocessing": '{"mean": [[0], 0], "std": [1, 1]}'}, "has no mean and std"),
+        ({"preprocessing": '{"mean": [0, 0, 0], "std": [1, 0, 1]}'}, "and the std more than 0"),
+        ({"preprocessing": '{"mean": [0, 0, 1e99], "std": [1, 1, 1]}'}, "they must be finite"),
+        ({"preprocessing": '{"mean": [0], "std": [Infinity]}'}, "Infinity is no number"),
+        ({"config": "[1]"}, "its config must be names with values, got [1]"),
+        ({"config": ""}, "has no JSON in its config"),
+    ],
+)  # fmt: skip
+def test_a_file_may_say_anything_and_its_digest_be_right(texts, message, tmp_path):
+    tensors = checkpoints.by_name(NET.init(jax.random.key(0)))
+    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
+    good = {name: json.dumps(value) for name, value in values.items()}
+    failure(tmp_path / "a", tensors, good | texts, message)
+
+
+def failure(path, tensors, texts, message):
+    """Loading a file of these tensors and texts, with a digest that is right, fails soon."""
+    texts = texts | {"format": "2", "fnn": '"0.5"'}
+    save_file(tensors, path, texts | {"sha256": checkpoints.digest(tensors, texts)})
+    began = time.perf_counter()
+    with pytest.raises(UserError) as error:
+        checkpoints.load(path)
+    assert time.perf_counter() - began < 5
+    assert error.value.code == DATA
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{path}")
+    assert len(str(error.value)) < 1100
+
+
+@pytest.mark.parametrize("name", ["jax", "jnp", "Array", "check_key", "_normal", "__doc__", "os"])
+def test_only_initializers_can_be_named_as_one(name, tmp_path):
+    description = {"Dense": {"n_in": 3, "n_out": 2, "w_init": name}}
+    with pytest.raises(UserError, match=rf"w_init '{name}' is not one of glorot_uniform, "):
+        checkpoints.built(tmp_path, description)
+    assert {"glorot_uniform", "he_normal", "orthogonal", "zeros"} <= set(checkpoints.INITIALIZERS)
+
+
+def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(saved, tmp_path):
+    path, checkpoint = saved
+    before = path.read_bytes()
+    params = jax.tree.map(lambda a: a.at[..., 0].set(jax.numpy.nan), checkpoint.params)
+    with pytest.raises(UserError, match=r"in 0\.\w are not finite when it is saved") as error:
+        checkpoints.save(path, checkpoint._replace(params=params))
+    assert error.value.code == NOT_FINITE
+    assert path.read_bytes() == before
+    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
+    texts = {name: json.dumps(value) for name, value in values.items()}
+    message = "1 of 2 numbers in 4.b are not finite; train again"
+    tensors = checkpoints.by_name(checkpoint.params) | {"4.b": np.array([1, np.inf], np.float32)}
+    failure(tmp_path / "b", tensors, texts, message)
+
+
+def test_many_tensors_that_do_not_belong_there_are_told_in_a_moment_and_not_all_listed(tmp_path):
+    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
+    texts = {name: json.dumps(value) for name, value in values.items()}
+    nothing = np.zeros(0, np.float32)
+    tensors = {f"t{i}": nothing for i in range(50_000)}
+    failure(tmp_path / "a", tensors, texts, "more.")
+    tensors = {f"t{i}": nothing for i in range(400_000)}
+    failure(tmp_path / "a", tensors, texts, "they may take 16777216")
+
+
+def test_what_is_no_file_to_load_is_told(tmp_path):
+    for path, message in (
+        (tmp_path, "is a folder; name a file"),
+        (tmp_path / ("a" * 300), "cannot be read: File name too long"),
+        (tmp_path / "a" / "b", "there is no folder"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            checkpoints.load(path)
+        assert error.value.code == DATA
 
 
 def test_missing_file_is_named_with_the_nearest_there_is(saved):

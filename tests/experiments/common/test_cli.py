@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -42,6 +43,13 @@ def test_flags_become_the_fields_of_the_dataclass():
         ("--learning-rate inf", "--learning-rate must be greater than 0, got inf."),
         ("--dropout 1", "--dropout must be at least 0 and less than 1, got 1.0."),
         ("--dropout", "--dropout takes one value, got 0."),
+        ("--hidden 1_0", "--hidden must be an integer, got '1_0'."),
+        ("--hidden ٣", "--hidden must be an integer, got '٣'."),
+        ("--hidden １２", "--hidden must be an integer, got '１２'."),
+        ("--learning-rate 1_0.5", "--learning-rate must be a number, got '1_0.5'."),
+        ("--learning-rate ０.5", "--learning-rate must be a number, got '０.5'."),
+        ("--out ab\udcff", r"'ab\udcff' is not UTF-8; write it in UTF-8."),
+        ("--dr\x1b[31m", r"unknown flag --dr\x1b[31m."),
         ("--quick yes", "--quick takes no value, got yes."),
         ("stray", "unknown argument stray."),
     ],
@@ -87,3 +95,48 @@ def test_a_reader_that_has_enough_ends_the_run_without_a_traceback():
     command = f'{sys.executable} -c "{script}" | head -1'
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("line\n", "", cli.PIPE_CLOSED)
+
+
+def test_what_the_system_says_ends_a_run_in_one_line(capsys, tmp_path):
+    assert cli.exit_code(lambda: print((tmp_path / "a\x07").read_text())) == cli.DATA
+    said = capsys.readouterr().err
+    assert said == f"error: {tmp_path}/a\\x07: No such file or directory.\n"
+
+
+def test_an_output_without_room_ends_the_run_in_one_line():
+    script = "from experiments.common import cli; raise SystemExit(cli.exit_code(lambda: print(1)))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", script], stdout=full, stderr=-1, text=True)
+    assert done.returncode == cli.DATA
+    assert done.stderr == "error: standard output: No space left on device.\n"
+
+
+def test_messages_can_be_read_in_a_terminal_and_are_short():
+    assert str(UserError("a\x1b[31m\u202eb\n")) == r"a\x1b[31m\u202eb\n"
+    long = str(UserError(f"the name {'x' * 10**6} is too long; name a shorter one."))
+    assert len(long) < 1100
+    assert long.startswith("the name x")
+    assert long.endswith("is too long; name a shorter one.")
+    assert cli.listed([str(i) for i in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    assert cli.listed(["a", "b"], "; ") == "a; b"
+    assert cli.nearest("x" * 10**6, ["y" * 10**6] * 10**5) == ""
+
+
+def test_settings_of_a_file_are_checked_like_flags():
+    cli.check_settings(Config())
+    cli.check_settings(Config(learning_rate=1, out=Path("a")))
+    wrong = {
+        "--hidden must be of type int, got 'a'": {"hidden": "a"},
+        "--hidden must be of type int, got (1, 2.5)": {"hidden": (1, 2.5)},
+        "--hidden must be at least 1, got 0": {"hidden": (0,)},
+        "--optimizer must be of type": {"optimizer": "adma"},
+        "--learning-rate must be of type float, got '1'": {"learning_rate": "1"},
+        "--dropout must be of type float, got True": {"dropout": True},
+        "--dropout must be of type float, got None": {"dropout": None},
+        "--dropout must be at least 0": {"dropout": float("nan")},
+        "--out must be of type Path, got 3": {"out": 3},
+        "--quick must be of type bool, got 1": {"quick": 1},
+    }
+    for message, fields in wrong.items():
+        with pytest.raises(UserError, match=re.escape(message)):
+            cli.check_settings(Config(**fields))

@@ -66,3 +66,30 @@ def test_classes_without_enough_rows_are_refused(counts, message):
         files.check_classes("where", "abcdefghijklmnopqrstuvwxyz"[: len(counts)], label)
     assert message in str(caught.value)
     files.check_classes("where", "ab", np.repeat([0, 1], 6))
+
+
+def test_a_file_that_says_it_is_huge_is_not_read_and_the_limit_can_be_raised(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        file.truncate(700_000_000)
+    with pytest.raises(DataError) as caught:
+        files.existing(path)
+    assert str(caught.value) == (
+        f"{path} takes 700000000 bytes; at most 500000000 are read. Where there is memory for ten "
+        "times as many, set FNN_MAX_BYTES=700000000 before the command."
+    )
+    monkeypatch.setenv("FNN_MAX_BYTES", "700000000")
+    assert files.existing(path) == path
+    path.write_bytes(b"12345")
+    monkeypatch.setenv("FNN_MAX_BYTES", "4")
+    with pytest.raises(DataError, match=r"takes 5 bytes; at most 4 are read"):
+        files.content(path)
+    monkeypatch.setenv("FNN_MAX_BYTES", "1_000")
+    with pytest.raises(UserError, match=r"FNN_MAX_BYTES must be an integer, got '1_000'"):
+        files.existing(path)
+
+
+def test_half_written_files_are_not_suggested(tmp_path):
+    (tmp_path / "a.safetensors.partial").touch()
+    with pytest.raises(DataError, match=r"there is no file .*a\.safetensors\.$"):
+        files.existing(tmp_path / "a.safetensors")

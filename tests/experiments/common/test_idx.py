@@ -170,3 +170,22 @@ def test_files_that_do_not_belong_together_are_refused(mnist):
     replaced(NAMES[2], np.arange(50), "labels, 1 axis: found 0x00000801")
     replaced(NAMES[1], [1] * 3 + [2, 3, 4] * 65 + [2] * 2, "class '1' has 3 of 200 rows")
     idx.mnist(mnist)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_sizes_that_are_true_and_huge_are_refused_before_they_are_read(packed, path, monkeypatch):
+    monkeypatch.setenv("FNN_MAX_BYTES", "10000000")
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 100, 500, 500)
+    if packed:
+        path.write_bytes(gzip.compress(header + bytes(25_000_000)))
+    else:
+        path.write_bytes(header)
+        with path.open("ab") as file:
+            file.truncate(25_000_016)
+    tracemalloc.start()
+    said = failure(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "takes 25000016 bytes; at most 10000000 are read" in said
+    assert "set FNN_MAX_BYTES=25000016" in said
+    assert peak < 3_000_000

@@ -1,4 +1,5 @@
 import codecs
+import time
 from decimal import Decimal
 
 import numpy as np
@@ -217,3 +218,23 @@ def test_a_table_can_be_standardized_as_it_is(path):
     dataset = table(path, HEAD + BODY)
     z = data.Standardizer.of(dataset.train.x)(dataset.train.x)
     np.testing.assert_allclose(z.std(0), 1, rtol=1e-5)
+
+
+def test_many_columns_are_read_in_a_moment_and_not_all_listed(path):
+    names = [f"c{i}" for i in range(40_000)]
+    began = time.perf_counter()
+    said = failure(path, ",".join([*names, "c7"]) + "\n", target="c7")
+    assert said == ":1:40001: 'c7' is column 8 too."
+    said = failure(path, ",".join(names) + "\n", target="kind")
+    assert said == ":1: no column 'kind'. It has c0, c1, c2, c3, c4, c5, c6, c7 and 39992 more."
+    assert time.perf_counter() - began < 4
+
+
+def test_names_that_steer_a_terminal_or_never_end_are_told_so_that_they_can_be_read(path):
+    said = failure(path, "a\x1b[31m,b\x07,kind\n1,2,x\n", target="k")
+    assert said == ":1: no column 'k'. It has a\\x1b[31m, b\\x07, kind."
+    said = failure(path, f"a,{'b' * 9999},kind\n1,z,x\n")
+    assert (
+        said == f":2:2: '{'b' * 30} … {'b' * 10}' must be a number, got 'z'; write it as in -1.5e3."
+    )
+    assert len(failure(path, f"{'a' * 9999},{'b' * 9999}\n1,z\n", target="k")) < 1200

@@ -68,6 +68,10 @@ def test_the_last_twentieth_of_a_file_is_held_out(tmp_path):
         corpus.read(path, 2)
     with pytest.raises(DataError, match="there is no file"):
         corpus.read(tmp_path / "b.txt", 1)
+    with path.open("ab") as file:
+        file.truncate(10**12)
+    with pytest.raises(DataError, match=r"takes 1000000000000 bytes; at most 500000000 are read"):
+        corpus.read(path, 1)
 
 
 def test_fingerprint_knows_where_the_text_is_divided():
@@ -83,6 +87,13 @@ def test_baselines_by_hand():
     assert found["pairs"] == pytest.approx(-sum(map(math.log2, pairs)) / 2)
     assert found["gzip"] == 8 * len(gzip.compress(b"aba", mtime=0)) / 3
     assert found["xz"] > 8
+
+
+def test_pairs_are_counted_in_pieces_and_over_their_ends(monkeypatch):
+    text_of_all = text(bytes(range(256)) * 3 + b"aab", b"aba")
+    whole = corpus.baselines(text_of_all)
+    monkeypatch.setattr(corpus, "CHUNK", 7)
+    assert corpus.baselines(text_of_all) == whole
 
 
 def test_windows_lie_side_by_side_and_their_targets_are_one_further():

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 import fnn
 from experiments.common import checkpoints
 from experiments.common.cli import DATA, UserError
-from experiments.gpt import states
+from experiments.gpt import pictures, states
 from experiments.gpt.states import Saved
 
 NET = fnn.Serial(fnn.Dense(3, 2), fnn.Tanh(), fnn.Dense(2, 4))
@@ -29,6 +29,12 @@ def saved():
     for _ in range(2):
         state, _ = step(plan, state)
     return Saved(plan, state, config, [{"step": 2, "loss": 0.1 + 0.2}])
+
+
+def further(saved):
+    """The run a step later."""
+    state, _ = step(saved.plan, saved.state)
+    return saved._replace(state=state, history=[*saved.history, {"step": int(state.step)}])
 
 
 def step(plan, state):
@@ -82,3 +88,85 @@ def test_a_state_of_another_optimizer_is_refused_tensor_by_tensor(saved, tmp_pat
         states.load(
             tmp_path / "a", lambda net, config: fnn.Plan(net, LOSS, fnn.optim.Momentum(0.1))
         )
+
+
+def test_behind_a_newest_file_that_is_damaged_stands_the_one_before(saved, tmp_path, capsys):
+    path = tmp_path / "checkpoint.safetensors"
+    states.save(path, saved)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    states.save(path, further(saved))
+    states.save(path, further(further(saved)))
+    before = tmp_path / "checkpoint.previous.safetensors"
+    assert sorted(tmp_path.iterdir()) == [before, path]
+    assert int(states.newest(path, plan_of).state.step) == 4
+    assert capsys.readouterr().out == ""
+
+    damaged = path.read_bytes()[:-1]
+    path.write_bytes(damaged)
+    assert int(states.newest(path, plan_of).state.step) == 3
+    said = capsys.readouterr().out
+    assert said.startswith(f"{path} is not a safetensors file: ")
+    assert said.endswith(f" Going on from {before}, after step 3.\n")
+    path.unlink()
+    assert int(states.newest(path, plan_of).state.step) == 3
+    assert capsys.readouterr().out.startswith(f"there is no file {path}.")
+
+    path.write_bytes(damaged)
+    before.write_bytes(b"")
+    with pytest.raises(UserError, match=rf"{path} is .* The one before: {before} is empty"):
+        states.newest(path, plan_of)
+
+
+def test_a_damaged_file_is_never_all_that_is_left(saved, tmp_path):
+    path = tmp_path / "a.safetensors"
+    states.save(path, saved)
+    states.save(path, further(saved))
+    path.write_bytes(b"damaged")
+    states.save(path, further(saved))  # from the one before
+    assert int(states.load(path, plan_of).state.step) == 3
+
+
+def test_a_long_history_is_saved_with_every_figure_and_some_samples(saved, tmp_path):
+    path, n = tmp_path / "a.safetensors", 5000
+    rows = [{"step": i, "loss": 0.1, "sample": f"{i} " + "x\\é" * 40_000} for i in range(n)]
+    state = saved.state._replace(step=saved.state.step + (n - 3))
+    states.save(path, saved._replace(history=rows, state=state))
+    assert path.stat().st_size < checkpoints.HEADER
+    loaded = states.load(path, plan_of).history
+    assert [row["step"] for row in loaded] == [*range(n)]
+    kept = [i for i, row in enumerate(loaded) if row["sample"]]
+    assert {0, n - 1} <= {*kept}
+    assert 500 <= len(kept) <= 1001
+    assert loaded[kept[3]]["sample"] == rows[kept[3]]["sample"][:600]
+    assert states.thinned(loaded) == loaded
+    shown = pictures.samples(loaded)
+    assert [line for line in shown if line.startswith("step")] == [
+        "step 0", "step 1,248", f"step {n - 1:,}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"config": {}}, "describes no run: 'rate'"),
+        ({"config": 3}, "describes no run: "),
+        ({"config": {"rate": "high"}}, "describes no run: "),
+        ({"history": 3}, "describes no run: "),
+        ({"history": [3]}, "describes no run: "),
+        ({"history": []}, "its history ends at step 0, its State at 2"),
+        ({"history": [{"loss": 1}]}, "describes no run: 'step'"),
+        ({"history": [{"step": "2"}]}, "step in its history is '2'"),
+        ({"history": [{"step": 2, "sample": 3}]}, "sample in its history is 3"),
+        ({"history": [{"step": 2, "loss": float("nan")}]}, "NaN is no number"),
+        ({"network": {"Serial": []}}, "does not fit its network"),
+    ],
+)
+def test_a_file_may_say_anything_and_its_digest_be_right(values, message, saved, tmp_path):
+    good = {"network": checkpoints.described(NET), "config": saved.config, "history": saved.history}
+    tensors = checkpoints.by_name(saved.state._replace(key=None))
+    checkpoints.write(tmp_path / "a", tensors, good | values)
+    with pytest.raises(UserError) as error:
+        states.load(tmp_path / "a", plan_of)
+    assert error.value.code == DATA
+    assert str(error.value).startswith(f"{tmp_path / 'a'} ")
+    assert message in str(error.value)
