@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from fnn.checking.explain.verdict import judge
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.double import double
-from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree, from_vjp
+from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree
 from fnn.checking.report import Report, in_words
 from fnn.composite import Composite
 from fnn.layer import Layer

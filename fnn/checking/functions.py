@@ -11,17 +11,9 @@ import numpy as np
 from jax import Array
 
 from fnn.checking.explain.verdict import judge
+from fnn.checking.measure.building import as_leaf, flatten, from_vjp, like
 from fnn.checking.measure.double import double
-from fnn.checking.measure.problem import (
-    Leaves,
-    Problem,
-    Tree,
-    as_leaf,
-    flatten,
-    from_vjp,
-    like,
-    traced,
-)
+from fnn.checking.measure.problem import Leaves, Problem, Tree, traced
 from fnn.checking.report import Report, in_words
 from fnn.numerics import is_floating
 

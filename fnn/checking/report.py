@@ -89,6 +89,7 @@ NOTES = {
     "does not run": "backward does not run {}: {}",
     "equal sizes": "the batch and an axis of {} both have size {}; let them differ",
     "stop_gradient": "stop_gradient inside: autodiff decides, not the values",
+    "not followed": "autodiff cannot follow the forward: differences decide, to 6 digits",
     "put aside": "a custom derivative inside the forward is not that of its values: put aside",
     "shared": "autodiff of the forward is backward itself ({}): the values decide, to 6 digits",
     "digits": "it computes with {} digits inside; more cannot be told",
@@ -96,6 +97,7 @@ NOTES = {
     "off": "right where it was given ({}), wrong off that set ({})",
     "chance": "{}: right where a matrix is symmetric, as given, and wrong where not; "
     "give one that is neither diagonal nor constant",
+    "along": "{}: right along the set on which it was given, wrong along other directions",
     "kinks": "kinks ({}): any subgradient is right there",
     "disputed": "{}: a stop_gradient and a custom derivative inside, which disagree",
     "undefined": "{}: NaN where the function is finite, and no finite slope to compare with",

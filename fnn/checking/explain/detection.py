@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fnn.checking.explain.diagnosis import Note
-from fnn.checking.measure.comparison import EPS, scale_of
+from fnn.checking.measure.comparison import EPS, gap, scale_of
 from fnn.checking.measure.facts import Facts, compared
-from fnn.checking.measure.kinks import by_differences, real_errors
+from fnn.checking.measure.kinks import by_differences, real_errors, where_smooth
 from fnn.checking.measure.points import LOW, sets_of
 from fnn.checking.measure.taylor import NUMERIC
 
@@ -58,9 +58,11 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
     doubted = tuple(
         name
         for j, name in enumerate(facts.problem.names)
-        if any(facts.contradicted(case, j) for case in facts.orders if believed(facts, case, j))
+        if any(facts.contradicted(case, j) and known(facts, case, j) for case in facts.orders)
     )
-    if doubted:
+    if not facts.followed:
+        notes.append(Note("not followed"))
+    elif doubted:
         notes.append(Note("differences", doubted))
     if same := shared(facts):
         notes.append(Note("shared", tuple(same)))
@@ -73,9 +75,9 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
     return every, notes
 
 
-def believed(facts: Facts, case: str, j: int) -> bool:
-    """Whether a reference that the values may contradict is a number, or should be one."""
-    return not facts.followed or bool(np.isfinite(facts.orders[case][j][1].predicted))
+def known(facts: Facts, case: str, j: int) -> bool:
+    """Whether reference j is a number."""
+    return bool(np.isfinite(facts.orders[case][j][1].predicted))
 
 
 def not_finite(facts: Facts) -> list[str]:
@@ -139,15 +141,11 @@ def examine_leaf(facts: Facts, j: int) -> Examined:
             wrong &= compared(facts, case, j, facts.results[case].hand[j], other, size).wrong
         if wrong.any():
             masks[case] = wrong
-    off = tuple(case for case in masks if facts.points[case].off)
-    if len(off) == len(masks):  # right wherever the arguments lie where they lay as given
-        masks = {}
-    else:
-        off = ()
+    masks, off, why = on_its_set(facts, j, masks, truths)
     first = next(iter(masks), "as given")
     sure = not doubted & set(truths)
     fits = 1e-6 if sure else 1e-4
-    why = undecided(facts, j, truths) or ("chance" if off and by_chance(facts) else "")
+    why = why or undecided(facts, j, truths)
     return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks), off, why)
 
 
@@ -160,10 +158,30 @@ def references(facts: Facts, j: int) -> tuple[dict[str, np.ndarray], set[str]]:
     found = {case: by_differences(facts, case, j) for case in doubted[:2]}
     truths = {}
     for case in facts.inside:
-        truth = facts.results[case].truth[j] if case not in doubted else found.get(case)
+        truth = where_smooth(facts, case, j) if case not in doubted else found.get(case)
         if truth is not None:
             truths[case] = truth
     return truths, set(doubted)
+
+
+def on_its_set(
+    facts: Facts, j: int, masks: dict[str, np.ndarray], truths: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """The wrong entries, if some are wrong on the sets of the arguments, and along them.
+
+    Else none; the cases off the sets that are wrong, and why nobody can tell, if so.
+    """
+    on = [case for case in masks if not facts.points[case].off]
+    off = tuple(case for case in masks if facts.points[case].off)
+    if not on:
+        return {}, off, "chance" if off and by_chance(facts) else ""
+    leaf = facts.problem.wrt[j]
+    along = [member.kind.along for member in sets_of(facts.problem) if member.leaf == leaf]
+    for part in along:
+        pairs = [(part(facts.results[case].hand[j]), part(truths[case])) for case in on]
+        if not any(gap(a, b, scale_of([b]), NUMERIC / 16).wrong.any() for a, b in pairs):
+            return {}, (), "along"
+    return masks, (), ""
 
 
 def undecided(facts: Facts, j: int, truths: dict[str, np.ndarray]) -> str:

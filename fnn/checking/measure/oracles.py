@@ -24,7 +24,7 @@ from fnn.checking.measure.facts import SLIGHT, Facts, Result, orders_at, program
 from fnn.checking.measure.jaxprs import uses
 from fnn.checking.measure.plain import CUT, OWN, plain
 from fnn.checking.measure.points import Point
-from fnn.checking.measure.problem import SMALL, Leaves, Problem, autodiff, compiled
+from fnn.checking.measure.problem import SMALL, Leaves, Problem, autodiff, compiled, traces
 
 Forward = Callable[[Leaves], Leaves]
 References = dict[str, dict[str, list[np.ndarray]]]  # by case, by name, of every leaf
@@ -35,19 +35,10 @@ def with_reference(problem: Problem, given: Point) -> tuple[Problem, bool]:
 
     A callback has no derivative; the order test and differences remain.
     """
-    if traces(problem.reference, given):
+    if traces(problem.reference, given.leaves, given.dy):
         return problem, True
     shapes = [given.leaves[i] for i in problem.wrt]
     return replace(problem, reference=lambda leaves, dy: [np.nan * a for a in shapes]), False
-
-
-def traces(reference: Callable[[Leaves, Leaves], Leaves], given: Point) -> bool:
-    """Whether JAX can follow a reference."""
-    try:
-        jax.eval_shape(reference, given.leaves, given.dy)
-    except Exception:  # of any kind: there is no such reference then
-        return False
-    return True
 
 
 def settled(facts: Facts) -> Facts:
@@ -66,7 +57,7 @@ def settled(facts: Facts) -> Facts:
     references = {
         name: reference
         for name, forward in forwards.items()
-        if traces(reference := partial(autodiff, forward, problem.wrt), given)
+        if traces(reference := partial(autodiff, forward, problem.wrt), given.leaves, given.dy)
     }
     found = evaluated(facts, references)
     facts = facts._replace(

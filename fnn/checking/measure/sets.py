@@ -2,8 +2,9 @@
 
 An argument that lies on such a set as given may have to: a function of covariances need not
 exist elsewhere, nor mean there what it is believed to. Points are tried on the set and off
-it, and a gradient that is wrong off it alone is reported as just that. A matrix that is
-diagonal or constant may be on the set by chance.
+it, and a gradient that is wrong off it alone is reported as just that; of one that is right
+only along the set nobody can tell. A matrix that is diagonal or constant may be on the set
+by chance.
 """
 
 from collections.abc import Callable
@@ -15,11 +16,12 @@ EXACT = 1e-6  # of the largest entry: float32 data may lie on a set, too
 
 
 class Kind(NamedTuple):
-    """A set: its members, and another member like one of them."""
+    """A set: its members, another member like one of them, the part of a gradient along it."""
 
     name: str
     holds: Callable[[np.ndarray], bool]
     another: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    along: Callable[[np.ndarray], np.ndarray]
 
 
 class Membership(NamedTuple):
@@ -75,10 +77,20 @@ def another_distribution(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 0.7 * a + 0.3 * rng.dirichlet(np.ones(a.shape[-1]), a.shape[:-1])
 
 
+def symmetrized(g: np.ndarray) -> np.ndarray:
+    """(G + Gᵀ) / 2."""
+    return (g + g.swapaxes(-1, -2)) / 2
+
+
+def centered(g: np.ndarray) -> np.ndarray:
+    """g without its mean."""
+    return g - g.mean(-1, keepdims=True)
+
+
 KINDS = (  # the narrow ones first
-    Kind("positive definite", definite, another_definite),
-    Kind("symmetric", symmetric, another_symmetric),
-    Kind("on the simplex", simplex, another_distribution),
+    Kind("positive definite", definite, another_definite, symmetrized),
+    Kind("symmetric", symmetric, another_symmetric, symmetrized),
+    Kind("on the simplex", simplex, another_distribution, centered),
 )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fnn.checking.explain.alterations import altered, derivative, replaced, through, units
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.jaxprs import gradient, replay, trace
-from fnn.checking.measure.problem import from_vjp
 
 X = jnp.array([[0.5, -0.25, 2.0]])
 W = jnp.array([[0.3, 0.7], [-0.2, 0.5], [1.0, -0.4]])

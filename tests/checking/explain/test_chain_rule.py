@@ -9,9 +9,9 @@ import pytest
 
 from fnn.checking.explain.chain_rule import of_chain_rule
 from fnn.checking.explain.diagnosis import Size
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.comparison import host
 from fnn.checking.measure.points import points
-from fnn.checking.measure.problem import from_vjp
 from fnn.checking.report import sentence
 
 

@@ -10,8 +10,8 @@ import fnn
 from fnn.checking.blocks import layer_problem
 from fnn.checking.explain.detection import digits, equal_sizes, examine
 from fnn.checking.explain.diagnosis import Note
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.measuring import measure
-from fnn.checking.measure.problem import from_vjp
 
 X = jnp.linspace(0.1, 0.9, 6).reshape(3, 2)
 
@@ -49,7 +49,7 @@ def called(x):
     ("f", "note"),
     [
         (sine, "a custom derivative inside the forward is not that of its values: put aside"),
-        (called, "autodiff of the forward is not its derivative (x): differences decide"),
+        (called, "autodiff cannot follow the forward: differences decide, to 6 digits"),
     ],
     ids=["a wrong custom_vjp", "a callback"],
 )

@@ -6,8 +6,8 @@ import pytest
 
 import fnn
 from fnn.checking.explain.linearity import by_example, of_dy
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.measuring import measure
-from fnn.checking.measure.problem import from_vjp
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)))
 

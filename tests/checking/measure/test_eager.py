@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.eager import BackwardError, agrees, eager
-from fnn.checking.measure.problem import from_vjp
 
 X = jnp.array([[0.5, 2.0, 1.0], [-1.0, 3.0, 0.25]])
 DY = [jnp.ones((2, 3))]

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.comparison import EPS
 from fnn.checking.measure.facts import directions, dot
 from fnn.checking.measure.measuring import measure
 from fnn.checking.measure.points import LOW, SMOOTH, SPECIAL
-from fnn.checking.measure.problem import from_vjp
 
 X, W = jnp.linspace(0.1, 0.9, 6).reshape(3, 2), jnp.array([[1.0, -2.0, 0.5, 1.5]] * 2)
 

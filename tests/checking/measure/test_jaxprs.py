@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.comparison import EPS
 from fnn.checking.measure.jaxprs import gradient, precision, replay, trace, uses
-from fnn.checking.measure.problem import from_vjp
 
 X = jnp.array([[0.5, -0.25, 2.0]])
 W = jnp.array([[0.3, 0.7], [-0.2, 0.5], [1.0, -0.4]])

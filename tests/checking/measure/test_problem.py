@@ -8,15 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.checking.measure.problem import (
-    cotangents,
-    cropped,
-    flatten,
-    from_vjp,
-    squared,
-    substitute,
-    traced,
-)
+from fnn.checking.measure.building import cotangents, flatten, from_vjp
+from fnn.checking.measure.problem import cropped, squared, substitute, traced
 
 X = jnp.linspace(0.1, 0.9, 6).reshape(3, 2)
 
@@ -168,7 +161,8 @@ def test_something_that_is_no_tuple_is_refused_for_two_arguments():
         (jnp.arange(3), TypeError, r"f: nothing to differentiate.*\(p int64\).*\.astype\(float\)"),
         (jnp.array([True]), TypeError, "p bool"),
         (jnp.array([1j]), TypeError, r"f: p must be real, got complex128\."),
-        ("text", TypeError, r"f: p must be an array, got str\."),
+        ("text", TypeError, r"f: nothing to differentiate, no argument has a floating"),
+        (object(), TypeError, r"f: p must be an array, got object\."),
         (X.at[1, 0].set(jnp.nan), ValueError, r"f: p must be finite, got nan at index \[1, 0\]\."),
         (X.at[2, 1].set(-jnp.inf), ValueError, r"got -inf at index \[2, 1\]\."),
     ],

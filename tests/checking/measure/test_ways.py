@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.measuring import measure
 from fnn.checking.measure.points import SMOOTH
-from fnn.checking.measure.problem import from_vjp
 from fnn.checking.measure.ways import ways_of
 
 X, W = jnp.linspace(0.1, 0.9, 6).reshape(3, 2), jnp.array([[1.0, -2.0, 0.5, 1.5]] * 2)
