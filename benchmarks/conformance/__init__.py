@@ -1,0 +1,1 @@
+"""Hand-written derivatives of other people's packages, put to the checker."""
