@@ -50,6 +50,10 @@ class Record(Declared):
     A field annotated `int`, `float` or `bool` holds just that: numpy scalars become
     Python's, a bool is not a number, 2.5 not an int, NaN not a float; arrays and lists are
     refused. A numpy scalar would otherwise lend its dtype to the results.
+
+    Raises:
+        TypeError: for a value of another kind, a subclass without @dataclass(frozen=True).
+        ValueError: for a float that is not finite.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -61,7 +61,12 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Rule(Record):
-    """What the fold does at a layer; open on the layer's type. Write @fnn.rule."""
+    """What the fold does at a layer; open on the layer's type. Write @fnn.rule.
+
+    Raises:
+        TypeError: for a rule that learns without a companion; from given, for one without any.
+        NotImplementedError: in a fold, per example, for a layer that mixes examples.
+    """
 
     formula: Any  # a functools.singledispatch function
     per_example: bool = False

@@ -70,7 +70,10 @@ def epoch(
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
     The row averages over the epoch's predictions; results of several rules are stacked, step
-    by step. Arguments and errors are those of `fit`.
+    by step. Arguments are those of `fit`.
+
+    Raises:
+        ValueError, TypeError: as fit does.
     """
     rows = checked("epoch", plan, state, data)
     size = count("epoch: batch_size", batch_size)
