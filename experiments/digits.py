@@ -21,6 +21,8 @@ Your own data are used in the same way:
     --data mnist:FOLDER                   four IDX files, plain or .gz
     --data csv:FILE --target COLUMN       a table of numbers and one column of classes
 
+A file of more than 500 MB, unpacked, is read where the variable FNN_MAX_BYTES allows it.
+
 Source: Rumelhart, Hinton & Williams (1986), Nature 323; the digits, Alpaydin & Kaynak (1998).
 """
 

@@ -47,7 +47,8 @@ class Standardizer(NamedTuple):
         """With the statistics of these rows, [N, n]."""
         constant = (x == x[0]).all(0)
         mean = np.where(constant, x[0], x.mean(0, dtype=np.float64))
-        std = np.where(constant, 1, x.std(0, dtype=np.float64))
+        least = np.finfo(np.float32).tiny  # what is less may be 0 in single precision
+        std = np.where(constant, 1, np.maximum(x.std(0, dtype=np.float64), least))
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
     @classmethod

@@ -70,7 +70,14 @@ def absent(what: str, path: Path) -> str:
     """A message that there is no such file or folder, and which one has a similar name."""
     if path.parent != path and not path.parent.is_dir():
         return absent("folder", path.parent)
-    return f"there is no {what} {path}.{nearest(path.name, names_in(path.parent))}"
+    if path.exists():
+        return f"{path} is not a {what}; name one."
+    near = [
+        name
+        for name in names_in(path.parent)
+        if (path.parent / name).is_dir() == (what == "folder")
+    ]
+    return f"there is no {what} {path}.{nearest(path.name, near)}"
 
 
 def names_in(path: Path) -> list[str]:

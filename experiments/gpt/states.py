@@ -9,6 +9,7 @@ one be damaged. Of a long history not every sample is kept: a picture shows thre
 """
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +71,7 @@ def newest(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Sa
     try:
         return load(path, plan_of)
     except UserError as error:
-        if not (before := previous(path)).is_file():
+        if not os.path.isfile(before := previous(path)):
             raise
         try:
             saved = load(before, plan_of)

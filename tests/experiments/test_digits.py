@@ -56,11 +56,22 @@ def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
     assert summary["test_accuracy"] > 0.5
 
 
-def test_loss_that_is_not_finite_ends_the_run_with_one_sentence(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("rate", "more", "what"),
+    [
+        ("1e30", "", "the loss is nan after epoch 1"),
+        # the last update: no loss of the training rows saw what it made
+        ("1e38", "--epochs 1 --batch-size 5000", "the validation accuracy is nan after epoch 1"),
+    ],
+)
+def test_what_is_not_finite_ends_the_run_in_one_sentence_before_it_is_written(
+    rate, more, what, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
-    argv = f"{SMALL} --optimizer sgd --out {tmp_path / 'run'}"
-    assert run(argv.replace("0.01", "1e30")) == cli.NOT_FINITE
-    assert capsys.readouterr().err.startswith("error: the loss is nan after epoch 1")
+    argv = f"{SMALL} --optimizer sgd --schedule constant {more} --out {tmp_path / 'run'}"
+    assert run(argv.replace("0.01", rate)) == cli.NOT_FINITE
+    assert capsys.readouterr().err == f"error: {what}; lower --learning-rate.\n"
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["config.json"]
 
 
 def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):

@@ -22,3 +22,11 @@ def test_standardizer_has_the_training_statistics_and_makes_constants_0():
     np.testing.assert_allclose(z[:, 0], np.sqrt(3 / 2) * np.array([-1, 0, 1]), rtol=1e-6)
     assert (z[:, 1:] == 0).all()
     assert z.dtype == np.float32
+
+
+def test_a_spread_too_small_for_single_precision_still_divides():
+    x = np.zeros((9, 1), np.float32)
+    x[0] = 1e-45
+    z = data.Standardizer.of(x)(x)
+    assert np.isfinite(z).all()
+    assert 0 < z.max() < 1

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,14 @@ def test_a_folder_for_a_file_a_file_for_a_folder_and_nothing_in_it_are_told(tmp_
         files.folder(empty)
     with pytest.raises(DataError, match="is empty: 0 bytes"):
         files.existing(empty)
+    with pytest.raises(DataError, match="/empty is not a folder; name one"):
+        files.existing(empty / "a.csv")
+    with pytest.raises(DataError, match="/dev/null is not a file; name one"):
+        files.existing(Path("/dev/null"))
+    with pytest.raises(DataError, match=r"there is no file .*/empti\. Did you mean empty\?"):
+        files.existing(tmp_path / "empti")
+    with pytest.raises(DataError, match=r"there is no folder .*/empti\.$"):
+        files.folder(tmp_path / "empti")
     with pytest.raises(DataError, match="cannot be read: File name too long"):
         files.existing(tmp_path / ("a" * 300))
 

@@ -84,3 +84,25 @@ def test_a_saved_network_fits_data_of_its_width_classes_and_columns_only():
             check(table, now)
         assert message in str(caught.value)
         assert caught.value.code == DATA
+
+
+@pytest.mark.parametrize(
+    ("notes", "size", "message"),
+    [
+        ({"classes": 3}, 2, "f: classes in its config must be a list, got 3."),
+        ({"classes": [["a"], "b", "c"]}, 2, "class 1 was \"['a']\" in training"),
+        ({"classes": ["a\x1b", "b", "c"]}, 2, r"class 1 was 'a\x1b' in training"),
+        ({}, 5, "f has no network of numbers to classes: "),
+    ],
+)
+def test_what_a_file_says_of_its_data_may_be_anything(notes, size, message):
+    statistics = Standardizer(np.zeros(size, np.float32), np.ones(size, np.float32))
+    checkpoint = Checkpoint(NET, NET.init(jax.random.key(0)), statistics, notes)
+    with pytest.raises(DataError) as caught:
+        sources.check_fit("f", checkpoint, "csv:b.csv", dataset())
+    assert message in str(caught.value)
+
+
+def test_classes_are_described_so_that_a_terminal_can_show_them():
+    said = sources.described(dataset(["a\x1b[31m", "b" * 1000, "c"]))
+    assert said.endswith(rf"3 classes: a\x1b[31m, {'b' * 30} … {'b' * 10}, c")
