@@ -171,7 +171,7 @@ def understood(path: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # also RecursionError, OverflowError, MemoryError
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DataError(f"{path} {what}: {reason.rstrip('.')}.") from None
+        raise DataError(f"{path} {what}: {reason.rstrip('.')}; take another file.") from None
 
 
 def check_format(path: Path, metadata: dict[str, str]) -> None:
@@ -265,11 +265,15 @@ def check_size(description: Any) -> None:
 
 def layer_of(description: Any) -> fnn.Layer[Any, Any]:
     """The layer of one type name with its fields, or with layers in a list."""
+    if not isinstance(description, dict) or len(description) != 1:
+        raise ValueError(f"a layer must be one name with its fields, got {description!r}")
     ((name, fields),) = description.items()
     if name not in LAYERS:
         raise ValueError(f"{name!r} is no layer of fnn")
     if isinstance(fields, list):
         return LAYERS[name](*map(layer_of, fields))
+    if not isinstance(fields, dict):
+        raise ValueError(f"the fields of {name} must be names with values, got {fields!r}")
     return LAYERS[name](**{key: field_of(key, value) for key, value in fields.items()})
 
 

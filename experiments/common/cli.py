@@ -108,6 +108,9 @@ def run(
 
 def exit_code(command: Callable[[], int | None]) -> int:
     """Call `command`; its exit code, or 0, or that of its error, which is printed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the command began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         code = command() or 0
         sys.stdout.flush()

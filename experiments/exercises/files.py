@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from experiments.common import writing
+from experiments.common import files, writing
 from experiments.common.cli import USAGE, UserError
 from experiments.exercises.catalog import EXERCISES, by_id
 from experiments.exercises.exercise import LEVELS, Exercise
@@ -80,6 +80,7 @@ def identify(path: Path) -> tuple[str, Exercise, str]:
         UserError: where it cannot be read or is none.
     """
     try:
+        files.check_size(path, path.stat().st_size)
         source = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None

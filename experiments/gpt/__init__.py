@@ -274,8 +274,8 @@ def noted(
     """Evaluate, write a sample, tell both, and save the run with them."""
     step = int(saved.state.step)
     bits = {name: evaluated(saved, look) for name, look in problem.looks.items()}
-    params = checkpoints.by_name(saved.state.params)
-    runs.check_finite(f"after step {step}", bits, params)
+    tensors = checkpoints.by_name(saved.state._replace(key=None))
+    runs.check_finite(f"after step {step}", bits, tensors)
     sample = written(config, saved, jax.random.fold_in(problem.k_samples, step))
     row = {"step": step, **bits, "seconds": seconds, "sample": sample}
     saved = saved._replace(history=[*saved.history, row])

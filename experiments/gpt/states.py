@@ -99,6 +99,8 @@ def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Save
 
 def check_history(history: Any, step: int) -> None:
     """Raise a ValueError for rows that are none, or end elsewhere than the State."""
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        raise ValueError("its history must be a list of rows")
     for row in history:
         for name, value in row.items():
             finite = isinstance(value, int | float) and math.isfinite(value)

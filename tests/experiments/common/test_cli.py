@@ -140,3 +140,10 @@ def test_settings_of_a_file_are_checked_like_flags():
     for message, fields in wrong.items():
         with pytest.raises(UserError, match=re.escape(message)):
             cli.check_settings(Config(**fields))
+
+
+def test_a_command_whose_output_is_closed_goes_on_without_it():
+    script = "from experiments.common import cli; raise SystemExit(cli.exit_code(lambda: print(1)))"
+    command = ["bash", "-c", f'{sys.executable} -c "{script}" >&-']
+    done = subprocess.run(command, stderr=-1, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
