@@ -28,6 +28,7 @@ import numpy as np
 from experiments.common import writing
 from experiments.common.cli import NOT_FINITE, USAGE, UserError
 
+RUNS = Path("runs")  # where folders are that nobody named
 CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run
 
 
@@ -38,7 +39,7 @@ def folder(out: Path | None, name: str) -> Path:
         UserError: where `out` is a file or holds files, and where no folder can be made.
     """
     if out is None:
-        first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        first = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         out = next((path for path in numbered(first) if not path.exists()), first)
     with writing.refusals(f"--out {out}", USAGE):
         if out.exists() and not out.is_dir():
@@ -75,13 +76,13 @@ class Run:
     def __init__(self, path: Path, config: Any, resumed: bool = False):
         """Take the folder and write config.json.
 
-        The folder is made. A `resumed` run's is there, and so may be the one that the user
-        named as config.out, if it is empty; where any other name is taken, the folder gets
-        a number behind it.
+        A folder in runs/ that the user did not name, as config.out, is made, with a number
+        behind its name where that is taken. Any other may be there: a `resumed` run's, or
+        one that is empty.
         """
         with writing.refusals(f"--out {path}", USAGE):
-            named = resumed or path == getattr(config, "out", None)
-            self.path = there(path) if named else made(path)
+            ours = not resumed and path.parent == RUNS and path != getattr(config, "out", None)
+            self.path = made(path) if ours else there(path)
             self._lock = locked(self.path)
         try:
             if not resumed:

@@ -17,7 +17,8 @@ million of other modules held out (Python 3.11; other versions have other text),
 FILE. A byte is a token, and nearly every byte of it a character; bits per byte are the
 cross-entropy over log 2. Every evaluation looks at the same windows of both parts, the last
 one at all that is held out; each window begins without context. Every evaluation also prints
-a sample and replaces checkpoint.safetensors in the run's folder, from which
+a sample and replaces checkpoint.safetensors in the run's folder (the one before it stays, should
+the newest be damaged), from which
 
     --resume FOLDER               goes on, to the same parameters bit for bit; with --text FILE
                                   where the text has another place now

@@ -52,13 +52,20 @@ def test_default_folders_are_named_by_time_and_never_reused(tmp_path, monkeypatc
     assert runs.folder(None, "x") == Path("runs/x-now-2")
 
 
-def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path):
-    guessed = tmp_path / "runs" / "x-now"
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guessed = runs.folder(None, "x")
     with runs.Run(guessed, Config()) as first, runs.Run(guessed, Config()) as second:
-        assert [run.path.name for run in (first, second)] == ["x-now", "x-now-2"]
+        assert second.path == Path(f"{first.path}-2") == Path(f"{guessed}-2")
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: runs.Run(guessed, Config()).path, range(8)))
     assert len({*made}) == 8
+    guessed = runs.folder(None, "y")
+    guessed.mkdir()  # by another run, which has not written yet
+    with runs.Run(guessed, Config()) as run:
+        assert run.path == Path(f"{guessed}-2")
+    with runs.Run(guessed, Config(out=guessed)) as run:
+        assert run.path == guessed
 
 
 def test_a_folder_that_was_named_is_taken_once(tmp_path):
