@@ -149,7 +149,7 @@ def check_header(path: Path, beginning: bytes) -> None:
     """Raise a DataError where the first 8 bytes announce more names and texts than are read."""
     size = int.from_bytes(beginning, "little")
     if HEADER < size < 1000 * HEADER:  # beyond, it is no such file at all
-        raise DataError(f"{path}: names and texts take {size} bytes; they may take {HEADER}.")
+        raise DataError(f"{path}: names and texts take {size} bytes; at most {HEADER} can be read.")
 
 
 def parsed(path: Path, name: str, text: str) -> Any:

@@ -207,11 +207,18 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(saved, tmp_pat
 def test_many_tensors_that_do_not_belong_there_are_told_in_a_moment_and_not_all_listed(tmp_path):
     values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
     texts = {name: json.dumps(value) for name, value in values.items()}
-    nothing = np.zeros(0, np.float32)
-    tensors = {f"t{i}": nothing for i in range(50_000)}
-    failure(tmp_path / "a", tensors, texts, "more.")
-    tensors = {f"t{i}": nothing for i in range(400_000)}
-    failure(tmp_path / "a", tensors, texts, "they may take 16777216")
+    tensors = dict.fromkeys((f"t{i}" for i in range(20_000)), np.zeros(0, np.float32))
+    failure(tmp_path / "a", tensors, texts, " and 19998 more.")
+
+
+def test_more_names_and_texts_than_are_read_are_neither_read_nor_written(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes((2**24 + 1).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="take 16777217 bytes; at most 16777216 can be read"):
+        checkpoints.load(path)
+    with pytest.raises(UserError, match="at most 16777216 can be read"):
+        checkpoints.write(tmp_path / "b", {}, {"config": "x" * 2**24})
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_what_is_no_file_to_load_is_told(tmp_path):
