@@ -40,6 +40,7 @@ TEXTS = ("network", "preprocessing", "config")
 FORMAT = 2
 HEADER = 2**24  # bytes of a file's names and texts, at most
 DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most
+LONGEST = 100_000  # layers that x goes through, at most
 LAYERS = {cls.__name__: cls for cls in exported(fnn, fnn.Layer)}
 INITIALIZERS = {
     name: f
@@ -246,7 +247,10 @@ def built(path: Path, description: Any) -> fnn.Layer[Any, Any]:
     """The layer that `described` described."""
     with understood(path, "describes no network"):
         check_size(description)
-        return layer_of(description)
+        net = layer_of(description)
+        if (n := n_layers(net)) > LONGEST:
+            raise ValueError(f"it has {n} layers, more than {LONGEST}")
+        return net
 
 
 def check_size(description: Any) -> None:
@@ -261,6 +265,14 @@ def check_size(description: Any) -> None:
         if not level:
             return
     raise ValueError(f"it is nested in more than {DEEPEST} levels")
+
+
+def n_layers(layer: fnn.Layer[Any, Any]) -> int:
+    """How many layers it consists of, each counted as often as it is repeated."""
+    if not isinstance(layer, fnn.Composite):
+        return 1
+    n = sum(map(n_layers, layer.children.values()))
+    return n * layer.n if isinstance(layer, fnn.Repeat) else n
 
 
 def layer_of(description: Any) -> fnn.Layer[Any, Any]:

@@ -52,6 +52,7 @@ from experiments.gpt.states import Saved
 
 LOOK = 2**14  # bytes of each part that every evaluation looks at
 FILE = "checkpoint.safetensors"
+ROW = {"step", "train", "held_out", "seconds", "sample"}  # what an evaluation notes
 MOST = 50_000  # evaluations: the checkpoint holds what they measured
 
 
@@ -188,6 +189,8 @@ def settings(file: Path, saved: Saved) -> Config:
             check(config)
         except UserError as error:
             raise ValueError(f"{error}") from None
+        if any(row.keys() != ROW for row in saved.history):
+            raise ValueError(f"a row of its history must have {', '.join(sorted(ROW))}")
         if saved.plan.net != network(config):
             raise ValueError("they describe another network than the one that it holds")
     return config
@@ -326,7 +329,7 @@ def judged(saved: Saved, problem: Problem, text: Corpus) -> dict[str, float]:
 
 def speed(config: Config, saved: Saved) -> dict[str, float]:
     """Steps and bytes per second, without compiling and evaluating."""
-    rate = config.steps / sum(row["seconds"] for row in saved.history)
+    rate = config.steps / max(sum(row["seconds"] for row in saved.history), 1e-9)
     return {
         "steps_per_second": rate,
         "bytes_per_second": rate * config.batch_size * config.context,

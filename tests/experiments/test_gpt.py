@@ -157,6 +157,10 @@ def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
 
     file = out / gpt.FILE
     saved = states.load(file, gpt.plan_of)
+    odd = [*saved.history[:-1], {"step": 8, "train": 1.0}]
+    states.save(file, saved._replace(history=odd))
+    assert run(f"--resume {out}") == cli.DATA
+    assert "must have held_out, sample, seconds, step, train" in capsys.readouterr().err
     for change, message in (
         ({"steps": "8"}, "describes no run: "),
         ({"length": "8"}, "--length must be of type int, got '8'"),

@@ -141,6 +141,7 @@ def deep(n):
         ({"network": '{"Serial": [' + '{"Tanh": {}},' * 9999 + '{"Tanh": {}}]}'}, "than 5000 entr"),
         ({"network": "3"}, "a layer must be one name with its fields, got 3; take another file."),
         ({"network": '{"Tanh": {}, "ReLU": {}}'}, "a layer must be one name with its fields"),
+        ({"network": '{"Repeat": {"n": 1000000, "inner": {"Tanh": {}}}}'}, "it has 1000000 layers"),
         ({"network": '{"Tanh": 3}'}, "the fields of Tanh must be names with values, got 3"),
         ({"network": '{"Layer": {}}'}, "'Layer' is no layer of fnn"),
         ({"network": '{"check": {}}'}, "'check' is no layer of fnn"),
