@@ -233,7 +233,7 @@ def phrases(d: Diagnosis) -> dict[str, str]:
         "times": f", times {factor}" if factor else "",
         "scaled": f"{factor} × " if factor else "",
         "part": part(d),
-        "examples": examples(d),
+        "examples": examples(d) if d.form == "some" else "",
         "weights": listed([f"{w:.3g}" for w in d.numbers]),
         "entry": entry,
         "example": f"{d.number} of {d.total} entries are wrong, such as {entry}",

@@ -11,7 +11,7 @@ import numpy as np
 from fnn.checking.explain.diagnosis import Note
 from fnn.checking.measure.comparison import EPS, gap, scale_of
 from fnn.checking.measure.facts import Facts, compared
-from fnn.checking.measure.kinks import by_differences, real_errors, where_smooth
+from fnn.checking.measure.kinks import by_differences, has_derivative, real_errors, where_smooth
 from fnn.checking.measure.points import LOW, sets_of
 from fnn.checking.measure.taylor import NUMERIC
 
@@ -133,6 +133,9 @@ def examine_leaf(facts: Facts, j: int) -> Examined:
         size = scale if case in facts.smooth else max(scale, scale_of([truth]))
         gaps = compared(facts, case, j, facts.results[case].hand[j], truth, size, eps=eps)
         errors[case], wrong = gaps.error, gaps.wrong
+        infinite = wrong & ~np.isfinite(facts.results[case].hand[j])
+        if case in facts.special and infinite.any() and not has_derivative(facts, case):
+            wrong &= ~infinite
         if case in facts.special or not surely_wrong(facts, j):
             wrong, kink = real_errors(facts, case, j, wrong)
             kinks += [case] if kink else []

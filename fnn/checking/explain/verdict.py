@@ -136,7 +136,7 @@ def suspect(facts: Facts, j: int, w: Examined) -> Suspect:
     cases = [c for c in facts.smooth if c in w.truths] if w.case in SMOOTH else [w.case]
     results = [facts.results[case] for case in cases]
     hand = np.stack([r.hand[j] for r in results])
-    value = 0 * hand
+    value = np.zeros_like(hand)
     if not problem.compares:
         value = np.stack([np.asarray(facts.points[c].leaves[problem.wrt[j]]) for c in cases])
     return Suspect(

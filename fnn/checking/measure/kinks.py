@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.facts import Facts, directions, dot
-from fnn.checking.measure.taylor import NUMERIC, parted, sides, slack_of, slope_of
+from fnn.checking.measure.taylor import NUMERIC, order, parted, sides, slack_of, slope_of
 
 ASKED = 8  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
@@ -78,6 +78,18 @@ def where_smooth(facts: Facts, case: str, j: int) -> np.ndarray:
         if exact and not parted(right, left, error):
             known.ravel()[index] = (right + left) / 2
     return known
+
+
+def has_derivative(facts: Facts, case: str) -> bool:
+    """Whether the function is finite and smooth around a point, all leaves moved at once.
+
+    An invented point may lie on the edge of a domain, or on a kink: then a gradient need not
+    be a number there.
+    """
+    point, n = facts.points[case], len(facts.problem.wrt)
+    v, _ = directions(facts, case, 4)
+    values = np.asarray(facts.programs.along(point.leaves, point.dy, v, np.ones((n, n))))[0]
+    return bool(np.isfinite(values).all()) and not order(values, 0.0, facts.eps).kink
 
 
 def by_differences(facts: Facts, case: str, j: int) -> np.ndarray | None:

@@ -99,8 +99,9 @@ def differ(a: np.ndarray, b: np.ndarray) -> bool:
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return True
     both = np.isfinite(a)
-    scale = max(abs(a[both]).max(initial=0.0), abs(b[both]).max(initial=0.0))
-    return bool((abs(a - b)[both] > SLIGHT * scale).any())
+    a, b = a[both], b[both]
+    scale = max(abs(a).max(initial=0.0), abs(b).max(initial=0.0))
+    return bool((abs(a - b) > SLIGHT * scale).any())
 
 
 def chosen(facts: Facts, forward: Forward, found: References) -> Facts:
@@ -122,7 +123,7 @@ def chosen(facts: Facts, forward: Forward, found: References) -> Facts:
         orders, truth = orders_at(facts, case, pairs), list(results[case].truth)
         for j in apart:
             own, other = orders[j]
-            if fits(other) and not fits(own):
+            if other.right and not (own.right or (own.kink and np.isfinite(own.predicted))):
                 truth[j], lies = pairs[j][1], True
         results[case] = results[case]._replace(truth=truth)
     facts = facts._replace(results=results, disputed=disputed)
@@ -131,11 +132,6 @@ def chosen(facts: Facts, forward: Forward, found: References) -> Facts:
     reference = partial(autodiff, forward, facts.problem.wrt)
     problem = replace(facts.problem, forward=forward, reference=reference)
     return facts._replace(problem=problem, programs=programs_of(problem), aside=True)
-
-
-def fits(order: Any) -> bool:
-    """Whether the values agree with a gradient along a direction, or have a kink there."""
-    return bool(np.isfinite(order.predicted)) and (order.right or order.kink)
 
 
 def with_orders(facts: Facts) -> Facts:

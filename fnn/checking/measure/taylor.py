@@ -44,7 +44,7 @@ class Order(NamedTuple):
     slope: float  # of f along the direction, by differences
     error: float  # of that slope
     predicted: float  # g·v
-    kink: bool = False  # whether the slopes from both sides do not meet
+    kink: bool = False  # whether there is no derivative: a kink, a jump, a slope without end
 
     @property
     def right(self) -> bool:
@@ -110,7 +110,7 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
     noise = noise_of(values, eps)
     remainder = abs(ahead - zero - STEPS * predicted)
     slope, error = slope_of(values, eps)
-    kink = parted(*sides(values, eps))
+    kink = parted(*sides(values, eps)) or jumps(values, eps)
     above = np.flatnonzero(remainder > 8 * noise)
     if len(above) < 2 or not np.isfinite(remainder).all():
         return Order(np.inf, slope, error, predicted, kink)
@@ -150,6 +150,18 @@ def slack_of(right: float, left: float, error: float) -> float:
 def parted(right: float, left: float, error: float) -> bool:
     """Whether the slopes from the right and from the left do not meet."""
     return abs(right - left) > 100 * slack_of(right, left, error)
+
+
+def jumps(values: np.ndarray, eps: float) -> bool:
+    """Whether φ leaves its value at 0 at once: the slope grows and grows as the step falls."""
+    zero, ahead, behind = np.split(values[:, 0], [1, 1 + len(STEPS)])
+    for side in (ahead, behind):
+        move = abs(side - zero)
+        if not np.isfinite(move).all() or move[-1] <= 512 * eps * values[:, 1].max():
+            continue
+        if move[-1] / STEPS[-1] > 100 * (move[:3] / STEPS[:3]).max():
+            return True
+    return False
 
 
 def best_step(slopes: list[np.ndarray], noise: float) -> tuple[list[float], float]:
