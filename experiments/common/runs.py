@@ -152,7 +152,9 @@ def locked(path: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise UserError(f"{path}: another run writes into this folder; name a new one.") from None
+        raise UserError(
+            f"{path}: another run writes into this folder; wait for it, or name another."
+        ) from None
     except OSError:  # a file system without locks
         pass
     return handle
