@@ -78,7 +78,33 @@ class Inside(NamedTuple):
         return self.wrong.says
 
 
-Wrong = AtLeaf | Inside | Slip | Route
+class Hidden(NamedTuple):
+    """A mistake in a derivative that the forward itself brings, so that autodiff makes it too."""
+
+    row: str  # of HIDDEN
+    wrong: AtLeaf
+    given: float | None = None  # x's first entry at the only point at which it is made
+
+    @property
+    def what(self) -> str:
+        """What exactly."""
+        return f"{self.wrong.row}, {self.wrong.what}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The right diagnoses; numbers of one point may have several explanations."""
+        return (*self.wrong.kinds, *(("another function",) if self.row == AT_ONE_POINT else ()))
+
+    @property
+    def says(self) -> str:
+        """A pattern that the text must match."""
+        return self.wrong.says
+
+
+AT_ONE_POINT = "in the forward's rule, as given only"
+BEHIND_A_STOP = "in the forward's rule, a stop_gradient beside it"
+HIDDEN = ("in the forward's rule", BEHIND_A_STOP, AT_ONE_POINT)
+Wrong = AtLeaf | Inside | Slip | Route | Hidden
 
 
 @dataclass(frozen=True)
@@ -110,9 +136,14 @@ class Mutant(fnn.Layer[Any, Any]):
             return wrong.backward(self.layer, params, cache, dy)
         if isinstance(wrong, Route):
             return misled(wrong, self.layer, params, cache, dy)
-        value = jax.tree.leaves((params, x))[wrong.leaf]
-        args = (params, cache, dy)
-        return spoiled(wrong.name, wrong.leaf, wrong.place, self.layer.backward, args, value)
+        args, leaf = (params, cache, dy), wrong.wrong if isinstance(wrong, Hidden) else wrong
+        value = jax.tree.leaves((params, x))[leaf.leaf]
+        made = spoiled(leaf.name, leaf.leaf, leaf.place, self.layer.backward, args, value)
+        if not isinstance(wrong, Hidden) or wrong.given is None:
+            return made
+        here = value.ravel()[0] == wrong.given
+        right = self.layer.backward(*args)
+        return jax.tree.map(lambda a, b: jnp.where(here, a, b), made, right)
 
 
 @dataclass(frozen=True)
@@ -171,6 +202,13 @@ def mutant(block: Any, wrong: Wrong) -> Any:
     return kind(block, wrong)
 
 
+def placed(wrong: Wrong, at: Point) -> Wrong:
+    """The mistake, made where it is to be made."""
+    if not isinstance(wrong, Hidden) or wrong.row != AT_ONE_POINT:
+        return wrong
+    return wrong._replace(given=float(np.ravel(at.x)[0]))
+
+
 class Flat(NamedTuple):
     """A block as a function of a list of arrays, for whoever knows nothing of layers."""
 
@@ -198,6 +236,23 @@ def flat(at: Point, block: Any) -> Flat:
         lambda leaves: forward(*tree.unflatten(leaves)),
         lambda leaves, dy: jax.tree.leaves(backward(*tree.unflatten(leaves), dy)),
     )
+
+
+def custom(flat: Flat) -> Callable[..., Any]:
+    """The function of the arrays, whose derivative is the hand-written one."""
+
+    @jax.custom_vjp
+    def f(*leaves):
+        return flat.forward(list(leaves))
+
+    def forward(*leaves):
+        return f(*leaves), leaves
+
+    def backward(leaves, dy):
+        return tuple(flat.backward(list(leaves), dy))
+
+    f.defvjp(forward, backward)
+    return f
 
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.test_util import check_grads
 
-from benchmarks.mutations.mutants import Flat, fixed
+from benchmarks.mutations.mutants import Flat, custom, fixed
 
 Ask = Callable[[Callable[..., Any], tuple[Any, ...]], None]
 
@@ -33,23 +33,6 @@ PEERS: dict[str, Ask] = {
     "jax.test_util.check_grads": with_check_grads,
     "chex.assert_numerical_grads": with_chex,
 }
-
-
-def custom(flat: Flat) -> Callable[..., Any]:
-    """The function of the arrays, whose derivative is the hand-written one."""
-
-    @jax.custom_vjp
-    def f(*leaves):
-        return flat.forward(list(leaves))
-
-    def forward(*leaves):
-        return f(*leaves), leaves
-
-    def backward(leaves, dy):
-        return tuple(flat.backward(list(leaves), dy))
-
-    f.defvjp(forward, backward)
-    return f
 
 
 def mean_of(f: Callable[..., Any], flat: Flat, *, is_loss: bool) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import fnn
 from benchmarks.mutations.formulas import slips
 from benchmarks.mutations.mistakes import MISTAKES, Place
-from benchmarks.mutations.mutants import AtLeaf, Inside, Wrong
+from benchmarks.mutations.mutants import HIDDEN, AtLeaf, Hidden, Inside, Wrong
 from benchmarks.mutations.routes import routes
 from benchmarks.mutations.subjects import SUBJECTS, Point, Subject, point
 from fnn.errors import dotted
@@ -41,7 +41,17 @@ def cases(subject: Subject, level: int) -> list[Case]:
         found += slips(at.block)
         found += routes(at.block, at.params, at.x)
         found += inner(at)
+    if level == subject.levels[0] and subject.family in ("activation", "layer"):
+        found += hidden(at)
     return [Case(subject.name, level, wrong) for wrong in found]
+
+
+def hidden(at: Point) -> list[Hidden]:
+    """A mistake in dx that the forward's own derivative makes, too."""
+    leaf, place = len(jax.tree.leaves(at.params)), places(at)[-1]
+    if at.key is not None or not jnp.issubdtype(jnp.result_type(at.x), jnp.floating):
+        return []
+    return [Hidden(row, AtLeaf("× 1.01", leaf, place)) for row in HIDDEN]
 
 
 def abstract(subject: Subject, level: int) -> Point:

@@ -12,8 +12,20 @@ import re
 import time
 from typing import Any
 
+import jax
+
 import fnn
-from benchmarks.mutations.mutants import Flat, flat, guilty, mutant
+from benchmarks.mutations.mutants import (
+    BEHIND_A_STOP,
+    Flat,
+    Hidden,
+    Mutant,
+    custom,
+    flat,
+    guilty,
+    mutant,
+    placed,
+)
 from benchmarks.mutations.plan import Case, chosen_of, place_of
 from benchmarks.mutations.subjects import SUBJECTS, Point, point
 
@@ -34,16 +46,37 @@ def block_of(job: Job) -> tuple[Point, Any]:
         return at, at.block
     case: Case = chosen_of(job["subject"])[job["index"]]
     at = place_of(case)
-    return at, mutant(at.block, case.wrong)
+    return at, mutant(at.block, placed(case.wrong, at))
 
 
 def ask_fnn(at: Point, block: Any, *, quick: bool = False) -> fnn.Report:
     """fnn.check, of a layer, a loss, or a function and its gradient."""
+    if isinstance(block, Mutant) and isinstance(block.wrong, Hidden):
+        return ask_of_the_rule(flat(at, block), block.wrong, quick=quick)
     if isinstance(block, fnn.Layer):
         return fnn.check(block, at.x, params=at.params, key=at.key, quick=quick)
     if isinstance(block, fnn.Loss):
         return fnn.check(block, at.x, at.target, quick=quick)
     return fnn.check_gradient(block.value, block.gradient, at.params, quick=quick)
+
+
+def ask_of_the_rule(flat: Flat, wrong: Hidden, *, quick: bool) -> fnn.Report:
+    """fnn.check_vjp of a function that brings its derivative, and of what jax.vjp makes of it."""
+    own = custom(flat)
+
+    def f(*leaves):
+        y = own(*leaves)
+        return y * jax.lax.stop_gradient(1 + 0 * y) if wrong.row == BEHIND_A_STOP else y
+
+    def backward(*leaves_and_dy):
+        *leaves, dy = leaves_and_dy
+        grads = jax.vjp(f, *leaves)[1](dy)
+        return grads if len(leaves) > 1 else grads[0]
+
+    report = fnn.check_vjp(f, backward, *flat.leaves, quick=quick)
+    names = {f"args[{i}]": name for i, name in enumerate(flat.names)}
+    found = (f._replace(leaf=names.get(f.leaf, f.leaf)) for f in report.findings)
+    return report._replace(findings=tuple(found))
 
 
 def ask_fnn_rule(job: Job) -> tuple[Any, fnn.Report]:

@@ -9,7 +9,7 @@ import fnn
 from benchmarks.blocks import public
 from benchmarks.mutations import report, run
 from benchmarks.mutations.mistakes import MISTAKES
-from benchmarks.mutations.mutants import fitting, flat, guilty, mutant
+from benchmarks.mutations.mutants import HIDDEN, fitting, flat, guilty, mutant, placed
 from benchmarks.mutations.optimizers import RULES, inputs, library, reference
 from benchmarks.mutations.plan import Case, cases, place_of, plan
 from benchmarks.mutations.rules import cases_of
@@ -65,6 +65,7 @@ CHOSEN = {  # row → the block, and where in it
     "another layer's activation": ("Serial", "layer 2 by layer 3"),
     "another layer's weight": ("Serial", "layer 0 by layer 2"),
     "swapped leaves": ("Serial", "layer 0 by layer 2"),
+    **dict.fromkeys(HIDDEN, ("Dense", "× 1.01, x")),
 }
 
 
@@ -81,7 +82,7 @@ def chosen(row):
 def test_every_kind_of_mistake_is_noticed_and_named(row):
     case = chosen(row)
     at = place_of(case)
-    block = mutant(at.block, case.wrong)
+    block = mutant(at.block, placed(case.wrong, at))
     wrong = guilty([at, place_of(case, 7)], block)
     found = ask_fnn(at, block)
     assert not found
@@ -92,7 +93,7 @@ def test_every_kind_of_mistake_is_noticed_and_named(row):
 def test_a_quick_check_notices_it_too(row):
     case = chosen(row)
     at = place_of(case)
-    assert not ask_fnn(at, mutant(at.block, case.wrong), quick=True)
+    assert not ask_fnn(at, mutant(at.block, placed(case.wrong, at)), quick=True)
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -133,7 +133,7 @@ def relative(truth: np.ndarray, hand: np.ndarray) -> float:
 def suspect(facts: Facts, j: int, w: Examined) -> Suspect:
     """Gradient j with what may explain it, at the points that belong together."""
     problem = facts.problem
-    cases = [c for c in facts.smooth if c in w.truths] if w.case in SMOOTH else [w.case]
+    cases = [c for c in facts.smooth if c in w.masks] if w.case in SMOOTH else [w.case]
     results = [facts.results[case] for case in cases]
     hand = np.stack([r.hand[j] for r in results])
     value = np.zeros_like(hand)
