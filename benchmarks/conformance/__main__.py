@@ -27,8 +27,8 @@ class Options:
     """Only cases whose name contains this."""
     out: Path = Path("runs/conformance")
     """The folder for tables.md and results.json."""
-    reuse: Path | None = None
-    """The results.json of an earlier run whose differences and check_grads still hold."""
+    reuse: tuple[Path, ...] = ()
+    """results.json of earlier runs whose differences and check_grads still hold."""
     seconds: float = 120.0
     """How long a case may take before its process is ended."""
 
@@ -59,11 +59,9 @@ def main(options: Options) -> list[Result]:
     return results
 
 
-def earlier(path: Path | None) -> Known:
-    """What an earlier run found, by name and question."""
-    if path is None:
-        return {}
-    results = json.loads(path.read_text())
+def earlier(paths: tuple[Path, ...]) -> Known:
+    """What earlier runs found, by name and question."""
+    results = [r for path in paths for r in json.loads(path.read_text())]
     return {(r["name"], r["question"]): r for r in results if "truth" in r}
 
 

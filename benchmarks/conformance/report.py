@@ -29,11 +29,21 @@ def group(result: Result) -> str:
         return "unknown"
     if truth == "undefined" or (truth == "right" and result["truth"]["kinks"]):
         return "undefined"
+    if truth == "right" and only_where_undefined(result):
+        return "undefined"
     if truth == "wrong" and result["intended"]:
         return "intended"
     if truth == "wrong" and result["inexact"] and result["truth"]["error"] < ROUGH:
         return "inexact"
     return truth
+
+
+def only_where_undefined(result: Result) -> bool:
+    """Whether all that is found are values that are not finite where there is no derivative."""
+    points, findings = dict(result["truth"]["points"]), result["fnn"].get("findings") or []
+    return bool(findings) and all(
+        f["kind"] == "nan" and points.get(f["case"]) == "undefined" for f in findings
+    )
 
 
 GROUPS = {
@@ -103,7 +113,7 @@ def package_row(name: str, here: list[Result]) -> list[str]:
         total("cannot tell", decided), str(len(asked) - len(decided)),
         total("refused", asked), total("crashed", asked), str(died),
         str(count(both, JAX, "wrong", "right")), str(count(both, JAX, "right", "wrong")),
-        f"{seconds[0]:.1f}, {seconds[1]:.1f}",
+        f"{seconds[0]:.1f}, {seconds[1]:.2f}",
     ]  # fmt: skip
 
 
@@ -145,7 +155,7 @@ def diagnosed(result: Result) -> bool | None:
     """Whether a noticed wrong derivative is explained rightly; None where nothing is known."""
     kinds = set(result["kinds"]) | set(result["truth"].get("kinds", ()))
     findings = result[OURS].get("findings") or []
-    return findings[0]["kind"] in kinds if kinds and findings else None
+    return any(f["kind"] in kinds for f in findings) if kinds and findings else None
 
 
 def tables(results: list[Result]) -> str:

@@ -28,14 +28,16 @@ class Truth(NamedTuple):
     right: float = 0.0  # what the differences say there
     kinds: tuple[str, ...] = ()  # what is wrong, as far as numbers tell
     kinks: str = ""  # a direction without a derivative at the case's own point, beside others
+    points: tuple[tuple[str, str], ...] = ()  # every point and what is said of it
 
 
 def truth(case: Case, f: Callable[..., Tree] | None = None) -> Truth:
     """The worst of the points; the rule is that of case.f, the values those of f."""
-    found, tree = [], jax.tree.structure(case.args)
+    found, names, tree = [], [], jax.tree.structure(case.args)
     run = jax.jit(lambda xs: (f or case.f)(*tree.unflatten(xs)))
     rule = jax.jit(lambda xs, dy: rule_of(case.f)(*tree.unflatten(xs), dy))
     for i, (name, args) in enumerate(points(case)):
+        names.append(name)
         try:
             found.append(at(case, run, rule, name, args, ENTRIES if i == 0 else 3))
         except Exception as e:
@@ -44,7 +46,8 @@ def truth(case: Case, f: Callable[..., Tree] | None = None) -> Truth:
             found.append(Truth("undefined", 0.0, f"{name}: {type(e).__name__}"))
     wrong = [t for t in found if t.verdict == "wrong"]
     worst = wrong[0] if wrong else max(found, key=lambda t: (t.verdict == "right", t.error))
-    return worst._replace(kinks=found[0].kinks)
+    told = tuple(zip(names, (t.verdict for t in found), strict=True))
+    return worst._replace(kinks=found[0].kinks, points=told)
 
 
 def points(case: Case) -> Iterator[tuple[str, tuple[Tree, ...]]]:

@@ -121,7 +121,7 @@ def result(truth_verdict, ours, **changes):
     return {
         "package": "jax", "name": "f", "question": OWN, "intended": "", "inexact": "", "kinds": (),
         "truth": {"verdict": truth_verdict, "error": 1.0, "where": "as given", "given": 1.5,
-                  "right": 1.0, "kinds": ("factor",), "kinks": "", "seconds": 0.1},
+                  "right": 1.0, "kinds": ("factor",), "kinks": "", "points": [], "seconds": 0.1},
         "fnn": {"verdict": ours, "text": "", "seconds": 0.2, "findings": [
             {"leaf": "x", "kind": "factor", "text": "1.5 | 1", "case": "as given", "error": 0.5}]},
         "check_grads": {"verdict": "right", "text": "", "seconds": 0.1}, **changes,

@@ -64,6 +64,6 @@ def steady(k: jax.Array) -> jax.Array:
 
     event = dfx.Event(dfx.steady_state_event(rtol=1e-9, atol=1e-9))
     return dfx.diffeqsolve(
-        dfx.ODETerm(f), dfx.Tsit5(), 0.0, jnp.inf, 0.1, jnp.array(0.0), k,
+        dfx.ODETerm(f), dfx.Tsit5(), 0.0, 40.0, 0.1, jnp.array(0.0), k,
         adjoint=dfx.ImplicitAdjoint(), stepsize_controller=dfx.PIDController(rtol=1e-8, atol=1e-8),
         event=event, max_steps=4096).ys[0]  # fmt: skip

@@ -75,9 +75,9 @@ def of_losses(soft: np.ndarray) -> list[Case]:
     ]  # fmt: skip
 
 
-def logsumexp(x: Any) -> Any:
+def logsumexp(scores: Any, *args: Any, **kwargs: Any) -> Any:
     """The convex function behind cross-entropy."""
-    return jax.nn.logsumexp(x)
+    return jax.nn.logsumexp(scores, *args, **kwargs)
 
 
 def argmax(x: Any) -> Any:

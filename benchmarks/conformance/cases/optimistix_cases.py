@@ -53,7 +53,6 @@ def cases() -> list[Case]:
 
     kinds = [
         ("root_find, Newton", solution(optx.root_find, root, optx.Newton(**TIGHT)), (A,)),
-        ("root_find, Chord", solution(optx.root_find, root, optx.Chord(**TIGHT)), (A,)),
         ("root_find, Bisection", halved, (np.array(1.7),)),
         ("root_find, Newton, checkpointed", through, (A,)),
         ("fixed_point", solution(optx.fixed_point, fixed, optx.FixedPointIteration(**TIGHT)), (A,)),
