@@ -11,7 +11,13 @@ import numpy as np
 from fnn.checking.explain.diagnosis import Note
 from fnn.checking.measure.comparison import EPS, gap, scale_of
 from fnn.checking.measure.facts import Facts, compared
-from fnn.checking.measure.kinks import by_differences, has_derivative, real_errors, where_smooth
+from fnn.checking.measure.kinks import (
+    MANY,
+    by_differences,
+    has_derivative,
+    real_errors,
+    where_smooth,
+)
 from fnn.checking.measure.points import LOW, sets_of
 from fnn.checking.measure.taylor import NUMERIC
 
@@ -26,6 +32,7 @@ class Examined(NamedTuple):
     fits: float = 1e-6  # how exactly an explanation must fit
     by_autodiff: bool = True  # whether the reference is autodiff, at every case that is wrong
     kinks: tuple[str, ...] = ()  # the cases that have some
+    doubted: frozenset[str] = frozenset()  # the cases at which differences are the reference
     off: tuple[str, ...] = ()  # the cases off the set of the arguments, if it is wrong there alone
     undecided: str = ""  # why nobody can tell, if nothing is wrong: a kind of note
 
@@ -58,7 +65,7 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
     doubted = tuple(
         name
         for j, name in enumerate(facts.problem.names)
-        if any(facts.contradicted(case, j) and known(facts, case, j) for case in facts.orders)
+        if any(known(facts, case, j) for case in every[j].doubted)
     )
     if not facts.followed:
         notes.append(Note("not followed"))
@@ -149,16 +156,22 @@ def examine_leaf(facts: Facts, j: int) -> Examined:
     sure = not doubted & set(truths)
     fits = 1e-6 if sure else 1e-4
     why = why or undecided(facts, j, truths)
-    return Examined(errors[first], first, masks, truths, fits, sure, tuple(kinks), off, why)
+    by_values = frozenset(doubted & set(truths))
+    return Examined(
+        errors[first], first, masks, truths, fits, sure, tuple(kinks), by_values, off, why
+    )
 
 
 def references(facts: Facts, j: int) -> tuple[dict[str, np.ndarray], set[str]]:
     """The reference of gradient j at every case, and the cases at which differences are it.
 
-    They are asked at two cases at most: they take a run for every entry.
+    They are asked at two cases at most: they take a run for every entry. At a small leaf that
+    has none the function has no derivative: what the values contradict is as good as another.
     """
     doubted = [case for case in facts.inside if facts.contradicted(case, j)]
     found = {case: by_differences(facts, case, j) for case in doubted[:2]}
+    if facts.followed and np.size(facts.given.hand[j]) <= MANY:
+        doubted = [case for case in doubted if found.get(case, 0) is not None]
     truths = {}
     for case in facts.inside:
         truth = where_smooth(facts, case, j) if case not in doubted else found.get(case)
@@ -223,4 +236,4 @@ def by_order(facts: Facts, j: int) -> Examined:
     masks = {} if order.right else {"as given": np.ones(np.shape(hand), bool)}
     vague = not order.error <= 1e-3 * max(abs(order.slope), abs(order.predicted))
     why = "vague" if vague else ""
-    return Examined(error, "as given", masks, {}, 1e-4, False, (), (), why)
+    return Examined(error, "as given", masks, {}, 1e-4, False, (), frozenset({"as given"}), (), why)

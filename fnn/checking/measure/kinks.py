@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.facts import Facts, directions, dot
-from fnn.checking.measure.taylor import NUMERIC, order, parted, sides, slack_of, slope_of
+from fnn.checking.measure.points import SMOOTH
+from fnn.checking.measure.taylor import NUMERIC, jumps, order, parted, sides, slack_of, slope_of
 
 ASKED = 8  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
@@ -64,8 +65,9 @@ def entry_by_entry(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[
 def where_smooth(facts: Facts, case: str, j: int) -> np.ndarray:
     """Reference j, with slopes in place of NaN and ∞ where the function has them all the same.
 
-    Only where the hand-written gradient is not finite either, some entries of them: a number
-    cannot be compared with a slope as exactly as with a reference.
+    As given a kink has slopes, too, and NaN is none of them. Only where the hand-written
+    gradient is not finite either, some entries of them: a number cannot be compared with a
+    slope as exactly as with a reference.
     """
     hand, truth = (np.asarray(g[j]) for g in facts.results[case][1:])
     unknown = np.flatnonzero(~np.isfinite(truth) & ~np.isfinite(hand))[:ASKED]
@@ -75,7 +77,7 @@ def where_smooth(facts: Facts, case: str, j: int) -> np.ndarray:
     for index, value in zip(unknown, along_entries(facts, case, j, unknown), strict=True):
         right, left, error = sides(value, facts.eps)
         exact = error <= NUMERIC * max(abs(right), abs(left), 1.0)  # no slope that grows and grows
-        if exact and not parted(right, left, error):
+        if exact and (case in SMOOTH or not parted(right, left, error)):
             known.ravel()[index] = (right + left) / 2
     return known
 
@@ -93,11 +95,22 @@ def has_derivative(facts: Facts, case: str) -> bool:
 
 
 def by_differences(facts: Facts, case: str, j: int) -> np.ndarray | None:
-    """Gradient j by central differences along every entry; None if there are too many."""
+    """Gradient j by central differences along every entry.
+
+    None if there are too many, or if there is no gradient: an entry has a kink or a jump, or
+    the slopes do not add up along a random direction.
+    """
     leaf = facts.points[case].leaves[facts.problem.wrt[j]]
     if leaf.size > MANY:
         return None
-    return slopes(facts, case, j, np.arange(leaf.size)).reshape(leaf.shape)
+    values = along_entries(facts, case, j, np.arange(leaf.size))
+    known = [value for value in values if np.isfinite(value).all()]
+    if any(parted(*sides(value, facts.eps)) or jumps(value, facts.eps) for value in known):
+        return None
+    found = np.array([slope_of(value, facts.eps)[0] for value in values]).reshape(leaf.shape)
+    v, along = directions(facts, case, 0)
+    adds = order(along[j], dot(found, v[j]), facts.eps)
+    return found if adds.right or not np.isfinite(adds.predicted) else None
 
 
 def slopes(facts: Facts, case: str, j: int, entries: np.ndarray) -> np.ndarray:

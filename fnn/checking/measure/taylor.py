@@ -120,10 +120,15 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
 
 
 def noise_of(values: np.ndarray, eps: float) -> float:
-    """The rounding of φ: a few units of its terms, or what its bend at the smallest steps shows."""
+    """The rounding of φ: a few units of its terms, or what its bend at the smallest steps shows.
+
+    A bend that falls like the step is that of a kink, and no rounding.
+    """
     n = len(STEPS)
-    bend = values[1 : 1 + n, 0] + values[1 + n :, 0] - 2 * values[0, 0]
-    shown = 4 * float(np.nan_to_num(abs(bend[-3:])).max())
+    bend = (values[1 : 1 + n, 0] + values[1 + n :, 0] - 2 * values[0, 0])[-3:]
+    turn = bend / STEPS[-3:]
+    kinked = np.isfinite(turn).all() and np.ptp(turn) <= 0.01 * abs(turn).max()
+    shown = 0.0 if kinked else 4 * float(np.nan_to_num(abs(bend)).max())
     return max(float(8 * eps * (values[:, 1].max() + 1e-300)), shown)
 
 

@@ -65,3 +65,18 @@ def test_where_autodiff_is_wrong_at_a_smooth_point_the_function_decides():
 @pytest.mark.parametrize("c", [0.0, 0.5, 1.0])
 def test_a_kink_is_no_fault_in_any_way_to_the_numbers(c):
     assert fnn.check(AtZero(c), X)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        jax.nn.selu,  # slopes of 1.05 and 1.76 at 0
+        lambda x: jnp.median(x, -1),  # D(u + v) is not D(u) + D(v) where all are equal
+        lambda x: jnp.interp(x, jnp.arange(4.0), jnp.array([1.0, -2.0, 0.5, 3.0])),
+    ],
+    ids=["selu", "median", "interp"],
+)
+def test_where_a_function_has_no_derivative_values_are_no_judge(f):
+    x = jnp.array([[0.3, -0.7, 1.2, -2.5], [4.0, 0.9, 2.2, 0.1]])
+    report = fnn.check_vjp(f, lambda x, dy: jax.vjp(f, x)[1](dy)[0], x)
+    assert report.verdict == "right", report
