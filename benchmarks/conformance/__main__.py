@@ -23,8 +23,8 @@ class Options:
 
     only: tuple[str, ...] = ()
     """Packages, such as jax or optax; all of them if none is named."""
-    match: str = ""
-    """Only cases whose name contains this."""
+    match: tuple[str, ...] = ()
+    """Only cases whose name contains one of these."""
     out: Path = Path("runs/conformance")
     """The folder for tables.md and results.json."""
     reuse: tuple[Path, ...] = ()

@@ -62,8 +62,13 @@ def guarded(f: Callable[..., Tree], inside: Callable[..., Any]) -> Callable[...,
 
 
 def symmetric(tree: Tree) -> Tree:
-    """A direction among symmetric matrices."""
-    return jax.tree.map(lambda a: (a + np.swapaxes(a, -1, -2)) / 2 if np.ndim(a) > 1 else a, tree)
+    """A direction among symmetric matrices; what is not square is left as it is."""
+
+    def one(a: Any) -> Any:
+        square = np.ndim(a) > 1 and a.shape[-1] == a.shape[-2]
+        return (a + np.swapaxes(a, -1, -2)) / 2 if square else a
+
+    return jax.tree.map(one, tree)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

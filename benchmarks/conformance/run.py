@@ -22,7 +22,7 @@ def everything(
     seconds: float,
     say: Callable[[str], None],
     *,
-    match: str = "",
+    match: tuple[str, ...] = (),
     known: Known | None = None,
     save: Callable[[list[Result]], None] = lambda results: None,
 ) -> list[Result]:
@@ -36,7 +36,7 @@ def everything(
     return results
 
 
-def of_package(package: str, seconds: float, match: str, known: Known) -> Any:
+def of_package(package: str, seconds: float, match: tuple[str, ...], known: Known) -> Any:
     """The results of one package; a process that takes too long or dies is replaced."""
     process, pipe = started(package, known)
     try:
@@ -45,7 +45,7 @@ def of_package(package: str, seconds: float, match: str, known: Known) -> Any:
             yield {"package": package, "name": "", "missing": names}
             return
         for i, name in enumerate(names):
-            if match not in name:
+            if match and not any(part in name for part in match):
                 continue
             pipe.send(i)
             found = received(pipe, seconds)

@@ -110,6 +110,8 @@ def compared(
     worst = max(rows, key=Row.off)
     error = worst.off() / size if worst.off() > 1e-9 else 0.0
     kinks = undefined[0] if undefined else ""
+    if kinks and not np.isfinite(error):  # NaN where other directions have no slope
+        return Truth("undefined", 0.0, f"{point}, {kinks}", kinks=kinks)
     if error > case.tolerance and not linear(worst, rows, xs, phi):
         text = f"{worst.what}: not linear in the direction"
         return Truth("undefined", 0.0, f"{point}, {text}", kinks=text)

@@ -34,7 +34,9 @@ def of_one() -> list[Case]:
     for name, x in names:
         seen[name] = seen.get(name, 0) + 1
         again = f", {seen[name]}" if seen[name] > 1 else ""
-        found.append(Case(f"jax.scipy.special.{name}{again}", getattr(special, name), (x,)))
+        kinds = ("another function",) if name == "i0" else ()  # at 0
+        full = f"jax.scipy.special.{name}{again}"
+        found.append(Case(full, getattr(special, name), (x,), kinds=kinds))
     return [
         *found,
         Case("jax.scipy.special.gammaln, x < 0", special.gammaln, (np.array([-0.5, -1.7]),)),
@@ -67,7 +69,8 @@ def of_more() -> list[Case]:
         Case("jax.scipy.special.logsumexp, signs", with_signs, (normal(1, 3, 4),)),
         Case("jax.scipy.special.hyp1f1", s.hyp1f1, (U, P, X)),
         Case("jax.scipy.special.sph_harm_y", harmonics, (U, X)),
-        Case("jax.scipy.special.boxcox", getattr(s, "boxcox", s.xlogy), (P, U)),
+        Case("jax.scipy.special.boxcox", s.boxcox, (P, U)),
+        Case("jax.scipy.special.boxcox, λ = 0", s.boxcox, (P, 0 * U)),
         Case("jax.random.gamma", gamma_sample, (P,), only_here=True,
              intended="implicit reparameterization of a rejection sampler"),
     ]  # fmt: skip
