@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,7 @@ def started(package: str, known: Known) -> tuple[Any, Any]:
 
 def work(package: str, pipe: Any, known: Known) -> None:
     """In the worker: send the names of the cases, then answer by number."""
+    sys.argv = sys.argv[:1]  # packages that read the command line find nothing there
     try:
         cases = cases_of(package)
     except Exception as e:

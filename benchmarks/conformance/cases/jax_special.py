@@ -7,7 +7,7 @@ import jax.scipy.stats as stats
 import numpy as np
 from jax import lax
 
-from benchmarks.conformance.case import Case, normal, uniform
+from benchmarks.conformance.case import Case, guarded, normal, uniform
 
 X = np.array([0.3, -0.7, 1.2, -2.5, 3.1])
 P = np.array([0.4, 1.3, 2.7, 5.0, 0.05])
@@ -65,7 +65,8 @@ def of_more() -> list[Case]:
         Case("jax.scipy.special.zeta", lambda q: s.zeta(3.0, q), (P,)),
         Case("jax.scipy.special.zeta, x too", s.zeta, (P + 1.5, P)),
         Case("jax.scipy.special.polygamma", lambda x: s.polygamma(2, x), (P,)),
-        Case("jax.scipy.special.poch", s.poch, (P, U)),
+        Case("jax.scipy.special.poch", guarded(s.poch, lambda z, m: z > 0), (P, U)),
+        Case("jax.scipy.special.poch, z = 0", s.poch, (0 * P, U)),
         Case("jax.scipy.special.logsumexp, signs", with_signs, (normal(1, 3, 4),)),
         Case("jax.scipy.special.hyp1f1", s.hyp1f1, (U, P, X)),
         Case("jax.scipy.special.sph_harm_y", harmonics, (U, X)),

@@ -87,7 +87,8 @@ def of_costs() -> list[Case]:
     return [
         Case("ott.geometry.costs.RegTICost.h_legendre, λ 1 ρ 1", legendre(r.L1()), (X,)),
         Case("ott.geometry.costs.RegTICost.h_legendre, λ 0.3", legendre(r.L1(), lam=0.3), (X,)),
-        Case("ott.geometry.costs.RegTICost.h_legendre, ρ 2", legendre(r.L1(), rho=2.0), (X,)),
+        Case("ott.geometry.costs.RegTICost.h_legendre, ρ 2", legendre(r.L1(), rho=2.0), (X,),
+             kinds=("one entry",)),
         Case("ott.geometry.costs.RegTICost.h_legendre, squared L2, λ 0.3 ρ 2",
              legendre(r.SqL2(), lam=0.3, rho=2.0), (X,)),
         Case("ott.geometry.costs.RegTICost.h", costs.RegTICost(r.L1()).h, (X,)),

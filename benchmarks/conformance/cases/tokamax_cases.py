@@ -44,14 +44,25 @@ def number(axis: int) -> Any:
 
 
 def single(f: Callable) -> Callable:
-    """F in float32, whatever its arguments are."""
+    """F and its rule in float32, whatever the arguments are."""
 
+    def low(args: Any) -> list[jax.Array]:
+        return [jnp.asarray(a, jnp.float32) for a in args]
+
+    @jax.custom_vjp
     def rounded(*args: Any) -> Any:
-        values = [jnp.asarray(a, jnp.float32) for a in args]
+        values = low(args)
         with jax.enable_x64(False):
             y = f(*values)
         return y.astype(args[0].dtype)
 
+    def backward(args: Any, dy: Any) -> tuple[Any, ...]:
+        values, (dy,) = low(args), low([dy])
+        with jax.enable_x64(False):
+            found = jax.vjp(f, *values)[1](dy)
+        return tuple(g.astype(a.dtype) for g, a in zip(found, args, strict=True))
+
+    rounded.defvjp(lambda *args: (rounded(*args), args), backward)
     return rounded
 
 
