@@ -17,9 +17,13 @@ Three floors, each of which knows only those below:
       diagnosis           the records
 
     measure/              numbers
-      facts               everything that is computed, in a few compiled programs
-      problem             everything becomes a function of flat leaves, and its backward
-      points              where it is checked: the cases in which mistakes hide
+      measuring           everything that is computed, in a few compiled programs
+      facts               the records of it, and plain questions to them
+      problem, building   everything becomes a function of flat leaves, and its backward
+      foreign             functions of numpy, called from inside
+      points, sets        where it is checked: the cases in which mistakes hide
+      oracles             which reference counts at a point
+      plain               the forward without derivatives of its own
       eager               the plain errors: wrong trees and shapes, NaN, chance
       ways                jit, vmap, single examples, another axis, float32, bfloat16
       taylor              the second oracle: the order of the remainder, differences
@@ -31,9 +35,15 @@ Three floors, each of which knows only those below:
 What is certain. With autodiff as reference every entry of every gradient is compared, at
 each leaf's own scale: a wrong entry is missed only if it is wrong by less than 10⁻⁹ of
 itself and 10⁻¹¹ of the leaf's largest entry, or if the Jacobian's error is orthogonal to
-seven random dy at once, which has probability 0. Where autodiff cannot be trusted,
+seven random dy at once, which has probability 0. Where a forward brings derivatives of its
+own (custom_jvp, custom_vjp), it is differentiated without them, too, and where the two differ
+the values decide at that point. Where autodiff cannot be trusted,
 differences along every entry see 10⁻⁶ of the leaf's scale, up to 4,096 entries; beyond,
 two random directions miss an error of 10⁻⁴ of the gradient's norm in about one case of 4,000.
+
+A verdict is right, wrong, or "cannot tell": where a cut and a derivative of the forward's own
+disagree, where a gradient is NaN and no slope is known, where it is right along a set of
+arguments only. A report is true only if it is right.
 
 With `quick=True` a check runs as given, nearby, at zeros and ties, and in float32 if those are
 right; it says what it left out.

@@ -99,6 +99,8 @@ NOTES = {
     "give one that is neither diagonal nor constant",
     "along": "{}: right along the set on which it was given, wrong along other directions",
     "kinks": "kinks ({}): any subgradient is right there",
+    "unasked": "a loop inside might not end elsewhere, and nothing else is known, left out: {}",
+    "cut": "{}: the values contradict autodiff, and a stop_gradient inside may be why",
     "disputed": "{}: a stop_gradient and a custom derivative inside, which disagree",
     "undefined": "{}: NaN where the function is finite, and no finite slope to compare with",
     "vague": "{}: neither autodiff nor differences can be trusted",

@@ -60,6 +60,8 @@ def examine(facts: Facts) -> tuple[list[Examined], list[Note]]:
         notes.append(Note("stop_gradient"))
     if facts.eps > EPS:
         notes.append(Note("digits", (digits(facts.eps),)))
+    if facts.unasked:
+        notes.append(Note("unasked", tuple(facts.unasked)))
     if facts.aside:
         notes.append(Note("put aside"))
     doubted = tuple(
@@ -169,6 +171,8 @@ def references(facts: Facts, j: int) -> tuple[dict[str, np.ndarray], set[str]]:
     has none the function has no derivative: what the values contradict is as good as another.
     """
     doubted = [case for case in facts.inside if facts.contradicted(case, j)]
+    if facts.unsure:  # what contradicts autodiff may have been cut on purpose: see undecided
+        return {case: facts.results[case].truth[j] for case in facts.inside}, set()
     found = {case: by_differences(facts, case, j) for case in doubted[:2]}
     if facts.followed and np.size(facts.given.hand[j]) <= MANY:
         doubted = [case for case in doubted if found.get(case, 0) is not None]
@@ -202,6 +206,8 @@ def on_its_set(
 
 def undecided(facts: Facts, j: int, truths: dict[str, np.ndarray]) -> str:
     """Why nobody can tell whether gradient j is right, if nothing is wrong with it."""
+    if facts.unsure and any(facts.contradicted(case, j) for case in facts.inside):
+        return "cut"
     if j in facts.disputed:
         return "disputed"
     hand = facts.given.hand[j]

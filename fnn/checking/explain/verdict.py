@@ -66,7 +66,7 @@ def verdict(facts: Facts) -> Verdict:
         (*faults, *ways_that_differ(facts, set(wrong))),
         tuple(np.shape(hand) for hand in facts.given.hand),
         tuple(examined.error for examined in every),
-        (*facts.smooth, *facts.special, *facts.ways),
+        (*facts.smooth, *(c for c in facts.special if c not in facts.unasked), *facts.ways),
         tuple(notes),
         tuple(unknown(facts, every)),
         facts.left_out,

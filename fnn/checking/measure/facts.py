@@ -55,7 +55,9 @@ class Facts(NamedTuple):
     orders: Orders  # by case, of each leaf: by hand, reference
     disputed: Disputed  # by leaf and case: another reference, where nothing decides
     stops: bool = False  # whether a stop_gradient inside changes the derivative
+    unsure: bool = False  # whether one may do so
     followed: bool = True  # whether autodiff can follow the forward
+    loops: bool = False  # whether a while loop inside might not end where nobody has been
     plain: bool = True  # whether the reference is made of JAX's own rules alone
     aside: bool = False  # whether the values contradict a derivative of the forward's own
     left_out: tuple[str, ...] = ()  # by a quick check
@@ -87,8 +89,18 @@ class Facts(NamedTuple):
 
         Far out rounding is larger than what is left of a derivative.
         """
-        left = (*self.outside, *(("far",) if self.eps > EPS else ()))
+        left = (*self.outside, *self.unasked, *(("far",) if self.eps > EPS else ()))
         return [case for case in (*self.smooth, *self.special) if case not in left]
+
+    @property
+    def unasked(self) -> list[str]:
+        """The cases at which there is the forward's own word alone, and nobody else to ask."""
+        return self.special if self.loops and not self.plain else []
+
+    @property
+    def askable(self) -> list[str]:
+        """The cases around which the function may be moved."""
+        return [case for case in self.inside if case in SMOOTH or not self.loops]
 
     def contradicted(self, case: str, j: int) -> bool:
         """Whether the values contradict reference j at this case."""

@@ -25,7 +25,7 @@ def real_errors(facts: Facts, case: str, j: int, wrong: np.ndarray) -> tuple[np.
     right. In a net the slopes of many kinks mix; there a kink along a random direction
     leaves nothing to judge, and without one the slope decides.
     """
-    if facts.problem.compares or not wrong.any():
+    if facts.problem.compares or not wrong.any() or case not in facts.askable:
         return wrong, False
     infinite = wrong & ~np.isfinite(facts.results[case].hand[j])  # is no slope, even at a kink
     if infinite.any():
@@ -71,7 +71,7 @@ def where_smooth(facts: Facts, case: str, j: int) -> np.ndarray:
     """
     hand, truth = (np.asarray(g[j]) for g in facts.results[case][1:])
     unknown = np.flatnonzero(~np.isfinite(truth) & ~np.isfinite(hand))[:ASKED]
-    if facts.problem.compares or not unknown.size:
+    if facts.problem.compares or not unknown.size or case not in facts.askable:
         return truth
     known = truth.copy()
     for index, value in zip(unknown, along_entries(facts, case, j, unknown), strict=True):
@@ -88,6 +88,8 @@ def has_derivative(facts: Facts, case: str) -> bool:
     An invented point may lie on the edge of a domain, or on a kink: then a gradient need not
     be a number there.
     """
+    if case not in facts.askable:
+        return False
     point, n = facts.points[case], len(facts.problem.wrt)
     v, _ = directions(facts, case, 4)
     values = np.asarray(facts.programs.along(point.leaves, point.dy, v, np.ones((n, n))))[0]

@@ -61,8 +61,10 @@ def settled(facts: Facts) -> Facts:
     }
     found = evaluated(facts, references)
     facts = facts._replace(
-        stops=cut and cuts(facts, found),
+        stops="values" in references and cuts(facts, found),
+        unsure=cut and "values" not in references,
         plain=facts.followed and (not own or "plain" in references),
+        loops=uses(program, "while"),
     )
     return chosen(facts, forwards["plain"], found) if "plain" in references else facts
 
@@ -85,9 +87,9 @@ def evaluated(facts: Facts, references: dict[str, Any]) -> References:
 def cuts(facts: Facts, found: References) -> bool:
     """Whether the stop_gradients inside change the derivative of the values."""
     for case in facts.smooth:
-        here = found.get(case, {})
-        if "values" not in here:
-            return True
+        here = found.get(case)
+        if here is None:
+            continue
         kept = here.get("plain", facts.results[case].truth)
         if any(differ(a, b) for a, b in zip(kept, here["values"], strict=True)):
             return True
@@ -137,13 +139,13 @@ def chosen(facts: Facts, forward: Forward, found: References) -> Facts:
 def with_orders(facts: Facts) -> Facts:
     """The facts and what the values say of every gradient, by hand and by the reference.
 
-    At every case, if the problem is small or autodiff has nothing but the forward's word;
-    else as given and nearby.
+    At every case that may be moved, if the problem is small or autodiff has nothing but the
+    forward's word; else as given and nearby.
     """
     if facts.problem.compares:
         return facts
     work = len(facts.problem.wrt) * sum(a.size for a in facts.problem.leaves)
-    cases = facts.inside
+    cases = facts.askable
     if facts.plain and work > SMALL:
         cases = [case for case in ("as given", "nearby 1") if case in cases]
     orders = {case: orders_at(facts, case, pairs_of(facts.results[case])) for case in cases}

@@ -163,3 +163,26 @@ def test_a_jump_is_no_slope():
         return jnp.stack([p, 1 - p])
 
     assert fnn.check_vjp(hat, rule_of(hat), X).verdict == "right"
+
+
+def test_a_loop_that_might_not_end_is_not_moved_where_nobody_has_been():
+    def f(x):
+        return misled(jnp.abs(x) + 0.1)
+
+    report = fnn.check_vjp(f, rule_of(f), X)
+    assert report.verdict == "right"
+    assert not {"far", "zeros", "ties"} & set(report.cases)
+    assert any("a loop inside might not end elsewhere" in note for note in report.notes)
+
+
+def test_a_stop_gradient_in_a_loop_leaves_a_contradiction_open():
+    def f(x):
+        return misled(x + 0.1) * lax.stop_gradient(x)
+
+    def backward(x, dy):
+        return jnp.cos(x + 0.1) * x * dy
+
+    report = fnn.check_vjp(f, backward, X)
+    assert report.verdict == "cannot tell"
+    assert "a stop_gradient inside may be why" in report.undecided[0]
+    assert fnn.check_vjp(f, lambda x, dy: 2 * backward(x, dy), X).verdict == "wrong"
