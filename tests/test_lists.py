@@ -40,6 +40,7 @@ LISTS = {  # where a kind may be listed besides README.md: exports, its file, it
 FILES = [
     p for folder in ("fnn", "tests", "experiments", "benchmarks")
     for p in sorted((ROOT / folder).rglob("*.py"))
+    if "conformance" not in p.parts  # names functions of other packages
 ]  # fmt: skip
 
 

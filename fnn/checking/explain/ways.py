@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from fnn.checking.explain.diagnosis import Diagnosis, Fault
-from fnn.checking.measure.comparison import NORM, cast_all, gap, host, norm_gap, scale_of
+from fnn.checking.measure.comparison import EPS, NORM, cast_all, gap, host, norm_gap, scale_of
 from fnn.checking.measure.facts import Facts, compared, largest
 from fnn.checking.measure.problem import compiled
 
@@ -52,8 +52,9 @@ def numbers(facts: Facts, j: int) -> list[Fault]:
         hand, truth = ways["another axis"]
         pairs.append(("another axis", hand[j], truth[j], scale_of([truth[j]])))
     faults = []
+    eps = facts.eps if facts.eps == EPS else 64 * facts.eps  # of float32 another order is another
     for way, got, want, size in pairs:
-        found = compared(facts, "as given", j, got, want, size)
+        found = compared(facts, "as given", j, got, want, size, eps=eps)
         if found.wrong.any():
             index = tuple(np.argwhere(found.wrong)[0].tolist())
             a, b = (float(np.asarray(g)[index]) for g in (got, want))

@@ -5,6 +5,7 @@ are. What is no question of right or wrong gradients is an error here: NaN in th
 forward that answers differently when asked twice, a backward of another tree or other shapes.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,12 @@ def first_line(error: Exception) -> str:
     """The type of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """What a function raises, also from inside a callback: the last error that is named."""
+    named = re.findall(r"^[\w.]*(?:Error|Exception): .+", str(error), re.MULTILINE)
+    return named[-1][:200] if named else first_line(error)[:200]
 
 
 def eager(problem: Problem, dy: Leaves) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from fnn.checking.measure.comparison import EPS, Gap, gap, host, scale_of
 from fnn.checking.measure.points import OFF, SMOOTH, SPECIAL, Point, signed
 from fnn.checking.measure.problem import Leaves, Problem, compiled
-from fnn.checking.measure.taylor import Order, coordinates, order, profile
+from fnn.checking.measure.taylor import SHIFTS, Order, coordinates, order, profile
 from fnn.numerics import is_floating
 
 MOVES = 5
@@ -138,7 +138,16 @@ def directions(
     v = [root_mean_square(a) * signed(a.shape, rng) for a in leaves]
     for j, keep in (only or {}).items():
         v[j] = v[j] * keep.reshape(v[j].shape)
-    return v, np.asarray(facts.programs.along(point.leaves, point.dy, v, np.eye(len(v))))
+    return v, along(facts, case, v, np.eye(len(v)))
+
+
+def along(facts: Facts, case: str, v: list[np.ndarray], masks: np.ndarray) -> np.ndarray:
+    """φ along v, with some leaves moved; NaN where the function raises."""
+    point = facts.points[case]
+    try:
+        return np.asarray(facts.programs.along(point.leaves, point.dy, v, masks))
+    except Exception:  # outside of its domain a function may raise anything
+        return np.full((len(masks), len(SHIFTS), 2), np.nan)
 
 
 def orders_at(facts: Facts, case: str, pairs: Any) -> tuple[tuple[Order, ...], ...]:

@@ -10,9 +10,18 @@ entry become the reference.
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checking.measure.facts import Facts, directions, dot
+from fnn.checking.measure.facts import Facts, along, directions, dot
 from fnn.checking.measure.points import SMOOTH
-from fnn.checking.measure.taylor import NUMERIC, jumps, order, parted, sides, slack_of, slope_of
+from fnn.checking.measure.taylor import (
+    NUMERIC,
+    SHIFTS,
+    jumps,
+    order,
+    parted,
+    sides,
+    slack_of,
+    slope_of,
+)
 
 ASKED = 8  # entries of a leaf that are moved, at most
 MANY = 4096  # entries of a leaf up to which all of them are moved
@@ -90,9 +99,9 @@ def has_derivative(facts: Facts, case: str) -> bool:
     """
     if case not in facts.askable:
         return False
-    point, n = facts.points[case], len(facts.problem.wrt)
+    n = len(facts.problem.wrt)
     v, _ = directions(facts, case, 4)
-    values = np.asarray(facts.programs.along(point.leaves, point.dy, v, np.ones((n, n))))[0]
+    values = along(facts, case, v, np.ones((n, n)))[0]
     return bool(np.isfinite(values).all()) and not order(values, 0.0, facts.eps).kink
 
 
@@ -110,8 +119,8 @@ def by_differences(facts: Facts, case: str, j: int) -> np.ndarray | None:
     if any(parted(*sides(value, facts.eps)) or jumps(value, facts.eps) for value in known):
         return None
     found = np.array([slope_of(value, facts.eps)[0] for value in values]).reshape(leaf.shape)
-    v, along = directions(facts, case, 0)
-    adds = order(along[j], dot(found, v[j]), facts.eps)
+    v, slopes_of = directions(facts, case, 0)
+    adds = order(slopes_of[j], dot(found, v[j]), facts.eps)
     return found if adds.right or not np.isfinite(adds.predicted) else None
 
 
@@ -125,5 +134,8 @@ def along_entries(facts: Facts, case: str, j: int, entries: np.ndarray) -> np.nd
     """φ along single entries of leaf j, [len(entries), 1 + 2 T, 2]."""
     padded = np.resize(entries, ASKED) if len(entries) < ASKED else entries  # one program for all
     leaf, point = facts.problem.wrt[j], facts.points[case]
-    values = facts.programs.entries(leaf, point.leaves, point.dy, jnp.asarray(padded))
+    try:
+        values = facts.programs.entries(leaf, point.leaves, point.dy, jnp.asarray(padded))
+    except Exception:  # outside of its domain a function may raise anything
+        return np.full((len(entries), len(SHIFTS), 2), np.nan)
     return np.asarray(values)[: len(entries)]

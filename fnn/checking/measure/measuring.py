@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.checking.measure.comparison import EPS, host, scale_of
-from fnn.checking.measure.eager import check_finite, eager, first_line, guarded
+from fnn.checking.measure.eager import check_finite, eager, first_line, guarded, reason
 from fnn.checking.measure.facts import SLIGHT, Facts, Result, compared, moved, programs_of
 from fnn.checking.measure.jaxprs import precision, uses
 from fnn.checking.measure.oracles import settled, with_orders, with_reference
@@ -61,7 +61,7 @@ def at_every_point(problem: Problem, every: list[Point], ways: dict[str, Any]) -
         except Exception as error:  # outside of its domain a function may raise anything
             if p is given:
                 raise
-            raised[p.case] = first_line(error)
+            raised[p.case] = reason(error)
     ran = {p.case: p for p in every if p.case in results}
     return Facts(problem, programs, ran, results, eps, ways, {}, raised, {}, {}, followed=followed)
 

@@ -11,6 +11,7 @@ decide nothing, autodiff is the reference, and where that believes a derivative 
 forward's own that the plain forward has not, nobody can tell.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -77,11 +78,13 @@ def evaluated(facts: Facts, references: dict[str, Any]) -> References:
     def every(leaves, dy):
         return {name: reference(leaves, dy) for name, reference in references.items()}
 
-    run, points = compiled(facts.problem, every), facts.points
-    return {
-        case: {name: host(made) for name, made in run(points[case].leaves, points[case].dy).items()}
-        for case in facts.inside
-    }
+    run, found = compiled(facts.problem, every), {}
+    for case in facts.inside:
+        point = facts.points[case]
+        with contextlib.suppress(Exception):  # without its own rule it may raise there
+            made = run(point.leaves, point.dy)
+            found[case] = {name: host(leaves) for name, leaves in made.items()}
+    return found
 
 
 def cuts(facts: Facts, found: References) -> bool:
@@ -113,7 +116,8 @@ def chosen(facts: Facts, forward: Forward, found: References) -> Facts:
     on the plain forward is the forward.
     """
     results, disputed, lies = dict(facts.results), {}, False
-    for case, here in found.items():
+    for case in [case for case in facts.askable if case in found]:
+        here = found[case]
         pairs = list(zip(facts.results[case].truth, here["plain"], strict=True))
         apart = [j for j, pair in enumerate(pairs) if differ(*pair)]
         if not apart:
