@@ -15,7 +15,11 @@ P = np.array([0.1, 0.2, 0.3, 0.4])
 
 def cases() -> list[Case]:
     """Functions, densities, bijectors."""
-    bend = {"boundary_slopes": "unconstrained"}
+    return [*functions(), *densities(), *bijectors()]
+
+
+def functions() -> list[Case]:
+    """Products and powers without NaN."""
     return [
         Case("distrax.utils.math.multiply_no_nan", math.multiply_no_nan, (X, Y),
              plain=lambda x, y: x * y),
@@ -29,6 +33,12 @@ def cases() -> list[Case]:
              lambda x: math.power_no_nan(x, jnp.array([2.0, 3.0, 1.0, 0.0])), (0 * X,)),
         Case("distrax.utils.math.mul_exp", math.mul_exp, (X, Y)),
         Case("distrax.utils.math.normalize", lambda x: math.normalize(logits=x), (X,)),
+    ]  # fmt: skip
+
+
+def densities() -> list[Case]:
+    """Of distributions, with their entropies."""
+    return [
         Case("distrax.VonMises.cdf", guarded(cdf, lambda x, c: c > 0),
              (X, np.abs(Y) + 0.5), inexact="a series of 20 terms"),
         Case("distrax.VonMises.cdf, large concentration", guarded(cdf, lambda x, c: c > 0),
@@ -48,6 +58,13 @@ def cases() -> list[Case]:
         Case("distrax.Categorical.kl_divergence", lambda x, y: distrax.Categorical(
             logits=x).kl_divergence(distrax.Categorical(logits=y)), (X, Y)),
         Case("distrax.Bernoulli.entropy", lambda x: distrax.Bernoulli(logits=x).entropy(), (X,)),
+    ]  # fmt: skip
+
+
+def bijectors() -> list[Case]:
+    """Splines and squashing functions; a sample that goes straight through."""
+    bend = {"boundary_slopes": "unconstrained"}
+    return [
         Case("distrax.RationalQuadraticSpline",
              lambda x, p: distrax.RationalQuadraticSpline(p, -2.0, 2.0, **bend).forward(x),
              (uniform(3, -2.5, 2.5, 6), normal(4, 6, 13)), kinds=("factor",)),

@@ -11,7 +11,11 @@ X = np.array([0.3, -0.7, 1.2, -2.5, 4.0])
 
 def cases() -> list[Case]:
     """Activations and what follows them."""
-    a, b = normal(1, 3, 4), normal(2, 3, 4)
+    return [*activations(), *rows(), *pairs(), *attention()]
+
+
+def activations() -> list[Case]:
+    """One number to one number."""
     nn = jax.nn
     return [
         Case("jax.nn.relu", nn.relu, (X,), plain=lambda x: jnp.maximum(x, 0)),
@@ -31,6 +35,13 @@ def cases() -> list[Case]:
         Case("jax.nn.hard_tanh", nn.hard_tanh, (X,)),
         Case("jax.nn.sparse_plus", nn.sparse_plus, (X,)),
         Case("jax.nn.leaky_relu", nn.leaky_relu, (X,)),
+    ]  # fmt: skip
+
+
+def rows() -> list[Case]:
+    """Along an axis."""
+    a, b, nn = normal(1, 3, 4), normal(2, 3, 4), jax.nn
+    return [
         Case("jax.nn.glu", nn.glu, (normal(3, 3, 6),)),
         Case("jax.nn.softmax", nn.softmax, (a,), plain=plain_softmax),
         Case("jax.nn.softmax, where", masked_softmax, (a,)),
@@ -39,6 +50,13 @@ def cases() -> list[Case]:
         Case("jax.nn.logsumexp, b", lambda x, b: nn.logsumexp(x, -1, b), (a, np.abs(b) + 0.1)),
         Case("jax.nn.logmeanexp", lambda x: nn.logmeanexp(x, -1), (a,)),
         Case("jax.nn.standardize", nn.standardize, (a,)),
+    ]  # fmt: skip
+
+
+def pairs() -> list[Case]:
+    """Functions of numpy, many of two arguments."""
+    a, b = normal(1, 3, 4), normal(2, 3, 4)
+    return [
         Case("jax.numpy.logaddexp", jnp.logaddexp, (a, b), plain=plain_logaddexp),
         Case("jax.numpy.logaddexp2", jnp.logaddexp2, (a, b)),
         Case("jax.numpy.logaddexp, equal", jnp.logaddexp, (a, a)),
@@ -62,7 +80,6 @@ def cases() -> list[Case]:
         Case("jax.numpy.cumprod, a zero", jnp.cumprod, (np.array([1.5, 0.0, 3.0, 2.0]),)),
         Case("jax.numpy.fft.rfft", jnp.fft.rfft, (X,)),
         Case("jax.numpy.fft.irfft of rfft", lambda x: jnp.fft.irfft(jnp.fft.rfft(x) ** 2), (X,)),
-        *attention(),
     ]  # fmt: skip
 
 

@@ -84,43 +84,47 @@ def ridge(w: jax.Array, strength: jax.Array, b: jax.Array) -> jax.Array:
     return 0.5 * jnp.mean((A @ w - b) ** 2) + 0.5 * strength * jnp.sum(w**2)
 
 
+def solution(kind, **options):
+    """Ridge regression by a solver, as a function of its strength and targets."""
+    return lambda s, b: (
+        kind(fun=ridge, tol=1e-10, maxiter=500, **options).run(jnp.zeros(3), s, b).params
+    )
+
+
+def fixed(b: jax.Array) -> jax.Array:
+    """x = 0.3 cos x + b."""
+    solver = jaxopt.FixedPointIteration(lambda x, b: 0.3 * jnp.cos(x) + b, tol=1e-12)
+    return solver.run(jnp.zeros(5), b).params
+
+
+def quadratic(q: jax.Array, c: jax.Array) -> jax.Array:
+    """The smallest value of a quadratic function whose arguments sum to 1."""
+    rows = (jnp.ones((1, 3)), jnp.ones(1))
+    solver = jaxopt.EqualityConstrainedQP(tol=1e-12)
+    return solver.run(params_obj=(q @ q.T + jnp.eye(3), c), params_eq=rows).params.primal
+
+
+def bisected(a: jax.Array) -> jax.Array:
+    """x³ + x = a."""
+    solver = jaxopt.Bisection(
+        lambda x, a: x**3 + x - a, -5.0, 5.0, tol=1e-12, maxiter=80, check_bracket=False
+    )
+    return solver.run(None, a).params
+
+
+def lasso(s: jax.Array, b: jax.Array) -> jax.Array:
+    """The lasso of strength s."""
+
+    def f(w, b):
+        return 0.5 * jnp.mean((A @ w - b) ** 2)
+
+    solver = jaxopt.ProximalGradient(f, prox.prox_lasso, tol=1e-10, maxiter=500)
+    return solver.run(jnp.zeros(3), s, b).params
+
+
 def solvers() -> list[Case]:
     """The solution of a problem as a function of what it holds."""
     start, strength = np.zeros(3), np.array(0.7)
-
-    def solution(kind, **options):
-        return lambda s, b: (
-            kind(fun=ridge, tol=1e-10, maxiter=500, **options).run(jnp.zeros(3), s, b).params
-        )
-
-    def fixed(b: jax.Array) -> jax.Array:
-        solver = jaxopt.FixedPointIteration(lambda x, b: 0.3 * jnp.cos(x) + b, tol=1e-12)
-        return solver.run(jnp.zeros(5), b).params
-
-    def quadratic(q: jax.Array, c: jax.Array) -> jax.Array:
-        rows = (jnp.ones((1, 3)), jnp.ones(1))
-        return (
-            jaxopt.EqualityConstrainedQP(tol=1e-12)
-            .run(params_obj=(q @ q.T + jnp.eye(3), c), params_eq=rows)
-            .params.primal
-        )
-
-    def bisected(a: jax.Array) -> jax.Array:
-        solver = jaxopt.Bisection(
-            lambda x, a: x**3 + x - a, -5.0, 5.0, tol=1e-12, maxiter=80, check_bracket=False
-        )
-        return solver.run(None, a).params
-
-    def lasso(s: jax.Array, b: jax.Array) -> jax.Array:
-        def f(w, b):
-            return 0.5 * jnp.mean((A @ w - b) ** 2)
-
-        return (
-            jaxopt.ProximalGradient(f, prox.prox_lasso, tol=1e-10, maxiter=500)
-            .run(jnp.zeros(3), s, b)
-            .params
-        )
-
     return [
         Case("jaxopt.GradientDescent", solution(jaxopt.GradientDescent), (strength, B),
              inexact=STOPS),
