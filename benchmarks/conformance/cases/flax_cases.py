@@ -54,7 +54,7 @@ def product_backward(kept, dy):
     return jnp.cos(x) * (dy @ w.T), jnp.sin(x).T @ dy
 
 
-product.defvjp(product_forward, product_backward)
+product.defvjp(product_forward, product_backward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def cases() -> list[Case]:
