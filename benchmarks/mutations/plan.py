@@ -84,6 +84,8 @@ def places(at: Point) -> list[Place]:
         positions = int(np.prod(shape[1:-1]))
     else:
         tree, labels, batch = (at.params, at.x), ("params", "x"), shape[0]
+        if not jnp.issubdtype(jnp.result_type(at.x), jnp.floating):  # tokens have no gradient
+            tree = (at.params,)
         y = jax.eval_shape(at.block.forward, at.params, at.x, key=at.key)[0]
         positions, n_out = int(np.prod(shape[1:-1])), y.shape[-1]
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
