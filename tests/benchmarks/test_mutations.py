@@ -11,7 +11,7 @@ from benchmarks.mutations import report, run
 from benchmarks.mutations.mistakes import MISTAKES
 from benchmarks.mutations.mutants import HIDDEN, fitting, flat, guilty, mutant, placed
 from benchmarks.mutations.optimizers import RULES, inputs, library, reference
-from benchmarks.mutations.plan import Case, cases, place_of, plan
+from benchmarks.mutations.plan import Case, cases, place_of, places, plan
 from benchmarks.mutations.rules import cases_of
 from benchmarks.mutations.subjects import SUBJECTS, point
 from benchmarks.mutations.work import answer, ask_fnn, judged
@@ -112,6 +112,14 @@ def test_a_mistake_in_an_update_rule_is_noticed_and_an_optimizer_is_right():
     clean = {"id": 1, "about": "clean rule", "subject": "SGD", "level": 0}
     result = answer({**clean, "dtype": "float64", "seed": 1})
     assert not result["verdicts"]["fnn.check"]["killed"]
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_mistakes_are_made_only_where_there_is_a_gradient(name):
+    at = point(SUBJECTS[name], SUBJECTS[name].levels[0])
+    f = flat(at, at.block)
+    dy = jax.eval_shape(f.forward, f.leaves)
+    assert len(places(at)) == len(jax.eval_shape(f.backward, f.leaves, dy))
 
 
 def test_every_kind_in_the_plan_has_its_test():
