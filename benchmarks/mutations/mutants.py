@@ -213,7 +213,7 @@ class Flat(NamedTuple):
     """A block as a function of a list of arrays, for whoever knows nothing of layers."""
 
     leaves: list[Any]
-    names: list[str]
+    names: list[str]  # of those that have a gradient: not of tokens
     forward: Callable[[list[Any]], Any]
     backward: Callable[[list[Any], Any], list[Any]]
 
@@ -232,10 +232,15 @@ def flat(at: Point, block: Any) -> Flat:
     paths, tree = jax.tree_util.tree_flatten_with_path(args)
     return Flat(
         [leaf for _, leaf in paths],
-        [dotted(labels[p[0].idx], p[1:]) for p, _ in paths],
+        [dotted(labels[p[0].idx], p[1:]) for p, leaf in paths if has_gradient(leaf)],
         lambda leaves: forward(*tree.unflatten(leaves)),
         lambda leaves, dy: jax.tree.leaves(backward(*tree.unflatten(leaves), dy)),
     )
+
+
+def has_gradient(leaf: Any) -> bool:
+    """Whether an array has one."""
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 
 
 def custom(flat: Flat) -> Callable[..., Any]:
@@ -249,7 +254,8 @@ def custom(flat: Flat) -> Callable[..., Any]:
         return f(*leaves), leaves
 
     def backward(leaves, dy):
-        return tuple(flat.backward(list(leaves), dy))
+        grads = iter(flat.backward(list(leaves), dy))
+        return tuple(next(grads) if has_gradient(a) else None for a in leaves)
 
     f.defvjp(forward, backward)
     return f
