@@ -26,10 +26,10 @@ def check_gradient(
     seed: int = 0,
     quick: bool = False,
 ) -> Report:
-    """Check a hand-written gradient of a scalar function.
+    """Check a hand-written gradient of a scalar function, in float64.
 
     Args:
-        f: f(*args) → a scalar, plain JAX.
+        f: f(*args) → a scalar, in JAX or numpy.
         grad: grad(*args) → the gradient as jax.grad(f, argnums) gives it: like args[argnums],
             or a tuple of such for a tuple of argnums.
         args: where to check, pytrees of arrays; other points are made from it.
@@ -40,35 +40,14 @@ def check_gradient(
     Raises:
         ValueError: for a gradient of another tree or other shapes, an f that is not scalar,
             not finite or not deterministic.
-        TypeError: for inputs without a derivative, an f that JAX cannot trace.
+        TypeError: for inputs or outputs without a derivative, complex ones too, and for an f
+            that JAX cannot trace and that is not numpy's.
     """
-    who = f"check_gradient of {name_of(f)}"
     chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-    def with_chosen(values):
-        full = list(args)
-        for i, value in zip(chosen, values, strict=True):
-            full[i] = value
-        return full
-
-    def scalar(*values):
-        y = f(*with_chosen(values))
-        if jnp.shape(y) != ():
-            raise ValueError(
-                f"{who}: f must return one number, got shape {list(jnp.shape(y))}; "
-                "check_vjp takes functions of any shape."
-            )
-        return y
-
-    def backward(*values_and_dy):
-        *values, dy = values_and_dy
-        g = grad(*with_chosen(values))
-        g = (g,) if isinstance(argnums, int) else g
-        return jax.tree.map(lambda a: a * jnp.asarray(dy).astype(jnp.asarray(a).dtype), g)
-
     with double():
-        names = names_of(f, args)
+        who, names = f"check_gradient of {name_of(f)}", names_of(f, args)
         values, names = (tuple(several[i] for i in chosen) for several in (args, names))
+        scalar, backward = as_vjp(who, f, grad, args, chosen)
         problem = from_vjp(who, scalar, backward, values, names, one_dy=True)
         return in_words(judge(problem, seed, quick=quick))
 
@@ -80,12 +59,16 @@ def check_vjp(
     seed: int = 0,
     quick: bool = False,
 ) -> Report:
-    """Check a hand-written backward of a function of any shape.
+    """Check a hand-written backward of a function of any shape, in float64.
+
+    A derivative that f brings itself (custom_vjp, custom_jvp) is not believed: see Report.
 
     Args:
-        f: f(*args) → y, plain JAX; args and y are pytrees of arrays.
+        f: f(*args) → y, in JAX or numpy; args and y are pytrees of arrays. What else is in
+            args (strings, flags, whole numbers, functions) stays as it is.
         backward: backward(*args, dy) → one cotangent for each argument, as a tuple (alone,
-            if there is one argument). That of an integer array may be None.
+            if there is one argument). That of an integer array, and of what is no array, may
+            be None.
         args: where to check; other points are made from it.
         seed: of the generated cases.
         quick: try fewer cases, in about a third of the time; the report names the others.
@@ -93,7 +76,8 @@ def check_vjp(
     Raises:
         ValueError: for cotangents of another tree or other shapes, an f that is not finite
             or not deterministic.
-        TypeError: for inputs without a derivative, an f that JAX cannot trace.
+        TypeError: for inputs or outputs without a derivative, complex ones too, and for an f
+            that JAX cannot trace and that is not numpy's.
     """
     with double():
         who, names = f"check_vjp of {name_of(f)}", names_of(f, args)
@@ -130,6 +114,32 @@ def check_same(
         names, leaves, tree = flatten(args, names_of(f, args))
         leaves = [as_leaf(who, name, leaf) for name, leaf in zip(names, leaves, strict=True)]
         return in_words(judge(comparison(who, f, reference, leaves, tree), seed, quick=quick))
+
+
+def as_vjp(
+    who: str, f: Any, grad: Any, args: tuple[Tree, ...], chosen: tuple[int, ...]
+) -> tuple[Callable[..., Array], Callable[..., Tree]]:
+    """f and its gradient as functions of the chosen arguments alone, and of dy."""
+
+    def every(values):
+        changed = dict(zip(chosen, values, strict=True))
+        return [changed.get(i, a) for i, a in enumerate(args)]
+
+    def scalar(*values):
+        y = f(*every(values))
+        if jnp.shape(y) != ():
+            raise ValueError(
+                f"{who}: f must return one number, got shape {list(jnp.shape(y))}; "
+                "check_vjp takes functions of any shape."
+            )
+        return y
+
+    def backward(*values_and_dy):
+        *values, dy = values_and_dy
+        g = grad(*every(values))
+        return jax.tree.map(lambda a: a * jnp.asarray(dy).astype(jnp.asarray(a).dtype), g)
+
+    return scalar, backward
 
 
 def batch_of(problem: Problem) -> tuple[int, ...]:

@@ -127,7 +127,12 @@ class Leaf(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of a check, in float64; true where all is right."""
+    """The result of a check, in float64; true where all is right.
+
+    The reference is autodiff, of the forward as it is and without derivatives of its own;
+    where those differ, or the values contradict them, the values decide. `verdict` is "cannot
+    tell" where nothing does, and `undecided` says why.
+    """
 
     who: str  # what was checked
     leaves: tuple[Leaf, ...]  # every gradient

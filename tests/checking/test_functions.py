@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import pytest
+from foreign_rules import rule_of
 
 import fnn
 from fnn.checking.functions import name_of, names_of
@@ -288,11 +289,6 @@ def test_a_forward_of_lower_precision_inside_is_diagnosed_too():
 
     (finding,) = fnn.check_vjp(f, backward, w, x).findings
     assert (finding.leaf, finding.kind) == ("w", "one entry")
-
-
-def rule_of(f):
-    """JAX's own backward of f."""
-    return lambda *args: jax.vjp(f, *args[:-1])[1](args[-1])
 
 
 def test_nan_where_the_function_has_slopes_is_wrong_and_elsewhere_a_note():

@@ -17,7 +17,7 @@ from fnn.checking.measure.problem import Leaves, Problem, compiled
 from fnn.checking.measure.taylor import SHIFTS, Order, coordinates, order, profile
 from fnn.numerics import is_floating
 
-MOVES = 5
+MOVES = 5  # by their own rounding, of all numbers at once
 SLIGHT = 1e-6  # relative to the largest gradient: an error that may be rounding
 
 

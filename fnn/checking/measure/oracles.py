@@ -43,7 +43,7 @@ def with_reference(problem: Problem, given: Point) -> tuple[Problem, bool]:
 
 
 def settled(facts: Facts) -> Facts:
-    """The facts, each reference settled; with the orders where they are to be asked."""
+    """The facts, with the reference that counts at every case, and what is known of the forward."""
     problem, given = facts.problem, facts.points["as given"]
     if problem.compares:
         return facts
