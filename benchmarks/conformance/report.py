@@ -147,7 +147,7 @@ def said(verdict: dict[str, Any], length: int = 140) -> str:
     first = findings[0] if findings else None
     text = f"{first['leaf']}, {first['case']}: {first['kind']}: {first['text']}" if first else ""
     if not first and verdict["verdict"] in ("refused", "crashed"):
-        text = verdict["text"]
+        text = verdict["text"].partition("Traceback")[0]  # what follows names files of a machine
     return " ".join(text.split()).replace("|", "/")[:length]
 
 
