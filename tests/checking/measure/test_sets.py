@@ -57,6 +57,7 @@ def test_a_gradient_that_is_wrong_off_the_set_alone_is_reported_as_just_that():
     assert report.verdict == "right"
     (note,) = [note for note in report.notes if "off that set" in note]
     assert "right where it was given (a positive definite)" in note
+    assert note.endswith("(off the set)")  # nearby points lie on it
     right = fnn.check_vjp(logdet, lambda a, dy: symmetric_only(a, dy).T, DEFINITE)
     assert right.verdict == "right"
     assert not any("off that set" in note for note in right.notes)
