@@ -7,7 +7,6 @@ from ott.geometry import costs, pointcloud, regularizers  # pyright: ignore[repo
 from ott.math import matrix_square_root, utils  # pyright: ignore[reportMissingImports]
 from ott.problems.linear import linear_problem  # pyright: ignore[reportMissingImports]
 from ott.solvers.linear import semidiscrete, sinkhorn  # pyright: ignore[reportMissingImports]
-from ott.tools import soft_sort  # pyright: ignore[reportMissingImports]
 
 from benchmarks.conformance.case import Case, normal, positive, symmetric
 
@@ -125,6 +124,4 @@ def transport() -> list[Case]:
         Case("ott Sinkhorn, potentials", lambda x: solver(problem(x, jnp.asarray(y))).matrix, (x,),
              only_here=True, inexact=STOPS),
         Case("ott semidiscrete loss", semi, (Y,), only_here=True),
-        Case("ott soft_sort.sort", lambda x: soft_sort.sort(x, epsilon=0.3, threshold=1e-9),
-             (X,), only_here=True, inexact=STOPS),
     ]  # fmt: skip

@@ -14,8 +14,8 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from fnn.checking.measure.foreign import traceable, without_integers
-from fnn.checking.measure.problem import Leaves, Problem, Tree, autodiff, substitute, traced, traces
+from fnn.checking.measure.foreign import traceable
+from fnn.checking.measure.problem import Leaves, Problem, Tree, autodiff, substitute, traced
 from fnn.errors import dotted, other_node
 from fnn.numerics import is_floating
 
@@ -99,24 +99,12 @@ def flat_backward(
     *,
     contract: bool,
 ) -> Callable[[Leaves, Tree], Tree]:
-    """backward of the leaves, called if it is numpy's.
-
-    Most people never look at the integers in dy; jax.vjp asks for an array of nothing there.
-    """
+    """backward of the leaves, called if it is numpy's."""
 
     def ours(leaves, dy):
         return backward(*full(leaves), dy)
 
-    if contract:
-        return ours
-    run = traceable(ours, leaves, dy)
-    if all(map(is_floating, jax.tree.leaves(dy))) or traces(run, leaves, dy):
-        return run
-
-    def with_nothing(leaves, dy):
-        return run(leaves, without_integers(dy))
-
-    return with_nothing if traces(with_nothing, leaves, dy) else run
+    return ours if contract else traceable(ours, leaves, dy)
 
 
 def is_static(leaf: Any) -> bool:

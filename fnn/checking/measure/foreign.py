@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.numerics import is_floating
-
 Tree = Any  # nested containers of arrays
 
 
@@ -57,10 +55,3 @@ def called(f: Callable[..., Tree], given: tuple[Tree, ...]) -> Callable[..., Tre
 def kinds_of(leaves: list[Any]) -> tuple[Any, ...]:
     """Shapes and dtypes."""
     return tuple((np.shape(a), np.dtype(a.dtype)) for a in leaves)
-
-
-def without_integers(dy: Tree) -> Tree:
-    """dy with JAX's own cotangent for integers, an array of nothing."""
-    return jax.tree.map(
-        lambda d: d if is_floating(d) else np.zeros(np.shape(d), jax.dtypes.float0), dy
-    )

@@ -1,6 +1,5 @@
 """Tests of fnn.checking.measure.measuring, by what a check says."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
@@ -21,29 +20,24 @@ def test_a_rule_that_computes_in_float32_is_judged_in_float32(c):
     assert "it computes with 6 digits inside; more cannot be told" in report.notes
 
 
+def test_a_rule_that_rounds_to_bfloat16_under_a_forward_that_does_not_is_wrong():
+    def backward(x, dy):
+        return (jnp.cos(x).astype("bfloat16") * dy.astype("bfloat16")).astype(x.dtype)
+
+    assert fnn.check_vjp(jnp.sin, backward, X).verdict == "wrong"
+
+
 @pytest.mark.parametrize("c", [1, 1.001])
 def test_what_iterates_to_a_tolerance_is_judged_at_its_own_spread(c):
-    def root(x):
-        """y of y = cos(y) tanh(x) / 2, to 1e-8 and no further."""
-        x = jnp.tanh(x)
+    def slope(x):
+        """1 + 0.1 + 0.01 + ... = 10/9 to 1e-8, where rounding decides about the last term."""
+        least = 1e-8 * (1 + jnp.sin(1e17 * x.sum()) / 10)
 
-        def step(y):
-            return y[1], jnp.cos(y[1]) * x / 2
+        def step(state):
+            term, total = state
+            return term / 10, total + term
 
-        def goes_on(y):
-            return abs(y[1] - y[0]).max() > 1e-8
+        return lax.while_loop(lambda s: s[0] > least, step, (jnp.ones(()), jnp.zeros(())))[1]
 
-        return lax.while_loop(goes_on, step, (x, jnp.cos(x) * x / 2))[1]
-
-    def backward(x, dy):
-        y = root(x)
-        dx = 1 / jnp.cosh(x) ** 2
-        return c * dy * dx * jnp.cos(y) / 2 / (1 + jnp.sin(y) * jnp.tanh(x) / 2)
-
-    def f(x):
-        solve = jax.custom_vjp(root)
-        solve.defvjp(lambda x: (root(x), x), lambda x, dy: (backward(x, dy) / c,))
-        return solve(x)
-
-    report = fnn.check_vjp(f, backward, X)
+    report = fnn.check_vjp(lambda x: x * 10 / 9, lambda x, dy: c * slope(x) * dy, X)
     assert report.verdict == ("right" if c == 1 else "wrong"), report

@@ -108,6 +108,20 @@ def test_a_case_at_which_the_function_raises_is_left_out_by_name():
     assert "zeros" not in report.cases
 
 
+def test_a_function_that_raises_beside_a_point_does_not_end_the_check():
+    def strict(a):
+        if np.asarray(a).min() < np.asarray(X).min() - 0.01:
+            raise ValueError("too small")
+        return np.asarray(a) ** 2
+
+    def f(x):
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return jax.pure_callback(strict, shape, x, vmap_method="sequential")
+
+    report = fnn.check_vjp(f, lambda x, dy: 2 * x * dy, X)
+    assert not report.findings, report
+
+
 @jax.custom_jvp
 def power(x, y):
     return jnp.where(y == 0, 1.0, x**y)
