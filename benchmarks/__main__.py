@@ -14,12 +14,13 @@ from benchmarks.curves import curves, depths
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
-from benchmarks.precision import precision
+from benchmarks.precision import functions, precision
 from benchmarks.report import (
     Report,
     curve_table,
     depth_table,
     import_table,
+    kept_table,
     machine,
     precision_table,
     ratio_table,
@@ -120,8 +121,9 @@ def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], N
             show(curve_table(curve))
         show(depth_table(deep))
     if "precision" in wanted:
-        report = report._replace(precision=precision(quick=quick))
+        report = report._replace(precision=precision(quick=quick), kept=functions(quick=quick))
         show(precision_table(report.precision))
+        show(kept_table(report.kept))
     return report
 
 

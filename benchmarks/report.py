@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.case import Table
 from benchmarks.curves import Curve, Depth
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
-from benchmarks.precision import Error
+from benchmarks.precision import DTYPES, Error, Kept
 from benchmarks.runs import Run
 from benchmarks.steps import Step
 
@@ -34,6 +35,7 @@ class Report(NamedTuple):
     curves: Sequence[Curve] = ()
     depths: Sequence[Depth] = ()
     precision: Sequence[Error] = ()
+    kept: Sequence[Kept] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -171,6 +173,35 @@ def precision_table(errors: Sequence[Error]) -> str:
     return f"### Precision\n\n{note}\n\n{markdown(head, rows)}"
 
 
+def kept_table(found: Sequence[Kept]) -> str:
+    """The largest errors of every function, over all sweeps."""
+    columns = [(dtype, what) for dtype in DTYPES for what in ("y", "dx", "gradients")]
+    rows = []
+    for name in dict.fromkeys(k.function for k in found):
+        own = [k for k in found if k.function == name]
+        cells = [[k for k in own if (k.dtype, k.what) == column] for column in columns]
+        beyond = dict.fromkeys(k.at for k in own if not math.isfinite(k.entry))
+        rows.append([name, *map(worst, cells), ", ".join(beyond)])
+    head = ["function", *[f"{what}, {dtype}" for dtype, what in columns], "beyond the range at"]
+    note = (
+        "In rounding units: relative to the largest entry of the array / to the entry itself. "
+        "–: there is none. lost: an error of a tenth or more."
+    )
+    return f"### What every function keeps\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def worst(found: Sequence[Kept]) -> str:
+    """The largest finite errors of some sweeps."""
+    if not found:
+        return "–"
+    lost = 0.2 / float(jnp.finfo(found[0].dtype).eps)
+    errors = [
+        max((e for e in values if math.isfinite(e)), default=0.0)
+        for values in ([k.array for k in found], [k.entry for k in found])
+    ]
+    return " / ".join("lost" if e >= lost else f"{e:.0f}" for e in errors)
+
+
 def mark(value: float, limit: float, best: Callable[..., float] = min) -> str:
     """The number, in bold where it is on the wrong side of its limit."""
     rounded = digits(value)
@@ -220,5 +251,11 @@ def save_json(path: Path, report: Report) -> None:
         "curves": {c.title: [p._asdict() for p in c.points] for c in report.curves},
         "depths": [d._asdict() for d in report.depths],
         "precision": [e._asdict() for e in report.precision],
+        "kept": [finite(k._asdict()) for k in report.kept],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with None for what is not finite."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -13,7 +13,8 @@ where its loss is NaN.
 y may be `Logits`, the scores z = h w in factored form. A loss with `fused = True` takes
 them as they are; for any other, z is multiplied out here and dz sent back as (dh, dw).
 
-Losses are computed and returned in at least float32, dy in y's dtype. Targets that are
+Losses are computed and returned in at least float32, dy in y's dtype, both right to some
+roundings of themselves at any size of y, also in the tails. Targets that are
 not labels are converted to the dtype of the losses, integers and booleans too. In float16
 dy has no room for the small numbers of a mean over thousands: bfloat16 has.
 """

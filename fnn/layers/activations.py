@@ -23,12 +23,17 @@ At a kink f′ is the value from the left: 0 for ReLU at 0, s for LeakyReLU; Har
 0 at ±1. f and f′ take their limits at ±∞ and are NaN at NaN. The arithmetic is at least
 float32.
 
+y and dx are right to some roundings of themselves, also where f saturates, but for dx of
+Sigmoid and Tanh: 1 − y cancels as y nears 1, and dx is right to a rounding of dy, 0 for less.
+x in their caches would tell more; it doubles the memory of a net of Dense layers, which keep y.
+
 Sources: Sigmoid, Tanh, Softsign: Glorot & Bengio (2010), AISTATS, section 2.3. ReLU, Softplus:
 Glorot, Bordes & Bengio (2011), AISTATS, section 3.1. ELU: Clevert, Unterthiner & Hochreiter
 (2016), arXiv:1511.07289, eq. 15. SELU: Klambauer, Unterthiner, Mayr & Hochreiter (2017),
 arXiv:1706.02515, eq. 2. GELU: Hendrycks & Gimpel (2016), arXiv:1606.08415, section 2. SiLU:
 Elfwing, Uchibe & Doya (2018), arXiv:1702.03118, eqs. 5 and 6. Mish: Misra (2019),
-arXiv:1908.08681, eq. 1. Leaky ReLU: Maas, Hannun & Ng (2013), section 2.
+arXiv:1908.08681, eq. 1. Leaky ReLU: Maas, Hannun & Ng (2013), section 2. HardTanh: Collobert,
+Weston, Bottou, Karlen, Kavukcuoglu & Kuksa (2011), JMLR 12, section 3.3.1.
 """
 
 import abc

@@ -18,7 +18,7 @@ Back through time, t = T ... 1,
 A step that the mask skips has h_t = h_{t−1}, c_t = c_{t−1}; its cotangents go around it.
 The products that give dwx, dwh, db and dx stand behind the loop over the steps of a chunk.
 
-Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; f from Gers, Schmidhuber &
+Source: Hochreiter & Schmidhuber (1997), Neural Computation 9, section 4; f from Gers, Schmidhuber &
 Cummins (2000), Neural Computation 12, eqs. 3.1 to 3.6.
 """
 

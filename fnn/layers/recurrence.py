@@ -7,6 +7,9 @@ Backpropagation through time (BPTT) runs in chunks. What has to wait for the nex
 in the loop over steps; the products that give the gradients of the weights and dx are taken
 once per chunk, so that they are large, and the da of one chunk only exist at a time. A chunk
 is 8 to 16 steps where that divides T, else all of them.
+
+Slopes of gates are taken of their values: that of a saturated one is right to a rounding of 1,
+and 0 for less.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ Back through time, t = T ... 1, with a_t what tanh is taken of,
 
 A step that the mask skips has h_t = h_{t−1}; its cotangent goes around it.
 
-Source: Elman (1990), Cognitive Science 14; back through time: Werbos (1990), Proceedings
+Source: Elman (1990), Cognitive Science 14, figure 2; back through time: Werbos (1990), Proceedings
 of the IEEE 78, section IV.
 """
 

@@ -5,7 +5,7 @@ import pytest
 
 import fnn
 from benchmarks.case import draw, labels
-from benchmarks.precision import TASKS, WAYS, Task, error, errors, name, precision
+from benchmarks.precision.nets import TASKS, WAYS, Task, error, errors, name, precision
 
 NET = fnn.Serial(fnn.Dense(5, 4), fnn.Repeat(2, fnn.Residual(fnn.Dense(4, 4))))
 

@@ -10,12 +10,13 @@ from benchmarks.curves import Curve, Depth, Point
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import Result
 from benchmarks.picture import draw, height, in_columns
-from benchmarks.precision import Error
+from benchmarks.precision import Error, Kept
 from benchmarks.report import (
     Report,
     curve_table,
     depth_table,
     import_table,
+    kept_table,
     mark,
     precision_table,
     ratio_table,
@@ -49,6 +50,11 @@ STEPS = [
 POINTS = [Point(256, (2.0, 8.0), (1.0, 4.0)), Point(4096, (50.0, None), (16.0, 2e6))]
 CURVES = [Curve("Some layer", "T", POINTS)]
 DEPTHS = [Depth(4, (2.0, 3.0)), Depth(12, (2.2, 3.3)), Depth(48, (3.0, 3.3))]
+KEPT = [
+    Kept("Some", "float32", "tails", "y", 12.4, 1.6, "8 x"),
+    Kept("Some", "float32", "magnitudes", "y", float("inf"), float("inf"), "1e+38 x"),
+    Kept("Some", "bfloat16", "tails", "dx", 256.0, 3.0, "8 x"),
+]
 ERRORS = [Error("net", "bfloat16", 1e-3, 2e-3, 5e-3, "params[0].w of Dense")]
 
 
@@ -115,6 +121,14 @@ def test_errors_name_their_worst_array():
     assert row == ["net", "bfloat16", "1e-03", "2.0e-03", "5.0e-03", "params[0].w of Dense"]
 
 
+def test_what_is_lost_and_what_is_beyond_the_range_is_said():
+    row = cells(kept_table(KEPT))[-1]
+    assert row[0] == "Some"
+    assert row[4:6] == ["2 / 12", "–"]
+    assert row[8] == "3 / lost"
+    assert row[-1] == "1e+38 x"
+
+
 def test_many_tables_stand_in_two_even_columns():
     tables = [(TABLE, RESULTS * n) for n in (15, 2, 9, 3)]
     assert in_columns(tables[1:2]) == [tables[1:2]]
@@ -126,7 +140,7 @@ def test_many_tables_stand_in_two_even_columns():
 def test_everything_is_written(tmp_path):
     tables = [(TABLE, RESULTS * 12), (TABLE, RESULTS * 9)]
     imports = Import(0.1, 0.1, 0.1)
-    report = Report(tables, RUNS, STEPS, [], imports, CURVES, DEPTHS, ERRORS)
+    report = Report(tables, RUNS, STEPS, [], imports, CURVES, DEPTHS, ERRORS, KEPT)
     save_json(tmp_path / "results.json", report)
     draw(tmp_path / "ratios.png", report)
     draw_curves(tmp_path / "curves.png", report.curves, report.depths)
@@ -136,6 +150,7 @@ def test_everything_is_written(tmp_path):
     assert content["steps"][1]["seconds"] == 0.375
     assert content["curves"]["Some layer"][1]["milliseconds"] == [50.0, None]
     assert content["depths"][2]["seconds"] == [3.0, 3.3]
+    assert [k["entry"] for k in content["kept"]] == [12.4, None, 256.0]
     assert content["precision"][0]["leaf"] == "params[0].w of Dense"
     for name in ("ratios.png", "curves.png"):
         with Image.open(tmp_path / name) as picture:

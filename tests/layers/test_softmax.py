@@ -102,3 +102,13 @@ def test_input_without_a_batch_is_refused_with_a_hint(layer):
 @BOTH
 def test_no_parameters(layer):
     assert layer.init(jax.random.key(0)) == ()
+
+
+@pytest.mark.parametrize("gap", [5.0, 15.0, 60.0])
+def test_where_one_probability_is_nearly_1_its_dx_is_right(gap):
+    x = jnp.array([[gap, 0.0, 0.5]], "float32")
+    _, cache = Softmax().forward((), x)
+    _, dx = Softmax().backward((), cache, jnp.array([[3.0, 1.0, -2.0]], "float32"))
+    p, q = np.exp(-gap), np.exp(0.5 - gap)
+    want = np.array([2 * p + 5 * q, -p * (2 + 3 * q), -q * (5 - 3 * p)]) / (1 + p + q) ** 2
+    np.testing.assert_allclose(dx[0], want, rtol=1e-5)

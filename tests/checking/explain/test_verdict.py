@@ -143,3 +143,12 @@ def test_the_checker_needs_no_derivative_of_the_backward():
         return jax.pure_callback(np.exp, shape, x, vmap_method="sequential")
 
     assert not fnn.check_gradient(lambda x: (x**2).sum(), wrong, X)
+
+
+def test_a_fault_is_explained_by_the_cases_that_show_it():
+    def backward(x, dy):
+        return jnp.cos(x) * dy * jnp.where(x.sum() > X.sum() + 1e-3, 2, 1)
+
+    (finding,) = fnn.check_vjp(jnp.sin, backward, X).findings
+    assert finding.kind == "factor"
+    assert finding.case != "as given"
