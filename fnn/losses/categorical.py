@@ -194,7 +194,10 @@ class SoftmaxCrossEntropy(Categorical):
         return self.one_pass(y.astype(wide(y.dtype)), target, dl)[1].astype(y.dtype)
 
     def one_pass(self, z: Array, target: Array, dl: Array) -> tuple[Array, Array]:
-        """The losses and dy of logits z, in the dtype of z; XLA makes e and dy in one place."""
+        """The losses and dy of logits z, in the dtype of z.
+
+        Of labels without smoothing XLA makes e and dy in one place.
+        """
         losses, e, total, rest = self.parts(z, target)
         ignored = self.ignored(z, target)
         valid = valid_classes(z, target) | ignored
