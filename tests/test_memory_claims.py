@@ -86,7 +86,14 @@ BLOCK = fnn.Residual(fnn.Serial(fnn.Dense(16, 64), fnn.GELU(), fnn.Dense(64, 16)
 
 
 @pytest.mark.parametrize(
-    ("inner", "kept"), [(fnn.Recompute(BLOCK), 1), (perceptron(16), 5), (fnn.GLU(16, 64), 9)]
+    ("inner", "kept"),
+    [
+        (fnn.Recompute(BLOCK), 1),
+        (perceptron(16), 5),
+        (fnn.GLU(16, 64), 9),
+        (fnn.Serial(fnn.Dense(16, 64), fnn.Tanh(), fnn.Dense(64, 16), fnn.ReLU()), 5),
+        (fnn.Residual(fnn.Serial(fnn.Dense(16, 16), fnn.ReLU(), fnn.Dense(16, 16))), 2),
+    ],
 )
 def test_a_block_more_in_repeat_costs_its_cache(inner, kept):
     x = floats(128, 16)

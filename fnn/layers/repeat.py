@@ -5,7 +5,8 @@
 The n parameters, caches, states, gradients and results of rules are stacked on a new
 leading axis; the block is traced once forward and once backward, whatever n is, as one
 `lax.scan` and one reversed `lax.scan`. What two layers of the block keep, as y of a ReLU that is
-x of the next Dense, is stacked for each of them.
+x of the next Dense, is stacked once, and not at all where it is y of the block: that is x of the
+next copy, which the way back has just come from.
 """
 
 import functools
@@ -23,9 +24,11 @@ from fnn.sequence import Sequence, add, memory_of, renewed, state_of, value
 
 
 class RepeatCache(NamedTuple):
-    """The caches of all copies, and the memory that they share."""
+    """The caches of all copies, and what they share."""
 
     inner: Any  # [n, ...] each
+    x: Any  # of every copy, [n, ...], where some layer keeps y of the block, else None
+    y: Any  # of the last one
     memory: Any  # None without one
 
 
@@ -72,51 +75,68 @@ class Repeat(Wrapper[RepeatCache]):
             p, s, k = inputs
             y, cache = self.inner.forward(p, renewed(x, x=a, state=s) if lifted else a, key=k)
             check_kept(a, value(y))
-            return value(y), (without(memory, cache), state_of(y))
+            return value(y), (*once(cache, a, value(y), memory), state_of(y))
 
-        lifted, memory = isinstance(x, Sequence), jax.tree.leaves(memory_of(x))
+        lifted, memory = isinstance(x, Sequence), memory_of(x)
         keys = None if key is None else jax.random.split(key, self.n)
         inputs = params, state_of(x), keys
-        y, (cache, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
-        return renewed(x, x=y, state=states) if lifted else y, RepeatCache(cache, memory_of(x))
+        y, (inner, xs, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
+        cache = RepeatCache(inner, xs, None if xs is None else y, memory)
+        return renewed(x, x=y, state=states) if lifted else y, cache
 
     def backward_with(self, rule, params, cache, dy):
         """dx ← f ← ... ← f ← dy."""
 
         def step(carry, inputs):
-            (d, dmemory), (p, c, s) = carry, inputs
+            (d, dmemory, y), (p, kept, s) = carry, inputs
+            c, a = whole(kept, y, cache.memory)
             d = renewed(dy, x=d, state=s, memory=None) if lifted else d
-            out, dx = rule(self.inner, p, with_again(memory, c), d)
-            return (value(dx), add(memory_of(dx), dmemory) if shared else None), (out, state_of(dx))
+            out, dx = rule(self.inner, p, c, d)
+            dmemory = add(memory_of(dx), dmemory) if shared else None
+            return (value(dx), dmemory, a), (out, state_of(dx))
 
         lifted, shared = isinstance(dy, Sequence), cache.memory is not None
-        memory = jax.tree.leaves(cache.memory)
         dmemory = add(jax.tree.map(jnp.zeros_like, cache.memory), memory_of(dy))
-        inputs = params, cache.inner, state_of(dy)
-        (dx, dmemory), (out, states) = jax.lax.scan(
-            step, (value(dy), dmemory), inputs, length=self.n, reverse=True
+        inputs = params, (cache.inner, cache.x), state_of(dy)
+        (dx, dmemory, _), (out, states) = jax.lax.scan(
+            step, (value(dy), dmemory, cache.y), inputs, length=self.n, reverse=True
         )
         return out, renewed(dy, x=dx, state=states, memory=dmemory) if lifted else dx
 
 
 @dataclass(frozen=True)
-class Held(Static):
-    """An array of the memory in a copy's cache, by its number: all copies share it."""
+class Same(Static):
+    """An array that is kept elsewhere, by its number: first the memory, then y, then the rest."""
 
 
-def without(memory: list[Any], cache: Any) -> Any:
-    """The cache of one copy, the arrays of the memory taken out."""
-    numbers = {id(a): i for i, a in enumerate(memory)}
-    return jax.tree.map(lambda a: Held(numbers[id(a)]) if id(a) in numbers else a, cache)
+def once(cache: Any, x: Any, y: Any, memory: Any) -> tuple[Any, Any]:
+    """What one copy keeps, each array in one place, those of the memory and of y in none.
 
-
-def with_again(memory: list[Any], cache: Any) -> Any:
-    """The cache with the arrays of the memory back in their places."""
+    x comes with it if some layer keeps y, else None.
+    """
+    kept = {id(a) for a in jax.tree.leaves(cache)}
+    needed = any(id(a) in kept for a in jax.tree.leaves(y))
+    known = jax.tree.leaves((memory, y if needed else None))
+    numbers = {id(a): i for i, a in enumerate(known)}
 
     def leaf(a):
-        return memory[a.value] if isinstance(a, Held) else a
+        if id(a) in numbers:
+            return Same(numbers[id(a)])
+        numbers[id(a)] = len(numbers)
+        return a
 
-    return jax.tree.map(leaf, cache, is_leaf=lambda a: isinstance(a, Held))
+    return jax.tree.map(leaf, (cache, x if needed else None))
+
+
+def whole(kept: tuple[Any, Any], y: Any, memory: Any) -> tuple[Any, Any]:
+    """The cache and x of one copy, every array in all of its places."""
+
+    def is_same(a):
+        return isinstance(a, Same)
+
+    own = [a for a in jax.tree.leaves(kept, is_leaf=is_same) if not is_same(a)]
+    known = [*jax.tree.leaves((memory, y)), *own]
+    return jax.tree.map(lambda a: known[a.value] if is_same(a) else a, kept, is_leaf=is_same)
 
 
 def check_stacked(n: int, params: Any) -> None:

@@ -110,5 +110,5 @@ def test_where_one_probability_is_nearly_1_its_dx_is_right(gap):
     _, cache = Softmax().forward((), x)
     _, dx = Softmax().backward((), cache, jnp.array([[3.0, 1.0, -2.0]], "float32"))
     p, q = np.exp(-gap), np.exp(0.5 - gap)
-    want = np.array([2 * p + 5 * q, -p * (2 + 3 * q), -q * (5 - 3 * p)]) / (1 + p + q) ** 2
+    want = np.array([2 * p + 5 * q, p * (3 * q - 2), -q * (5 + 3 * p)]) / (1 + p + q) ** 2
     np.testing.assert_allclose(dx[0], want, rtol=1e-5)
