@@ -22,7 +22,7 @@ from fnn.checking.measure.facts import SLIGHT, Facts, Result, compared, moved, p
 from fnn.checking.measure.jaxprs import precision, uses
 from fnn.checking.measure.oracles import settled, with_orders, with_reference
 from fnn.checking.measure.points import QUICK, Point, points
-from fnn.checking.measure.problem import Problem, traced
+from fnn.checking.measure.problem import Leaves, Problem, traced
 from fnn.checking.measure.ways import in_one_program, one_example, ways_of
 
 FLOAT32 = 2.0**-23
@@ -93,6 +93,7 @@ def iterated(facts: Facts) -> Facts:
         return facts
     hand, truth = facts.given.hand, facts.given.truth
     others = [(host(near[1]), host(near[2])) for near in moved(facts, "as given")]
+    others.append(([a / 1000 for a in scaled(facts)], truth))
     if "eager" in facts.ways:
         others.append((facts.ways["eager"], truth))
     spread = 0.0
@@ -102,6 +103,13 @@ def iterated(facts: Facts) -> Facts:
                 off = float(np.nan_to_num(abs(a - b)).max(initial=0.0))
                 spread = max(spread, off / (scale_of([b]) or 1.0))
     return facts._replace(eps=max(facts.eps, spread)) if ITERATES < spread < SLIGHT else facts
+
+
+def scaled(facts: Facts) -> Leaves:
+    """The hand-written gradient of 1000 dy."""
+    given = facts.points["as given"]
+    dy = [jnp.asarray(1000 * np.asarray(d)) for d in given.dy]
+    return host(facts.programs.gradients(given.leaves, dy)[1])
 
 
 def doubtful(facts: Facts) -> bool:
@@ -121,8 +129,7 @@ def with_ways(facts: Facts, chosen: tuple[str, ...], rng: np.random.Generator) -
     given = points["as given"]
     ways, errors = in_one_program(problem, points, chosen, rng)
     if "1000 dy" in chosen:
-        scaled = [jnp.asarray(1000 * np.asarray(d)) for d in given.dy]
-        ways["1000 dy"] = host(facts.programs.gradients(given.leaves, scaled)[1])
+        ways["1000 dy"] = scaled(facts)
     if "one example" in chosen and problem.batched:
         try:
             alone = one_example(problem, facts.programs.gradients, given)

@@ -44,7 +44,7 @@ class Order(NamedTuple):
     slope: float  # of f along the direction, by differences
     error: float  # of that slope
     predicted: float  # g·v
-    kink: bool = False  # whether the slopes from both sides do not meet
+    kink: bool = False  # whether there is no derivative: a kink, a jump, a slope without end
 
     @property
     def right(self) -> bool:
@@ -110,7 +110,7 @@ def order(values: np.ndarray, predicted: float, eps: float) -> Order:
     noise = noise_of(values, eps)
     remainder = abs(ahead - zero - STEPS * predicted)
     slope, error = slope_of(values, eps)
-    kink = parted(*sides(values, eps))
+    kink = parted(*sides(values, eps)) or jumps(values, eps)
     above = np.flatnonzero(remainder > 8 * noise)
     if len(above) < 2 or not np.isfinite(remainder).all():
         return Order(np.inf, slope, error, predicted, kink)

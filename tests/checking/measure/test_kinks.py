@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from foreign_rules import rule_of
 
 import fnn
 from fnn.checking.blocks import layer_problem
@@ -80,3 +81,10 @@ def test_where_a_function_has_no_derivative_values_are_no_judge(f):
     x = jnp.array([[0.3, -0.7, 1.2, -2.5], [4.0, 0.9, 2.2, 0.1]])
     report = fnn.check_vjp(f, lambda x, dy: jax.vjp(f, x)[1](dy)[0], x)
     assert report.verdict == "right", report
+
+
+def test_where_the_function_jumps_nan_is_no_fault():
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)))
+    report = fnn.check_vjp(jnp.linalg.qr, rule_of(jnp.linalg.qr), x)  # R at 0 has no sign
+    assert report.verdict == "right"
+    assert "zeros" in report.cases
