@@ -14,7 +14,8 @@ from benchmarks.curves import curves, depths
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
-from benchmarks.precision import functions, precision
+from benchmarks.precision import precision
+from benchmarks.precision.functions import functions
 from benchmarks.report import (
     Report,
     curve_table,

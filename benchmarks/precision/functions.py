@@ -7,7 +7,7 @@ of the dtype; a number beyond the dtype's range should be infinite, one below it
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,25 +16,13 @@ import numpy as np
 
 from benchmarks.mutations.subjects import BLOCKS, LAYERS, LOSSES, Point, Subject, point
 from benchmarks.precision.exact import exactly
+from benchmarks.precision.kept import DTYPES, Kept
 
-DTYPES = {"float64": 400, "float32": 80, "bfloat16": 80}  # and the digits of the truth
 MAGNITUDES = (1e-38, 1e-30, 1e-20, 1e-10, 1e-5, 1e-2, 1e2, 1e5, 1e10, 1e20, 1e30, 1e38)
 OFFSETS = (10, 1e2, 1e3, 1e4)
 TAILS = (1, 3, 8, 20, 60, 90)
 UNDERFLOW = 2.0**10  # times the smallest normal number: products of two factors may be 0 below it
 SUBJECTS = tuple(s for s in (*LAYERS, *BLOCKS, *LOSSES) if not s.key)
-
-
-class Kept(NamedTuple):
-    """The largest errors of one function in one dtype, in rounding units."""
-
-    function: str
-    dtype: str
-    sweep: str  # magnitudes, offsets, tails
-    what: str  # y, dx, gradients
-    entry: float  # relative to the entry itself
-    array: float  # relative to the largest entry of its array
-    at: str  # where the first is largest
 
 
 def functions(*, quick: bool = False) -> list[Kept]:
