@@ -66,6 +66,8 @@ class Repeat(Wrapper[RepeatCache]):
     def forward(self, params, x, *, key=None):
         """x → f → ... → f → y."""
         check_stacked(self.n, params)
+        if key is not None:
+            check_key("Repeat", key)
 
         def step(a, inputs):
             p, s, k = inputs
