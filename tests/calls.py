@@ -27,6 +27,7 @@ class Call(NamedTuple):
     name: str
     f: object
     args: dict
+    eager: bool = False  # computes numbers
 
 
 def of(name, f, /, **args):
@@ -158,6 +159,28 @@ def around():
     ]  # fmt: skip
 
 
+def checks():
+    """The checker's, at one point; what f makes of its arguments is f's own matter."""
+    x = jnp.arange(1.0, 4.0)
+
+    def square(x):
+        return (x**2).sum()
+
+    def at_x(checker, /, *given, **options):
+        def call(**args):
+            first = [args.pop(name) for name in given]
+            return checker(*first, x, quick=True, **args)
+
+        return Call(checker.__name__, call, options | {"seed": 0}, eager=True)
+
+    return [
+        at_x(fnn.check, "subject", subject=fnn.Tanh()),
+        at_x(fnn.check_gradient, "f", "grad", f=square, grad=lambda x: 2 * x, argnums=0),
+        at_x(fnn.check_vjp, "f", "backward", f=square, backward=lambda x, dy: 2 * x * dy),
+        at_x(fnn.check_same, "f", "reference", f=square, reference=square),
+    ]
+
+
 def of_kind(subjects):
     """One subject of every public class, by its name."""
     found = {type(s.build(1)).__name__: s for s in subjects}
@@ -189,6 +212,6 @@ MAKERS = {
     **{name: lambda make=make: optimizer(make(0.1)) for name, make in EVERY.items()},
     **{c.__name__: functools.partial(schedule, c) for c in public(fnn.optim, fnn.optim.Schedule)},
     **{c.__name__: functools.partial(penalty, c) for c in public(fnn, fnn.Penalty)},
-    **{f.__name__: f for f in (training, nets, rules, around)},
+    **{f.__name__: f for f in (training, nets, rules, around, checks)},
 }
 CALLS = {name: functools.cache(make) for name, make in MAKERS.items()}  # made when asked for
