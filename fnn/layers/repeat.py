@@ -60,14 +60,11 @@ class Repeat(Wrapper[RepeatCache]):
 
     def init(self, key):
         """n independent draws, stacked."""
-        check_key("Repeat", key)
-        return jax.vmap(self.inner.init)(jax.random.split(key, self.n))
+        return jax.vmap(self.inner.init)(own_keys(self.n, key))
 
     def forward(self, params, x, *, key=None):
         """x → f → ... → f → y."""
         check_stacked(self.n, params)
-        if key is not None:
-            check_key("Repeat", key)
 
         def step(a, inputs):
             p, s, k = inputs
@@ -76,7 +73,7 @@ class Repeat(Wrapper[RepeatCache]):
             return value(y), (without(memory, cache), state_of(y))
 
         lifted, memory = isinstance(x, Sequence), jax.tree.leaves(memory_of(x))
-        keys = None if key is None else jax.random.split(key, self.n)
+        keys = None if key is None else own_keys(self.n, key)
         inputs = params, state_of(x), keys
         y, (cache, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
         return renewed(x, x=y, state=states) if lifted else y, RepeatCache(cache, memory_of(x))
@@ -118,6 +115,12 @@ def with_again(memory: list[Any], cache: Any) -> Any:
         return memory[a.value] if isinstance(a, Held) else a
 
     return jax.tree.map(leaf, cache, is_leaf=lambda a: isinstance(a, Held))
+
+
+def own_keys(n: int, key: Any) -> Any:
+    """A key of its own for every copy."""
+    check_key("Repeat", key)
+    return jax.random.split(key, n)
 
 
 def check_stacked(n: int, params: Any) -> None:
