@@ -54,7 +54,7 @@ def is_list(a: Any) -> bool:
     return isinstance(a, list)
 
 
-def check_arrays(owner: str, params: PyTree) -> None:
+def check_arrays(owner: str, params: PyTree, name: str = "params") -> None:
     """Raise a TypeError for a leaf of params that is not a floating array, by its path."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        check_floating(owner, dotted("params", path), leaf)
+        check_floating(owner, dotted(name, path), leaf)

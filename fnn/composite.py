@@ -35,7 +35,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 
-from fnn.errors import check_key
+from fnn.errors import check_key, type_of
 from fnn.layer import C, Layer, check_layer_type
 from fnn.records import Key, PyTree
 from fnn.sequence import add, memory_of, renewed, state_of
@@ -126,7 +126,7 @@ class Composite(Layer[Any, C]):
         owner = f"{type(self).__name__}: params, or what is nested like them,"
         names = ", ".join(map(str, self.children))
         if type(tree) is not dict:
-            raise TypeError(f"{owner} must be a dict of {names}, got {type(tree).__name__}.")
+            raise TypeError(f"{owner} must be a dict of {names}, got {type_of(tree)}.")
         if unknown := [name for name in tree if name not in self.children]:
             raise ValueError(f"{owner} have no layer {unknown[0]!r}; there are {names}.")
         return {name: tree.get(name, ()) for name in self.children}

@@ -139,7 +139,7 @@ def run_fold(
     result, companion = sorted_out(rule, rules, found, companions)
 
     extra = jnp.zeros((), losses.dtype)
-    for p in members(penalty):
+    for p in members(owner, penalty):
         extra = extra + p.value(params).astype(extra.dtype)
         result = with_gradient(owner, rule, result, p.gradient(params))
     return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
@@ -149,7 +149,7 @@ def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
     """x with 0 in the rows of weight 0, whatever they hold: in a sum 0 · NaN is NaN."""
     if weights is None or weights.ndim == 0:
         return x
-    counts = weights.astype(bool).reshape(len(weights), -1).any(1)
+    counts = weights.astype(bool).any(tuple(range(1, weights.ndim)))
 
     def leaf(a):
         if jnp.issubdtype(a.dtype, jax.dtypes.extended) or a.shape[:1] != counts.shape:

@@ -6,10 +6,12 @@ values only where they are known.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,18 +29,49 @@ def at(where: str) -> Iterator[None]:
         raise
 
 
+FORWARDS = "the cache must be what forward returned, and dy like its y"
+VOICE = re.compile(r"layer |[A-Z]\w*(\(.*\))?[:,] |[A-Z]\w* takes |\w+ at [A-Z]")
+
+
+@contextlib.contextmanager
+def speaking(owner: Any, must: str) -> Iterator[None]:
+    """Errors in which nobody speaks become `owner`'s, and say what must hold.
+
+    They are Python's, numpy's and JAX's own, about what came in a form that nothing could
+    know beforehand, such as a cache; the second line has them. Those about tracing pass, and
+    those of blocks from elsewhere: there the formula may be what fails.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        said, elsewhere = str(error), not type(owner).__module__.startswith(("fnn.", "builtins"))
+        if elsewhere or isinstance(error, jax.errors.JAXTypeError) or VOICE.match(said):
+            raise
+        kind = ValueError if isinstance(error, ValueError | ArithmeticError) else TypeError
+        cause = f"{type(error).__name__}: {said.partition(chr(10))[0]:.200}"
+        raise kind(f"{who(owner)}: {must}.\n{cause}") from error
+
+
+def who(owner: Any) -> str:
+    """`owner` as it is written, or the name of its class where a message has no room for more."""
+    text = str(owner)
+    return text if isinstance(owner, str) or len(text) <= 160 else type(owner).__name__
+
+
 def check_floating(owner: Any, name: str, a: Any) -> None:
     """Raise a TypeError unless `a` is an array of real floating-point numbers."""
     if isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{owner}: {name} is a masked array; give weights, 0 where it is masked.")
+        raise TypeError(
+            f"{who(owner)}: {name} is a masked array; give weights, 0 where it is masked."
+        )
     if not isinstance(a, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
         hint = f"; convert it with jnp.asarray({name})" if isinstance(a, list | tuple) else ""
-        raise TypeError(f"{owner}: {name} must be an array, got {type(a).__name__}{hint}.")
+        raise TypeError(f"{who(owner)}: {name} must be an array, got {type(a).__name__}{hint}.")
     if a.dtype.kind == "f" and not a.dtype.isnative:
-        raise TypeError(f"{owner}: {name} must be in native byte order, got {a.dtype.str}.")
+        raise TypeError(f"{who(owner)}: {name} must be in native byte order, got {a.dtype.str}.")
     if not is_floating(a):
         remedy = "" if a.dtype.kind in "cOUS" else f"; convert it with {name}.astype('float32')"
-        raise TypeError(f"{owner}: {name} must be floating, got {a.dtype}{remedy}.")
+        raise TypeError(f"{who(owner)}: {name} must be floating, got {a.dtype}{remedy}.")
 
 
 def check_batch(owner: Any, name: str, x: Any) -> None:
@@ -75,11 +108,11 @@ def check_params(owner: Any, params: Any, shapes: dict[str, tuple[int, ...]]) ->
     for name, shape in shapes.items():
         a = getattr(params, name, None)
         if a is None:
-            raise TypeError(f"{owner}: params must have a field {name}, got {params!r:.80}.")
+            raise TypeError(f"{who(owner)}: params must have a field {name}, got {shown(params)}.")
         check_floating(owner, f"params.{name}", a)
         if a.shape != shape:
             raise ValueError(
-                f"{owner}: params.{name} must have shape {list(shape)}, got {list(a.shape)}."
+                f"{who(owner)}: params.{name} must have shape {list(shape)}, got {list(a.shape)}."
             )
 
 
@@ -105,11 +138,14 @@ def check_number(
     closed_high: bool = False,
 ) -> None:
     """Raise unless every known entry of `value` is finite and in [low, high)."""
-    known = concrete(value)
+    try:
+        known = concrete(value)
+    except ValueError:  # a ragged list
+        known = np.asarray(None)
     if known is None:
         return
     if known.dtype.kind not in "fiuV":
-        raise TypeError(f"{owner}: {name} must be a number, got {value!r}.")
+        raise TypeError(f"{owner}: {name} must be a number, got {value!r:.60}.")
     known = known.astype(np.float64)
     inside = known > low if open_low else known >= low
     inside &= known <= high if closed_high else known < high
@@ -122,10 +158,10 @@ def check_key(owner: Any, key: Any) -> None:
     """Raise a TypeError unless `key` is one typed PRNG key."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
-            raise TypeError(f"{owner}: key must be one key, got an array of {key.shape}.")
+            raise TypeError(f"{who(owner)}: key must be one key, got an array of {key.shape}.")
         return
-    got = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
-    raise TypeError(f"{owner}: key must be a typed key, got {got}; use jax.random.key(0).")
+    got = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else shown(key)
+    raise TypeError(f"{who(owner)}: key must be a typed key, got {got}; use jax.random.key(0).")
 
 
 def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str = "") -> None:
@@ -187,6 +223,41 @@ def dotted(name: str, path: tuple[Any, ...]) -> str:
     """`name` and a key path of JAX's as one path: params.blocks.attention.wq."""
     inside = jax.tree_util.keystr(path, simple=True, separator=".")
     return ".".join(filter(None, (name, inside)))
+
+
+def check_leaves(owner: Any, name: str, tree: PyTree) -> None:
+    """Raise a TypeError for a leaf of `tree` that is no array of numbers, by its path."""
+    if all(map(is_array, jax.tree.leaves(tree))):  # paths take longer
+        return
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if not is_array(leaf):
+            got = leaf.dtype if isinstance(leaf, np.ndarray) else type(leaf).__name__
+            raise TypeError(f"{who(owner)}: {dotted(name, path)} must be an array, got {got}.")
+
+
+def type_of(a: Any) -> str:
+    """The name of a's type, "an array" where it is an array under jit."""
+    return "an array" if isinstance(a, jax.core.Tracer) else type(a).__name__
+
+
+def shown(tree: PyTree) -> str:
+    """How a message shows what came: as it is written, and under jit its type."""
+    traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(tree))
+    return type_of(tree) if traced else f"{tree!r:.80}"
+
+
+def is_array(a: Any) -> bool:
+    """Whether `a` is an array of JAX's, the shape of one, or numpy's with numbers in it."""
+    if isinstance(a, np.ndarray):
+        return a.dtype.kind not in "OUS"
+    return isinstance(a, jax.Array | jax.ShapeDtypeStruct)
+
+
+def check_cotangent(owner: Any, name: str, dy: PyTree) -> None:
+    """Raise a TypeError unless `dy` is made of floating arrays, one at least."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(dy)
+    for path, leaf in leaves or [((), dy)]:
+        check_floating(owner, dotted(name, path), leaf)
 
 
 def pair(owner: str, form: str, returned: Any) -> tuple[Any, Any]:

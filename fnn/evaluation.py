@@ -19,8 +19,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.arrays import as_input, check_arrays
 from fnn.composite import Composite, layers_in
-from fnn.layer import Layer
+from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import Identity
 from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
@@ -48,6 +49,9 @@ def inference(
         ValueError: if a layer needs x and there is none; it is named by its path.
         NotImplementedError: for a layer that hides another one which has to be replaced.
     """
+    check_layer_type("inference", net)
+    check_arrays("inference", params)
+    x = as_input("inference", x)
     net, params = evaluation_form(net, params)
     if not needs_data(net):
         return net, params

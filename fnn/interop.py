@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_flatten_with_path, tree_map_with_path
 
-from fnn.layer import Layer, check_layer_type
+from fnn.arrays import as_input, check_arrays
+from fnn.errors import check_key
+from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.numerics import is_floating
 from fnn.records import PyTree
 from fnn.sequence import mask_of, renewed
@@ -47,7 +49,15 @@ def _as_function(layer):
         return grads, cotangent(dx, x), None  # no derivative in the key
 
     apply.defvjp(forward, backward)
-    return apply
+
+    @functools.wraps(apply)
+    def function(params, x, key=None):
+        check_arrays("as_function", params)
+        if key is not None:
+            check_key("as_function", key)
+        return apply(as_jax(params), as_input("as_function", x), key)
+
+    return function
 
 
 def cotangent(dx: PyTree, x: PyTree) -> PyTree:

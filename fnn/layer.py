@@ -38,10 +38,18 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import jax
 import numpy as np
 
-from fnn.errors import check_key, check_params, pair
+from fnn.errors import (
+    FORWARDS,
+    check_cotangent,
+    check_key,
+    check_leaves,
+    check_params,
+    pair,
+    speaking,
+)
 from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
-from fnn.sequence import Sequence, over_positions, select
+from fnn.sequence import Sequence, over_positions, renewed, select
 from fnn.sharding import automatic
 
 P = TypeVar("P")  # the layer's parameters; its gradients have the same type
@@ -54,8 +62,9 @@ class Layer(Record, abc.ABC, Generic[P, C]):
 
     Raises:
         ValueError: from forward, for shapes of x and params that do not fit, for known values
-            that do not, and without a key where the layer draws.
-        TypeError: from forward, for dtypes, keys and params of another kind, and for a Sequence
+            that do not, and without a key where the layer draws; from backward, for a cache and
+            a dy that are not those of a forward.
+        TypeError: from both, for dtypes, keys and params of another kind, and for a Sequence
             where the layer has no meaning for one; for a class whose `sequences` is another.
     """
 
@@ -104,7 +113,9 @@ def _forward(f: Callable[..., Any]) -> Callable[..., Any]:
             y, cache = forward(self, params, select(x.mask, as_jax(x.x)), key=key)
             return x.with_fields(x=y, state=None), cache
         self.check_input(x)
+        check_leaves(self, "x", x)
         check_params(self, params, self.shapes())
+        check_leaves(self, "params", params)
         if self.draws:
             _check_draw(self, key)
         return pair(f"{self}: forward", "(y, cache)", f(self, params, as_jax(x), key=key))
@@ -118,8 +129,12 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def backward(self, params, cache, dy):
         def of(dy):
-            return pair(f"{self}: backward", "(grads, dx)", f(self, params, cache, dy))
+            with speaking(self, FORWARDS):
+                found = f(self, params, cache, dy)
+            return pair(f"{self}: backward", "(grads, dx)", found)
 
+        check_params(self, params, self.shapes())
+        check_cotangent(self, "dy", renewed(dy, mask=None))
         return of(dy) if self.sequences == "own" else over_positions(of, dy)
 
     return automatic(backward)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.errors import check_floating
+from fnn.errors import check_floating, check_shape
 from fnn.numerics import like, outer, wide
 from fnn.records import Array, Data
 
@@ -45,6 +45,8 @@ class Logits(Data):
 
     def backward(self, dz: Array) -> "Logits":
         """dh = dz wᵀ,  dw = Σ hᵀ dz."""
+        check_floating("Logits", "dz", dz)
+        check_shape("Logits", "dz", dz, self.shape)
         dz = dz.astype(self.w.dtype)
         h = jnp.where((dz == 0).all(-1, keepdims=True), 0, self.h)  # left out: 0 · NaN too
         return like(Logits(dz @ self.w.T, outer(h, dz)), self)

@@ -27,10 +27,12 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 
+from fnn.errors import check_floating, check_shape, speaking
 from fnn.logits import Logits, check_factors
 from fnn.records import Array, Record, wrap_methods
 
 C = TypeVar("C")  # the loss's cache
+THEIRS = "the cache must be what forward returned, and dl like its losses"
 
 
 class LogitsCache(NamedTuple):
@@ -80,6 +82,10 @@ class Loss(Record, abc.ABC, Generic[C]):
 
     def shape(self, y: Any) -> tuple[int, ...]:
         """The shape of the losses of y."""
+        if not hasattr(y, "ndim"):
+            raise TypeError(f"{self}: y must be an array, got {type(y).__name__}.")
+        if isinstance(y, Logits):
+            check_factors(self, y)
         return y.shape if y.ndim == 1 else y.shape[:-1]
 
     def counted(self, target: Array) -> Array | None:
@@ -119,9 +125,12 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def backward(self, cache, dl):
-        if isinstance(cache, LogitsCache):
-            return cache.y.backward(f(self, cache.inner, dl))
-        return f(self, cache, dl)
+        check_floating(self, "dl", dl)
+        with speaking(self, THEIRS):
+            if isinstance(cache, LogitsCache):
+                check_shape(self, "dl", dl, self.shape(cache.y), like="losses")
+                return cache.y.backward(f(self, cache.inner, dl))
+            return f(self, cache, dl)
 
     return backward
 
@@ -131,9 +140,11 @@ def _value_and_backward(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def value_and_backward(self, y, target, dl):
+        self.check(y, target)
+        check_floating(self, "dl", dl)
+        check_shape(self, "dl", dl, self.shape(y), like="losses")
         if self.fused or not isinstance(y, Logits):
             return f(self, y, target, dl)
-        self.check(y, target)
         losses, dz = f(self, y.whole(), target, dl)
         return losses, y.backward(dz)
 

@@ -21,7 +21,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_number, dotted
+from fnn.arrays import as_array, check_arrays
+from fnn.errors import check_number, check_shape, dotted
 from fnn.numerics import wide
 from fnn.records import Array, Data, PyTree
 
@@ -36,6 +37,8 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
     class with such a declaration.
     """
     if select is not None:
+        if not callable(select):
+            raise TypeError(f"{owner}: select must be a function of a path, got {select!r:.60}.")
         return jax.tree_util.tree_map_with_path(
             lambda path, _: bool(select(dotted("", path))), params
         )
@@ -107,6 +110,8 @@ class Penalty(Data, abc.ABC):
 
     def proximal(self, params: PyTree, step: Any) -> PyTree:
         """argmin_v ‖v − params‖²/2 + step · value(v)."""
+        step = as_array(type(self).__name__, "step", step)
+        check_shape(type(self).__name__, "step", step, ())
 
         def leaf(chosen, p):
             return self.in_wide(self.shrunk, p, step).astype(p.dtype) if chosen else p
@@ -115,6 +120,7 @@ class Penalty(Data, abc.ABC):
 
     def mask(self, params: PyTree) -> PyTree:
         """Which leaves are weights, as booleans nested like params."""
+        check_arrays(type(self).__name__, params)
         return weight_mask(type(self).__name__, params, self.select)
 
     def in_wide(self, f: Callable[[Array, Array], Array], w: Array, step: Any = 1.0) -> Array:
@@ -161,12 +167,12 @@ class L2(Penalty):
         return w / (1 + strength)
 
 
-def members(penalty: Any) -> tuple[Penalty, ...]:
+def members(owner: str, penalty: Any) -> tuple[Penalty, ...]:
     """The penalties in `penalty`: None, one, or a tuple of such."""
     if penalty is None:
         return ()
     if isinstance(penalty, tuple | list):
-        return tuple(p for part in penalty for p in members(part))
+        return tuple(p for part in penalty for p in members(owner, part))
     if not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty must be L1, L2 or a tuple of such, got {penalty!r:.60}.")
+        raise TypeError(f"{owner}: penalty must be L1, L2 or a tuple of such, got {penalty!r:.60}.")
     return (penalty,)

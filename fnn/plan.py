@@ -70,7 +70,7 @@ class Plan(Data):
         check_layer_type("Plan", self.net)
         check_loss_type("Plan", self.loss)
         object.__setattr__(self, "optimizer", as_optimizer("Plan", self.optimizer))
-        members(self.penalty)
+        members("Plan", self.penalty)
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
             check_rule("Plan", self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))

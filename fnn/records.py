@@ -7,6 +7,7 @@ Three kinds of record, by what JAX's transformations see in them:
     Static(v)    one static value inside a tree of arrays (a shape in a cache)
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -15,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, get_args
+from typing import Any, Self, SupportsFloat, SupportsIndex, TypeAlias, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +107,7 @@ def _annotation(cls: type, name: str) -> tuple[str, bool]:
             words = re.findall(r"\w+", kind)
             first = next((w for w in words if w not in _FORMS), "")
             return first, "None" in words or "Optional" in words
-    kinds = get_args(kind) or (kind,)
+    kinds = (kind,) if get_origin(kind) is Callable else get_args(kind) or (kind,)
     first = next((k for k in kinds if k is not type(None)), None)
     return getattr(first, "__name__", str(first)), type(None) in kinds
 
@@ -122,6 +123,8 @@ def _plain(name: str, annotation: tuple[str, bool], value: Any) -> Any:
         raise TypeError(f"{name} must be a Python value, got {type(value).__name__}.")
     if kind in ("int", "float") and isinstance(value, bool | str | None):
         raise TypeError(f"{name} must be a number, got {value!r}.")
+    if kind == "Callable" and not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r:.60}.")
     if kind == "bool" and not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
     if kind == "int":
@@ -139,9 +142,17 @@ def integer(name: str, value: Any) -> int:
     """`value` as an int; 3.0 is one, 2.5 is not."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be an integer, got {value!r}.")
-    return operator.index(value)
+    if not isinstance(value, bool) and isinstance(value, SupportsIndex):
+        with contextlib.suppress(TypeError):  # an array that is not one integer
+            return operator.index(value)
+    raise TypeError(f"{name} must be an integer, got {value!r:.60}.")
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool; 0 and 1 are one, what else counts as true is not."""
+    if isinstance(value, bool | np.bool) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {value!r:.60}.")
 
 
 @dataclass(frozen=True)

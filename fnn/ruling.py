@@ -37,8 +37,8 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn.composite import Composite, With, plain
-from fnn.errors import pair
-from fnn.layer import Layer
+from fnn.errors import FORWARDS, pair, speaking
+from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits
 from fnn.numerics import is_floating, ratio
 from fnn.records import Array, Data, PyTree, Record
@@ -85,7 +85,9 @@ class Rule(Record):
 
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer, of a rule that sees nothing besides."""
-        return self.at(None, layer, params, cache, dy)
+        check_layer_type(repr(self), layer)
+        with speaking(self, FORWARDS):
+            return self.at(None, layer, params, cache, dy)
 
     def __repr__(self) -> str:
         """Its name."""
@@ -278,6 +280,9 @@ def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
 
 def companion(net: Layer[Any, Any], f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
     """f(leaf, *its entries of trees) of every leaf, nested like params; vmapped under Repeat."""
+    check_layer_type("companion", net)
+    if not callable(f):
+        raise TypeError(f"companion: f must be a function (layer, *entries), got {f!r:.60}.")
     if isinstance(net, Composite):
         return net.each(lambda layer, *entries: companion(layer, f, *entries), *trees)
     return f(net, *trees)

@@ -4,8 +4,9 @@ from typing import Any
 
 import jax
 
+from fnn.arrays import as_input, check_arrays
 from fnn.composite import Composite, Wrapper
-from fnn.layer import Layer
+from fnn.layer import Layer, check_layer_type
 from fnn.layers.repeat import Repeat
 from fnn.records import PyTree, Static
 from fnn.ruling import rule
@@ -28,6 +29,10 @@ def summary(net: Layer[Any, Any], params: PyTree, x: PyTree) -> str:
     Raises:
         ValueError, TypeError: for params and x that do not fit the net, as its forward does.
     """
+    check_layer_type("summary", net)
+    check_arrays("summary", params)
+    if not any(isinstance(a, jax.ShapeDtypeStruct) for a in jax.tree.leaves(x)):
+        x = as_input("summary", x)
 
     def fold(params, x):
         y, cache = net.forward(params, x, key=jax.random.key(0))

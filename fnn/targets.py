@@ -36,10 +36,15 @@ def check_prediction(owner: Any, y: Any, target: Any) -> None:
     check_floating(owner, "y", y)
     if y.ndim == 0:
         raise ValueError(f"{owner}: y must have shape [B, ...], got [].")
-    if not hasattr(target, "dtype"):
-        raise TypeError(f"{owner}: target must be an array, got {type(target).__name__}.")
-    if jnp.issubdtype(target.dtype, jnp.complexfloating) or target.dtype.kind in "OUS":
-        raise TypeError(f"{owner}: target must hold real numbers, got {target.dtype}.")
+    check_numbers(owner, "target", target)
+
+
+def check_numbers(owner: Any, name: str, a: Any) -> None:
+    """Raise a TypeError unless `a` is an array of real numbers."""
+    if not hasattr(a, "dtype"):
+        raise TypeError(f"{owner}: {name} must be an array, got {type(a).__name__}.")
+    if jnp.issubdtype(a.dtype, jnp.complexfloating) or a.dtype.kind in "OUS":
+        raise TypeError(f"{owner}: {name} must hold real numbers, got {a.dtype}.")
 
 
 def check_same_shape(owner: Any, y: Any, target: Any) -> None:
@@ -101,11 +106,8 @@ def check_classes(
             f"{list(y.shape)} (probabilities), got {list(target.shape)}."
         )
     labels = are_labels(y, target)
-    if labels and not jnp.issubdtype(target.dtype, jnp.integer):
-        raise TypeError(
-            f"{owner}: labels must be integers, got {target.dtype}; "
-            "write target.astype(int), or give rows of probabilities in y's shape."
-        )
+    if labels:
+        check_integers(owner, target)
     if not labels and not is_floating(target):
         raise TypeError(
             f"{owner}: a target of y's shape must hold floating probabilities, got "
@@ -116,6 +118,15 @@ def check_classes(
         _check_labels(owner, target, y.shape[-1], ignore_label)
     elif values:
         _check_rows(owner, target)
+
+
+def check_integers(owner: Any, target: Any) -> None:
+    """Raise a TypeError unless the labels are integers."""
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        raise TypeError(
+            f"{owner}: labels must be integers, got {target.dtype}; "
+            "write target.astype(int), or give rows of probabilities in y's shape."
+        )
 
 
 def _check_labels(owner: Any, target: Any, n: int, ignore_label: int | None) -> None:

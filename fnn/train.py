@@ -39,7 +39,7 @@ from fnn.mean import merge_weights
 from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import Plan, State, check_plan, check_state, check_trained, next_companion
-from fnn.records import Array, PyTree
+from fnn.records import Array, PyTree, flag
 from fnn.sequence import mask_of, state_of, value
 from fnn.sharding import automatic
 
@@ -76,8 +76,8 @@ def epoch(
         ValueError, TypeError: as fit does.
     """
     rows = checked("epoch", plan, state, data)
-    size = count("epoch: batch_size", batch_size)
-    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=bool(drop_last))
+    size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
+    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -99,6 +99,7 @@ def evaluate(
             where a layer needs one.
         TypeError: as fit does.
     """
+    calibration = as_input("evaluate", calibration)
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
     size = count("evaluate: batch_size", batch_size)
@@ -144,13 +145,17 @@ def fit(
         TypeError: for dtypes, keys and arguments of another kind.
     """
     rows, held_out = checked("fit", plan, state, data), None
+    calibration = as_input("fit", calibration)
     if validation is not None:
         given = checked("fit", plan, state, validation, "validation", (calibration,))
-        held_out = given, as_input("fit", calibration)
-    how = {"batch_size": count("fit: batch_size", batch_size), "drop_last": bool(drop_last)}
+        held_out = given, calibration
+    how = {"batch_size": count("fit: batch_size", batch_size)}
+    how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
     if callback is None:
         return _jit_fit(plan, state, rows, held_out, **how)
+    if not callable(callback):
+        raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     return _fit_watched(callback, plan, state, rows, held_out, **how)
 
 

@@ -7,14 +7,18 @@ import pytest
 
 from fnn.errors import (
     at,
+    check_cotangent,
     check_floating,
     check_key,
     check_known,
+    check_leaves,
     check_like,
     check_number,
     check_params,
     check_steps,
     dotted,
+    shown,
+    speaking,
 )
 from fnn.layers.dense import DenseParams
 
@@ -115,3 +119,40 @@ def test_a_path_is_written_with_dots():
         "params.blocks.0.up.b",
     ]
     assert dotted("params", ()) == "params"
+
+
+@pytest.mark.parametrize("raw", [ValueError("no"), ZeroDivisionError("no")])
+def test_a_raw_error_becomes_the_owners_and_stands_in_the_second_line(raw):
+    message = rf"^Dense: x must fit\.\n{type(raw).__name__}: no$"
+    with pytest.raises(ValueError, match=message) as caught, speaking("Dense", "x must fit"):
+        raise raw
+    assert caught.value.__cause__ is raw
+    with pytest.raises(TypeError, match="^Dense: x must fit"), speaking("Dense", "x must fit"):
+        _ = None.x
+
+
+@pytest.mark.parametrize(
+    "said", [ValueError("Tanh(): x must fit"), ValueError("layer 0, no"), NotImplementedError("no")]
+)
+def test_what_speaks_for_somebody_passes(said):
+    with pytest.raises(type(said)) as caught, speaking("Dense", "x must fit"):
+        raise said
+    assert caught.value is said
+
+
+def test_trees_are_made_of_arrays():
+    shape = jax.ShapeDtypeStruct((2,), "int32")
+    check_leaves("f", "x", {"a": np.ones(2, int), "b": (jnp.ones(2), shape)})
+    with pytest.raises(TypeError, match=r"^f: x\.b must be an array, got str"):
+        check_leaves("f", "x", {"a": np.ones(2), "b": "text"})
+    with pytest.raises(TypeError, match=r"^f: x must be an array, got <U1"):
+        check_leaves("f", "x", np.array(["a"]))
+    with pytest.raises(TypeError, match=r"^f: dy\.1 must be floating, got int64"):
+        check_cotangent("f", "dy", (jnp.ones(2), jnp.ones(2, int)))
+    with pytest.raises(TypeError, match=r"^f: dy must be an array, got NoneType"):
+        check_cotangent("f", "dy", None)
+
+
+def test_a_tracer_is_shown_as_an_array():
+    assert shown((1, 2)) == "(1, 2)"
+    assert jax.jit(lambda a: len(shown(a)) + a)(0) == len("an array")

@@ -180,14 +180,14 @@ def test_strength_is_data():
 
 def test_members_flattens_tuples():
     one, other = L1(0.1), L2(0.2)
-    assert members(None) == ()
-    assert members(one) == (one,)
-    assert members((one, (None, [other]))) == (one, other)
+    assert members("f", None) == ()
+    assert members("f", one) == (one,)
+    assert members("f", (one, (None, [other]))) == (one, other)
 
 
 def test_what_is_no_penalty_is_refused():
     with pytest.raises(TypeError, match=r"penalty must be L1, L2 or a tuple of such, got 0\.1"):
-        members((L1(0.1), 0.1))
+        members("f", (L1(0.1), 0.1))
 
 
 @pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])

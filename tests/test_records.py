@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.records import Data, Record, Static
+from fnn.records import Data, Record, Static, flag, integer
 
 
 @dataclass(frozen=True)
@@ -296,3 +296,18 @@ def test_numbers_are_the_leaves_in_one_dtype():
     numbers = Rates(1, jnp.float32(3.0), choice=True).numbers("bfloat16")
     assert {numbers.a.dtype.name, numbers.b.dtype.name} == {"bfloat16"}
     assert numbers.choice is True
+
+
+def test_a_field_that_is_a_function_holds_one():
+    with pytest.raises(TypeError, match="^Dense: w_init must be a function, got 'zeros'"):
+        fnn.Dense(3, 4, "zeros")
+    assert fnn.Dense(3, 4, fnn.initializers.zeros) != fnn.Dense(3, 4)
+
+
+def test_flags_and_integers_are_refused_by_name():
+    assert [flag("f: a", v) for v in (True, np.False_, 1, 0)] == [True, False, True, False]
+    for wrong in ("no", None, 2, np.ones(3)):
+        with pytest.raises(TypeError, match=r"^f: a must be True or False, got"):
+            flag("f: a", wrong)
+    with pytest.raises(TypeError, match=r"^f: n must be an integer, got array\(\[1, 2\]\)"):
+        integer("f: n", np.array([1, 2]))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fnn.checking.explain.verdict import judge
+from fnn.checking.functions import check_asked
 from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.double import double
 from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree
@@ -48,6 +49,7 @@ def check(
             finite or not deterministic.
         TypeError: for what is neither layer nor loss, for inputs without a derivative.
     """
+    check_asked("check", seed)
     with double():
         if isinstance(subject, Loss):
             return check_loss(subject, x, target, seed, quick=quick)

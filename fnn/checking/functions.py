@@ -16,6 +16,7 @@ from fnn.checking.measure.double import double
 from fnn.checking.measure.problem import Leaves, Problem, Tree, traced
 from fnn.checking.report import Report, in_words
 from fnn.numerics import is_floating
+from fnn.records import integer
 
 
 def check_gradient(
@@ -43,7 +44,8 @@ def check_gradient(
         TypeError: for inputs or outputs without a derivative, complex ones too, and for an f
             that JAX cannot trace and that is not numpy's.
     """
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    check_asked("check_gradient", seed, f=f, grad=grad)
+    chosen = places(argnums, len(args))
     with double():
         who, names = f"check_gradient of {name_of(f)}", names_of(f, args)
         values, names = (tuple(several[i] for i in chosen) for several in (args, names))
@@ -79,6 +81,7 @@ def check_vjp(
         TypeError: for inputs or outputs without a derivative, complex ones too, and for an f
             that JAX cannot trace and that is not numpy's.
     """
+    check_asked("check_vjp", seed, f=f, backward=backward)
     with double():
         who, names = f"check_vjp of {name_of(f)}", names_of(f, args)
         problem = from_vjp(who, f, backward, args, names, mixes_examples=True)
@@ -109,11 +112,30 @@ def check_same(
         ValueError: where the results differ in tree or shape.
         TypeError: for a function that JAX cannot trace.
     """
+    check_asked("check_same", seed, f=f, reference=reference)
     who = f"check_same of {name_of(f)}"
     with double():
         names, leaves, tree = flatten(args, names_of(f, args))
         leaves = [as_leaf(who, name, leaf) for name, leaf in zip(names, leaves, strict=True)]
         return in_words(judge(comparison(who, f, reference, leaves, tree), seed, quick=quick))
+
+
+def check_asked(owner: str, seed: Any, **functions: Any) -> None:
+    """Raise unless the seed is an integer of at least 0 and the functions are such."""
+    for name, f in functions.items():
+        if not callable(f):
+            raise TypeError(f"{owner}: {name} must be a function, got {f!r:.60}.")
+    if integer(f"{owner}: seed", seed) < 0:
+        raise ValueError(f"{owner}: seed must be at least 0, got {seed}.")
+
+
+def places(argnums: Any, n: int) -> tuple[int, ...]:
+    """The places that argnums names among n arguments; −1 is the last, as in jax.grad."""
+    several = argnums if isinstance(argnums, tuple | list) else (argnums,)
+    chosen = [integer("check_gradient: argnums", i) for i in several]
+    if not chosen or any(not -n <= i < n for i in chosen):
+        raise ValueError(f"check_gradient: argnums must be from 0 to {n - 1}, got {argnums}.")
+    return tuple(i % n for i in chosen)
 
 
 def as_vjp(

@@ -3,6 +3,7 @@
 y[b] = all entries of x[b], in order        dx: dy in the shape of x
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Flatten(Layer[tuple[()], FlattenCache]):
 
     def forward(self, params, x, *, key=None):
         """y = x, one row per example."""
-        return x.reshape(len(x), -1), FlattenCache(Static(x.shape[1:]))
+        return x.reshape(len(x), math.prod(x.shape[1:])), FlattenCache(Static(x.shape[1:]))
 
     def backward(self, params, cache, dy):
         """dx = dy, in the shape of x."""

@@ -148,7 +148,8 @@ class GroupNorm(Norm):
 
     def view(self, x):
         """[B, positions, groups, n / groups]."""
-        return x.reshape(len(x), -1, self.n_groups, self.n // self.n_groups)
+        positions = math.prod(x.shape[1:-1])
+        return x.reshape(len(x), positions, self.n_groups, self.n // self.n_groups)
 
 
 class BatchNormCache(NamedTuple):

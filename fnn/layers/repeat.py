@@ -64,8 +64,7 @@ class Repeat(Wrapper[RepeatCache]):
 
     def init(self, key):
         """n independent draws, stacked."""
-        check_key("Repeat", key)
-        return jax.vmap(self.inner.init)(jax.random.split(key, self.n))
+        return jax.vmap(self.inner.init)(own_keys(self.n, key))
 
     def forward(self, params, x, *, key=None):
         """x → f → ... → f → y."""
@@ -78,7 +77,7 @@ class Repeat(Wrapper[RepeatCache]):
             return value(y), (*once(cache, a, value(y), memory), state_of(y))
 
         lifted, memory = isinstance(x, Sequence), memory_of(x)
-        keys = None if key is None else jax.random.split(key, self.n)
+        keys = None if key is None else own_keys(self.n, key)
         inputs = params, state_of(x), keys
         y, (inner, xs, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
         cache = RepeatCache(inner, xs, None if xs is None else y, memory)
@@ -137,6 +136,12 @@ def whole(kept: tuple[Any, Any], y: Any, memory: Any) -> tuple[Any, Any]:
     own = [a for a in jax.tree.leaves(kept, is_leaf=is_same) if not is_same(a)]
     known = [*jax.tree.leaves((memory, y)), *own]
     return jax.tree.map(lambda a: known[a.value] if is_same(a) else a, kept, is_leaf=is_same)
+
+
+def own_keys(n: int, key: Any) -> Any:
+    """A key of its own for every copy."""
+    check_key("Repeat", key)
+    return jax.random.split(key, n)
 
 
 def check_stacked(n: int, params: Any) -> None:

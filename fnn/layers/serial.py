@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fnn.composite import Back, Composite, Forth, With, empty
+from fnn.errors import type_of
 from fnn.layer import Layer, check_layer_type
 
 
@@ -57,7 +58,7 @@ class Serial(Composite[dict[Any, Any]]):
         """Place → entry, where the layers have no names."""
         if self.names or isinstance(tree, With) or empty(tree):
             return super().parts(tree)
-        n, got = len(self.layers), type(tree).__name__
+        n, got = len(self.layers), type_of(tree)
         if type(tree) is not tuple:
             raise TypeError(f"Serial: params must be a tuple, one entry per layer, got {got}.")
         if len(tree) != n:

@@ -72,9 +72,12 @@ def pairs(
     """One number of at least `least` per axis; one number stands for all.
 
     Raises:
+        TypeError: for what is neither a number nor a tuple.
         ValueError: unless there are `n_axes` such numbers.
     """
-    values = (value,) * n_axes if isinstance(value, int) else tuple(value)
+    values = (value,) * n_axes if isinstance(value, int) else value
+    if not isinstance(values, tuple):
+        raise TypeError(f"{owner}: {name} must be a number or {n_axes} of them, got {value!r:.60}.")
     if len(values) != n_axes or any(not isinstance(v, int) or v < least for v in values):
         raise ValueError(
             f"{owner}: {name} must be {n_axes} numbers of at least {least}, got {value}."

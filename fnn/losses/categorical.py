@@ -40,6 +40,8 @@ from fnn.targets import (
     are_probabilities,
     as_classes,
     check_classes,
+    check_integers,
+    check_numbers,
     check_probabilities,
     valid_classes,
 )
@@ -74,8 +76,12 @@ class Categorical(Loss[Any], abc.ABC):
 
     def counted(self, target):
         """Where the label is not the one to ignore; None for rows of probabilities."""
-        if self.ignore_label is None or is_floating(target):
+        if self.ignore_label is None:
             return None
+        check_numbers(self, "target", target)
+        if is_floating(target):
+            return None
+        check_integers(self, target)
         return as_classes(target) != self.ignore_label
 
     def ignored(self, y: Array, target: Array) -> Array | bool:

@@ -13,6 +13,7 @@ Source: Radford et al. (2019), Language models are unsupervised multitask learne
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+from fnn.errors import at
 from fnn.initializers import he_normal
 from fnn.layer import Layer
 from fnn.layers.activations import GELU
@@ -26,6 +27,7 @@ from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
 from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
+from fnn.records import flag
 
 Norm = Callable[[int], Layer[Any, Any]]
 Where = Literal["learned", "sinusoidal", "rotary"]
@@ -63,14 +65,18 @@ def transformer_block(
     Raises:
         ValueError: for heads that do not divide, as Attention does.
     """
-    return TransformerBlock(
-        norm(n),
-        Attention(n, n_heads, causal, n_kv_heads, chunk, rotary),
-        norm(n),
-        feed_forward or perceptron(n),
-        attention_dropout=Dropout(dropout) if dropout else None,
-        feed_forward_dropout=Dropout(dropout) if dropout else None,
-    )
+    if not callable(norm):
+        raise TypeError(f"transformer_block: norm must be a function n → layer, got {norm!r:.60}.")
+    with at("transformer_block"):
+        dropped = Dropout(dropout)
+        return TransformerBlock(
+            norm(n),
+            Attention(n, n_heads, causal, n_kv_heads, chunk, rotary),
+            norm(n),
+            perceptron(n) if feed_forward is None else feed_forward,
+            attention_dropout=dropped if dropped.rate else None,
+            feed_forward_dropout=dropped if dropped.rate else None,
+        )
 
 
 def perceptron(n: int) -> Serial:
@@ -122,19 +128,21 @@ def gpt(
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
     """
-    if positions not in get_args(Where):
+    if not isinstance(positions, str) or positions not in get_args(Where):
         raise ValueError(f"gpt: positions must be one of {get_args(Where)}, got {positions!r}.")
-    inner: Layer[Any, Any] = transformer_block(
-        n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
-        feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk,
-    )  # fmt: skip
-    added: dict[str, Layer[Any, Any]] = {}
-    if positions != "rotary":
-        added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)
-    return Serial(
-        embed=Embedding(n_vocab, n),
-        **added,
-        blocks=Repeat(n_layers, Recompute(inner) if recompute else inner),
-        norm=norm(n),
-        head=Unembed(n, n_vocab),
-    )
+    again = flag("gpt: recompute", recompute)
+    with at("gpt"):
+        inner: Layer[Any, Any] = transformer_block(
+            n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
+            feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk,
+        )  # fmt: skip
+        added: dict[str, Layer[Any, Any]] = {}
+        if positions != "rotary":
+            added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)
+        return Serial(
+            embed=Embedding(n_vocab, n),
+            **added,
+            blocks=Repeat(n_layers, Recompute(inner) if again else inner),
+            norm=norm(n),
+            head=Unembed(n, n_vocab),
+        )

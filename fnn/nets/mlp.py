@@ -4,11 +4,12 @@ y = f_L( ... f_1(x w_1 + b_1) ... w_L + b_L)
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from fnn.errors import at
 from fnn.initializers import glorot_uniform, he_normal
-from fnn.layer import Layer
+from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import Elementwise, Identity, ReLU
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
@@ -37,6 +38,13 @@ def mlp(
         ValueError: for fewer than two sizes, or one below 1, by its position.
         TypeError: for a size that is not an integer, by its position.
     """
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        raise TypeError(f"mlp: sizes must be n_0, ..., n_L, got {sizes!r:.60}.")
+    sizes = list(sizes)
+    check_layer_type("mlp", activation)
+    check_layer_type("mlp", output)
+    with at("mlp"):
+        dropped = Dropout(dropout)
     if len(sizes) < 2:
         raise ValueError(f"mlp: sizes must be n_0, ..., n_L, at least two, got {list(sizes)}.")
     layers: list[Layer[Any, Any]] = []
@@ -46,11 +54,11 @@ def mlp(
         rectifies = isinstance(after, Elementwise) and after.rectifies
         default = he_normal if rectifies else glorot_uniform
         try:
-            layers.append(Dense(n_in, n_out, w_init or default))
+            layers.append(Dense(n_in, n_out, default if w_init is None else w_init))
         except (TypeError, ValueError) as error:
             raise type(error)(f"mlp: sizes {list(sizes)}, layer {i}: {error}") from None
         if not (last and after == Identity()):
             layers.append(after)
-        if dropout and not last:
-            layers.append(Dropout(dropout))
+        if dropped.rate and not last:
+            layers.append(dropped)
     return Serial(*layers)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_floating, check_number, dotted
+from fnn.errors import check_number
 from fnn.numerics import wide
 from fnn.optim.optimizer import Optimizer, leafwise
 from fnn.records import Array, PyTree
@@ -39,8 +39,6 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
     def update(self, grads, state, params=None, *, value=None):
         """g min(1, c / ‖g‖)."""
-        for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
-            check_floating("ClipByNorm", dotted("grads", path), g)
         norm = global_norm(grads)
 
         def leaf(g):

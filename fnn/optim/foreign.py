@@ -7,7 +7,7 @@ object traces once; a rebuilt one is another.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fnn.optim.optimizer import Optimizer
 
@@ -19,6 +19,8 @@ class Foreign(Optimizer[Any]):
     Raises:
         TypeError: from update, for an update_fn that asks for more than that and the loss.
     """
+
+    theirs: ClassVar[bool] = True
 
     init_fn: Callable[..., Any] = field(metadata={"static": True})
     update_fn: Callable[..., Any] = field(metadata={"static": True})

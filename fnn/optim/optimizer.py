@@ -11,16 +11,18 @@ are stored so, updates have the dtype of the gradients, params keep theirs.
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_floating, check_like, dotted
+from fnn.arrays import check_arrays
+from fnn.errors import check_like, dotted, is_array, type_of
 from fnn.numerics import is_floating, wide
-from fnn.records import Array, Data, PyTree
+from fnn.records import Array, Data, PyTree, wrap_methods
 
 S = TypeVar("S")  # the optimizer's state
 
@@ -35,6 +37,13 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         TypeError: for hyperparameters that are not numbers; from update, for grads that are not
             floating; from rate, where there is none.
     """
+
+    theirs: ClassVar[bool] = False  # another library's, whose trees are its own matter
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Put the checks of trees in front of the class's methods."""
+        super().__init_subclass__(**kwargs)
+        wrap_methods(cls, Optimizer, {"init": _init, "update": _update, "rate": _rate})
 
     @abc.abstractmethod
     def init(self, params: PyTree) -> S:
@@ -57,6 +66,64 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         return rate
 
 
+def _init(f: Callable[..., Any]) -> Callable[..., Any]:
+    """An init of floating params."""
+
+    @functools.wraps(f)
+    def init(self, params):
+        check_arrays(type(self).__name__, params)
+        return f(self, params)
+
+    return init
+
+
+def _update(f: Callable[..., Any]) -> Callable[..., Any]:
+    """An update of grads that are like params, from a state as init makes it."""
+
+    @functools.wraps(f)
+    def update(self, grads, state, params=None, *, value=None):
+        name = type(self).__name__
+        check_arrays(name, grads, "grads")
+        check_state(self, state)
+        if params is not None and not self.theirs:
+            check_arrays(name, params)
+            check_like(name, "grads", grads, "params", params)
+        return f(self, grads, state, params, value=value)
+
+    return update
+
+
+def _rate(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The rate at a state as init makes it."""
+
+    @functools.wraps(f)
+    def rate(self, state):
+        check_state(self, state)
+        return f(self, state)
+
+    return rate
+
+
+def check_state(optimizer: Optimizer[Any], state: Any) -> None:
+    """Raise a TypeError unless the state is of the kind that init makes."""
+    if optimizer.theirs:
+        return
+    made, name = jax.eval_shape(optimizer.init, ()), type(optimizer).__name__
+    own = type(state) is type(made) and (not isinstance(made, tuple) or len(state) == len(made))
+    if not own and made != ():
+        raise TypeError(
+            f"{name}: state must be {type(made).__name__} as init(params) makes it, "
+            f"got {type_of(state)}."
+        )
+    step: Any = getattr(state, "step", None)
+    if hasattr(made, "step") and not (
+        is_array(step) and step.shape == () and step.dtype.kind in "iu"
+    ):
+        raise TypeError(
+            f"{name}: state.step must be an integer array of shape [], got {step!r:.60}."
+        )
+
+
 def zeros(params: PyTree) -> PyTree:
     """0 for every parameter, in at least float32."""
     return jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
@@ -72,8 +139,7 @@ def leafwise(
     name = type(owner).__name__
     for state in states:
         check_like(name, "grads", grads, "its state", state)
-    for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]:
-        check_floating(name, dotted("grads", path), g)
+        check_arrays(name, state, "state")
     leaves, tree = jax.tree.flatten(grads)
     columns = [jax.tree.leaves(state) for state in states]
     rows = []

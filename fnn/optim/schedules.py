@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from fnn.arrays import as_array
 from fnn.errors import check_number
 from fnn.numerics import concrete
 from fnn.optim.optimizer import Optimizer, next_step
@@ -44,7 +45,8 @@ class Schedule(Data, abc.ABC):
     def __call__(self, step: Array | int) -> Array:
         """The learning rate at this step, in the default float dtype."""
         dtype = jnp.result_type(float)
-        return self.numbers(dtype).at(jnp.asarray(step).astype(dtype))
+        step = as_array(type(self).__name__, "step", step)
+        return self.numbers(dtype).at(step.astype(dtype))
 
     @abc.abstractmethod
     def at(self, s: Array) -> Array:

@@ -23,6 +23,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from fnn.arrays import check_arrays
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
 from fnn.numerics import wide, widened
@@ -92,5 +93,8 @@ def square_sum(g: Array) -> Array:
 
 def total(norms: PyTree) -> Array:
     """The squared norms of the whole gradients, [B]: leaves and Repeat's axes summed."""
+    check_arrays("total", norms, "norms")
+    if not jax.tree.leaves(norms):
+        raise ValueError("total: norms have no array; give what example_norms found.")
     leaves = [n.sum(tuple(range(n.ndim - 1))) for n in jax.tree.leaves(norms)]
     return functools.reduce(jnp.add, leaves)

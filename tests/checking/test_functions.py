@@ -324,3 +324,14 @@ def test_a_factor_of_the_positions_of_an_image_is_named_after_them():
     x, w = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes))
     (finding,) = fnn.check_vjp(f, backward, x, w).findings
     assert "1/12 (12 is the number of positions of" in finding.text
+
+
+def test_argnums_count_from_behind_too():
+    def f(a, b):
+        return (a * b).sum()
+
+    a, b = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0])
+    assert fnn.check_gradient(f, lambda a, b: a, a, b, argnums=-1, quick=True)
+    assert not fnn.check_gradient(f, lambda a, b: b, a, b, argnums=-1, quick=True)
+    with pytest.raises(ValueError, match="^check_gradient: argnums must be from 0 to 1, got 2"):
+        fnn.check_gradient(f, lambda a, b: a, a, b, argnums=2)

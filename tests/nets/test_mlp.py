@@ -89,7 +89,7 @@ def test_sizes_that_make_no_net_are_refused(sizes, error, message):
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan")])
 def test_rate_that_is_no_probability_is_refused(rate):
-    with pytest.raises(ValueError, match=r"^Dropout: rate must be (in \[0, 1\)|finite), got"):
+    with pytest.raises(ValueError, match=r"^mlp, Dropout: rate must be (in \[0, 1\)|finite), got"):
         mlp([4, 3, 2], dropout=rate)
 
 

@@ -1,0 +1,217 @@
+"""A right call of every public function, class and method, for test_walk.py to make wrong.
+
+Layers, losses, optimizers, schedules, rules and initializers are found in the package; what
+stands here by name is what no table has.
+"""
+
+import dataclasses
+import functools
+import inspect
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from optimizers import EVERY
+from optimizers import PARAMS as WEIGHTS
+from training import KEY, LOSS, NET, PARAMS, TARGET, X, plan
+
+import fnn
+from benchmarks.blocks import public
+from benchmarks.mutations.subjects import BLOCKS, LAYERS, LOSSES, NETS, point
+
+
+class Call(NamedTuple):
+    """A right call."""
+
+    name: str
+    f: object
+    args: dict
+    eager: bool = False  # computes numbers
+
+
+def of(name, f, /, **args):
+    return Call(name, f, args)
+
+
+def built(record):
+    """The call that builds a record again; those of several parts have rows of their own."""
+    taken = inspect.signature(type(record)).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in taken):
+        return []
+    return [
+        Call(type(record).__name__, type(record), {p.name: getattr(record, p.name) for p in taken})
+    ]
+
+
+def layer(f, params, x, key=None):
+    name = type(f).__name__
+    y, cache = jax.eval_shape(lambda: f.forward(params, x, key=key))
+    cache, dy = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), (cache, y))
+    return [
+        *built(f),
+        of(name, f.init, key=KEY),
+        of(name, f.forward, params=params, x=x, key=key),
+        of(name, f.backward, params=params, cache=cache, dy=dy),
+    ]
+
+
+def loss(f, y, target):
+    name, (losses, cache) = type(f).__name__, f.forward(y, target)
+    both = {"y": y, "target": target}
+    return [
+        *built(f),
+        *[of(name, getattr(f, method), **both) for method in ("check", "forward")],
+        of(name, f.backward, cache=cache, dl=losses),
+        of(name, f.value_and_backward, **both, dl=losses),
+        of(name, f.shape, y=y),
+        of(name, f.counted, target=target),
+    ]
+
+
+def optimizer(f):
+    name, state = type(f).__name__, f.init(WEIGHTS)
+    return [
+        *built(f),
+        of(name, f.init, params=WEIGHTS),
+        of(name, f.update, grads=WEIGHTS, state=state, params=WEIGHTS),
+        of(name, f.rate, state=state),
+    ]
+
+
+def schedule(cls):
+    rates = {"rate": 0.1, "factor": 0.5, "every": 3, "n_steps": 9, "n_warmup": 2}
+    f = cls(
+        **{n: rates[n] for n in rates if n in {field.name for field in dataclasses.fields(cls)}}
+    )
+    return [*built(f), of(cls.__name__, f, step=1)]
+
+
+def penalty(cls):
+    f, name = cls(0.1), cls.__name__
+    methods = [of(name, getattr(f, m), params=WEIGHTS) for m in ("value", "gradient", "mask")]
+    return [*built(f), *methods, of(name, f.proximal, params=WEIGHTS, step=0.1)]
+
+
+def training():
+    once = plan(fnn.optim.Adam(0.1), penalty=fnn.L2(0.1), metrics={"accuracy": fnn.accuracy})
+    known = {"net": NET, "loss": LOSS, "params": PARAMS, "x": X, "target": TARGET, "key": KEY}
+    known |= {"weights": jnp.ones(11), "penalty": fnn.L2(0.1), "rule": fnn.rules.backprop}
+    known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
+    known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
+    known |= {"validation": (X, TARGET), "calibration": X, "drop_last": False, "layer": NET}
+    functions = (fnn.value_and_grad, fnn.fold, fnn.start, fnn.step, fnn.epoch, fnn.evaluate,
+                 fnn.fit, fnn.inference, fnn.summary)  # fmt: skip
+    return [
+        *built(once),
+        *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
+          for f in functions],
+        of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
+           layer=NET, params=PARAMS, x=X, key=KEY),
+        of("accuracy", fnn.accuracy, y=jnp.ones((5, 2)), target=TARGET[:5]),
+    ]  # fmt: skip
+
+
+def nets():
+    sizes = {"n": 4, "n_heads": 2, "n_kv_heads": 1, "feed_forward": fnn.GLU(4, 3), "chunk": 2}
+    sizes |= {"norm": fnn.RMSNorm, "dropout": 0.1}
+    a, b = fnn.Dense(3, 3), fnn.Tanh()
+    return [
+        of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
+        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
+        of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
+           recompute=True),
+        of("Serial", lambda f: fnn.Serial(f, b), f=a),
+        of("Serial", lambda f: fnn.Serial(a=f, b=b), f=a),
+        of("Bidirectional", fnn.Bidirectional.of, layer=fnn.RNN(2, 4)),
+        of("Sequence", fnn.Sequence, x=jnp.ones((2, 3, 4)), mask=jnp.ones((2, 3), bool)),
+    ]  # fmt: skip
+
+
+def rules():
+    dense = fnn.Dense(3, 2)
+    y, cache = dense.forward(params := dense.init(KEY), X)
+    known = {"layer": dense, "params": params, "cache": cache, "dy": y}
+    return [
+        *[of(n, f, **known) for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)],
+        of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
+           f=lambda layer, params: params),
+        of("total", fnn.rules.total, norms=(jnp.ones(4),)),
+    ]  # fmt: skip
+
+
+def around():
+    """What stands around optimizers, factored logits, states that come in."""
+    chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
+    head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
+    begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    return [
+        of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
+        *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
+        of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
+        of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
+           params=WEIGHTS, select=None),
+        *[of(f.__name__, f, key=KEY, n_in=2, n_out=3) for f in DRAWS],
+        *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
+        *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
+        *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
+        *loss(LOSS, logits, jnp.arange(4)),
+    ]  # fmt: skip
+
+
+def checks():
+    """The checker's, at one point; what f makes of its arguments is f's own matter."""
+    x = jnp.arange(1.0, 4.0)
+
+    def square(x):
+        return (x**2).sum()
+
+    def at_x(checker, /, *given, **options):
+        def call(**args):
+            first = [args.pop(name) for name in given]
+            return checker(*first, x, quick=True, **args)
+
+        return Call(checker.__name__, call, options | {"seed": 0}, eager=True)
+
+    return [
+        at_x(fnn.check, "subject", subject=fnn.Tanh()),
+        at_x(fnn.check_gradient, "f", "grad", f=square, grad=lambda x: 2 * x, argnums=0),
+        at_x(fnn.check_vjp, "f", "backward", f=square, backward=lambda x, dy: 2 * x * dy),
+        at_x(fnn.check_same, "f", "reference", f=square, reference=square),
+    ]
+
+
+def of_kind(subjects):
+    """One subject of every public class, by its name."""
+    found = {type(s.build(1)).__name__: s for s in subjects}
+    return {name: s for name, s in found.items() if hasattr(fnn, name)}
+
+
+def rows(y, target):
+    """y and target with their examples on one axis."""
+    flat = y.reshape(-1, y.shape[-1])
+    return flat, target.reshape(flat.shape if target.ndim == y.ndim else flat.shape[:1])
+
+
+def calls_of(subject):
+    """All of a block's; its constructor alone where an earlier one has the same methods."""
+    block, params, x, target, key = point(subject, 1)
+    kinds = (getattr(fnn, name) for name in SUBJECTS)
+    if next(kind for kind in kinds if kind.forward is type(block).forward) is not type(block):
+        return built(block)
+    return loss(block, *rows(x, target)) if params is None else layer(block, params, x, key)
+
+
+DRAWS = [
+    f for n, f in vars(fnn.initializers).items()
+    if inspect.isfunction(f) and n[0] != "_" and f.__module__ == "fnn.initializers"
+]  # fmt: skip
+SUBJECTS = of_kind((*LAYERS, *BLOCKS, *NETS, *LOSSES))
+MAKERS = {
+    **{name: functools.partial(calls_of, s) for name, s in SUBJECTS.items()},
+    **{name: lambda make=make: optimizer(make(0.1)) for name, make in EVERY.items()},
+    **{c.__name__: functools.partial(schedule, c) for c in public(fnn.optim, fnn.optim.Schedule)},
+    **{c.__name__: functools.partial(penalty, c) for c in public(fnn, fnn.Penalty)},
+    **{f.__name__: f for f in (training, nets, rules, around, checks)},
+}
+CALLS = {name: functools.cache(make) for name, make in MAKERS.items()}  # made when asked for
