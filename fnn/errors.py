@@ -34,18 +34,19 @@ VOICE = re.compile(r"layer |[A-Z]\w*(\(.*\))?[:,] |[A-Z]\w* takes |\w+ at [A-Z]"
 
 
 @contextlib.contextmanager
-def speaking(owner: Any, must: str) -> Iterator[None]:
+def speaking(owner: Any, must: str, formula: Any = None) -> Iterator[None]:
     """Errors in which nobody speaks become `owner`'s, and say what must hold.
 
     They are Python's, numpy's and JAX's own, about what came in a form that nothing could
     know beforehand, such as a cache; the second line has them. Those about tracing pass, and
-    those of blocks from elsewhere: there the formula may be what fails.
+    those of a formula (owner's, if not given) from elsewhere, which may be what fails.
     """
+    module = getattr(owner if formula is None else formula, "__module__", "fnn.")
     try:
         yield
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        said, elsewhere = str(error), not type(owner).__module__.startswith(("fnn.", "builtins"))
-        if elsewhere or isinstance(error, jax.errors.JAXTypeError) or VOICE.match(said):
+        said, ours = str(error), module.startswith("fnn.")
+        if not ours or isinstance(error, jax.errors.JAXTypeError) or VOICE.match(said):
             raise
         kind = ValueError if isinstance(error, ValueError | ArithmeticError) else TypeError
         cause = f"{type(error).__name__}: {said.partition(chr(10))[0]:.200}"

@@ -86,7 +86,7 @@ class Rule(Record):
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer, of a rule that sees nothing besides."""
         check_layer_type(repr(self), layer)
-        with speaking(self, FORWARDS):
+        with speaking(self, FORWARDS, self.formula):
             return self.at(None, layer, params, cache, dy)
 
     def __repr__(self) -> str:

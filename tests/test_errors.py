@@ -156,3 +156,18 @@ def test_trees_are_made_of_arrays():
 def test_a_tracer_is_shown_as_an_array():
     assert shown((1, 2)) == "(1, 2)"
     assert jax.jit(lambda a: len(shown(a)) + a)(0) == len("an array")
+
+
+class Mine(fnn.Layer):
+    def forward(self, params, x, *, key=None):
+        return x, x
+
+    def backward(self, params, cache, dy):
+        return (), cache[99999].missing
+
+
+def test_an_error_in_somebodys_own_formula_stays_what_it_is():
+    with pytest.raises(AttributeError, match="missing"):
+        Mine().backward((), jnp.ones(3), jnp.ones(3))
+    with pytest.raises(TypeError, match="Tanh.*: the cache must be what forward returned"):
+        fnn.Tanh().backward((), (), jnp.ones(3))

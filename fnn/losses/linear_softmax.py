@@ -89,7 +89,6 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         """The losses, dh and dw, in one pass over the chunks."""
         if not isinstance(y, Logits):
             return super().value_and_backward(y, target, dl)
-        self.check(y, target)
         y, target = jax.tree.map(owned, y), as_classes(target)
         h, w, rows, wt, sums = y.h, y.w, y.shape[:-1], y.w.T, wide(y.dtype)
         counted = self.counted(target)

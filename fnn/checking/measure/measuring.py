@@ -22,7 +22,7 @@ from fnn.checking.measure.facts import SLIGHT, Facts, Result, compared, moved, p
 from fnn.checking.measure.jaxprs import precision, uses
 from fnn.checking.measure.oracles import settled, with_orders, with_reference
 from fnn.checking.measure.points import QUICK, Point, points
-from fnn.checking.measure.problem import Leaves, Problem, traced
+from fnn.checking.measure.problem import Problem, traced
 from fnn.checking.measure.ways import in_one_program, one_example, ways_of
 
 FLOAT32 = 2.0**-23
@@ -92,7 +92,7 @@ def iterated(facts: Facts) -> Facts:
     if not any(uses(program.jaxpr, "while") for program in both):
         return facts
     hand, truth = facts.given.hand, facts.given.truth
-    others = [(host(near[1]), host(near[2])) for near in moved(facts, "as given")]
+    others: list[Any] = [(host(near[1]), host(near[2])) for near in moved(facts, "as given")]
     others.append(([a / 1000 for a in scaled(facts)], truth))
     if "eager" in facts.ways:
         others.append((facts.ways["eager"], truth))
@@ -105,7 +105,7 @@ def iterated(facts: Facts) -> Facts:
     return facts._replace(eps=max(facts.eps, spread)) if ITERATES < spread < SLIGHT else facts
 
 
-def scaled(facts: Facts) -> Leaves:
+def scaled(facts: Facts) -> list[np.ndarray]:
     """The hand-written gradient of 1000 dy."""
     given = facts.points["as given"]
     dy = [jnp.asarray(1000 * np.asarray(d)) for d in given.dy]
