@@ -1,5 +1,7 @@
 """Tests of fnn.errors."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,6 +161,7 @@ def test_a_tracer_is_shown_as_an_array():
     assert jax.jit(lambda a: len(shown(a)) + a)(0) == len("an array")
 
 
+@dataclass(frozen=True)
 class Mine(fnn.Layer):
     def forward(self, params, x, *, key=None):
         return x, x
