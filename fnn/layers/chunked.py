@@ -7,6 +7,8 @@ One sequence and one key head is worked on at a time, so that all that need exis
 chunk of it (XLA on CPU keeps several); a causal chunk of rows ends at its own last key. A
 chunk is at least float32. A key or value that is not finite makes NaN of the rows that may see
 it, and of no other: p = 0 is no protection, 0 · NaN is NaN, so products with p take 0 in its place.
+Where one p is nearly 1, do vᵀ − Σ do o cancels: du is right to a rounding of do vᵀ, and the mean
+taken off once more would cost a tenth of the layer's time.
 
 Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
 """
