@@ -22,7 +22,10 @@ MOVES = {  # every entry of the result is an entry of an argument
     "dynamic_slice", "dynamic_update_slice", "gather", "concatenate", "pad", "copy", "copy_p",
 }  # fmt: skip
 SAME = {"convert_element_type", "reduce_precision", "stop_gradient", "optimization_barrier"}
-LINEAR = {"conv_general_dilated", "scatter-add", "reduce_window_sum", "select_and_scatter_add"}
+IN_FLOAT64 = {  # linear ones, and the bits by which a formula splits a number in two
+    "conv_general_dilated", "scatter-add", "reduce_window_sum", "select_and_scatter_add",
+    "bitcast_convert_type",
+}  # fmt: skip
 
 
 def elementwise(f: Callable[..., Any], n: int = 1) -> Callable[..., np.ndarray]:
@@ -38,7 +41,8 @@ def logistic(x: Any) -> Any:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "neg": np.negative, "abs": np.abs, "max": np.maximum, "min": np.minimum,
-    "square": lambda x: x * x, "pow": elementwise(mpmath.power, 2),
+    "square": lambda x: x * x,
+    "one_minus_square": lambda x: 1 - x * x, "pow": elementwise(mpmath.power, 2),
     "sign": elementwise(mpmath.sign),
     "exp": elementwise(mpmath.exp), "expm1": elementwise(mpmath.expm1),
     "log": elementwise(lambda x: mpmath.log(x) if x else mpmath.ninf),
@@ -115,8 +119,8 @@ def results(eqn: Any, args: list[Any]) -> list[Any]:
     name, params = eqn.primitive.name, eqn.params
     inner = [p for p in params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
     if name in LOOPS:
-        return LOOPS[name](args, **params)
-    if inner and name not in LINEAR:
+        return LOOPS[name](eqn, args)
+    if inner and name not in IN_FLOAT64:
         return call(inner[0], args)
     if not any(map(is_exact, args)):
         return listed(eqn, eqn.primitive.bind(*args, **params))
@@ -126,7 +130,7 @@ def results(eqn: Any, args: list[Any]) -> list[Any]:
         return [lowered(a).astype(params["new_dtype"]) for a in args] if integers else args
     if name in MOVES:
         return moved(eqn, args)
-    if name in LINEAR:
+    if name in IN_FLOAT64:
         return list(map(lifted, listed(eqn, eqn.primitive.bind(*map(lowered, args), **params))))
     if name == "dot_general":
         return [product(*args, *params["dimension_numbers"])]
@@ -172,22 +176,29 @@ def product(a: np.ndarray, b: np.ndarray, contracting: Any, batch: Any) -> np.nd
     return np.einsum(f"{''.join(of_a)},{''.join(of_b)}->{''.join(first + rest)}", a, b)
 
 
-def scan(args: list[Any], *, jaxpr: Any, length: int, reverse: bool, num_consts: int,
-         num_carry: int, **_: Any) -> list[Any]:  # fmt: skip
-    """lax.scan, step by step."""
-    consts, carry, xs = (
-        args[:num_consts],
-        args[num_consts:][:num_carry],
-        args[num_consts + num_carry :],
-    )
+def scan(eqn: Any, args: list[Any]) -> list[Any]:
+    """lax.scan, step by step.
+
+    What is scanned or collected has one axis more outside of the body than inside; the names
+    of the numbers of each differ from JAX to JAX.
+    """
+    body, length, reverse = (eqn.params[k] for k in ("jaxpr", "length", "reverse"))
+    n_carry = sum(map(same_rank, eqn.outvars, body.jaxpr.outvars))
+    n_whole = sum(map(same_rank, eqn.invars, body.jaxpr.invars))
+    consts, carry, xs = args[: n_whole - n_carry], args[n_whole - n_carry : n_whole], args[n_whole:]
     steps: Any = range(length)
     collected = []
     for i in reversed(steps) if reverse else steps:
-        found = call(jaxpr, [*consts, *carry, *[part(x, i) for x in xs]])
-        carry = found[:num_carry]
-        collected.append(found[num_carry:])
+        found = call(body, [*consts, *carry, *[part(x, i) for x in xs]])
+        carry = found[:n_carry]
+        collected.append(found[n_carry:])
     stacked = zip(*(reversed(collected) if reverse else collected), strict=True)
     return [*carry, *map(together, stacked)]
+
+
+def same_rank(a: Any, b: Any) -> bool:
+    """Whether two variables have as many axes."""
+    return len(a.aval.shape) == len(b.aval.shape)
 
 
 def part(x: Any, i: int) -> Any:
@@ -200,18 +211,19 @@ def together(arrays: tuple[Any, ...]) -> Any:
     return np.stack(arrays) if any(map(is_exact, arrays)) else jnp.stack(arrays)
 
 
-def branch(args: list[Any], *, branches: Any, **_: Any) -> list[Any]:
+def branch(eqn: Any, args: list[Any]) -> list[Any]:
     """lax.cond and lax.switch."""
+    branches = eqn.params["branches"]
     return call(branches[int(np.clip(int(args[0]), 0, len(branches) - 1))], args[1:])
 
 
-def loop(args: list[Any], *, cond_jaxpr: Any, cond_nconsts: int, body_jaxpr: Any,
-         body_nconsts: int, **_: Any) -> list[Any]:  # fmt: skip
+def loop(eqn: Any, args: list[Any]) -> list[Any]:
     """lax.while_loop."""
-    of_cond, rest = args[:cond_nconsts], args[cond_nconsts:]
-    of_body, state = rest[:body_nconsts], rest[body_nconsts:]
-    while bool(call(cond_jaxpr, [*of_cond, *state])[0]):
-        state = call(body_jaxpr, [*of_body, *state])
+    n = eqn.params["cond_nconsts"]
+    of_cond, rest = args[:n], args[n:]
+    of_body, state = rest[: eqn.params["body_nconsts"]], rest[eqn.params["body_nconsts"] :]
+    while bool(call(eqn.params["cond_jaxpr"], [*of_cond, *state])[0]):
+        state = call(eqn.params["body_jaxpr"], [*of_body, *state])
     return state
 
 
