@@ -94,8 +94,8 @@ def _(layer, params):
 @evaluation_form.register(Unembed)
 def _(layer, params):
     """The logits themselves, x w."""
-    b = jnp.zeros(layer.n_vocab, params.w.dtype)
-    return Dense(layer.n_in, layer.n_vocab, layer.w_init), DenseParams(params.w, b)
+    head = Dense(layer.n_in, layer.n_vocab, layer.w_init, bias=False)
+    return head, DenseParams(params.w, None)
 
 
 def changes(layer: Layer[Any, Any]) -> bool:

@@ -51,6 +51,11 @@ CONVOLUTION = Table(
             fnn.Conv2d(32, 64, 3, padding="same", dilation=2),
             *LARGE,
         ),
+        case(
+            "Conv2d 3 × 3, 32 → 64, without b",
+            fnn.Conv2d(32, 64, 3, padding="same", bias=False),
+            *LARGE,
+        ),
         case("Conv1d 5, 32 → 64, T 256", fnn.Conv1d(32, 64, 5, padding="same"), 16, 256, 32),
         case("MaxPool2d 2 × 2", fnn.MaxPool2d(2), *LARGE),
         case("MaxPool2d 3 × 3, stride 2", fnn.MaxPool2d(3, stride=2, padding=1), *LARGE),

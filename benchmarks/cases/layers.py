@@ -13,6 +13,14 @@ def dropout() -> Pair:
     return gradient(net, fnn.SoftmaxCrossEntropy(), x, target, key=jax.random.key(5))
 
 
+def without_biases() -> Pair:
+    """256-512-512-10, products alone."""
+    sizes = ((256, 512), (512, 512), (512, 10))
+    first, *rest = (fnn.Dense(*size, bias=False) for size in sizes)
+    net = fnn.Serial(first, *(f for dense in rest for f in (fnn.Tanh(), dense)))
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
 def block(width: int) -> fnn.Residual:
     """x + a two-layer perceptron of x."""
     inner = fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, width))
@@ -55,6 +63,7 @@ LAYERS = Table(
     "Small nets, against the same net in plain JAX.",
     (
         Case("MLP 64-256-32 on sequences of 128", sequence),
+        Case("Dense without b, 256-512-512-10", without_biases),
         Case("Softmax and CrossEntropy", softmax),
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),

@@ -105,8 +105,10 @@ LAYERS = (
     layer("Scale", fnn.Scale(0.3)),
     layer("Dropout", fnn.Dropout(0.4), key=True),
     layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
+    Subject("Dense, without b", "layer",
+            lambda level: fnn.Dense(*DENSE[level], bias=False), dense_inputs),
     Subject("Dense", "layer", lambda level: fnn.Dense(*DENSE[level]), dense_inputs),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def convolved(net: fnn.Conv1d | fnn.Conv2d, params: Any, x: Any, numbers: Any) -
         dimension_numbers=numbers,
         feature_group_count=net.groups,
     )
-    return y + params.b
+    return y if params.b is None else y + params.b
 
 
 def padding(net: Any) -> Any:

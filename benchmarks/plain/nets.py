@@ -29,7 +29,8 @@ def _(net, params, x, key):
 @plain.register
 def _(net: fnn.Dense, params, x, key):
     """x w + b."""
-    return x @ params.w + params.b
+    y = x @ params.w
+    return y if params.b is None else y + params.b
 
 
 @plain.register

@@ -17,6 +17,8 @@ LAYERS = [
     (fnn.Conv1d(4, 6, 3, stride=2, padding=1), (7, 9, 4)),
     (fnn.Conv1d(4, 6, 3, padding=((2, 0),), dilation=2), (7, 9, 4)),
     (fnn.Conv2d(4, 6, 3), IMAGES),
+    (fnn.Conv2d(4, 6, 3, bias=False), IMAGES),
+    (fnn.Dense(4, 3, bias=False), (7, 9, 4)),
     (fnn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding="same", groups=2), IMAGES),
     (fnn.MaxPool2d(2), IMAGES),
     (fnn.MaxPool2d(3, stride=2, padding=1), IMAGES),
