@@ -58,6 +58,7 @@ from fnn.layers.convolution import ConvParams as ConvParams
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout
+from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.embedding import Positions as Positions
@@ -71,6 +72,7 @@ from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
 from fnn.layers.normalization import BatchNorm as BatchNorm
 from fnn.layers.normalization import GroupNorm as GroupNorm
+from fnn.layers.normalization import InstanceNorm as InstanceNorm
 from fnn.layers.normalization import LayerNorm as LayerNorm
 from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
@@ -78,6 +80,8 @@ from fnn.layers.over_time import MeanOverTime as MeanOverTime
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
+from fnn.layers.prelu import PReLU as PReLU
+from fnn.layers.prelu import PReLUParams as PReLUParams
 from fnn.layers.recompute import Recompute as Recompute
 from fnn.layers.repeat import Repeat as Repeat
 from fnn.layers.residual import Residual as Residual

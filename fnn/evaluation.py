@@ -4,7 +4,7 @@ Some layers do in training what they must not do at test time. `inference` repla
 by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
-   layer alone. Dropout → Identity, or Scale in the standard convention; Unembed → Dense.
+   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.

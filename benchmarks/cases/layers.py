@@ -33,6 +33,18 @@ def residual(n: int = 6, width: int = 128) -> Pair:
     return gradient(net, fnn.SquaredError(), draw(256, width), draw(256, width, seed=3))
 
 
+def stochastic_depth(n: int = 6, width: int = 128) -> Pair:
+    """n residual blocks whose branches go missing, the last half of the time."""
+    branches = [
+        fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, width),
+                   fnn.DropPath(0.5 * (i + 1) / n))
+        for i in range(n)
+    ]  # fmt: skip
+    net, loss = fnn.Serial(*map(fnn.Residual, branches)), fnn.SquaredError()
+    x, target = draw(256, width), draw(256, width, seed=3)
+    return gradient(net, loss, x, target, key=jax.random.key(5))
+
+
 def repeat(n: int = 12, width: int = 128) -> Pair:
     """n residual blocks in a scan."""
     net = fnn.Repeat(n, block(width))
@@ -67,6 +79,7 @@ LAYERS = Table(
         Case("Softmax and CrossEntropy", softmax),
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
+        Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -104,6 +104,7 @@ LAYERS = (
     *[layer(name, block, -1, 0, 1) for name, block in activations().items()],
     layer("Scale", fnn.Scale(0.3)),
     layer("Dropout", fnn.Dropout(0.4), key=True),
+    layer("DropPath", fnn.DropPath(0.4), key=True),
     layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
     Subject("Dense, without b", "layer",
             lambda level: fnn.Dense(*DENSE[level], bias=False), dense_inputs),
@@ -152,11 +153,15 @@ def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "l
 
 
 BLOCKS = (
+    Subject("PReLU", "layer", lambda level: fnn.PReLU(), values(0), levels=(1,)),
+    Subject("PReLU, one slope per feature", "layer",
+            lambda level: fnn.PReLU(SHAPES[level][-1]), values(0), levels=(1,)),
     small("Affine", fnn.Affine(24), 7, 24),
     small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
     small("RMSNorm", fnn.RMSNorm(48), 7, 48),
     small("GroupNorm", fnn.GroupNorm(24, 3), 5, 4, 24),
+    small("InstanceNorm", fnn.InstanceNorm(6), 3, 4, 2, 6),
     small("BatchNorm", fnn.BatchNorm(24), 7, 24),
     small("Flatten", fnn.Flatten(), 3, 4, 5),
     small("Conv1d", fnn.Conv1d(3, 4, 3, stride=2, padding=1), 2, 7, 3),

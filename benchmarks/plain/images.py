@@ -119,6 +119,12 @@ def _(net: fnn.GroupNorm, params, x, key):
 
 
 @plain.register
+def _(net: fnn.InstanceNorm, params, x, key):
+    """Channels of an example, over its positions."""
+    return standardized(x, tuple(range(1, x.ndim - 1)), net.eps) * params.scale + params.b
+
+
+@plain.register
 def _(net: fnn.BatchNorm, params, x, key):
     """Channels, over all examples and positions."""
     return standardized(x, tuple(range(x.ndim - 1)), net.eps) * params.scale + params.b

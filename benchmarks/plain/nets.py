@@ -34,6 +34,12 @@ def _(net: fnn.Dense, params, x, key):
 
 
 @plain.register
+def _(net: fnn.PReLU, params, x, key):
+    """x, and a x where that is negative."""
+    return jnp.where(x >= 0, x, params.slope * x)
+
+
+@plain.register
 def _(net: fnn.Serial, params, x, key):
     """One layer after another, with the keys that Serial gives them."""
     parts: dict[Any, Any] = net.parts(params)
