@@ -77,8 +77,11 @@ from fnn.layers.normalization import LayerNorm as LayerNorm
 from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
 from fnn.layers.over_time import MeanOverTime as MeanOverTime
+from fnn.layers.pad import Pad as Pad
+from fnn.layers.pooling import AvgPool1d as AvgPool1d
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
+from fnn.layers.pooling import MaxPool1d as MaxPool1d
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
 from fnn.layers.prelu import PReLU as PReLU
 from fnn.layers.prelu import PReLUParams as PReLUParams
@@ -94,6 +97,7 @@ from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
+from fnn.layers.upsample import Upsample as Upsample
 from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy
