@@ -55,6 +55,7 @@ from fnn.layers.conv import Conv2d as Conv2d
 from fnn.layers.conv_transpose import ConvTranspose1d as ConvTranspose1d
 from fnn.layers.conv_transpose import ConvTranspose2d as ConvTranspose2d
 from fnn.layers.convolution import ConvParams as ConvParams
+from fnn.layers.cross_attention import CrossAttention as CrossAttention
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout

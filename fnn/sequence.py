@@ -33,28 +33,35 @@ class Sequence(Data):
     What stands in steps that the mask leaves out changes nothing; their own y means nothing.
 
     Raises:
-        TypeError: for a mask that is not an array of booleans.
-        ValueError: for a mask that has not one entry per step.
+        TypeError: for a mask or pairs that are not arrays of booleans.
+        ValueError: for a mask that has not one entry per step, pairs that have not one per pair.
     """
 
     x: PyTree  # [B, T, ...]
     mask: Array | None = None  # [B, T], True where a step counts; None: all do
     state: PyTree = None  # of every layer before the first step; None: zeros
     memory: PyTree = None  # what cross-attention looks at: an array or a Sequence
+    pairs: Array | None = None  # [B, T, T], True where step t may attend to step s; None: all may
 
     def __post_init__(self):
-        """Check the mask that a person gives."""
-        if self.mask is None:
-            return
-        got = str(getattr(self.mask, "dtype", type(self.mask).__name__))
-        if got != "bool" or self.mask is True or self.mask is False:
-            raise TypeError(f"Sequence: mask must be an array of booleans, got {got}.")
-        shape = tuple(getattr(self.x, "shape", self.mask.shape))[:2]
-        if tuple(self.mask.shape) != shape or len(shape) != 2:
-            raise ValueError(
-                f"Sequence: mask must have shape [B, T], {list(shape)} as x, "
-                f"got {list(self.mask.shape)}."
-            )
+        """Check the masks that a person gives."""
+        steps = tuple(getattr(self.x, "shape", ()))[:2]
+        check_booleans("mask", self.mask, "[B, T]", steps)
+        check_booleans("pairs", self.pairs, "[B, T, T]", (*steps, *steps[1:]))
+
+
+def check_booleans(name: str, a: Any, form: str, shape: tuple[int, ...]) -> None:
+    """Raise unless `a` is None or an array of booleans of this shape, which may be unknown."""
+    if a is None:
+        return
+    got = str(getattr(a, "dtype", type(a).__name__))
+    if got != "bool" or a is True or a is False:
+        raise TypeError(f"Sequence: {name} must be an array of booleans, got {got}.")
+    rank = form.count(",") + 1
+    if a.ndim != rank or (shape and tuple(a.shape) != shape):
+        raise ValueError(
+            f"Sequence: {name} must have shape {form}, {list(shape)} as x, got {list(a.shape)}."
+        )
 
 
 def value(x: Any) -> Any:
@@ -75,6 +82,11 @@ def memory_of(x: Any) -> PyTree:
 def mask_of(x: Any) -> Array | None:
     """The mask of a Sequence; None of anything else."""
     return x.mask if isinstance(x, Sequence) else None
+
+
+def pairs_of(x: Any) -> Array | None:
+    """Who may attend to whom in a Sequence; None of anything else."""
+    return x.pairs if isinstance(x, Sequence) else None
 
 
 def renewed(x: Any, /, **fields: Any) -> Any:

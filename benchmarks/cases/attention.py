@@ -35,6 +35,8 @@ ATTENTION = Table(
         *cases("T 2048, batch 1", 1, 2048),
         *cases("T 1024, batch 2, not causal", 2, 1024, causal=False),
         *cases("T 1024, batch 2, one key head", 2, 1024, n_kv_heads=1),
+        *cases("T 2048, batch 1, a window of 256", 1, 2048, window=256),
+        *cases("T 1024, batch 2, ALiBi", 2, 1024, alibi=True)[:1],
     ),
     mean=True,
 )

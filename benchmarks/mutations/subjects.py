@@ -143,6 +143,33 @@ class Headed(fnn.Layer[Any, Any]):
         return self.head.backward(params, of_head, self.loss.backward(of_loss, dy[:, 0]))
 
 
+@dataclass(frozen=True)
+class Looking(fnn.Layer[Any, Any]):
+    """Cross-attention as mistakes take it: of one array the first t positions look at the rest."""
+
+    net: fnn.CrossAttention
+    t: int
+
+    @property
+    def children(self) -> dict[str, Any]:
+        """What it is made of."""
+        return {"net": self.net}
+
+    def init(self, key):
+        """Its params."""
+        return self.net.init(key)
+
+    def forward(self, params, x, *, key=None):
+        """y of the first positions."""
+        y, cache = self.net.forward(params, fnn.Sequence(x[:, : self.t], memory=x[:, self.t :]))
+        return y.x, cache
+
+    def backward(self, params, cache, dy):
+        """dx and dz behind each other."""
+        grads, dx = self.net.backward(params, cache, fnn.Sequence(dy))
+        return grads, jnp.concatenate([dx.x, dx.memory], 1)
+
+
 def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "layer") -> Subject:
     """A block of one size; its inputs are numbers below `n_vocab` where it has a table."""
 
@@ -190,6 +217,9 @@ BLOCKS = (
     small("MeanOverTime", fnn.MeanOverTime(), 3, 5, 4),
     small("Attention", fnn.Attention(4, 2, chunk=2), 2, 5, 4),
     small("Attention, rotary", fnn.Attention(8, 2, n_kv_heads=1, rotary=30.0), 2, 5, 8),
+    small("Attention, window, pairs of distances",
+          fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
+    small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",
           Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(chunk=3)), 7, 6),
 )  # fmt: skip

@@ -52,7 +52,8 @@ def _(net: Fused, params, x, key):
     """jax.nn.dot_product_attention."""
     q = heads(x, params.wq, net.n_heads)
     k, v = heads(x, params.wk, net.kv_heads), heads(x, params.wv, net.kv_heads)
-    o = jax.nn.dot_product_attention(q, k, v, is_causal=net.causal)
+    near = None if net.window is None else (net.window - 1, 0 if net.causal else net.window - 1)
+    o = jax.nn.dot_product_attention(q, k, v, is_causal=net.causal, local_window_size=near)
     return o.reshape(x.shape) @ params.wo
 
 

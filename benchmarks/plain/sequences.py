@@ -10,6 +10,7 @@ import numpy as np
 
 import fnn
 from benchmarks.plain.nets import plain
+from fnn.layers.distances import alibi
 
 
 @plain.register
@@ -101,9 +102,13 @@ def _(net: fnn.Attention, params, x, key):
     k, v = heads(x, params.wk, net.kv_heads), heads(x, params.wv, net.kv_heads)
     k, v = (jnp.repeat(a, net.n_heads // net.kv_heads, 2) for a in (k, v))
     scores = jnp.einsum("bthd,bshd->bhts", q, k) / math.sqrt(q.shape[-1])
+    delta = jnp.arange(x.shape[1])[:, None] - jnp.arange(x.shape[1])
+    if net.alibi:
+        scores = scores - jnp.asarray(alibi(net.n_heads), x.dtype)[:, None, None] * abs(delta)
     if net.causal:
-        seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-        scores = jnp.where(seen, scores, -jnp.inf)
+        scores = jnp.where(delta >= 0, scores, -jnp.inf)
+    if net.window is not None:
+        scores = jnp.where(abs(delta) < net.window, scores, -jnp.inf)
     o = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
     return o.reshape(x.shape) @ params.wo
 

@@ -2,16 +2,21 @@
 
 Of every head, with d features and the sums over the positions s that t may see,
 
-    q = x wq      k = x wk      v = x wv
-    p[t,s] = exp(q_t·k_s/√d − m_t),  m_t = log Σ_s exp(q_t·k_s/√d)
-    o_t = Σ_s p[t,s] v_s                         y = (o of all heads) wo
+    q = x wq + bq      k = z wk + bk      v = z wv + bv      z = x
+    p[t,s] = exp(u[t,s] − m_t),  u[t,s] = q_t·k_s/√d + a[t − s],  m_t = log Σ_s exp u[t,s]
+    o_t = Σ_s p[t,s] v_s                         y = (o of all heads) wo + bo
 
 Backward, with do = dy woᵀ split into heads,
 
     dv_s = Σ_t p[t,s] do_t           δ_t = do_t·o_t = Σ_s p[t,s] do_t·v_s
-    du[t,s] = p[t,s] (do_t·v_s − δ_t) / √d
-    dq_t = Σ_s du[t,s] k_s           dk_s = Σ_t du[t,s] q_t
-    dwq = Σ xᵀ dq   dwk = Σ xᵀ dk   dwv = Σ xᵀ dv   dwo = Σ oᵀ dy   dx = dq wqᵀ + dk wkᵀ + dv wvᵀ
+    du[t,s] = p[t,s] (do_t·v_s − δ_t)
+    dq_t = Σ_s du[t,s] k_s/√d        dk_s = Σ_t du[t,s] q_t/√d
+    dwq = Σ xᵀ dq    dwk = Σ zᵀ dk    dwv = Σ zᵀ dv    dwo = Σ oᵀ dy
+    dbq = Σ dq       dbk = Σ dk       dbv = Σ dv       dbo = Σ dy
+    dx = dq wqᵀ + dz                  dz = dk wkᵀ + dv wvᵀ
+
+In CrossAttention z is another sequence, the memory, of any length: dz is its cotangent, and dx
+is dq wqᵀ alone. The biases are there with `bias`, a with `alibi` or `distances` (distances.py).
 
 p is not kept (flash attention): forward keeps m, the logsumexp of each row, and backward
 forms p again from q, k and m, a chunk of rows of one sequence and key head at a time; a causal
@@ -19,17 +24,19 @@ chunk looks at no key behind its end. XLA on CPU keeps several chunks at once. `
 makes p whole instead, the reference. With fewer key heads
 than query heads (grouped-query attention), several queries share one key head. A position
 that may see nothing has o = 0. With `rotary` (RoPE), q and k are rotated by their positions
-before they meet, and dq and dk are rotated back.
+before they meet, and dq and dk are rotated back. With a `window` a position sees only those that
+are nearer, and time and memory grow with T · window instead of T².
 
 Source: Vaswani et al. (2017), arXiv:1706.03762, eq. 1 and section 3.2.2; Dao, Fu, Ermon,
 Rudra & Ré (2022), arXiv:2205.14135, section 3.1 and appendix B.2; Ainslie et al. (2023),
-arXiv:2305.13245, for grouped queries.
+arXiv:2305.13245, for grouped queries; Beltagy, Peters & Cohan (2020), arXiv:2004.05150, section
+3.1, for windows.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,63 +44,62 @@ import jax.numpy as jnp
 from fnn.composite import empty
 from fnn.errors import check_key, check_steps
 from fnn.initializers import glorot_uniform
-from fnn.layer import Layer
-from fnn.layers.chunked import attend, attend_back
+from fnn.layer import C, Layer
+from fnn.layers.chunked import Sight, attend, attend_back
+from fnn.layers.distances import by_head, gathered
 from fnn.layers.rotary import rotate
-from fnn.numerics import like, outer
+from fnn.numerics import like, outer, total, wide
 from fnn.records import Array, Key
-from fnn.sequence import lift, mask_of, renewed, select, state_of, value
+from fnn.sequence import lift, mask_of, pairs_of, renewed, select, state_of, value
 
 
 class AttentionParams(NamedTuple):
     """The weights of an attention layer, and their gradients."""
 
     wq: Array  # [n, n_heads d]
-    wk: Array  # [n, n_kv_heads d]
-    wv: Array  # [n, n_kv_heads d]
+    wk: Array  # [n_memory, n_kv_heads d]
+    wv: Array  # [n_memory, n_kv_heads d]
     wo: Array  # [n_heads d, n]
+    bq: Array | None = None  # [n_heads d]; None without biases
+    bk: Array | None = None  # [n_kv_heads d]
+    bv: Array | None = None  # [n_kv_heads d]
+    bo: Array | None = None  # [n]
+    r: Array | None = None  # [n_heads, 2 distances − 1]; None without distances
 
     weights = ("wq", "wk", "wv", "wo")
 
 
 class AttentionCache(NamedTuple):
-    """The input, and what the heads made of it."""
+    """What was compared, who may see whom, and what the heads made of it."""
 
     x: Array  # [B, T, n]
     mask: Array | None  # [B, T]
+    z: Array | None  # [B, S, n_memory] in CrossAttention, else None: x
+    keys: Array | None  # of z, [B, S]
+    pairs: Array | None  # [B, T, T]
     q: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T, d], rotated
-    k: Array  # [B, n_kv_heads, T, d], rotated
-    v: Array  # [B, n_kv_heads, T, d]
+    k: Array  # [B, n_kv_heads, S, d], rotated
+    v: Array  # [B, n_kv_heads, S, d]
     o: Array  # like q
     m: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T]
 
 
-@dataclass(frozen=True)
-class Attention(Layer[AttentionParams, AttentionCache]):
-    """y_t from x_1 ... x_t, or from all.  x [B, T, n], or a Sequence with mask → y [B, T, n].
-
-    `n_heads` must divide n, `n_kv_heads` (None: the same) n_heads. `causal`: no position
-    sees a later one. The mask says which positions may be seen. `chunk` rows of p are made at
-    a time, and the time to compile grows with T / chunk; None: all of them. `rotary` is the base
-    θ of rotary positions, usually 10⁴; None: the layer knows no positions but by `causal`.
-    `w_init` (key, n_in, n_out) → w. It keeps no state (KV cache) from one part of a sequence to
-    the next, and has neither biases nor a dropout of p, as torch's MultiheadAttention has.
-
-    Raises:
-        ValueError: for heads that do not divide, a chunk below 1, a rotary base of at most 1
-            or with an odd n / n_heads.
-        TypeError: from forward, for a Sequence with a state.
-    """
+class Heads(Layer[AttentionParams, C], Generic[C]):
+    """What self-attention and cross-attention have in common."""
 
     sequences: ClassVar = "own"
 
     n: int
     n_heads: int
-    causal: bool = True
-    n_kv_heads: int | None = None
-    chunk: int | None = 128
+    n_kv_heads: int | None
+    chunk: int | None
+    bias: bool
+    w_init: Callable[[Key, int, int], Array]
+    causal: bool = False
+    window: int | None = None
     rotary: float | None = None
-    w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    alibi: bool = False
+    distances: int | None = None
 
     def __post_init__(self):
         """Reject heads that do not divide the features."""
@@ -105,53 +111,67 @@ class Attention(Layer[AttentionParams, AttentionCache]):
             raise ValueError(f"{self}: n_kv_heads must divide n_heads, got {kv} and {heads}.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"{self}: chunk must be at least 1, or None.")
-        if self.rotary is not None and (self.rotary <= 1 or self.n // heads % 2):
-            raise ValueError(f"{self}: rotary must be above 1, and n / n_heads even.")
 
     @property
     def kv_heads(self) -> int:
         """The number of key heads."""
         return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
 
-    def shapes(self):
-        """Those of the four weights."""
-        n, small = self.n, self.n // self.n_heads * self.kv_heads
-        return {"wq": (n, n), "wk": (n, small), "wv": (n, small), "wo": (n, n)}
+    @property
+    def n_z(self) -> int:
+        """The features of z."""
+        return self.n
 
-    def check_input(self, x):
-        """x must be a batch of sequences, without a state."""
-        check_steps(self, "x", value(x), self.n)
-        if not empty(state_of(x)):
-            raise TypeError(f"{self}: x.state must be None, this layer has no state.")
+    def shapes(self):
+        """Those of the four weights, and of biases and distances where there are some."""
+        n, small = self.n, self.n // self.n_heads * self.kv_heads
+        weights = {"wq": (n, n), "wk": (self.n_z, small), "wv": (self.n_z, small), "wo": (n, n)}
+        biases = {"bq": (n,), "bk": (small,), "bv": (small,), "bo": (n,)}
+        learned = {} if self.distances is None else {"r": (self.n_heads, 2 * self.distances - 1)}
+        return weights | (biases if self.bias else {}) | learned
 
     def init(self, key):
-        """Each weight from `w_init`."""
+        """Each weight from `w_init`, biases and distances 0."""
         check_key(self, key)
-        drawn = zip(jax.random.split(key, 4), self.shapes().values(), strict=True)
-        return AttentionParams(*(self.w_init(k, *shape) for k, shape in drawn))
+        shapes = self.shapes()
+        drawn = zip(jax.random.split(key, 4), AttentionParams.weights, strict=True)
+        weights = {name: self.w_init(k, *shapes.pop(name)) for k, name in drawn}
+        return AttentionParams(**weights, **{name: jnp.zeros(s) for name, s in shapes.items()})
 
-    def forward(self, params, x, *, key=None):
-        """y = o wo."""
-        a, mask = select(mask_of(x), value(x)), mask_of(x)
-        q = self.rotated(self.heads(a @ params.wq))
-        k = self.rotated(self.kv(a @ params.wk))
-        v = self.kv(a @ params.wv)
-        o, m = attend(q, k, v, mask, self.causal, self.chunk)
-        y = lift(lambda _: merge(o) @ params.wo, x)
-        return renewed(y, state=None), AttentionCache(a, mask, q, k, v, o, m)
+    def compared(
+        self, params: AttentionParams, x: Array, mask: Any, z: Any, keys: Any, pairs: Any = None
+    ) -> tuple[Array, AttentionCache]:
+        """y = o wo + bo, and the cache; without z it is x, with x's mask."""
+        given = x, mask, z, keys, pairs
+        z, keys = (x, mask) if z is None else (z, keys)
+        q = self.rotated(self.heads(affine(x, params.wq, params.bq)))
+        k = self.rotated(self.kv(affine(z, params.wk, params.bk)))
+        v = self.kv(affine(z, params.wv, params.bv))
+        o, m = attend(q, k, v, self.sight(params, q, keys, pairs), self.chunk)
+        return affine(merge(o), params.wo, params.bo), AttentionCache(*given, q, k, v, o, m)
 
-    def backward(self, params, cache, dy):
-        """dq, dk, dv of every head, then the four products."""
-        x, mask, q, k, v, o, m = cache
-        d = value(dy)
-        do = self.heads(d @ params.wo.T)
-        dq, dk, dv = attend_back(q, k, v, o, m, do, mask, self.causal, self.chunk)
+    def back(self, params: AttentionParams, cache: AttentionCache, dy: Array) -> Any:
+        """dq, dk, dv of every head, then the gradients, dq wqᵀ and dz."""
+        x, mask, z, keys, pairs, q, k, v, o, m = cache
+        z, keys = (x, mask) if z is None else (z, keys)
+        do = self.heads(dy @ params.wo.T)
+        sight = self.sight(params, q, keys, pairs)
+        dq, dk, dv, da = attend_back(q, k, v, o, m, do, sight, self.chunk)
         dq, dk = self.rotated(dq, back=True), self.rotated(dk, back=True)
         dq, dk, dv = merge(dq), merge(dk), merge(dv)
-        grads = AttentionParams(outer(x, dq), outer(x, dk), outer(x, dv), outer(merge(o), d))
-        dx = select(mask, dq @ params.wq.T + dk @ params.wk.T + dv @ params.wv.T)
-        grads, dx = like((grads, dx), (params, x))
-        return grads, renewed(lift(lambda _: dx, dy), state=None)
+        grads = AttentionParams(outer(x, dq), outer(z, dk), outer(z, dv), outer(merge(o), dy))
+        if self.bias:
+            grads = grads._replace(bq=total(dq), bk=total(dk), bv=total(dv), bo=total(dy))
+        if self.distances is not None:
+            grads = grads._replace(r=gathered(da, self.distances, self.n_heads))
+        dz = select(keys, dk @ params.wk.T + dv @ params.wv.T)
+        return like(grads, params), select(mask, dq @ params.wq.T), dz
+
+    def sight(self, params: AttentionParams, q: Array, keys: Any, pairs: Any) -> Sight:
+        """What a position may see, and what is added to the scores of what it sees."""
+        a = by_head(self.alibi, params.r, self.n_heads, q.shape[3], wide(q.dtype))
+        a = None if a is None else a.reshape(self.kv_heads, -1, a.shape[-1])
+        return Sight(self.causal, self.window, keys, pairs, a)
 
     def rotated(self, a: Array, *, back: bool = False) -> Array:
         """`a` rotated by its positions, or back, where the layer is rotary."""
@@ -165,6 +185,72 @@ class Attention(Layer[AttentionParams, AttentionCache]):
     def kv(self, a: Array) -> Array:
         """[B, T, n_kv_heads d] → [B, n_kv_heads, T, d]."""
         return jnp.moveaxis(a.reshape(*a.shape[:2], self.kv_heads, self.n // self.n_heads), 1, 2)
+
+
+@dataclass(frozen=True)
+class Attention(Heads[AttentionCache]):
+    """y_t from x_1 ... x_t, or from all.  x [B, T, n], or a Sequence with mask → y [B, T, n].
+
+    `n_heads` must divide n, `n_kv_heads` (None: the same) n_heads. `causal`: no position
+    sees a later one; `window`: none sees one at that distance or further. The mask of a
+    Sequence says which positions may be seen at all, its pairs [B, T, T] by which others.
+    `chunk` rows of p are made at a time, and the time to compile grows with T / chunk; None: all
+    of them. `rotary` is the base θ of rotary positions, usually 10⁴; None: the layer knows no
+    positions but by `causal` and `window`. `alibi` and `distances` add to the scores what belongs
+    to a distance: a line, and a learned number for each of the first `distances`. `w_init`
+    (key, n_in, n_out) → w. It keeps no state (KV cache) from one part of a sequence to the next,
+    and has no dropout of p, as torch's MultiheadAttention has.
+
+    Raises:
+        ValueError: for heads that do not divide, a chunk, window or distances below 1, a rotary
+            base of at most 1 or with an odd n / n_heads.
+        TypeError: from forward, for a Sequence with a state.
+    """
+
+    n: int
+    n_heads: int
+    causal: bool = True
+    n_kv_heads: int | None = None
+    chunk: int | None = 128
+    rotary: float | None = None
+    window: int | None = field(default=None, kw_only=True)
+    alibi: bool = field(default=False, kw_only=True)
+    distances: int | None = field(default=None, kw_only=True)
+    bias: bool = field(default=False, kw_only=True)
+    w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+
+    def __post_init__(self):
+        """Reject a window and rotations that mean nothing."""
+        super().__post_init__()
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"{self}: window must be at least 1, or None.")
+        if self.distances is not None and self.distances < 1:
+            raise ValueError(f"{self}: distances must be at least 1, or None.")
+        if self.rotary is not None and (self.rotary <= 1 or self.n // self.n_heads % 2):
+            raise ValueError(f"{self}: rotary must be above 1, and n / n_heads even.")
+
+    def check_input(self, x):
+        """x must be a batch of sequences, without a state."""
+        check_steps(self, "x", value(x), self.n)
+        if not empty(state_of(x)):
+            raise TypeError(f"{self}: x.state must be None, this layer has no state.")
+
+    def forward(self, params, x, *, key=None):
+        """y of x and z = x."""
+        mask, pairs = mask_of(x), pairs_of(x)
+        y, cache = self.compared(params, select(mask, value(x)), mask, None, None, pairs)
+        return renewed(lift(lambda _: y, x), state=None), cache
+
+    def backward(self, params, cache, dy):
+        """dx = dq wqᵀ + dz."""
+        grads, dx, dz = self.back(params, cache, value(dy))
+        dx = like(dx + dz, cache.x)
+        return grads, renewed(lift(lambda _: dx, dy), state=None)
+
+
+def affine(x: Array, w: Array, b: Array | None) -> Array:
+    """What x w + b is, b where there is one."""
+    return x @ w if b is None else x @ w + b
 
 
 def merge(a: Array) -> Array:

@@ -45,6 +45,7 @@ def transformer_block(
     norm: Norm = LayerNorm,
     dropout: float = 0.0,
     chunk: int | None = 128,
+    bias: bool = False,
 ) -> TransformerBlock:
     """Attention, then a feed-forward net, each behind a norm and beside a skip connection.
 
@@ -61,6 +62,7 @@ def transformer_block(
         norm: n → a layer; LayerNorm or RMSNorm.
         dropout: the rate of a Dropout behind each of the two; 0 adds no layer.
         chunk: rows of attention's probabilities at a time, see Attention.
+        bias: whether attention has biases.
 
     Raises:
         ValueError: for heads that do not divide, as Attention does.
@@ -71,7 +73,7 @@ def transformer_block(
         dropped = Dropout(dropout)
         return TransformerBlock(
             norm(n),
-            Attention(n, n_heads, causal, n_kv_heads, chunk, rotary),
+            Attention(n, n_heads, causal, n_kv_heads, chunk, rotary, bias=bias),
             norm(n),
             perceptron(n) if feed_forward is None else feed_forward,
             attention_dropout=dropped if dropped.rate else None,
@@ -99,6 +101,7 @@ def gpt(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
+    bias: bool = False,
 ) -> Serial:
     """Tokens [B, T] → Logits of shape [B, T, n_vocab], for LinearSoftmaxCrossEntropy.
 
@@ -107,8 +110,8 @@ def gpt(
 
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
-    right, left out by weights, changes nothing. Unlike GPT-2's, attention has no biases, and the
-    head has weights of its own, not those of the table.
+    right, left out by weights, changes nothing. Unlike GPT-2's, attention has biases only with
+    `bias`, and the head has weights of its own, not those of the table.
 
     Args:
         n_vocab: the number of tokens.
@@ -124,6 +127,7 @@ def gpt(
         dropout: the rate in every block.
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
+        bias: whether attention has biases.
 
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
@@ -134,7 +138,7 @@ def gpt(
     with at("gpt"):
         inner: Layer[Any, Any] = transformer_block(
             n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
-            feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk,
+            feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk, bias=bias,
         )  # fmt: skip
         added: dict[str, Layer[Any, Any]] = {}
         if positions != "rotary":

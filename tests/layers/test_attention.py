@@ -17,6 +17,8 @@ CASES = [
     Attention(4, 4, causal=False, n_kv_heads=2, chunk=None),
     pytest.param(Attention(8, 2, n_kv_heads=1, chunk=3, rotary=100.0), marks=pytest.mark.slow),
     Attention(8, 2, n_kv_heads=1, rotary=30.0),  # whose softmax saturates far out
+    Attention(6, 2, chunk=2, window=3, bias=True),
+    Attention(12, 4, causal=False, n_kv_heads=2, chunk=3, distances=3, alibi=True),
 ]
 
 
@@ -30,22 +32,42 @@ def test_contract_of_sequences(layer):
     check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK), steps=False)
 
 
-def plain(layer, params, x, mask=None):
+def affine(x, w, b):
+    return x @ w if b is None else x @ w + b
+
+
+def distance_scores(layer, params, h, delta):
+    """What is added to the scores of head h, entry by entry."""
+    a = jnp.zeros(delta.shape)
+    if layer.distances is not None:
+        n = layer.distances
+        a = params.r[h][np.clip(delta, 1 - n, n - 1) + n - 1]
+    if layer.alibi:
+        a = a - abs(delta) * 2.0 ** (-8 * (h + 1) / layer.n_heads)
+    return a
+
+
+def plain(layer, params, x, mask=None, pairs=None):
     """The textbook: softmax of all products, head by head, of x that is 0 where it is masked."""
     x = x if mask is None else jnp.where(mask[..., None], x, 0)
     _batch, length, n = x.shape
     d, groups = n // layer.n_heads, layer.n_heads // layer.kv_heads
-    q, k, v = x @ params.wq, x @ params.wk, x @ params.wv
+    q, k, v = (affine(x, params[i], params[i + 4]) for i in range(3))
+    delta = np.arange(length)[:, None] - np.arange(length)
     outs = []
     for h in range(layer.n_heads):
         at, kv = slice(h * d, (h + 1) * d), slice(h // groups * d, (h // groups + 1) * d)
-        u = q[..., at] @ k[..., kv].mT / math.sqrt(d)
+        u = q[..., at] @ k[..., kv].mT / math.sqrt(d) + distance_scores(layer, params, h, delta)
         if layer.causal:
-            u = jnp.where(jnp.tril(jnp.ones((length, length), bool)), u, -jnp.inf)
+            u = jnp.where(delta >= 0, u, -jnp.inf)
+        if layer.window is not None:
+            u = jnp.where(abs(delta) < layer.window, u, -jnp.inf)
         if mask is not None:
             u = jnp.where(mask[:, None], u, -jnp.inf)
+        if pairs is not None:
+            u = jnp.where(pairs, u, -jnp.inf)
         outs.append(jax.nn.softmax(u, -1) @ v[..., kv])
-    return jnp.concatenate(outs, -1) @ params.wo
+    return affine(jnp.concatenate(outs, -1), params.wo, params.bo)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -61,6 +83,53 @@ def test_chunks_and_shared_heads_have_the_values_and_gradients_of_the_textbook(c
     grads, dx = layer.backward(params, cache, Sequence(dy, mask))
     for a, b in zip(jax.tree.leaves((grads, dx.x)), jax.tree.leaves(vjp(dy)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+SIGHTS = [
+    {"window": 2},
+    {"window": 2, "causal": False},
+    {"window": 1, "alibi": True},
+    {"bias": True, "alibi": True},
+    {"distances": 3, "n_kv_heads": 2},
+    {"distances": 9, "causal": False, "alibi": True, "window": 4},
+]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, None])
+@pytest.mark.parametrize("fields", SIGHTS, ids=str)
+@pytest.mark.parametrize("paired", [False, True])
+def test_windows_distances_biases_and_pairs_are_those_of_the_textbook(fields, chunk, paired):
+    layer = Attention(12, 4, chunk=chunk, **fields)
+    params = jax.tree.map(lambda p: p + noise(*p.shape, seed=3) / 9, layer.init(KEY))
+    x, dy = noise(2, 5, 12), noise(2, 5, 12, seed=2)
+    pairs = (noise(2, 5, 5, seed=4) > -1) | jnp.eye(5, dtype=bool) if paired else None
+    y, cache = layer.forward(params, Sequence(x, pairs=pairs))
+    want, vjp = jax.vjp(lambda p, x: plain(layer, p, x, pairs=pairs), params, x)
+    np.testing.assert_allclose(y.x, want, rtol=1e-10, atol=1e-12)
+    grads, dx = layer.backward(params, cache, Sequence(dy))
+    for a, b in zip(jax.tree.leaves((grads, dx.x)), jax.tree.leaves(vjp(dy)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_what_pairs_leave_out_may_be_nan():
+    layer, pairs = Attention(6, 2, causal=False, chunk=2), jnp.eye(5, dtype=bool)[None]
+    params, x = layer.init(KEY), noise(1, 5, 6).at[:, 3].set(jnp.nan)
+    y, _ = layer.forward(params, Sequence(x, pairs=pairs))
+    assert np.isnan(y.x).any(-1).tolist() == [[False, False, False, True, False]]
+
+
+def test_a_window_costs_what_it_sees():
+    def memory(length):
+        layer = Attention(8, 2, chunk=32, window=32)
+
+        def both(params, x):
+            y, cache = layer.forward(params, x)
+            return layer.backward(params, cache, y)
+
+        shapes = jax.eval_shape(layer.init, KEY), jnp.zeros((1, length, 8))
+        return jax.jit(both).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(1024) < 5 * memory(256)
 
 
 def test_by_hand():
@@ -173,7 +242,7 @@ def test_a_value_that_is_not_finite_reaches_who_may_see_it_alone(chunk, causal):
     y, cache = layer.forward(params, Sequence(x.at[0, 4].set(jnp.nan), jnp.stack([mask, mask])))
     assert np.isfinite(y.x).all()  # nobody sees it
     grads, dx = layer.backward(params, cache, Sequence(noise(2, 7, 4)))
-    assert all(np.isfinite(a).all() for a in (*grads, dx.x))
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves((grads, dx.x)))
 
     bad = params._replace(wk=jnp.zeros_like(params.wk))  # keys say nothing of it: v alone does
     y, _ = layer.forward(bad, x.at[0, 4, 0].set(1e308).at[0, 4, 1].set(-1e308) * 10)

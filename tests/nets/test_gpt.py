@@ -110,9 +110,10 @@ def test_options_choose_the_layers():
         "norm": RMSNorm,
         "feed_forward": GLU(8, 6, SiLU()),
         "n_kv_heads": 1,
+        "bias": True,
     }
     block = transformer_block(8, 2, causal=False, rotary=100.0, chunk=3, **how)
-    attention = Attention(8, 2, False, 1, 3, 100.0)
+    attention = Attention(8, 2, False, 1, 3, 100.0, bias=True)
     assert block == TransformerBlock(
         RMSNorm(8), attention, RMSNorm(8), GLU(8, 6, SiLU()), Dropout(0.25), Dropout(0.25)
     )
