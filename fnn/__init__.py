@@ -59,6 +59,7 @@ from fnn.layers.cross_attention import CrossAttention as CrossAttention
 from fnn.layers.dense import Dense as Dense
 from fnn.layers.dense import DenseParams as DenseParams
 from fnn.layers.dropout import Dropout as Dropout
+from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.embedding import Positions as Positions
@@ -72,13 +73,19 @@ from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
 from fnn.layers.normalization import BatchNorm as BatchNorm
 from fnn.layers.normalization import GroupNorm as GroupNorm
+from fnn.layers.normalization import InstanceNorm as InstanceNorm
 from fnn.layers.normalization import LayerNorm as LayerNorm
 from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
 from fnn.layers.over_time import MeanOverTime as MeanOverTime
+from fnn.layers.pad import Pad as Pad
+from fnn.layers.pooling import AvgPool1d as AvgPool1d
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
+from fnn.layers.pooling import MaxPool1d as MaxPool1d
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
+from fnn.layers.prelu import PReLU as PReLU
+from fnn.layers.prelu import PReLUParams as PReLUParams
 from fnn.layers.recompute import Recompute as Recompute
 from fnn.layers.repeat import Repeat as Repeat
 from fnn.layers.residual import Residual as Residual
@@ -91,6 +98,7 @@ from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
+from fnn.layers.upsample import Upsample as Upsample
 from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy

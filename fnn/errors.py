@@ -7,7 +7,7 @@ values only where they are known.
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -104,12 +104,17 @@ def check_steps(owner: Any, name: str, x: Any, n: int | None = None) -> None:
         )
 
 
-def check_params(owner: Any, params: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise unless `params` has the fields of `shapes`, floating arrays of those shapes."""
+def check_params(owner: Any, params: Any, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+    """Raise unless `params` has the fields of `shapes`, floating arrays of those, or None."""
     for name, shape in shapes.items():
-        a = getattr(params, name, None)
-        if a is None:
+        if not hasattr(params, name):
             raise TypeError(f"{who(owner)}: params must have a field {name}, got {shown(params)}.")
+        a = getattr(params, name)
+        if shape is None:
+            if a is not None:
+                got = f"{a.dtype}{list(a.shape)}" if is_array(a) else shown(a)
+                raise TypeError(f"{who(owner)}: params.{name} must be None, got {got}.")
+            continue
         check_floating(owner, f"params.{name}", a)
         if a.shape != shape:
             raise ValueError(

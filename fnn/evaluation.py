@@ -4,7 +4,7 @@ Some layers do in training what they must not do at test time. `inference` repla
 by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
-   layer alone. Dropout → Identity, or Scale in the standard convention; Unembed → Dense.
+   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
@@ -94,8 +94,8 @@ def _(layer, params):
 @evaluation_form.register(Unembed)
 def _(layer, params):
     """The logits themselves, x w."""
-    b = jnp.zeros(layer.n_vocab, params.w.dtype)
-    return Dense(layer.n_in, layer.n_vocab, layer.w_init), DenseParams(params.w, b)
+    head = Dense(layer.n_in, layer.n_vocab, layer.w_init, bias=False)
+    return head, DenseParams(params.w, None)
 
 
 def changes(layer: Layer[Any, Any]) -> bool:

@@ -19,7 +19,7 @@ and scan as ordinary arguments, and an equal layer never compiles twice.
 A class says the rest in words, so that its methods hold the formula alone:
 
     check_input(x)     raises unless x fits
-    shapes()           the shape of every parameter, by its name
+    shapes()           the shape of every parameter by its name, None of one that must be None
     draws              whether forward draws at random and needs a key
     mixes_examples     whether a row of y depends on other rows of x
     sequences          what it makes of a Sequence: "refused", by name; "positions", every
@@ -31,7 +31,7 @@ a layer of positions sees the steps of a Sequence as an array, those left out as
 
 import abc
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -98,8 +98,11 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def check_input(self, x: Any) -> None:
         """Raise unless x fits; shapes and dtypes always, values where they are known."""
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every parameter by its name; what is not named is not checked."""
+    def shapes(self) -> Mapping[str, tuple[int, ...] | None]:
+        """The shape of every parameter by its name; what is not named is not checked.
+
+        None stands for a parameter that this layer does without: it must be None.
+        """
         return {}
 
 

@@ -2,6 +2,8 @@
 
     outer(a, b)        Σ aᵀ b over all leading axes (batch, time, ...)
     total(a)           Σ a over the same
+    plus(a, b)         a + b, b an offset of the last axis or None: there is none
+    plus_gradient      db = Σ dy of the same, None where there is none
     widened(a, …)      the arrays in the dtype to compute in, at least float32
     like(a, b)         a in the dtypes of b
     narrowed(a, b, …)  a in the dtype that the others have in common
@@ -64,6 +66,16 @@ def outer(a: Array, b: Array) -> Array:
 def total(a: Array) -> Array:
     """Σ a over all axes but the last, in at least float32."""
     return a.sum(tuple(range(a.ndim - 1)), dtype=wide(a.dtype))
+
+
+def plus(a: Array, b: Array | None) -> Array:
+    """a + b; a where there is no b."""
+    return a if b is None else a + b
+
+
+def plus_gradient(b: Array | None, dy: Array) -> Array | None:
+    """db = Σ dy of y = plus(a, b); None where there is no b."""
+    return None if b is None else total(dy)
 
 
 def widened(*arrays: Array) -> tuple[Array, ...]:

@@ -61,6 +61,8 @@ class Record(Declared):
         """Make every subclass static under JAX's transformations."""
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(cls)
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = _text
 
     def __post_init__(self) -> None:
         """Turn every field into a plain Python value, or refuse it."""
@@ -68,6 +70,18 @@ class Record(Declared):
             kind = _annotation(type(self), f.name)
             value = _plain(f"{type(self).__name__}: {f.name}", kind, getattr(self, f.name))
             object.__setattr__(self, f.name, value)
+
+
+QUIET = {"quiet": True}  # metadata of a field that says nothing in a text, at its default
+
+
+def _text(self: Record) -> str:
+    """The record as dataclass writes it, less the quiet fields that are at their default."""
+    told = [
+        f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)
+        if f.repr and not (f.metadata.get("quiet") and getattr(self, f.name) == f.default)
+    ]  # fmt: skip
+    return f"{type(self).__qualname__}({', '.join(told)})"
 
 
 def wrap_methods(cls: type, base: type, entrances: dict[str, Callable[..., Any]]) -> None:

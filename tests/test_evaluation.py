@@ -27,7 +27,7 @@ def test_factored_logits_become_logits():
     params = net.init(KEY)
     y, _ = net.forward(params, X)
     evaluated, dense = fnn.inference(net, params)
-    assert evaluated == fnn.Serial(fnn.Dense(3, 4), fnn.Dense(4, 5))
+    assert evaluated == fnn.Serial(fnn.Dense(3, 4), fnn.Dense(4, 5, bias=False))
     chex.assert_trees_all_close(evaluated.forward(dense, X)[0], y.h @ y.w, rtol=1e-12)
 
 

@@ -14,6 +14,8 @@ from fnn.numerics import (
     like,
     narrowed,
     outer,
+    plus,
+    plus_gradient,
     ratio,
     times,
     total,
@@ -101,6 +103,14 @@ def test_sums_of_low_precision_are_float32():
     ones = jnp.ones((300, 1), "bfloat16")  # 256 + 1 is 256 in bfloat16
     assert outer(ones, ones).dtype == total(ones).dtype == "float32"
     assert float(outer(ones, ones)[0, 0]) == float(total(ones)[0]) == 300
+
+
+def test_an_offset_that_is_not_there_adds_nothing_and_has_no_gradient():
+    a, b = jnp.ones((2, 3)), jnp.arange(3.0)
+    np.testing.assert_array_equal(plus(a, b), a + b)
+    np.testing.assert_array_equal(plus_gradient(b, a), [2, 2, 2])
+    assert plus(a, None) is a
+    assert plus_gradient(None, a) is None
 
 
 def test_widened_and_narrowed_are_the_dtype_in_common():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.records import Data, Record, Static, flag, integer
+from fnn.records import QUIET, Data, Record, Static, flag, integer
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,21 @@ class Rates(Data):
     def __post_init__(self):
         if isinstance(self.a, int | float) and self.a < 0:
             raise ValueError("a must be at least 0.")
+
+
+@dataclass(frozen=True)
+class Noted(Block):
+    """Block with a field that is quiet at its default, and one that always is."""
+
+    noted: bool = field(default=True, metadata=QUIET)
+    hidden: int = field(default=2, repr=False)
+
+
+def test_the_text_is_that_of_a_dataclass_without_quiet_fields_at_their_default():
+    text = "n=1, rate=0.5, flag=True, name='block', anything=None"
+    assert repr(Block()) == f"Block({text})"
+    assert repr(Noted(hidden=3)) == f"Noted({text})"
+    assert repr(Noted(noted=False)) == f"Noted({text}, noted=False)"
 
 
 @pytest.mark.parametrize(

@@ -16,5 +16,9 @@ def between(activation: fnn.Layer[Any, Any]) -> Pair:
 ACTIVATIONS = Table(
     "Activations",
     "8 → 1024 → activation → 8, batch 512, against jax.nn.",
-    tuple(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for a in activations().values()),
+    (
+        *(Case(f"{a}".removesuffix("()"), lambda a=a: between(a)) for a in activations().values()),
+        Case("PReLU, one slope", lambda: between(fnn.PReLU())),
+        Case("PReLU, one slope per unit", lambda: between(fnn.PReLU(1024))),
+    ),
 )

@@ -13,6 +13,14 @@ def dropout() -> Pair:
     return gradient(net, fnn.SoftmaxCrossEntropy(), x, target, key=jax.random.key(5))
 
 
+def without_biases() -> Pair:
+    """256-512-512-10, products alone."""
+    sizes = ((256, 512), (512, 512), (512, 10))
+    first, *rest = (fnn.Dense(*size, bias=False) for size in sizes)
+    net = fnn.Serial(first, *(f for dense in rest for f in (fnn.Tanh(), dense)))
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
 def block(width: int) -> fnn.Residual:
     """x + a two-layer perceptron of x."""
     inner = fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, width))
@@ -23,6 +31,18 @@ def residual(n: int = 6, width: int = 128) -> Pair:
     """n residual blocks, one after another."""
     net = fnn.Serial(*[block(width)] * n)
     return gradient(net, fnn.SquaredError(), draw(256, width), draw(256, width, seed=3))
+
+
+def stochastic_depth(n: int = 6, width: int = 128) -> Pair:
+    """n residual blocks whose branches go missing, the last half of the time."""
+    branches = [
+        fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, width),
+                   fnn.DropPath(0.5 * (i + 1) / n))
+        for i in range(n)
+    ]  # fmt: skip
+    net, loss = fnn.Serial(*map(fnn.Residual, branches)), fnn.SquaredError()
+    x, target = draw(256, width), draw(256, width, seed=3)
+    return gradient(net, loss, x, target, key=jax.random.key(5))
 
 
 def repeat(n: int = 12, width: int = 128) -> Pair:
@@ -55,9 +75,11 @@ LAYERS = Table(
     "Small nets, against the same net in plain JAX.",
     (
         Case("MLP 64-256-32 on sequences of 128", sequence),
+        Case("Dense without b, 256-512-512-10", without_biases),
         Case("Softmax and CrossEntropy", softmax),
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
+        Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -20,6 +20,7 @@ NORMALIZATION = Table(
         case("LayerNorm", fnn.LayerNorm(256), *TOKENS),
         case("RMSNorm", fnn.RMSNorm(256), *TOKENS),
         case("GroupNorm, 8 groups", fnn.GroupNorm(64, 8), *IMAGES),
+        case("InstanceNorm", fnn.InstanceNorm(64), *IMAGES),
         case("BatchNorm", fnn.BatchNorm(64), *IMAGES),
         case("Centered", fnn.Centered(64), *IMAGES),
         case("Positions", fnn.Positions(512, 256), *TOKENS),

@@ -104,9 +104,12 @@ LAYERS = (
     *[layer(name, block, -1, 0, 1) for name, block in activations().items()],
     layer("Scale", fnn.Scale(0.3)),
     layer("Dropout", fnn.Dropout(0.4), key=True),
+    layer("DropPath", fnn.DropPath(0.4), key=True),
     layer("Dropout, standard", fnn.Dropout(0.4, inverted=False), key=True),
+    Subject("Dense, without b", "layer",
+            lambda level: fnn.Dense(*DENSE[level], bias=False), dense_inputs),
     Subject("Dense", "layer", lambda level: fnn.Dense(*DENSE[level]), dense_inputs),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,15 @@ def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "l
 
 
 BLOCKS = (
+    Subject("PReLU", "layer", lambda level: fnn.PReLU(), values(0), levels=(1,)),
+    Subject("PReLU, one slope per feature", "layer",
+            lambda level: fnn.PReLU(SHAPES[level][-1]), values(0), levels=(1,)),
     small("Affine", fnn.Affine(24), 7, 24),
     small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
     small("RMSNorm", fnn.RMSNorm(48), 7, 48),
     small("GroupNorm", fnn.GroupNorm(24, 3), 5, 4, 24),
+    small("InstanceNorm", fnn.InstanceNorm(6), 3, 4, 2, 6),
     small("BatchNorm", fnn.BatchNorm(24), 7, 24),
     small("Flatten", fnn.Flatten(), 3, 4, 5),
     small("Conv1d", fnn.Conv1d(3, 4, 3, stride=2, padding=1), 2, 7, 3),
@@ -190,6 +197,13 @@ BLOCKS = (
     small("ConvTranspose2d", fnn.ConvTranspose2d(4, 2, 3, dilation=2, groups=2), 2, 3, 5, 4),
     small("MaxPool2d", fnn.MaxPool2d(2), 2, 4, 6, 3),
     small("AvgPool2d", fnn.AvgPool2d(2, 1), 2, 4, 6, 3),
+    small("MaxPool1d", fnn.MaxPool1d(3, 2), 2, 7, 3),
+    small("AvgPool1d", fnn.AvgPool1d(3, 2, 1), 2, 7, 3),
+    small("Upsample, nearest", fnn.Upsample(2), 2, 3, 4, 3),
+    small("Upsample, linear", fnn.Upsample(3, linear=True), 2, 4, 3),
+    small("Pad", fnn.Pad(((1, 0), (2, 1))), 2, 4, 3, 3),
+    small("Pad, edge", fnn.Pad(2, "edge"), 2, 5, 3),
+    small("Pad, reflect", fnn.Pad(2, "reflect"), 2, 5, 3),
     small("GlobalAvgPool", fnn.GlobalAvgPool(), 2, 4, 6, 3),
     small("Embedding", fnn.Embedding(12, 6), 3, 4, n_vocab=12),
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),

@@ -33,7 +33,7 @@ def convolved(net: fnn.Conv1d | fnn.Conv2d, params: Any, x: Any, numbers: Any) -
         dimension_numbers=numbers,
         feature_group_count=net.groups,
     )
-    return y + params.b
+    return y if params.b is None else y + params.b
 
 
 def padding(net: Any) -> Any:
@@ -45,8 +45,8 @@ def padding(net: Any) -> Any:
     return net.padding
 
 
-def windowed(net: fnn.MaxPool2d | fnn.AvgPool2d, x: Any, start: float, f: Any) -> jax.Array:
-    """lax.reduce_window over H and W."""
+def windowed(net: Any, x: Any, start: float, f: Any) -> jax.Array:
+    """lax.reduce_window over the spatial axes."""
     around = padding(net)
     if not isinstance(around, str):
         around = [(0, 0), *around, (0, 0)]
@@ -55,24 +55,41 @@ def windowed(net: fnn.MaxPool2d | fnn.AvgPool2d, x: Any, start: float, f: Any) -
 
 
 @plain.register
-def _(net: fnn.MaxPool2d, params, x, key):
+def _(net: fnn.MaxPool1d | fnn.MaxPool2d, params, x, key):
     """lax.reduce_window with lax.max."""
     return windowed(net, x, -math.inf, jax.lax.max)
 
 
 @plain.register
-def _(net: fnn.AvgPool2d, params, x, key):
+def _(net: fnn.AvgPool1d | fnn.AvgPool2d, params, x, key):
     """lax.reduce_window with lax.add, over the number of entries inside."""
     total = windowed(net, x, 0.0, jax.lax.add)
     if net.padding == "valid":
         return total / math.prod(net.kernel)
-    return total / windowed(net, jnp.ones((1, *x.shape[1:3], 1), x.dtype), 0.0, jax.lax.add)
+    return total / windowed(net, jnp.ones((1, *x.shape[1:-1], 1), x.dtype), 0.0, jax.lax.add)
 
 
 @plain.register
 def _(net: fnn.GlobalAvgPool, params, x, key):
     """The mean over all positions."""
     return x.mean(tuple(range(1, x.ndim - 1)))
+
+
+@plain.register
+def _(net: fnn.Upsample, params, x, key):
+    """jnp.repeat, or jax.image.resize."""
+    shape = (len(x), *(net.factor * n for n in x.shape[1:-1]), x.shape[-1])
+    if net.linear:
+        return jax.image.resize(x, shape, "linear")
+    for axis in range(1, x.ndim - 1):
+        x = jnp.repeat(x, net.factor, axis)
+    return x
+
+
+@plain.register
+def _(net: fnn.Pad, params, x, key):
+    """jnp.pad."""
+    return jnp.pad(x, ((0, 0), *net.widths(x), (0, 0)), net.modes[net.mode])
 
 
 @plain.register
@@ -116,6 +133,12 @@ def _(net: fnn.GroupNorm, params, x, key):
     """Groups of channels, over all positions."""
     groups = x.reshape(len(x), -1, net.n_groups, net.n // net.n_groups)
     return standardized(groups, (1, 3), net.eps).reshape(x.shape) * params.scale + params.b
+
+
+@plain.register
+def _(net: fnn.InstanceNorm, params, x, key):
+    """Channels of an example, over its positions."""
+    return standardized(x, tuple(range(1, x.ndim - 1)), net.eps) * params.scale + params.b
 
 
 @plain.register

@@ -29,7 +29,14 @@ def _(net, params, x, key):
 @plain.register
 def _(net: fnn.Dense, params, x, key):
     """x w + b."""
-    return x @ params.w + params.b
+    y = x @ params.w
+    return y if params.b is None else y + params.b
+
+
+@plain.register
+def _(net: fnn.PReLU, params, x, key):
+    """x, and a x where that is negative."""
+    return jnp.where(x >= 0, x, params.slope * x)
 
 
 @plain.register

@@ -336,7 +336,7 @@ class HardTanh(Elementwise):
         return piecewise(a, abs(a) < 1, 1.0, abs(a) >= 1, 0.0)
 
 
-def piecewise(a: Array, first: Array, u: float, second: Array, v: float) -> Array:
+def piecewise(a: Array, first: Array, u: float, second: Array, v: float | Array) -> Array:
     """u where `first`, v where `second`, and a where neither holds: at NaN."""
     return jnp.where(first, u, jnp.where(second, v, a))
 

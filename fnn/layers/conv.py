@@ -1,6 +1,6 @@
 """Conv1d, Conv2d: windows that share their weights; channels last.
 
-    y[b,i,d] = Σ_k Σ_c x[b, i·s + k·r − p, c] w[k,c,d] + b[d]
+    y[b,i,d] = Σ_k Σ_c x[b, i·s + k·r − p, c] w[k,c,d] + b[d]        bias=False: without b
 
 with stride s, dilation r, padding p, i and k one index per axis. The sums of backward are
 convolutions too: of x with dy for the weights, of dy, spread by the stride, with the
@@ -31,7 +31,7 @@ from fnn.layers.convolution import (
     swap_channels,
 )
 from fnn.layers.windows import windows
-from fnn.numerics import like, total
+from fnn.numerics import like, plus, plus_gradient
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Conv(Convolution):
     def forward(self, params, x, *, key=None):
         """y = x ∗ w + b."""
         y = convolve(x, params.w, self.windows(x.shape), self.groups)
-        return y + params.b, ConvCache(x)
+        return plus(y, params.b), ConvCache(x)
 
     def backward(self, params, cache, dy):
         """dw = x ∗ dy,  db = Σ dy,  dx = dy ∗ mirrored w."""
         along = self.windows(cache.x.shape)
-        grads = ConvParams(w=convolve_kernel(cache.x, dy, along, self.groups), b=total(dy))
+        dw = convolve_kernel(cache.x, dy, along, self.groups)
         dx = convolve_transpose(dy, swap_channels(params.w, self.groups), along, self.groups)
-        return like((grads, dx), (params, cache.x))
+        return like((ConvParams(dw, plus_gradient(params.b, dy)), dx), (params, cache.x))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Conv1d(Conv):
     """y = x ∗ w + b along one axis.  x [B, T, n_in] → y [B, T′, n_out].
 
     `padding` is 'valid', 'same' (T′ = ⌈T / stride⌉), a number, or ((low, high),). `w_init`
-    (key, n_in, n_out) → w sees the entries of a window as n_in.
+    (key, n_in, n_out) → w sees the entries of a window as n_in. With bias=False there is no b.
 
     Raises:
         ValueError: for sizes below 1, groups that do not divide n_in and n_out, padding of
@@ -75,7 +75,8 @@ class Conv2d(Conv):
     """y = x ∗ w + b along two axes.  x [B, H, W, n_in] → y [B, H′, W′, n_out].
 
     `kernel`, `stride` and `dilation` are a number or one per axis; `padding` is 'valid',
-    'same' (H′ = ⌈H / stride⌉), a number, or a pair (low, high) per axis. `w_init` as in Conv1d.
+    'same' (H′ = ⌈H / stride⌉), a number, or a pair (low, high) per axis. `w_init` and
+    `bias` as in Conv1d.
 
     Raises:
         ValueError: as Conv1d does.

@@ -1,6 +1,6 @@
 """ConvTranspose1d, ConvTranspose2d: what a convolution does backward, as a layer.
 
-    y[b,j,d] = Σ_k Σ_c Σ_i 1{i·s + k·r − p = j} x[b,i,c] w[k,c,d] + b[d]
+    y[b,j,d] = Σ_k Σ_c Σ_i 1{i·s + k·r − p = j} x[b,i,c] w[k,c,d] + b[d]     bias=False: without b
 
 with stride s, dilation r, padding p, i, j and k one index per axis: every entry of x is
 stamped on y, s apart. This is dx of a convolution from y to x with the same windows, so
@@ -32,7 +32,7 @@ from fnn.layers.convolution import (
     swap_channels,
 )
 from fnn.layers.windows import Window, padded, pairs
-from fnn.numerics import like, total
+from fnn.numerics import like, plus, plus_gradient
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class ConvTranspose(Convolution):
     def forward(self, params, x, *, key=None):
         """y = x, spread by the stride, ∗ mirrored w, + b."""
         y = convolve_transpose(x, params.w, self.windows(x.shape), self.groups)
-        return y + params.b, ConvCache(x)
+        return plus(y, params.b), ConvCache(x)
 
     def backward(self, params, cache, dy):
         """dw = dy ∗ x,  db = Σ dy,  dx = dy ∗ w."""
         along = self.windows(cache.x.shape)
         dw = swap_channels(convolve_kernel(dy, cache.x, along, self.groups), self.groups)
         dx = convolve(dy, swap_channels(params.w, self.groups), along, self.groups)
-        return like((ConvParams(w=dw, b=total(dy)), dx), (params, cache.x))
+        return like((ConvParams(dw, plus_gradient(params.b, dy)), dx), (params, cache.x))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class ConvTranspose1d(ConvTranspose):
     """y = w stamped by every x, + b, along one axis.  x [B, T, n_in] → y [B, T′, n_out].
 
     `padding`, taken off both ends of y, is 'valid', 'same' (T′ = T · stride), a number, or
-    ((low, high),). `w_init` (key, n_in, n_out) → w sees the entries of a window as n_in.
+    ((low, high),). `w_init` (key, n_in, n_out) → w sees the entries of a window as n_in. With
+    bias=False there is no b.
 
     Raises:
         ValueError: for sizes below 1, groups that do not divide n_in and n_out, padding of
@@ -105,7 +106,7 @@ class ConvTranspose2d(ConvTranspose):
 
     `kernel`, `stride`, `dilation` and `output_padding` are a number or one per axis;
     `padding`, taken off the ends of y, is 'valid', 'same', a number, or a pair (low, high)
-    per axis. `w_init` as in ConvTranspose1d.
+    per axis. `w_init` and `bias` as in ConvTranspose1d.
 
     Raises:
         ValueError: as ConvTranspose1d does.

@@ -25,7 +25,7 @@ from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.windows import Padding, Window, check_padding, pairs
 from fnn.numerics import wide
-from fnn.records import Array, Key
+from fnn.records import QUIET, Array, Key
 
 AXES = "HW"
 Windows = tuple[Window, ...]
@@ -35,7 +35,7 @@ class ConvParams(NamedTuple):
     """The weights of a convolution, and their gradients."""
 
     w: Array  # [K, (K,) n_in / groups, n_out]
-    b: Array  # [n_out]
+    b: Array | None  # [n_out]; None with bias=False
 
     weights = ("w",)
 
@@ -60,6 +60,7 @@ class Convolution(Layer[ConvParams, ConvCache]):
     dilation: Any = 1
     groups: int = 1
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    bias: bool = field(default=True, kw_only=True, metadata=QUIET)
 
     def __post_init__(self):
         """One number per axis for kernel, stride and dilation; refuse what does not fit."""
@@ -75,7 +76,8 @@ class Convolution(Layer[ConvParams, ConvCache]):
 
     def shapes(self):
         """Those of w and b."""
-        return {"w": (*self.kernel, self.n_in // self.groups, self.n_out), "b": (self.n_out,)}
+        b = (self.n_out,) if self.bias else None
+        return {"w": (*self.kernel, self.n_in // self.groups, self.n_out), "b": b}
 
     def check_input(self, x):
         """x must have the spatial axes and n_in channels."""
@@ -84,9 +86,10 @@ class Convolution(Layer[ConvParams, ConvCache]):
     def init(self, key):
         """w from `w_init` with n_in K... inputs, b = 0."""
         check_key(self, key)
-        size = math.prod(self.kernel)
-        w = self.w_init(key, size * (self.n_in // self.groups), self.n_out)
-        return ConvParams(w.reshape(self.shapes()["w"]), jnp.zeros(self.n_out))
+        size, n_in = self.kernel, self.n_in // self.groups
+        w = self.w_init(key, math.prod(size) * n_in, self.n_out)
+        b = jnp.zeros(self.n_out) if self.bias else None
+        return ConvParams(w.reshape(*size, n_in, self.n_out), b)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:

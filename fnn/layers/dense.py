@@ -1,12 +1,13 @@
 """Dense: an affine map of the last axis.
 
-    y = x w + b
+    y = x w + b        bias=False: y = x w
 
 With dy = ∂L/∂y, and Σ over all leading axes of x (batch, time, ...),
 
     dw = Σ xᵀ dy      db = Σ dy      dx = dy wᵀ
 
-The sums run in at least float32, whatever the dtypes are.
+Without a bias b and db are None, which is a tree without leaves. The sums run in at least
+float32, whatever the dtypes are.
 
 Source: Rumelhart, Hinton & Williams (1986), Nature 323, eqs. 1, 6 and 7.
 """
@@ -20,15 +21,15 @@ import jax.numpy as jnp
 from fnn.errors import check_key, check_last_axis
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
-from fnn.numerics import like, outer, total
-from fnn.records import Array, Key
+from fnn.numerics import like, outer, plus, plus_gradient
+from fnn.records import QUIET, Array, Key
 
 
 class DenseParams(NamedTuple):
     """The weights of a Dense layer, and their gradients."""
 
     w: Array  # [n_in, n_out]
-    b: Array  # [n_out]
+    b: Array | None  # [n_out]; None with bias=False
 
     weights = ("w",)
 
@@ -43,7 +44,8 @@ class DenseCache(NamedTuple):
 class Dense(Layer[DenseParams, DenseCache]):
     """y = x w + b.  x [B, ..., n_in] → y [B, ..., n_out].
 
-    `w_init` (key, n_in, n_out) → w draws the weights; the biases start at 0.
+    `w_init` (key, n_in, n_out) → w draws the weights; the biases start at 0. With bias=False
+    there are none, y = x w and params.b is None.
 
     Raises:
         ValueError: for n_in or n_out below 1.
@@ -54,6 +56,7 @@ class Dense(Layer[DenseParams, DenseCache]):
     n_in: int
     n_out: int
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
+    bias: bool = field(default=True, kw_only=True, metadata=QUIET)
 
     def __post_init__(self):
         """Reject sizes that no array can have."""
@@ -63,7 +66,7 @@ class Dense(Layer[DenseParams, DenseCache]):
 
     def shapes(self):
         """Those of w and b."""
-        return {"w": (self.n_in, self.n_out), "b": (self.n_out,)}
+        return {"w": (self.n_in, self.n_out), "b": (self.n_out,) if self.bias else None}
 
     def check_input(self, x):
         """x must have n_in features."""
@@ -74,14 +77,14 @@ class Dense(Layer[DenseParams, DenseCache]):
         check_key(self, key)
         return DenseParams(
             w=self.w_init(key, self.n_in, self.n_out),
-            b=jnp.zeros(self.n_out),
+            b=jnp.zeros(self.n_out) if self.bias else None,
         )
 
     def forward(self, params, x, *, key=None):
         """y = x w + b."""
-        return x @ params.w + params.b, DenseCache(x)
+        return plus(x @ params.w, params.b), DenseCache(x)
 
     def backward(self, params, cache, dy):
         """dw = Σ xᵀ dy,  db = Σ dy,  dx = dy wᵀ."""
-        grads = DenseParams(w=outer(cache.x, dy), b=total(dy))
+        grads = DenseParams(w=outer(cache.x, dy), b=plus_gradient(params.b, dy))
         return like((grads, dy @ params.w.T), (params, cache.x))

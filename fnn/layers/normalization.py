@@ -1,4 +1,4 @@
-"""LayerNorm, RMSNorm, GroupNorm, BatchNorm: values measured by their own mean and spread.
+"""LayerNorm, RMSNorm, GroupNorm, InstanceNorm, BatchNorm: values by their own mean and spread.
 
 All make z of x by the statistics of a set of entries, and y = z s + b of z. They are one
 class, `Norm`, and differ in the entries that share their statistics:
@@ -6,6 +6,7 @@ class, `Norm`, and differ in the entries that share their statistics:
     LayerNorm    the features of one position               z = (x − μ) r
     RMSNorm      the same, without the mean, without b      z = x r,  r = 1/√(mean x² + ε)
     GroupNorm    all positions of a group of channels       z = (x − μ) r
+    InstanceNorm all positions of a channel                 z = (x − μ) r
     BatchNorm    all examples and positions of a channel    z = (x − μ) r
 
 with μ = mean x, r = 1/√(mean (x − μ)² + ε). μ and r depend on every x of the set, and so
@@ -21,8 +22,9 @@ and is refused but by RMSNorm. BatchNorm mixes examples: `fnn.inference` with a 
 batch turns it into a Centered layer.
 
 Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450, eq. 4; Zhang & Sennrich (2019),
-arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ioffe &
-Szegedy (2015), arXiv:1502.03167, Algorithm 1 and the gradients below it.
+arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ulyanov, Vedaldi &
+Lempitsky (2016), arXiv:1607.08022, eq. 3; Ioffe & Szegedy (2015), arXiv:1502.03167,
+Algorithm 1 and the gradients below it.
 """
 
 import math
@@ -150,6 +152,26 @@ class GroupNorm(Norm):
         """[B, positions, groups, n / groups]."""
         positions = math.prod(x.shape[1:-1])
         return x.reshape(len(x), positions, self.n_groups, self.n // self.n_groups)
+
+
+@dataclass(frozen=True)
+class InstanceNorm(Norm):
+    """Each channel of an example over all its positions.  x [B, ..., n] → y [B, ..., n].
+
+    It is GroupNorm with one channel to a group. It has s and b, which torch leaves out unless
+    told.
+
+    Raises:
+        ValueError: for n below 1, a negative eps; from forward, for one position.
+    """
+
+    def axes(self, x):
+        """Positions."""
+        return tuple(range(1, x.ndim - 1))
+
+    def entries(self, x):
+        """The positions of an example."""
+        return math.prod(x.shape[1:-1])
 
 
 class BatchNormCache(NamedTuple):

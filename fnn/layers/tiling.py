@@ -21,35 +21,43 @@ import jax.numpy as jnp
 from fnn.layers.windows import Window
 from fnn.records import Array
 
+Windows = tuple[Window, ...]
 
-def window_entry(
-    x: Array, along: tuple[Window, Window], place: tuple[int, ...], pad: float
-) -> Array:
-    """What every window has at one of its places, [B, H′, W′, C]; `pad` outside x."""
-    config, step = [(0, 0, 0)], [1]
+
+def window_entry(x: Array, along: Windows, place: tuple[int, ...], pad: float) -> Array:
+    """What every window has at one of its places, [B, H′, ..., C]; `pad` outside x."""
+    config, steps = [(0, 0, 0)], []
     for a, k in zip(along, place, strict=True):
         first, last = k - a.low, k - a.low + (a.n_out - 1) * a.stride
         config.append((-first, last + 1 - a.n_in, 0))  # negative: cut off
-        step.append(a.stride)
+        steps.append(slice(None, None, a.stride))
     x = jax.lax.pad(x, jnp.asarray(pad, x.dtype), [*config, (0, 0, 0)])
-    return x[:, :: step[1], :: step[2]]
+    return x[:, *steps]
 
 
 def scatter_window_entries(
-    entries: Iterable[tuple[tuple[int, ...], Array]], along: tuple[Window, Window]
+    entries: Iterable[tuple[tuple[int, ...], Array]], along: Windows
 ) -> Array:
-    """The sum of what each place of the windows holds, [B, H′, W′, C] each → [B, H, W, C]."""
-    tall, broad = along
-    sums: dict[tuple[int, int], Array] = {}
-    for (k, m), e in entries:
-        (i, r), (j, t) = shift(tall, k), shift(broad, m)
-        e = jax.lax.pad(e, jnp.zeros((), e.dtype), [(0, 0, 0), i, j, (0, 0, 0)])
-        sums[r, t] = sums[r, t] + e if (r, t) in sums else e
+    """The sum of what each place of the windows holds, [B, H′, ..., C] each → [B, H, ..., C]."""
+    sums: dict[tuple[int, ...], Array] = {}
+    for place, e in entries:
+        moves, r = zip(*map(shift, along, place), strict=True)
+        e = jax.lax.pad(e, jnp.zeros((), e.dtype), [(0, 0, 0), *moves, (0, 0, 0)])
+        sums[r] = sums[r] + e if r in sums else e
     zero = jnp.zeros_like(next(iter(sums.values())))
-    rows = [[sums.get((r, t), zero) for t in range(broad.stride)] for r in range(tall.stride)]
-    x = jnp.stack([jnp.stack(row, 3) for row in rows], 2)  # [B, cells, s, cells, s, C]
-    x = x.reshape(len(x), cells(tall) * tall.stride, cells(broad) * broad.stride, -1)
-    return x[:, : tall.n_in, : broad.n_in]
+    x = interleaved(sums, along, zero)
+    x = x.reshape(len(x), *(cells(a) * a.stride for a in along), x.shape[-1])
+    return x[:, *(slice(a.n_in) for a in along)]
+
+
+def interleaved(
+    sums: dict[tuple[int, ...], Array], along: Windows, zero: Array, r: tuple[int, ...] = ()
+) -> Array:
+    """The sums of all r, and those of none `zero`: [B, cells, ..., C] → [B, cells, s, ..., C]."""
+    if len(r) == len(along):
+        return sums.get(r, zero)
+    parts = [interleaved(sums, along, zero, (*r, t)) for t in range(along[len(r)].stride)]
+    return jnp.stack(parts, 2 + len(r))
 
 
 def cells(a: Window) -> int:

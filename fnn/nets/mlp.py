@@ -10,7 +10,7 @@ from typing import Any
 from fnn.errors import at
 from fnn.initializers import glorot_uniform, he_normal
 from fnn.layer import Layer, check_layer_type
-from fnn.layers.activations import Elementwise, Identity, ReLU
+from fnn.layers.activations import Identity, ReLU
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
 from fnn.layers.serial import Serial
@@ -51,7 +51,7 @@ def mlp(
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         last = i == len(sizes) - 2
         after = output if last else activation
-        rectifies = isinstance(after, Elementwise) and after.rectifies
+        rectifies = getattr(after, "rectifies", False)
         default = he_normal if rectifies else glorot_uniform
         try:
             layers.append(Dense(n_in, n_out, default if w_init is None else w_init))

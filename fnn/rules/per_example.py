@@ -8,7 +8,8 @@ For a dense layer applied at T positions, with inputs a_t and δ_t = ∂L_b/∂y
                             = Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s)
 
 The second form, the ghost norm, needs no gradient; it is the cheaper one while
-2 T² < n_in n_out. For an embedding, with the tokens x_t,
+2 T² < n_in n_out. Without a bias the 1 and ‖Σ_t δ_t‖² are missing. For an embedding, with the
+tokens x_t,
 
     ‖∂L_b/∂table‖² = Σ_v ‖Σ_t 1{x_t = v} δ_t‖² = Σ_t Σ_s 1{x_t = x_s} δ_t·δ_s
 
@@ -56,16 +57,20 @@ def example_norms(layer, params, cache, dy):
 
 @example_norms.register(Dense)
 def _(layer, params, cache, dy):
-    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s), or ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖² where that is cheaper."""
+    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s), or ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖² where that is cheaper.
+
+    The 1 and Σ_t δ_t are the bias's: without one they are missing.
+    """
     a, d = widened(cache.x, dy)
     a, d = a.reshape(len(dy), -1, layer.n_in), d.reshape(len(dy), -1, layer.n_out)
-    n = a.shape[1]
+    n, one = a.shape[1], int(layer.bias)
     if n == 1:
-        norms = (square_sum(a) + 1) * square_sum(d)
+        norms = (square_sum(a) + one) * square_sum(d)
     elif 2 * n**2 < layer.n_in * layer.n_out:
-        norms = ((a @ a.mT + 1) * (d @ d.mT)).sum((1, 2))
+        norms = ((a @ a.mT + one) * (d @ d.mT)).sum((1, 2))
     else:
-        norms = square_sum(a.mT @ d) + square_sum(d.sum(1))
+        norms = square_sum(a.mT @ d)
+        norms = norms + square_sum(d.sum(1)) if layer.bias else norms
     _, dx = layer.backward(params, cache, dy)
     return norms, dx
 

@@ -15,6 +15,7 @@ CASES = [
     (Conv1d(2, 3, 4), (2, 7, 2)),
     (Conv1d(4, 6, 3, stride=2, padding=((3, 1),), dilation=2, groups=2), (3, 11, 4)),
     (Conv2d(2, 3, 3), (2, 5, 6, 2)),
+    (Conv2d(2, 3, 2, bias=False), (2, 4, 5, 2)),
     (Conv2d(4, 6, (2, 3), (3, 2), "same", (2, 1), groups=2), (3, 7, 8, 4)),
 ]
 
@@ -52,6 +53,17 @@ def test_by_hand():
     np.testing.assert_array_equal(grads.w[:, 0, 0], [1 + 20, 10 + 200])
     np.testing.assert_array_equal(grads.b, [3])
     np.testing.assert_array_equal(dx[0, :, 0], [2, 3 + 4, 6])
+
+
+def test_without_a_bias_y_is_the_product_alone():
+    layer, x = Conv1d(2, 3, 4, bias=False), noise(2, 7, 2)
+    params = layer.init(jax.random.key(0))
+    same = Conv1d(2, 3, 4).init(jax.random.key(0))
+    assert params.b is None
+    np.testing.assert_array_equal(layer.forward(params, x)[0], Conv1d(2, 3, 4).forward(same, x)[0])
+    assert repr(layer).endswith("groups=1, bias=False)")
+    with pytest.raises(TypeError, match=r"params\.b must be None, got float64\[3\]\.$"):
+        layer.forward(same, x)
 
 
 def test_it_is_the_sum_over_windows():

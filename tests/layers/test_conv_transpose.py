@@ -19,6 +19,7 @@ CASES = [
         (3, 7, 4),
     ),
     (ConvTranspose2d(2, 3, 3, stride=2), (2, 4, 5, 2)),
+    (ConvTranspose1d(2, 3, 4, bias=False), (2, 5, 2)),
     (ConvTranspose2d(4, 6, (2, 3), (3, 2), "same", (2, 1), groups=2), (3, 2, 5, 4)),
 ]
 

@@ -7,14 +7,29 @@ import numpy as np
 import pytest
 from contract import MASK, check_layer, check_sequence, noise
 
+from fnn.driver import fold
+from fnn.evaluation import inference
 from fnn.initializers import he_normal
+from fnn.interop import as_function
+from fnn.layers.activations import Tanh
 from fnn.layers.dense import Dense, DenseCache, DenseParams
+from fnn.layers.serial import Serial
+from fnn.losses.regression import SquaredError
+from fnn.optim import AdamW
+from fnn.penalties import L2
+from fnn.plan import Plan, start
 from fnn.sequence import Sequence
+from fnn.summaries import summary
+from fnn.train import step
 
 
 @pytest.mark.parametrize("batch", [(7,), (2, 5), (2, 1, 6)], ids=str)
 def test_contract(batch):
     check_layer(Dense(3, 4), noise(*batch, 3))
+
+
+def test_contract_without_a_bias():
+    check_layer(Dense(3, 4, bias=False), noise(2, 5, 3))
 
 
 def test_contract_of_sequences():
@@ -34,6 +49,52 @@ def test_forward_and_backward_by_hand():
     chex.assert_trees_all_close(grads.w, jnp.array([[1.0, 2.0], [1.0, 0.0]]))
     chex.assert_trees_all_close(grads.b, jnp.array([1.0, 1.0]))
     chex.assert_trees_all_close(dx, jnp.array([[1.0, 3.0], [2.0, 4.0]]))
+
+
+def test_without_a_bias_by_hand():
+    layer, w = Dense(2, 2, bias=False), jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    params = DenseParams(w, None)
+    y, cache = layer.forward(params, jnp.array([[1.0, 1.0], [2.0, 0.0]]))
+    grads, dx = layer.backward(params, cache, jnp.array([[1.0, 0.0], [0.0, 1.0]]))
+    np.testing.assert_array_equal(y, [[4, 6], [2, 4]])
+    chex.assert_trees_all_equal(grads, DenseParams(jnp.array([[1.0, 2.0], [1.0, 0.0]]), None))
+    np.testing.assert_array_equal(dx, [[1, 3], [2, 4]])
+
+
+def test_without_a_bias_everything_is_as_with_one_that_stays_0():
+    def training(bias):
+        net = Serial(Dense(3, 4, bias=bias), Tanh(), Dense(4, 2, bias=bias))
+        params, optimizer = net.init(jax.random.key(0)), AdamW(0.1, weight_decay=0.1)
+        plan = Plan(net, SquaredError(), optimizer, penalty=L2(0.1))
+        return plan, params, fold(net, plan.loss, params, noise(5, 3), noise(5, 2, seed=2))
+
+    (plan, params, done), (_, same, usual) = training(False), training(True)
+    assert [a.shape for a in jax.tree.leaves(params)] == [(3, 4), (4, 2)]
+    chex.assert_trees_all_equal((params[0].w, done.loss), (same[0].w, usual.loss))
+    chex.assert_trees_all_equal((done.result[0].w, done.dx), (usual.result[0].w, usual.dx))
+    state, _ = step(plan, start(plan, jax.random.key(1), params), (noise(5, 3), noise(5, 2)))
+    assert jax.tree.structure(state.params) == jax.tree.structure(params)
+    assert inference(plan.net, params) == (plan.net, params)
+    assert summary(plan.net, params, noise(5, 3)).split()[-1] == "20"
+    f = as_function(plan.net)
+    _, vjp = jax.vjp(f, params, noise(5, 3))
+    chex.assert_trees_all_equal_shapes_and_dtypes(vjp(noise(5, 2)), (params, noise(5, 3)))
+
+
+def test_without_a_bias_nothing_is_added_or_summed():
+    layer, dy = Dense(3, 4, bias=False), noise(5, 4)
+    params = layer.init(jax.random.key(0))
+    for f, args in ((layer.forward, (params, noise(5, 3))),
+                    (layer.backward, (params, DenseCache(noise(5, 3)), dy))):  # fmt: skip
+        names = {e.primitive.name for e in jax.make_jaxpr(f)(*args).eqns}
+        assert "dot_general" in names
+        assert not names & {"add", "reduce_sum"}
+
+
+def test_the_text_of_a_layer_says_where_there_is_no_bias():
+    assert repr(Dense(3, 4)) == repr(Dense(3, 4, bias=True)) == "Dense(n_in=3, n_out=4)"
+    assert repr(Dense(3, 4, bias=False)) == "Dense(n_in=3, n_out=4, bias=False)"
+    assert Dense(3, 4, bias=False) != Dense(3, 4)
 
 
 def test_weight_gradient_is_the_sum_of_outer_products():
@@ -108,12 +169,20 @@ def test_wrong_shape_is_found_under_jit():
         (DenseParams(jnp.ones((3, 2)), jnp.ones(1)), ValueError, r"params\.b .*\[2\], got \[1\]"),
         (DenseParams(jnp.ones((3, 2), int), jnp.ones(2)), TypeError, r"params\.w must be float"),
         ((), TypeError, r"params must have a field w, got \(\)"),
+        (DenseParams(jnp.ones((3, 2)), None), TypeError, r"params\.b must be an array, got None"),
     ],
-    ids=["transposed", "bias", "integers", "empty"],
+    ids=["transposed", "bias", "integers", "empty", "no bias"],
 )
 def test_wrong_params_name_the_field(params, error, message):
     with pytest.raises(error, match=r"^Dense\(n_in=3, n_out=2\): .*" + message):
         Dense(3, 2).forward(params, jnp.zeros((5, 3)))
+
+
+def test_a_bias_where_there_is_none_is_refused():
+    params = Dense(3, 2).init(jax.random.key(0))
+    message = r"^Dense\(n_in=3, n_out=2, bias=False\): params\.b must be None, got float64\[2\]\.$"
+    with pytest.raises(TypeError, match=message):
+        Dense(3, 2, bias=False).forward(params, jnp.zeros((5, 3)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 2), (2, 0), (-1, 3)], ids=str)

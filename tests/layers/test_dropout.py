@@ -8,21 +8,27 @@ from contract import MASK, check_layer, check_sequence, noise
 
 from fnn.evaluation import inference
 from fnn.layers.activations import Identity
-from fnn.layers.dropout import Dropout, DropoutCache
+from fnn.layers.dense import Dense
+from fnn.layers.dropout import Dropout, DropoutCache, DropPath
+from fnn.layers.residual import Residual
 from fnn.layers.scale import Scale
 from fnn.layers.serial import Serial
+from fnn.rules.per_example import example_norms
 from fnn.sequence import Sequence
 
 KEY = jax.random.key(7)
 
 
-@pytest.mark.parametrize("layer", [Dropout(0.3), Dropout(0.3, inverted=False)], ids=repr)
+@pytest.mark.parametrize(
+    "layer", [Dropout(0.3), Dropout(0.3, inverted=False), DropPath(0.3)], ids=repr
+)
 def test_contract(layer):
     check_layer(layer, noise(5, 3), key=KEY)
 
 
-def test_contract_of_sequences():
-    check_sequence(Dropout(0.3), Sequence(noise(2, 5, 3), MASK), key=KEY, steps=False)
+@pytest.mark.parametrize("layer", [Dropout(0.3), DropPath(0.3)], ids=repr)
+def test_contract_of_sequences(layer):
+    check_sequence(layer, Sequence(noise(2, 5, 3), MASK), key=KEY, steps=False)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,32 @@ def test_output_at_test_time_is_the_mean_of_the_training_output(inverted):
     assert np.mean(y == 0) == pytest.approx(0.3, rel=0.04)
 
 
+def test_drop_path_drops_whole_examples_and_keeps_the_others_scaled():
+    x, dy = noise(40, 5, 3), noise(40, 5, 3, seed=2)
+    y, cache = DropPath(0.75).forward((), x, key=KEY)
+    _, dx = DropPath(0.75).backward((), cache, dy)
+    kept = np.asarray(cache.kept)
+    assert kept.shape == (40, 1, 1)
+    assert 2 < kept.sum() < 20
+    np.testing.assert_array_equal(y, np.where(kept, 4 * x, 0))
+    np.testing.assert_array_equal(dx, np.where(kept, 4 * dy, 0))
+    y, _ = DropPath(0.75, inverted=False).forward((), x, key=KEY)
+    np.testing.assert_array_equal(y, np.where(kept, x, 0))
+
+
+def test_a_block_whose_path_is_dropped_is_not_there():
+    net = Residual(Serial(Dense(3, 3), DropPath(0.5)))
+    params, x = net.init(KEY), noise(40, 3)
+    y, cache = net.forward(params, x, key=KEY)
+    same = (np.asarray(y) == np.asarray(x)).all(1)
+    assert 8 < same.sum() < 32
+    norms = example_norms(net, params, cache, noise(40, 3, seed=2))[0]
+    np.testing.assert_array_equal(np.asarray(norms[0]) == 0, same)
+
+
 def test_form_at_test_time():
+    assert inference(DropPath(0.3), ()) == (Identity(), ())
+    assert inference(DropPath(0.3, inverted=False), ()) == (Scale(0.7), ())
     assert inference(Dropout(0.3), ()) == (Identity(), ())
     assert inference(Dropout(0.3, inverted=False), ()) == (Scale(0.7), ())
 
@@ -100,6 +131,13 @@ def test_key_that_is_none_is_refused(key, got):
 def test_rate_that_is_no_probability_is_rejected(rate):
     with pytest.raises(ValueError, match=r"^Dropout: rate must be (in \[0, 1\)|finite), got"):
         Dropout(rate)
+
+
+def test_drop_path_speaks_in_its_own_name():
+    with pytest.raises(ValueError, match=r"^DropPath: rate must be in \[0, 1\), got 1.0"):
+        DropPath(1.0)
+    with pytest.raises(ValueError, match=r"^DropPath\(rate=0.5, inverted=True\): forward needs a"):
+        DropPath(0.5).forward((), jnp.ones((2, 3)))
 
 
 @pytest.mark.parametrize("rate", [True, None, "0.5", [0.5], np.zeros(1)], ids=str)

@@ -8,7 +8,7 @@ from contract import MASK, check_layer, check_sequence, noise
 
 import fnn
 from fnn.layers.affine import AffineParams
-from fnn.layers.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from fnn.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from fnn.numerics import cast
 from fnn.sequence import Sequence
 
@@ -19,6 +19,8 @@ CASES = [
     (RMSNorm(4), (2, 3, 4)),
     (GroupNorm(6, 2), (5, 3, 6)),
     (GroupNorm(6, 3), (2, 4, 5, 6)),
+    (InstanceNorm(3), (5, 4, 3)),
+    (InstanceNorm(3), (2, 5, 4, 3)),
     (BatchNorm(3), (5, 3)),
     (BatchNorm(4), (2, 3, 4)),
 ]
@@ -57,6 +59,28 @@ def test_rms_norm_by_hand():
     np.testing.assert_allclose(dx, [[(1 - 0.2 * 0.1) / 5, (-1.4 * 0.1) / 5]])
 
 
+def test_instance_norm_by_hand():
+    layer, x = InstanceNorm(2, eps=0.0), jnp.array([[[1.0, 5.0], [3.0, -5.0]]])  # r = 1, 1/5
+    params = AffineParams(jnp.array([2.0, 10.0]), jnp.array([0.5, 0.0]))
+    y, cache = layer.forward(params, x)
+    np.testing.assert_allclose(y, [[[-1.5, 10], [2.5, -10]]])
+    grads, dx = layer.backward(params, cache, jnp.array([[[1.0, 4.0], [3.0, 3.0]]]))
+    np.testing.assert_allclose(grads.scale, [3 - 1, 4 - 3])
+    np.testing.assert_allclose(grads.b, [4, 7])
+    np.testing.assert_allclose(dx, np.zeros((1, 2, 2)), atol=1e-14)  # two entries are always ±1
+
+
+def test_instance_norm_is_group_norm_with_one_channel_to_a_group():
+    x, dy = noise(2, 5, 4, 3), noise(2, 5, 4, 3, seed=2)
+    params = AffineParams(noise(3, seed=3), noise(3, seed=4))
+    found = []
+    for layer in (InstanceNorm(3), GroupNorm(3, 3)):
+        y, cache = layer.forward(params, x)
+        found.append((y, layer.backward(params, cache, dy)))
+    for ours, group in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(ours, group, rtol=1e-12, atol=1e-14)
+
+
 def test_each_set_of_entries_has_mean_0_and_variance_1():
     x = 5 + 3 * noise(4, 5, 6)
 
@@ -69,6 +93,7 @@ def test_each_set_of_entries_has_mean_0_and_variance_1():
 
     judged(y(LayerNorm(6)), (2,))
     judged(y(GroupNorm(6, 2)).reshape(4, 5, 2, 3), (1, 3))
+    judged(y(InstanceNorm(6)), (1,))
     judged(y(BatchNorm(6)), (0, 1))
     np.testing.assert_allclose((y(RMSNorm(6)) ** 2).mean(2), 1, rtol=1e-5)
 
@@ -172,7 +197,7 @@ def test_the_largest_values_do_not_flatten_a_row():
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [(BatchNorm(3), (1, 3)), (BatchNorm(3), (1, 1, 1, 3)), (GroupNorm(6, 6), (2, 6)),
-     (LayerNorm(1), (5, 1))],
+     (LayerNorm(1), (5, 1)), (InstanceNorm(3), (5, 1, 3)), (InstanceNorm(3), (5, 3))],
     ids=str,
 )  # fmt: skip
 def test_one_entry_alone_has_no_spread(layer, shape):

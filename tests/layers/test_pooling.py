@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from contract import check_layer, noise
 
-from fnn.layers.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
+from fnn.layers.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 
 CASES = [
     (MaxPool2d(2), (2, 5, 6, 3)),
     (MaxPool2d((3, 2), (2, 1), ((1, 0), (0, 1))), (2, 5, 6, 3)),
     (AvgPool2d(2), (2, 5, 6, 3)),
     (AvgPool2d((3, 2), (2, 1), "same"), (2, 5, 6, 3)),
+    (MaxPool1d(3, 2, ((1, 0),)), (2, 7, 3)),
+    (AvgPool1d(3, 2, "same"), (2, 7, 5)),
     (GlobalAvgPool(), (5, 4, 3)),
     (GlobalAvgPool(), (2, 5, 4, 3)),
 ]
@@ -40,6 +42,33 @@ def test_average_pool_by_hand():
     np.testing.assert_array_equal(y[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
     _, dx = AvgPool2d(2).backward((), cache, jnp.array([[[[4.0], [8.0]], [[12.0], [16.0]]]]))
     np.testing.assert_array_equal(dx[0, :, :, 0], np.kron([[1, 2], [3, 4]], np.ones((2, 2))))
+
+
+def test_pools_along_one_axis_by_hand():
+    x = jnp.array([1.0, 3.0, 2.0, 6.0]).reshape(1, 4, 1)
+    dy = jnp.array([1.0, 10.0, 100.0]).reshape(1, 3, 1)
+    y, cache = MaxPool1d(2, 1).forward((), x)
+    np.testing.assert_array_equal(y[0, :, 0], [3, 3, 6])
+    _, dx = MaxPool1d(2, 1).backward((), cache, dy)
+    np.testing.assert_array_equal(dx[0, :, 0], [0, 11, 0, 100])
+    y, cache = AvgPool1d(2, 1).forward((), x)
+    np.testing.assert_array_equal(y[0, :, 0], [2, 2.5, 4])
+    _, dx = AvgPool1d(2, 1).backward((), cache, dy)
+    np.testing.assert_array_equal(dx[0, :, 0], [0.5, 5.5, 55, 50])
+
+
+@pytest.mark.parametrize("pools", [(MaxPool1d, MaxPool2d), (AvgPool1d, AvgPool2d)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["valid", "same", ((1, 0),)], ids=str)
+def test_along_one_axis_it_is_the_pool_of_images_one_pixel_high(pools, stride, padding):
+    x = noise(2, 7, 3)
+    line, image = pools
+    flat = padding if isinstance(padding, str) else ((0, 0), *padding)
+    one, other = line(3, stride, padding), image((1, 3), (1, stride), flat)
+    (y, cache), (z, other_cache) = one.forward((), x), other.forward((), x[:, None])
+    np.testing.assert_array_equal(y, z[:, 0])
+    _, dx = one.backward((), cache, y)
+    np.testing.assert_allclose(dx, other.backward((), other_cache, z)[1][:, 0], rtol=1e-15)
 
 
 def test_global_average_by_hand():
@@ -84,6 +113,10 @@ def test_of_equal_entries_the_first_gets_the_gradient_and_nan_is_not_hidden():
 
 
 def test_errors():
+    with pytest.raises(ValueError, match=r"x must have shape \[B, T, C\], got \[5, 3\]; one exam"):
+        MaxPool1d(2).forward((), noise(5, 3))
+    with pytest.raises(ValueError, match="stride must be 1 numbers of at least 1, got 0"):
+        AvgPool1d(2, 0)
     with pytest.raises(ValueError, match=r"x must have shape \[B, H, W, C\], got \[5, 4, 3\]; one"):
         MaxPool2d(2).forward((), noise(5, 4, 3))
     with pytest.raises(ValueError, match="axis 1 of x has 2 entries and 0"):

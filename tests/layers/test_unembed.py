@@ -57,7 +57,8 @@ def test_at_test_time_it_is_a_dense_layer_whose_y_are_the_logits():
     assert isinstance(dense, Dense)
     y, _ = dense.forward(dense_params, x)
     np.testing.assert_allclose(y, x @ params.w, rtol=1e-12)
-    assert dense_params.b.dtype == params.w.dtype
+    assert dense_params.w is params.w
+    assert dense_params.b is None
 
 
 def test_norms_of_examples_are_refused_with_the_layer_and_what_to_use():

@@ -20,6 +20,7 @@ from fnn.layers.activations import (
 )
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
+from fnn.layers.prelu import PReLU
 from fnn.layers.serial import Serial
 from fnn.layers.softmax import Softmax
 from fnn.nets.mlp import mlp
@@ -48,7 +49,7 @@ def test_an_activation_that_is_the_identity_stays():
 
 
 @pytest.mark.parametrize(
-    "activation", [ReLU(), LeakyReLU(), ELU(), GELU(), SiLU(), Mish()], ids=repr
+    "activation", [ReLU(), LeakyReLU(), PReLU(), ELU(), GELU(), SiLU(), Mish()], ids=repr
 )
 def test_weights_in_front_of_a_rectifier_are_drawn_by_he(activation):
     assert mlp([4, 3, 2], activation).layers[0].w_init is he_normal

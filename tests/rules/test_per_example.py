@@ -103,8 +103,9 @@ def test_sequences_with_a_mask_are_those_of_every_example_alone():
     chex.assert_trees_all_close(total(done.result), jnp.concatenate(alone), rtol=1e-10)
 
 
-def test_the_formula_of_dense_equals_the_default():
-    layer, default = fnn.Dense(9, 8), example_norms.formula.dispatch(object)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_formula_of_dense_equals_the_default(bias):
+    layer, default = fnn.Dense(9, 8, bias=bias), example_norms.formula.dispatch(object)
     params = layer.init(jax.random.key(0))
     for shape in [(4,), (4, 1), (4, 3), (4, 2, 3)]:
         x = jax.random.normal(jax.random.key(1), (*shape, 9))
