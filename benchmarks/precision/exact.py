@@ -7,6 +7,7 @@ Exponents have no limits, so that nothing overflows. What cancels must be larger
 an entry here (a convolution, a sum over windows) is run in float64.
 """
 
+import functools
 import string
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "cos": elementwise(mpmath.cos),
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "is_finite": elementwise(mpmath.isfinite),
+    "polynomial": lambda x, *c: functools.reduce(lambda y, c: y * x + c, reversed(c)),
     "integer_pow": lambda x, y: x**y, "clamp": lambda low, x, high: np.clip(x, low, high),
     "select_n": lambda which, *cases: np.choose(np.asarray(which, int), cases),
     "reduce_sum": lambda x, axes, **_: x.sum(axes), "reduce_max": lambda x, axes, **_: x.max(axes),
