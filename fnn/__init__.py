@@ -101,6 +101,9 @@ from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy as LinearSoftmax
 from fnn.losses.regression import AbsoluteError as AbsoluteError
 from fnn.losses.regression import Huber as Huber
 from fnn.losses.regression import SquaredError as SquaredError
+from fnn.metrics import Metric as Metric
+from fnn.metrics import Perplexity as Perplexity
+from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block

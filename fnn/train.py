@@ -183,7 +183,7 @@ def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    return state, averages(sums, weight) | results | carried
+    return state, averages(plan.metrics, sums, weight) | results | carried
 
 
 def _summed_step(plan, state, rows):
@@ -229,7 +229,7 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
-    return state, averages(sums, weight) | results
+    return state, averages(plan.metrics, sums, weight) | results
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -246,7 +246,7 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
         return None, (sums, w.sum())
 
     chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
-    return averages(*jax.lax.scan(body, None, chosen)[1])
+    return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])
 
 
 def _epoch_row(plan, state, rows, held_out, **how):

@@ -93,6 +93,12 @@ def penalty(cls):
     return [*built(f), *methods, of(name, f.proximal, params=WEIGHTS, step=0.1)]
 
 
+def metric(f):
+    name = type(f).__name__
+    called = of(name, f, y=jnp.ones((5, 2)), target=TARGET[:5])
+    return [*built(f), called, of(name, f.of_mean, mean=jnp.ones(()))]
+
+
 def training():
     once = plan(fnn.optim.Adam(0.1), penalty=fnn.L2(0.1), metrics={"accuracy": fnn.accuracy})
     known = {"net": NET, "loss": LOSS, "params": PARAMS, "x": X, "target": TARGET, "key": KEY}
@@ -109,6 +115,7 @@ def training():
         of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
            layer=NET, params=PARAMS, x=X, key=KEY),
         of("accuracy", fnn.accuracy, y=jnp.ones((5, 2)), target=TARGET[:5]),
+        *metric(fnn.TopKAccuracy(2)), *metric(fnn.Perplexity()),
     ]  # fmt: skip
 
 
