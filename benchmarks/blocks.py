@@ -26,16 +26,22 @@ Form = tuple[str, str]  # kinds of y and of target
 FORMS: tuple[Form, ...] = (  # the first that a loss takes is its own
     ("numbers", "numbers"),
     ("numbers", "signs"),
+    ("numbers", "counts"),
     ("numbers", "chances"),
     ("chances", "chances"),
+    ("numbers", "bits"),
     ("numbers", "labels"),
     ("rows", "labels"),
     ("numbers", "rows"),
     ("rows", "rows"),
+    ("moments", "numbers"),
 )
 TINY = {  # one array of every kind, 2 examples of 3
     "numbers": jnp.array([[-1.5, 0.5, 2.0], [0.25, -0.5, 3.0]]),
     "signs": jnp.array([[-1.0, 1.0, 1.0], [1.0, -1.0, -1.0]]),
+    "counts": jnp.array([[0.0, 1.0, 3.0], [2.0, 0.0, 5.0]]),
+    "bits": jnp.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
+    "moments": jnp.ones((2, 6)),
     "chances": jnp.array([[0.25, 0.5, 0.75], [0.5, 0.75, 0.125]]),
     "rows": jnp.array([[0.25, 0.5, 0.25], [0.5, 0.125, 0.375]]),
     "labels": jnp.array([2, 0]),

@@ -197,7 +197,7 @@ def of_kind(subjects):
 def rows(y, target):
     """y and target with their examples on one axis."""
     flat = y.reshape(-1, y.shape[-1])
-    return flat, target.reshape(flat.shape if target.ndim == y.ndim else flat.shape[:1])
+    return flat, target.reshape(len(flat), -1) if target.ndim == y.ndim else target.reshape(-1)
 
 
 def calls_of(subject):

@@ -27,6 +27,11 @@ def bits(low: float = 0.0) -> jax.Array:
     return jnp.where(draw(*SHAPE, seed=3) > 0, 1.0, low)
 
 
+def counts() -> jax.Array:
+    """Whole numbers from 0."""
+    return jnp.floor(draw(*SHAPE, seed=3) ** 2)
+
+
 def of_class() -> jax.Array:
     """One label per row."""
     return labels(SHAPE[0], classes=SHAPE[1])
@@ -49,14 +54,18 @@ def other() -> jax.Array:
 
 def predictions(kind: str) -> jax.Array:
     """y of a kind of benchmarks.blocks."""
-    return {"numbers": real, "chances": probabilities, "rows": lambda: rows(4)}[kind]()
+    makers = {
+        "numbers": real, "chances": probabilities, "rows": lambda: rows(4),
+        "moments": lambda: draw(SHAPE[0], 2 * SHAPE[1]),
+    }  # fmt: skip
+    return makers[kind]()
 
 
 def targets(kind: str) -> jax.Array:
     """A target of such a kind."""
     makers = {
         "numbers": other, "signs": lambda: bits(-1.0), "chances": bits,
-        "labels": of_class, "rows": rows,
+        "bits": bits, "counts": counts, "labels": of_class, "rows": rows,
     }  # fmt: skip
     return makers[kind]()
 

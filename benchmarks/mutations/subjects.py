@@ -282,11 +282,31 @@ def classes(y_kind: str, kind: str) -> Any:
     return draw
 
 
+def bits(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logits and targets 0 or 1."""
+    return away(noise(rng, *SHAPES[level]), 0), rng.integers(0, 2, SHAPES[level]) * 1.0
+
+
+def counts(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logarithms of rates and counts."""
+    return away(noise(rng, *SHAPES[level]), 0), rng.poisson(2.0, SHAPES[level]) * 1.0
+
+
+def moments(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Means with logarithms of variances, and numbers."""
+    *rows, n = SHAPES[level]
+    return noise(rng, *rows, 2 * n), noise(rng, *rows, n)
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
+    ("numbers", "counts"): counts,
     ("chances", "chances"): chances,
     ("numbers", "chances"): logits,
+    ("numbers", "bits"): bits,
+    ("numbers", "rows"): classes("numbers", "rows"),
+    ("moments", "numbers"): moments,
 }
 
 
