@@ -35,6 +35,7 @@ FORMS: tuple[Form, ...] = (  # the first that a loss takes is its own
     ("numbers", "rows"),
     ("rows", "rows"),
     ("moments", "numbers"),
+    ("frames", "words"),
 )
 TINY = {  # one array of every kind, 2 examples of 3
     "numbers": jnp.array([[-1.5, 0.5, 2.0], [0.25, -0.5, 3.0]]),
@@ -42,6 +43,8 @@ TINY = {  # one array of every kind, 2 examples of 3
     "counts": jnp.array([[0.0, 1.0, 3.0], [2.0, 0.0, 5.0]]),
     "bits": jnp.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
     "moments": jnp.ones((2, 6)),
+    "frames": jnp.ones((2, 4, 3)),
+    "words": jnp.array([[1, 2], [2, -1]]),
     "chances": jnp.array([[0.25, 0.5, 0.75], [0.5, 0.75, 0.125]]),
     "rows": jnp.array([[0.25, 0.5, 0.25], [0.5, 0.125, 0.375]]),
     "labels": jnp.array([2, 0]),

@@ -97,6 +97,7 @@ from fnn.losses.binary import Hinge as Hinge
 from fnn.losses.binary import SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy
 from fnn.losses.categorical import CrossEntropy as CrossEntropy
 from fnn.losses.categorical import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from fnn.losses.ctc import CTC as CTC
 from fnn.losses.divergence import KLDivergence as KLDivergence
 from fnn.losses.focal import SigmoidFocal as SigmoidFocal
 from fnn.losses.likelihood import GaussianNLL as GaussianNLL

@@ -195,7 +195,9 @@ def of_kind(subjects):
 
 
 def rows(y, target):
-    """y and target with their examples on one axis."""
+    """y and target with their examples on one axis, but sequences of labels."""
+    if target.shape[:-1] != y.shape[:-1] and target.shape != y.shape[:-1]:
+        return y, target
     flat = y.reshape(-1, y.shape[-1])
     return flat, target.reshape(len(flat), -1) if target.ndim == y.ndim else target.reshape(-1)
 

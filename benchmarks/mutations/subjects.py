@@ -298,6 +298,11 @@ def moments(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
     return noise(rng, *rows, 2 * n), noise(rng, *rows, n)
 
 
+def frames(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logits of frames, of one size, and labels."""
+    return noise(rng, 2, 5, 4), np.array([[1, 2, 2], [3, -1, -1]])
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
@@ -307,12 +312,14 @@ DRAWS = {  # by the kinds of y and target
     ("numbers", "bits"): bits,
     ("numbers", "rows"): classes("numbers", "rows"),
     ("moments", "numbers"): moments,
+    ("frames", "words"): frames,
 }
 
 
 def loss(name: str, block: Any, draw: Any) -> Subject:
     """A loss."""
-    return Subject(name, "loss", lambda level: block, draw)
+    levels = (1,) if draw is frames else (0, 1, 2, 3, 4)
+    return Subject(name, "loss", lambda level: block, draw, levels)
 
 
 def of_loss(name: str, block: Any) -> list[Subject]:

@@ -47,6 +47,14 @@ def _(loss: fnn.KLDivergence, y, target):
 
 
 @plain_losses.register
+def _(loss: fnn.CTC, y, target):
+    """optax, which takes the padding apart."""
+    padded = (target == loss.padding).astype(y.dtype)
+    here = jnp.zeros(y.shape[:2], y.dtype)
+    return optax.ctc_loss(y, here, jnp.maximum(target, 0), padded, blank_id=loss.blank)
+
+
+@plain_losses.register
 def _(loss: fnn.GaussianNLL, y, target):
     """As in a textbook."""
     m, s = jnp.split(y, 2, -1)

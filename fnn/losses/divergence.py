@@ -19,13 +19,13 @@ NIPS 2, eq. 8.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_shape
 from fnn.loss import Loss
+from fnn.losses.categorical import exponentials, log_softmax
 from fnn.mean import spread
-from fnn.numerics import owned, times, wide
+from fnn.numerics import owned, times
 from fnn.records import Array
 from fnn.targets import check_classes, check_prediction, valid_classes
 
@@ -58,28 +58,19 @@ class KLDivergence(Loss[KLDivergenceCache]):
         check_shape(self, "target", target, y.shape, like="y", hint=hint)
         check_classes(self, y, target)
 
-    def parts(self, y: Array) -> tuple[Array, Array, Array]:
-        """y − m, e and r, in the dtype of the losses; r counts all but one of equal maxima."""
-        z = y.astype(wide(y.dtype))
-        z = z - jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any m gives the same loss
-        e, top = jnp.exp(z), z == 0
-        r = jnp.where(top, 0, e).sum(-1, keepdims=True)
-        return z, e, r + (top.sum(-1, keepdims=True) - 1).astype(r.dtype)
-
     def forward(self, y, target):
         """Σ_k t_k (log t_k − log p_k)."""
         self.check(y, target)
         y, target = owned(y), owned(target)
-        z, _, r = self.parts(y)
-        own = jnp.expm1(jnp.where(z == 0, z, 0).sum(-1, keepdims=True))  # 0, but for autodiff
+        z, _, r = exponentials(y)
         t = target.astype(z.dtype)
-        losses = times(t, jnp.log(t) - (z - jnp.log1p(r + own))).sum(-1)
+        losses = times(t, jnp.log(t) - log_softmax(z, r)).sum(-1)
         return jnp.where(valid_classes(y, target), losses, jnp.nan), KLDivergenceCache(y, target)
 
     def backward(self, cache, dl):
         """dl (e_k/(1 + r) − t_k), at the largest logit dl ((1 − t_i) − r/(1 + r))."""
         y, target = cache
-        z, e, r = self.parts(y)
+        z, e, r = exponentials(y)
         t, total = target.astype(z.dtype), e.sum(-1, keepdims=True)
         d = jnp.where(z == 0, (1 - t) - r / total, e / total - t)
         d = jnp.where(valid_classes(y, target)[..., None], d, jnp.nan)

@@ -77,6 +77,7 @@ def test_losses_say_by_their_checks_what_they_compare():
         (fnn.PoissonNLL(), ("numbers", "counts")),
         (fnn.SigmoidFocal(), ("numbers", "bits")),
         (fnn.GaussianNLL(), ("moments", "numbers")),
+        (fnn.CTC(), ("frames", "words")),
     ],
     ids=repr,
 )

@@ -164,6 +164,8 @@ ARRAYS = {
     "bits": [None, jnp.round(jax.nn.sigmoid(draw(6, 4)))],
     "counts": [None, jnp.floor(draw(6, 4) ** 2)],
     "moments": [draw(6, 8), None],
+    "frames": [draw(2, 7, 5), None],
+    "words": [None, jnp.array([[1, 2, 2], [3, -1, -1]])],
 }
 
 

@@ -20,9 +20,12 @@ def test_contract():
     check_loss(KL, noise(5, 4), ROWS)
 
 
-def test_contract_of_sequences_and_of_factored_logits():
-    check_loss(KL, noise(2, 3, 5), jax.nn.softmax(noise(2, 3, 5, seed=2)))
-    check_loss(KL, Logits(noise(5, 3), noise(3, 4, seed=2)), ROWS)
+def test_factored_logits_are_taken_whole():
+    y, dl = Logits(noise(5, 3), noise(3, 4, seed=2)), noise(5, seed=3)
+    losses, dy = KL.value_and_backward(y, ROWS, dl)
+    want, dz = KL.value_and_backward(y.whole(), ROWS, dl)
+    np.testing.assert_array_equal(losses, want)
+    np.testing.assert_allclose(dy.h, dz @ y.w.T, rtol=1e-12)
 
 
 def test_by_hand():

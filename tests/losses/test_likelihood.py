@@ -14,15 +14,12 @@ from fnn.losses.regression import SquaredError
 GAUSS, POISSON = GaussianNLL(), PoissonNLL()
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4)], ids=str)
-def test_contract_of_the_gaussian(shape):
-    *rows, n = shape
-    check_loss(GAUSS, noise(*rows, 2 * n), noise(*shape, seed=2))
+def test_contract_of_the_gaussian():
+    check_loss(GAUSS, noise(2, 3, 10), noise(2, 3, 5, seed=2))
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (5,), (2, 3, 4)], ids=str)
-def test_contract_of_poisson(shape):
-    check_loss(POISSON, noise(*shape), jnp.floor(3 * noise(*shape, seed=2) ** 2))
+def test_contract_of_poisson():
+    check_loss(POISSON, noise(5, 3), jnp.floor(3 * noise(5, 3, seed=2) ** 2))
 
 
 def test_the_gaussian_by_hand():
