@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_known, check_number, check_steps
+from fnn.logits import Logits
 from fnn.loss import Loss
 from fnn.losses.categorical import exponentials, log_softmax, of_labels
 from fnn.numerics import concrete, owned, times
@@ -78,13 +79,23 @@ class CTC(Loss[CTCCache]):
 
     def shape(self, y):
         """[B]."""
-        check_steps(self, "y", value(y))
+        if isinstance(y, Logits):
+            return super().shape(y)[:1]
+        self.check_frames(value(y))
         return value(y).shape[:1]
+
+    def check_frames(self, y: Any) -> None:
+        """Raise unless y is [B, T, C]."""
+        if isinstance(y, Logits):
+            raise TypeError(
+                f"{self}: a Sequence must hold whole logits, got Logits; end the net in Dense."
+            )
+        check_steps(self, "y", y)
 
     def check(self, y, target):
         """Target must hold labels [B, S] for y [B, T, C]."""
         y = value(y)
-        check_steps(self, "y", y)
+        self.check_frames(y)
         check_numbers(self, "target", target)
         if y.shape[-1] <= max(self.blank, 1):
             raise ValueError(

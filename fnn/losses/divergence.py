@@ -12,7 +12,7 @@ such a loss is right to a rounding of Σ t |log t|; and p − t is to one of t. 
 are right to some roundings of themselves. With 0 log 0 = 0 a class that cannot be, y_k = −∞ with
 t_k = 0, costs nothing.
 
-Source: Kullback & Leibler (1951), Ann. Math. Stat. 22, eq. 2.4; the gradient: Bridle (1990),
+Source: Kullback & Leibler (1951), Ann. Math. Stat. 22, section 2; the gradient: Bridle (1990),
 NIPS 2, eq. 8.
 """
 

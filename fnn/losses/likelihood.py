@@ -9,8 +9,8 @@ What does not depend on y is left out: ½ log 2π of every Gaussian output, log 
 Poisson one. With s = 0 the first is SquaredError(½). What cancels all the same: 1 − u² where
 the residual is near one standard deviation, e^y − t where the rate is near the count.
 
-Sources: Nix & Weigend (1994), ICNN 1, eqs. 1 to 4; Poisson: Nelder & Wedderburn (1972),
-J. R. Stat. Soc. A 135, section 1.1 and 1.2, with the logarithm as link.
+Sources: Nix & Weigend (1994), ICNN 1, pp. 55 to 60; Poisson: Nelder & Wedderburn (1972),
+J. R. Stat. Soc. A 135, pp. 370 to 384, with the logarithm as link.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ import pytest
 from contract import check_loss, noise
 
 import fnn
+from fnn.logits import Logits
 from fnn.losses.ctc import CTC
 
 LOSS = CTC()
@@ -139,6 +140,17 @@ def test_a_nearly_certain_path_keeps_its_digits(scale):
     np.testing.assert_allclose(losses, exact, rtol=2e-5)
     np.testing.assert_allclose(dy, d, rtol=2e-3)
     assert scale < 60 or exact < 1e-15
+
+
+def test_factored_logits_are_taken_whole_but_not_in_a_sequence():
+    y, target, dl = Logits(noise(2, 5, 3), noise(3, 4, seed=2)), TARGET[:2] % 4, noise(2, seed=3)
+    target = jnp.where(target == 3, -1, target)
+    losses, dy = BOTH(y, target, dl)
+    want, dz = BOTH(y.whole(), target, dl)
+    np.testing.assert_allclose(losses, want, rtol=1e-12)
+    np.testing.assert_allclose(dy.h, dz @ y.w.T, rtol=1e-10)
+    with pytest.raises(TypeError, match="^CTC.*a Sequence must hold whole logits, got Logits; end"):
+        LOSS.forward(fnn.Sequence(y), target)
 
 
 BAD = [
