@@ -12,6 +12,7 @@ from fnn.composite import empty
 from fnn.errors import check_known
 from fnn.logits import whole
 from fnn.mean import merge_weights
+from fnn.metrics import Metric
 from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
 from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
@@ -145,9 +146,11 @@ def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Arra
     return sums
 
 
-def averages(sums: dict[str, Array], weight: Array) -> dict[str, Array]:
-    """Σ w m / Σ w over one batch or a stack of them; 0 where Σ w = 0."""
-    return {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
+def averages(metrics: Any, sums: dict[str, Array], weight: Array) -> dict[str, Array]:
+    """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it."""
+    last = {name: f.of_mean for name, f in metrics if isinstance(f, Metric)}
+    means = {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
+    return {name: last[name](m) if name in last else m for name, m in means.items()}
 
 
 def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:

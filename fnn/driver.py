@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from fnn.arrays import as_array, as_input, check_arrays
 from fnn.errors import check_key
 from fnn.layer import Layer, as_jax, check_layer_type
-from fnn.loss import Loss, check_loss_type
+from fnn.loss import Loss, check_loss_type, compared
 from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
 from fnn.ruling import Given, Results, Rule, Seen, Several, backprop, check_rule, stacked
-from fnn.sequence import Sequence, mask_of, select, value
+from fnn.sequence import Sequence, renewed, select, value
 from fnn.sharding import automatic
 from fnn.targets import settled
 
@@ -121,7 +121,7 @@ def run_fold(
 
     rules, companions = check_rule(owner, rule)
     y, cache = net.forward(params, weighed_in(x, weights), key=key)
-    z, mask = value(y), mask_of(y)
+    z, mask = compared(loss, y)
     counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
     target = settled(target, weights, mask)
@@ -129,7 +129,7 @@ def run_fold(
     dl_rule = normalized(w, per_example=True) if alone else dl
     losses, dz = loss.value_and_backward(z, target, dl_rule)
     losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
-    dy = y.with_fields(x=dz, state=None, memory=None) if isinstance(y, Sequence) else dz
+    dy = renewed(y, x=value(dz), state=None, memory=None) if isinstance(y, Sequence) else dz
 
     share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
     begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]

@@ -10,6 +10,10 @@ losses [B, ...]; a y of rank 1 counts as [B, 1]. A loss never averages: the redu
 the caller's dl (mean.py). A prediction with dl = 0 is left out: its row of dy is 0 even
 where its loss is NaN.
 
+A loss with `whole_sequences = True` compares sequences: it takes a Sequence as it is, mask and
+all, and gives one number per sequence, losses [B]; its `shape` says so. Any other is given the
+array of a Sequence, and the mask says which predictions count.
+
 y may be `Logits`, the scores z = h w in factored form. A loss with `fused = True` takes
 them as they are; for any other, z is multiplied out here and dz sent back as (dh, dw).
 
@@ -30,6 +34,7 @@ import jax
 from fnn.errors import check_floating, check_shape, speaking
 from fnn.logits import Logits, check_factors
 from fnn.records import Array, Record, wrap_methods
+from fnn.sequence import mask_of, renewed, value
 
 C = TypeVar("C")  # the loss's cache
 THEIRS = "the cache must be what forward returned, and dl like its losses"
@@ -54,6 +59,7 @@ class Loss(Record, abc.ABC, Generic[C]):
     """
 
     fused: ClassVar[bool] = False  # whether it takes Logits as they are
+    whole_sequences: ClassVar[bool] = False  # whether it takes a Sequence with its mask
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the class's methods take Logits."""
@@ -157,6 +163,13 @@ _ENTRANCES = {
     "backward": _backward,
     "value_and_backward": _value_and_backward,
 }
+
+
+def compared(loss: Loss[Any], y: Any) -> tuple[Any, Array | None]:
+    """What the loss takes of y, and the mask of its predictions; None for all."""
+    if loss.whole_sequences:
+        return renewed(y, state=None, memory=None), None
+    return value(y), mask_of(y)
 
 
 def check_loss_type(owner: str, loss: Any) -> None:

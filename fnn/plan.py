@@ -51,7 +51,8 @@ class Plan(Data):
             and the others are reported, or a record with run(net, loss, params, x, target,
             *, key, weights, penalty) → Pass, for a learning rule that is not a fold.
         metrics: name → function (y, target) → one number per prediction, averaged over
-            what is reported, from the y of the steps themselves.
+            what is reported, from the y of the steps themselves; a Metric, such as
+            Perplexity(), may make something else of the mean.
 
     Raises:
         TypeError: for what is not a layer, a loss, an optimizer, a penalty or a rule.
@@ -127,6 +128,8 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
         )
     pairs = tuple(dict(metrics).items())
     for name, f in pairs:
+        if isinstance(f, type):
+            raise TypeError(f"Plan: metric {name!r} is a class; build it: {f.__name__}(...).")
         if not callable(f):
             raise TypeError(f"Plan: metric {name!r} must be a function (y, target), got {f!r:.60}.")
     names = [name for name, _ in pairs] + list(rules)

@@ -35,12 +35,13 @@ from fnn.batches import (
 from fnn.composite import empty
 from fnn.driver import many
 from fnn.evaluation import check_calibration, inference
+from fnn.loss import compared
 from fnn.mean import merge_weights
 from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import Plan, State, check_plan, check_state, check_trained, next_companion
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import mask_of, state_of, value
+from fnn.sequence import state_of, value
 from fnn.sharding import automatic
 
 AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
@@ -183,7 +184,7 @@ def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    return state, averages(sums, weight) | results | carried
+    return state, averages(plan.metrics, sums, weight) | results | carried
 
 
 def _summed_step(plan, state, rows):
@@ -229,7 +230,7 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
-    return state, averages(sums, weight) | results
+    return state, averages(plan.metrics, sums, weight) | results
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -239,14 +240,15 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
     def body(_, chosen):
         x, target, weights = taken(rows, *chosen)
         y, _ = net.forward(params, x)
-        losses, _ = plan.loss.forward(value(y), target)
-        counted = plan.loss.counted(target), mask_of(y)
+        z, mask = compared(plan.loss, y)
+        losses, _ = plan.loss.forward(z, target)
+        counted = plan.loss.counted(target), mask
         w = merge_weights("evaluate", losses.shape, weights, counted, losses.dtype)
         sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
         return None, (sums, w.sum())
 
     chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
-    return averages(*jax.lax.scan(body, None, chosen)[1])
+    return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])
 
 
 def _epoch_row(plan, state, rows, held_out, **how):

@@ -93,6 +93,12 @@ def penalty(cls):
     return [*built(f), *methods, of(name, f.proximal, params=WEIGHTS, step=0.1)]
 
 
+def metric(f):
+    name = type(f).__name__
+    called = of(name, f, y=jnp.ones((5, 2)), target=TARGET[:5])
+    return [*built(f), called, of(name, f.of_mean, mean=jnp.ones(()))]
+
+
 def training():
     once = plan(fnn.optim.Adam(0.1), penalty=fnn.L2(0.1), metrics={"accuracy": fnn.accuracy})
     known = {"net": NET, "loss": LOSS, "params": PARAMS, "x": X, "target": TARGET, "key": KEY}
@@ -109,6 +115,7 @@ def training():
         of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
            layer=NET, params=PARAMS, x=X, key=KEY),
         of("accuracy", fnn.accuracy, y=jnp.ones((5, 2)), target=TARGET[:5]),
+        *metric(fnn.TopKAccuracy(2)), *metric(fnn.Perplexity()),
     ]  # fmt: skip
 
 
@@ -190,9 +197,11 @@ def of_kind(subjects):
 
 
 def rows(y, target):
-    """y and target with their examples on one axis."""
+    """y and target with their examples on one axis, but sequences of labels."""
+    if target.shape[:-1] != y.shape[:-1] and target.shape != y.shape[:-1]:
+        return y, target
     flat = y.reshape(-1, y.shape[-1])
-    return flat, target.reshape(flat.shape if target.ndim == y.ndim else flat.shape[:1])
+    return flat, target.reshape(len(flat), -1) if target.ndim == y.ndim else target.reshape(-1)
 
 
 def calls_of(subject):

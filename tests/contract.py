@@ -165,7 +165,8 @@ def check_loss(loss, y, target):
     fnn.check(loss, y, target).raise_if_wrong()
     losses, cache = loss.forward(y, target)
     h = jax.tree.leaves(y)[0]  # of factored logits (h, w) the factor with the batch
-    assert losses.shape == loss.shape(y) == (h.shape[:-1] or h.shape)
+    axes = 1 if loss.whole_sequences else max(h.ndim - 1, 1)
+    assert losses.shape == loss.shape(y) == h.shape[:axes]
     dl = noise(*losses.shape)
     dy = loss.backward(cache, dl)
     chex.assert_trees_all_equal_shapes_and_dtypes(dy, y)

@@ -76,8 +76,10 @@ def test_rows_that_do_not_count_get_weight_zero():
 
 def test_averages_by_hand():
     sums = {"loss": jnp.array([6.0, 2.0])}
-    assert averages(sums, jnp.array([3.0, 1.0]))["loss"] == 2.0
-    assert averages(sums, jnp.zeros(2))["loss"] == 0.0
+    assert averages((), sums, jnp.array([3.0, 1.0]))["loss"] == 2.0
+    assert averages((), sums, jnp.zeros(2))["loss"] == 0.0
+    exp = (("loss", fnn.Perplexity()),)
+    assert averages(exp, sums, jnp.array([3.0, 1.0]))["loss"] == jnp.exp(2.0)
 
 
 def test_integral_floats_count_and_others_do_not():

@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.logits import Logits
-from fnn.loss import Loss, check_loss_type
+from fnn.loss import Loss, check_loss_type, compared
 from fnn.mean import spread
 
 F64 = jnp.dtype("float64")
@@ -34,6 +34,25 @@ def test_value_and_backward_is_forward_then_backward():
     losses, dy = Linear().value_and_backward(y, t, jnp.array([2.0, 3.0]))
     np.testing.assert_array_equal(losses, [10, 20])
     np.testing.assert_array_equal(dy, [[20, 0], [0, 15]])
+
+
+@dataclass(frozen=True)
+class Whole(Linear):
+    """losses = Σ_t Σ_j y_tj t_tj."""
+
+    whole_sequences = True
+
+
+def test_a_loss_of_sequences_sees_the_mask_and_another_has_its_predictions_counted():
+    mask = jnp.array([[True, False]])
+    y = fnn.Sequence(jnp.ones((1, 2, 3)), mask, state=(jnp.ones((1, 4)),), memory=jnp.ones((1, 3)))
+    array, counted = compared(Linear(), y)
+    assert array is y.x
+    assert counted is mask
+    seen, counted = compared(Whole(), y)
+    assert (seen.x is y.x, seen.mask is mask) == (True, True)
+    assert (seen.state, seen.memory, counted) == (None, None, None)
+    assert compared(Whole(), y.x)[0] is y.x
 
 
 def test_undecorated_loss_is_refused():

@@ -100,6 +100,11 @@ WRONG = {
         ValueError,
         "Plan: 'loss' stands for something else in reports; choose another",
     ),
+    "metric not built": (
+        lambda: plan(metrics={"perplexity": fnn.Perplexity}),
+        TypeError,
+        r"Plan: metric 'perplexity' is a class; build it: Perplexity\(\.\.\.\)",
+    ),
     "metric of validation": (
         lambda: plan(metrics={"validation_loss": fnn.accuracy}),
         ValueError,

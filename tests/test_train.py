@@ -102,17 +102,33 @@ def test_a_callback_stops_by_returning_true():
 
 def test_metrics_come_from_the_steps_own_y_and_do_not_depend_on_the_cut():
     metrics = {"accuracy": fnn.accuracy, "first": lambda y, target: y[..., 0]}
+    metrics["perplexity"] = fnn.Perplexity()
     frozen = plan(fnn.optim.SGD(1e-12), metrics=metrics)
     y = NET.forward(PARAMS, X)[0]
     expected = {
         "loss": LOSS.forward(y, TARGET)[0].mean(),
         "accuracy": ((y[:, 1] > y[:, 0]) == (TARGET == 1)).mean(),
         "first": y[:, 0].mean(),
+        "perplexity": jnp.exp(LOSS.forward(y, TARGET)[0].mean()),
     }
     for batch_size in (1, 4, 11, 100):
         _, history = fit(frozen, epochs=1, batch_size=batch_size)
         row = jax.tree.map(lambda h: h[0], history)
         chex.assert_trees_all_close(row, expected, rtol=1e-7)
+    judged = fnn.evaluate(frozen, fnn.start(frozen, KEY, PARAMS), (X, TARGET), batch_size=4)
+    chex.assert_trees_all_close(judged, expected, rtol=1e-7)
+
+
+def test_a_metric_of_a_mean_leaves_out_what_has_no_weight_and_one_row_is_its_own():
+    judged = plan(fnn.optim.SGD(1e-12), metrics={"perplexity": fnn.Perplexity()})
+    state, weights = fnn.start(judged, None, PARAMS), jnp.arange(11.0) % 3
+    losses, _ = LOSS.forward(NET.forward(PARAMS, X)[0], TARGET)
+    mean = (losses * weights).sum() / weights.sum()
+    for data in ((X, TARGET, weights), (X, jnp.where(weights == 0, -7, TARGET), weights)):
+        row = fnn.evaluate(judged, state, data, batch_size=4)
+        assert float(row["perplexity"]) == pytest.approx(float(jnp.exp(mean)), rel=1e-12)
+        _, row = fnn.step(judged, state, data)
+        assert float(row["perplexity"]) == pytest.approx(float(jnp.exp(mean)), rel=1e-12)
 
 
 def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():

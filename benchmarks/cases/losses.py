@@ -10,6 +10,7 @@ from benchmarks.blocks import forms, losses
 from benchmarks.case import Case, Pair, Table, draw, labels, loss_gradient
 
 SHAPE = (1024, 256)
+FRAMES = (16, 128, 64)  # sequences, frames, classes
 
 
 def probabilities() -> jax.Array:
@@ -25,6 +26,17 @@ def rows(seed: int = 3) -> jax.Array:
 def bits(low: float = 0.0) -> jax.Array:
     """Targets `low` or 1."""
     return jnp.where(draw(*SHAPE, seed=3) > 0, 1.0, low)
+
+
+def counts() -> jax.Array:
+    """Whole numbers from 0."""
+    return jnp.floor(draw(*SHAPE, seed=3) ** 2)
+
+
+def words() -> jax.Array:
+    """Up to 24 labels per sequence, −1 behind them; the blank is 0."""
+    n = labels(FRAMES[0], classes=17) + 8
+    return jnp.where(jnp.arange(24) < n[:, None], 1 + labels(FRAMES[0], 24, classes=63), -1)
 
 
 def of_class() -> jax.Array:
@@ -49,14 +61,18 @@ def other() -> jax.Array:
 
 def predictions(kind: str) -> jax.Array:
     """y of a kind of benchmarks.blocks."""
-    return {"numbers": real, "chances": probabilities, "rows": lambda: rows(4)}[kind]()
+    makers = {
+        "numbers": real, "chances": probabilities, "rows": lambda: rows(4),
+        "moments": lambda: draw(SHAPE[0], 2 * SHAPE[1]), "frames": lambda: draw(*FRAMES),
+    }  # fmt: skip
+    return makers[kind]()
 
 
 def targets(kind: str) -> jax.Array:
     """A target of such a kind."""
     makers = {
         "numbers": other, "signs": lambda: bits(-1.0), "chances": bits,
-        "labels": of_class, "rows": rows,
+        "bits": bits, "counts": counts, "labels": of_class, "rows": rows, "words": words,
     }  # fmt: skip
     return makers[kind]()
 
@@ -79,7 +95,7 @@ def smoothed() -> Pair:
 
 LOSSES = Table(
     "Losses",
-    "y [1024, 256], against optax or the textbook formula.",
+    "y [1024, 256], for CTC [16, 128, 64], against optax or the textbook formula.",
     (
         *[case for name, loss in losses().items() for case in cases(name, loss)],
         Case("SoftmaxCrossEntropy, smoothed labels", smoothed),

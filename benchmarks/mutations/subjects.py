@@ -326,17 +326,44 @@ def classes(y_kind: str, kind: str) -> Any:
     return draw
 
 
+def bits(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logits and targets 0 or 1."""
+    return away(noise(rng, *SHAPES[level]), 0), rng.integers(0, 2, SHAPES[level]) * 1.0
+
+
+def counts(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logarithms of rates and counts."""
+    return away(noise(rng, *SHAPES[level]), 0), rng.poisson(2.0, SHAPES[level]) * 1.0
+
+
+def moments(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Means with logarithms of variances, and numbers."""
+    *rows, n = SHAPES[level]
+    return noise(rng, *rows, 2 * n), noise(rng, *rows, n)
+
+
+def frames(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Logits of frames, of one size, and labels."""
+    return noise(rng, 2, 5, 4), np.array([[1, 2, 2], [3, -1, -1]])
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
+    ("numbers", "counts"): counts,
     ("chances", "chances"): chances,
     ("numbers", "chances"): logits,
+    ("numbers", "bits"): bits,
+    ("numbers", "rows"): classes("numbers", "rows"),
+    ("moments", "numbers"): moments,
+    ("frames", "words"): frames,
 }
 
 
 def loss(name: str, block: Any, draw: Any) -> Subject:
     """A loss."""
-    return Subject(name, "loss", lambda level: block, draw)
+    levels = (1,) if draw is frames else (0, 1, 2, 3, 4)
+    return Subject(name, "loss", lambda level: block, draw, levels)
 
 
 def of_loss(name: str, block: Any) -> list[Subject]:

@@ -41,6 +41,33 @@ def _(loss: fnn.CrossEntropy, y, target):
 
 
 @plain_losses.register
+def _(loss: fnn.KLDivergence, y, target):
+    """optax, of what log_softmax makes."""
+    return optax.kl_divergence(jax.nn.log_softmax(y), target)
+
+
+@plain_losses.register
+def _(loss: fnn.CTC, y, target):
+    """optax, which takes the padding apart."""
+    padded = (target == loss.padding).astype(y.dtype)
+    here = jnp.zeros(y.shape[:2], y.dtype)
+    return optax.ctc_loss(y, here, jnp.maximum(target, 0), padded, blank_id=loss.blank)
+
+
+@plain_losses.register
+def _(loss: fnn.GaussianNLL, y, target):
+    """As in a textbook."""
+    m, s = jnp.split(y, 2, -1)
+    return 0.5 * (s + (m - target) ** 2 * jnp.exp(-s)).sum(-1)
+
+
+@plain_losses.register
+def _(loss: fnn.PoissonNLL, y, target):
+    """As in a textbook."""
+    return (jnp.exp(y) - target * y).sum(-1)
+
+
+@plain_losses.register
 def _(loss: fnn.SoftmaxCrossEntropy, y, target):
     """optax, in at least float32; smoothed labels as rows. Factored logits come whole here."""
     y = y if y.dtype.itemsize >= 4 else y.astype(jnp.float32)

@@ -233,3 +233,18 @@ class SoftmaxCrossEntropy(Categorical):
 def of_labels(target: Array, a: Array) -> Array:
     """Which entries of a [B, ..., C] are those of the labels [B, ...]."""
     return target[..., None] == jnp.arange(a.shape[-1], dtype=target.dtype)
+
+
+def exponentials(y: Array) -> tuple[Array, Array, Array]:
+    """z = y − max y, e = exp z and r = Σ e − 1, which may be tiny, in the dtype of losses."""
+    z = y.astype(wide(y.dtype))
+    z = z - jax.lax.stop_gradient(z.max(-1, keepdims=True))  # any shift gives the same softmax
+    e, top = jnp.exp(z), z == 0
+    r = jnp.where(top, 0, e).sum(-1, keepdims=True)
+    return z, e, r + (top.sum(-1, keepdims=True) - 1).astype(r.dtype)  # of equal maxima all but one
+
+
+def log_softmax(z: Array, r: Array) -> Array:
+    """z − log(1 + r), right where it is nearly 0, too."""
+    own = jnp.expm1(jnp.where(z == 0, z, 0).sum(-1, keepdims=True))  # 0, but for autodiff
+    return z - jnp.log1p(r + own)

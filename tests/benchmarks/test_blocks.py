@@ -70,6 +70,21 @@ def test_losses_say_by_their_checks_what_they_compare():
     assert "LinearSoftmaxCrossEntropy" not in losses()
 
 
+@pytest.mark.parametrize(
+    ("loss", "form"),
+    [
+        (fnn.KLDivergence(), ("numbers", "rows")),
+        (fnn.PoissonNLL(), ("numbers", "counts")),
+        (fnn.SigmoidFocal(), ("numbers", "bits")),
+        (fnn.GaussianNLL(), ("moments", "numbers")),
+        (fnn.CTC(), ("frames", "words")),
+    ],
+    ids=repr,
+)
+def test_a_loss_has_one_form(loss, form):
+    assert forms(loss) == [form]
+
+
 def test_optimizers_have_the_settings_that_they_know():
     found = optimizers(0.3, rho=0.5, b1=0.25)
     assert found["AdaDelta"] == fnn.optim.AdaDelta(0.3, rho=0.5)

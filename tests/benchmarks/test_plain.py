@@ -173,6 +173,11 @@ ARRAYS = {
     "chances": [jax.nn.sigmoid(draw(6, 4)), jax.nn.sigmoid(draw(6, 4, seed=3))],
     "rows": [jax.nn.softmax(draw(6, 4)), jax.nn.softmax(draw(6, 4, seed=3))],
     "labels": [None, labels(6, classes=4)],
+    "bits": [None, jnp.round(jax.nn.sigmoid(draw(6, 4)))],
+    "counts": [None, jnp.floor(draw(6, 4) ** 2)],
+    "moments": [draw(6, 8), None],
+    "frames": [draw(2, 7, 5), None],
+    "words": [None, jnp.array([[1, 2, 2], [3, -1, -1]])],
 }
 
 
