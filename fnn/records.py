@@ -61,8 +61,16 @@ class Record(Declared):
         """Make every subclass static under JAX's transformations."""
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(cls)
-        if "__repr__" not in vars(cls):
-            cls.__repr__ = _text
+        if cls.__repr__ is Record.__repr__:  # in the class itself, or dataclass writes another
+            cls.__repr__ = Record.__repr__
+
+    def __repr__(self) -> str:
+        """As dataclass writes it, less the quiet fields that are at their default."""
+        told = [
+            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)
+            if f.repr and not (f.metadata.get("quiet") and getattr(self, f.name) == f.default)
+        ]  # fmt: skip
+        return f"{type(self).__qualname__}({', '.join(told)})"
 
     def __post_init__(self) -> None:
         """Turn every field into a plain Python value, or refuse it."""
@@ -73,15 +81,6 @@ class Record(Declared):
 
 
 QUIET = {"quiet": True}  # metadata of a field that says nothing in a text, at its default
-
-
-def _text(self: Record) -> str:
-    """The record as dataclass writes it, less the quiet fields that are at their default."""
-    told = [
-        f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)
-        if f.repr and not (f.metadata.get("quiet") and getattr(self, f.name) == f.default)
-    ]  # fmt: skip
-    return f"{type(self).__qualname__}({', '.join(told)})"
 
 
 def wrap_methods(cls: type, base: type, entrances: dict[str, Callable[..., Any]]) -> None:

@@ -81,6 +81,7 @@ def ill_spoken(call, **wrong):
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_errors_speak_in_the_name_of_who_was_called(name):
     warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ NEAR = NEAR_ONE | {("CTC", "dx")}  # p − Σ γ, both may be small
 INFINITE = ("Dense", "SquaredError", "SoftmaxCross", "KL", "CTC")  # where sums or twice x are
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", ROWS, ids=lambda s: s.name)
 def test_every_entry_is_right_to_some_roundings(subject):
     for k in kept(subject, "float32"):

@@ -34,6 +34,7 @@ def by_enumeration(p, labels, blank=0):
     return math.fsum(every)
 
 
+@pytest.mark.slow
 def test_contract():
     check_loss(CTC(blank=4, padding=-7), noise(2, 5, 6), jnp.array([[0, 2, 2], [3, 0, -7]]))
 
