@@ -51,7 +51,8 @@ def _(loss: fnn.CTC, y, target):
     """optax, which takes the padding apart."""
     padded = (target == loss.padding).astype(y.dtype)
     here = jnp.zeros(y.shape[:2], y.dtype)
-    return optax.ctc_loss(y, here, jnp.maximum(target, 0), padded, blank_id=loss.blank)
+    with jax.numpy_dtype_promotion("standard"):
+        return optax.ctc_loss(y, here, jnp.maximum(target, 0), padded, blank_id=loss.blank)
 
 
 @plain_losses.register
