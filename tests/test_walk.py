@@ -116,6 +116,7 @@ def test_the_walk_hears_what_speaks_in_nobodys_name(f):
     assert ill_spoken(Call(f.__name__, f, {"x": "text"}))
 
 
+@pytest.mark.slow
 def test_the_walk_comes_by_every_public_name():
     walked = {call.name for make in CALLS.values() for call in make()}
     homes = (fnn, fnn.optim, fnn.rules)

@@ -74,7 +74,7 @@ def plain(layer, params, x, mask=None, pairs=None):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("chunk", [1, 2, 5, 128, None])
+@pytest.mark.parametrize("chunk", [1, 2, None])
 @pytest.mark.parametrize("kv", [1, 2, 4])
 def test_chunks_and_shared_heads_have_the_values_and_gradients_of_the_textbook(causal, chunk, kv):
     layer = Attention(12, 4, causal, kv, chunk)
@@ -98,9 +98,8 @@ SIGHTS = [
 ]
 
 
-@pytest.mark.parametrize("chunk", [2, None])
+@pytest.mark.parametrize(("chunk", "paired"), [(2, True), (None, False)])
 @pytest.mark.parametrize("fields", SIGHTS, ids=str)
-@pytest.mark.parametrize("paired", [False, True])
 def test_windows_distances_biases_and_pairs_are_those_of_the_textbook(fields, chunk, paired):
     layer = Attention(12, 4, chunk=chunk, **fields)
     params = jax.tree.map(lambda p: p + noise(*p.shape, seed=3) / 9, layer.init(KEY))
@@ -121,6 +120,7 @@ def test_what_pairs_leave_out_may_be_nan():
     assert np.isnan(y.x).any(-1).tolist() == [[False, False, False, True, False]]
 
 
+@pytest.mark.slow
 def test_a_window_costs_what_it_sees():
     def memory(length):
         layer = Attention(8, 2, chunk=32, window=32)

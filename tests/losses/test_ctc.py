@@ -109,6 +109,7 @@ def test_padding_and_more_of_it_change_nothing():
     chex.assert_trees_all_close(found, want, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_net_over_sequences_learns_by_it_and_is_judged_by_it():
     net = fnn.Serial(fnn.RNN(3, 4), fnn.Dense(4, 5))
     x, weights = fnn.Sequence(noise(4, 6, 3), MASK), jnp.array([1.0, 2, 0, 1])
