@@ -70,7 +70,7 @@ class Parallel(Listed[ParallelCache]):
     ):  # fmt: skip
         """Hold the layers: all with a name, or none."""
         super().__init__(*layers, **named)
-        if join not in ("concat", "sum", None):
+        if join is not None and not (isinstance(join, str) and join in ("concat", "sum")):
             raise ValueError(f'Parallel: join must be "concat", "sum" or None, got {join!r:.60}.')
         if not self.layers:
             raise ValueError("Parallel: there must be at least one layer.")
