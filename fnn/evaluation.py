@@ -28,6 +28,7 @@ from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.scale import Scale
+from fnn.layers.tied import Tied
 from fnn.layers.unembed import Unembed
 from fnn.numerics import like
 from fnn.records import PyTree
@@ -83,6 +84,12 @@ def _(layer, params):
         with layer.path(name):
             layers[name], entries[name] = evaluation_form(f, parts[name])
     return layer.with_children(layers), layer.joined(entries)
+
+
+@evaluation_form.register(Tied)
+def _(layer, params):
+    """The net, each layer with params of its own: nothing is tied where nothing is learned."""
+    return evaluation_form(layer.net, layer.untied(params))
 
 
 @evaluation_form.register(Dropout)

@@ -25,6 +25,7 @@ from fnn.layers.normalization import LayerNorm
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
+from fnn.layers.tied import Tied
 from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
 from fnn.records import flag
@@ -102,7 +103,8 @@ def gpt(
     recompute: bool = False,
     chunk: int | None = 128,
     bias: bool = False,
-) -> Serial:
+    tied: bool = False,
+) -> Serial | Tied:
     """Tokens [B, T] → Logits of shape [B, T, n_vocab], for LinearSoftmaxCrossEntropy.
 
     Its layers are embed, positions (where they have a table or are added), blocks, norm, head:
@@ -111,7 +113,7 @@ def gpt(
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
     right, left out by weights, changes nothing. Unlike GPT-2's, attention has biases only with
-    `bias`, and the head has weights of its own, not those of the table.
+    `bias`, and the head has the weights of the table only with `tied`.
 
     Args:
         n_vocab: the number of tokens.
@@ -128,13 +130,14 @@ def gpt(
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
         bias: whether attention has biases.
+        tied: whether the head has the weights of the table, w = tableᵀ, as in Tied.
 
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
     """
     if not isinstance(positions, str) or positions not in get_args(Where):
         raise ValueError(f"gpt: positions must be one of {get_args(Where)}, got {positions!r}.")
-    again = flag("gpt: recompute", recompute)
+    again, shared = flag("gpt: recompute", recompute), flag("gpt: tied", tied)
     with at("gpt"):
         inner: Layer[Any, Any] = transformer_block(
             n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
@@ -143,10 +146,11 @@ def gpt(
         added: dict[str, Layer[Any, Any]] = {}
         if positions != "rotary":
             added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)
-        return Serial(
+        net = Serial(
             embed=Embedding(n_vocab, n),
             **added,
             blocks=Repeat(n_layers, Recompute(inner) if again else inner),
             norm=norm(n),
             head=Unembed(n, n_vocab),
         )
+        return Tied(net, head="embed") if shared else net
