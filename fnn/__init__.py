@@ -24,6 +24,7 @@ from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth
 from fnn.composite import Wrapper as Wrapper
 from fnn.composite import child as child
+from fnn.decoding import generate as generate
 from fnn.driver import Pass as Pass
 from fnn.driver import fold as fold
 from fnn.driver import value_and_grad as value_and_grad
@@ -62,8 +63,6 @@ from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
-from fnn.layers.embedding import Positions as Positions
-from fnn.layers.embedding import Sinusoids as Sinusoids
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
@@ -84,6 +83,8 @@ from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool1d as MaxPool1d
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
+from fnn.layers.positions import Positions as Positions
+from fnn.layers.positions import Sinusoids as Sinusoids
 from fnn.layers.prelu import PReLU as PReLU
 from fnn.layers.prelu import PReLUParams as PReLUParams
 from fnn.layers.recompute import Recompute as Recompute

@@ -95,6 +95,22 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def backward(self, params: P, cache: C, dy: Any) -> tuple[P, Any]:
         """grads = dy ∂f/∂params, summed over the batch, and dx = dy ∂f/∂x."""
 
+    def zero_state(self, params: P, n: int, capacity: int | None = None) -> PyTree:
+        """x.state of n sequences before their first step, all zeros; () of a layer without one.
+
+        `capacity` is the number of steps that attention can remember; the others need none.
+
+        Raises:
+            ValueError: for a layer that sees later steps, and without a capacity where one is
+                needed.
+            NotImplementedError: for a class that reads Sequences itself and does not say.
+        """
+        if self.sequences == "own":
+            raise NotImplementedError(
+                f"{self}: zero_state is missing; a class that reads Sequences itself defines it."
+            )
+        return ()
+
     def check_input(self, x: Any) -> None:
         """Raise unless x fits; shapes and dtypes always, values where they are known."""
 

@@ -20,8 +20,9 @@ from fnn.layers.activations import GELU
 from fnn.layers.attention import Attention
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.normalization import LayerNorm
+from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial

@@ -13,7 +13,7 @@ import fnn
 from fnn.layers.activations import SiLU
 from fnn.layers.attention import Attention
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.glu import GLU
 from fnn.layers.normalization import LayerNorm, RMSNorm
 from fnn.layers.recompute import Recompute
