@@ -45,7 +45,16 @@ def greedy(net, params, tokens):
     return z.argmax(-1), first - second
 
 
-@pytest.mark.parametrize("name", NETS)
+SLOW = ("sinusoidal", "windows", "recurrent")
+
+
+def ways(*names):
+    """Nets by name, some only among the slow tests."""
+    marks = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
+    return pytest.mark.parametrize("name", marks)
+
+
+@ways(*NETS)
 def test_at_temperature_0_the_tokens_are_those_of_the_whole_forward(name):
     net = NETS[name]
     params, tokens = params_of(net), PROMPT
@@ -59,7 +68,7 @@ def test_at_temperature_0_the_tokens_are_those_of_the_whole_forward(name):
 
 
 @pytest.mark.parametrize(("dtype", "within"), [("float64", 1e-10), ("float32", 1e-5)])
-@pytest.mark.parametrize("name", ["learned", "sinusoidal", "rotary", "recurrent"])
+@ways("learned", "sinusoidal", "rotary", "recurrent")
 def test_logits_step_by_step_are_those_of_the_whole_forward(name, dtype, within):
     net, params = fnn.inference(NETS[name], NETS[name].init(KEY))
     params = jax.tree.map(lambda p: p.astype(dtype), params)
@@ -74,7 +83,7 @@ def test_logits_step_by_step_are_those_of_the_whole_forward(name, dtype, within)
     assert abs(z.swapaxes(0, 1) - want).max() < within * abs(want).max()
 
 
-@pytest.mark.parametrize("name", ["learned", "rotary", "windows", "recurrent"])
+@ways("learned", "rotary", "windows", "recurrent")
 @pytest.mark.parametrize("front", [True, False])
 def test_prompts_of_different_length_go_on_as_each_would_alone(name, front):
     net = NETS[name]
@@ -174,36 +183,31 @@ def test_it_goes_through_vmap_and_half_precision():
 
 def test_errors():
     net = NETS["learned"]
-    params = net.init(KEY)
     bidirectional = fnn.Serial(fnn.Embedding(V, 5), fnn.Bidirectional.of(fnn.RNN(5, 6)))
     seer = fnn.Serial(fnn.Embedding(V, 6), fnn.Attention(6, 2, causal=False))
     reader = fnn.Serial(fnn.Embedding(V, 5), fnn.Last(), fnn.Dense(5, V))
     none = Sequence(PROMPT, jnp.array([[True] * 3, [False] * 3]))
-    for error, message, args, options in [
-        (ValueError, r"generate, layer positions, .* a sequence of 10 is longer than n_context, 9",
-         (net, params, PROMPT, 8, KEY), {}),
+    how = {"n": 2, "key": KEY}
+    for error, message, f, prompt, options in [
+        (ValueError, "generate, layer positions, .* a sequence of 10 is longer than n_context, 9",
+         net, PROMPT, {"n": 8}),
         (ValueError, r"prompt must have shape \[B, T\], T at least 1, got \[3\]; one prompt is",
-         (net, params, PROMPT[0], 2, KEY), {}),
-        (ValueError, r"T at least 1, got \[2, 0\]", (net, params, PROMPT[:, :0], 2, KEY), {}),
-        (TypeError, "prompt must be an array of integers, got float", (net, params, PROMPT.astype(float), 2),
-         {}),
-        (ValueError, "the mask must leave a token to every prompt, row 1 has none",
-         (net, params, none, 2, KEY), {}),
-        (ValueError, "draws at random; pass key", (net, params, PROMPT, 2), {}),
-        (ValueError, "n must be at least 1, got 0", (net, params, PROMPT, 0, KEY), {}),
-        (ValueError, "top_k must be at least 1, got 0", (net, params, PROMPT, 2, KEY), {"top_k": 0}),
-        (ValueError, r"top_p must be in \(0, 1\], got 0", (net, params, PROMPT, 2, KEY),
-         {"top_p": 0}),
-        (ValueError, "temperature must be in", (net, params, PROMPT, 2, KEY), {"temperature": -1}),
+         net, PROMPT[0], {}),
+        (ValueError, r"T at least 1, got \[2, 0\]", net, PROMPT[:, :0], {}),
+        (TypeError, "must be an array of integers, got float", net, PROMPT.astype(float), {}),
+        (ValueError, "the mask must leave a token to every prompt, row 1 has none", net, none, {}),
+        (ValueError, "draws at random; pass key", net, PROMPT, {"key": None}),
+        (ValueError, "n must be at least 1, got 0", net, PROMPT, {"n": 0}),
+        (ValueError, "top_k must be at least 1, got 0", net, PROMPT, {"top_k": 0}),
+        (ValueError, r"top_p must be in \(0, 1\], got 0", net, PROMPT, {"top_p": 0}),
+        (ValueError, "temperature must be in", net, PROMPT, {"temperature": -1}),
         (ValueError, "Bidirectional: no state to begin with: it sees later steps",
-         (bidirectional, bidirectional.init(KEY), PROMPT, 2, KEY), {}),
-        (ValueError, r"layer 1, Attention\(.*\): no state to begin with",
-         (seer, seer.init(KEY), PROMPT, 2, KEY), {}),
-        (ValueError, r"must make logits \[B, T, V\] .* it makes \[2, 11\]",
-         (reader, reader.init(KEY), PROMPT, 2, KEY), {}),
+         bidirectional, PROMPT, {}),
+        (ValueError, r"layer 1, Attention\(.*\): no state to begin with", seer, PROMPT, {}),
+        (ValueError, r"must make logits \[B, T, V\] .* it makes \[2, 11\]", reader, PROMPT, {}),
     ]:  # fmt: skip
         with pytest.raises(error, match=message):
-            fnn.generate(*args, **options)
+            fnn.generate(f, f.init(KEY), prompt, **how | options)
 
 
 def test_a_layer_of_ones_own_that_reads_sequences_says_its_state():

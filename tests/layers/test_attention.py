@@ -37,7 +37,7 @@ def test_contract_of_sequences(layer):
 
 
 def kv(layer, capacity):
-    """A state of this capacity, of which the first row has two steps that count, the other three."""
+    """A state in which two steps of the first row count, three of the other."""
     shape = 2, layer.kv_heads, capacity, layer.n // layer.n_heads
     keys = jnp.arange(capacity) >= jnp.array([capacity - 2, capacity - 3])[:, None]
     return noise(*shape, seed=5), noise(*shape, seed=6), keys
