@@ -86,8 +86,8 @@ def step_table(steps: Sequence[Step]) -> str:
         rows.append([s.net, s.peer, *versus(s), *rest])
     note = (
         "Forward, loss, backward, Adam, from the same arrays; every peer in its own process. "
-        "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch keep "
-        "keys and values, plain JAX runs the whole context for each; the mean byte for a loss."
+        "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch "
+        "keep keys and values, plain JAX runs the whole context for each; the mean byte for a loss."
     )
     head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
     return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
