@@ -65,6 +65,8 @@ from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.embedding import Positions as Positions
 from fnn.layers.embedding import Sinusoids as Sinusoids
 from fnn.layers.flatten import Flatten as Flatten
+from fnn.layers.frozen import Frozen as Frozen
+from fnn.layers.frozen import FrozenParams as FrozenParams
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU

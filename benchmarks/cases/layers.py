@@ -64,6 +64,13 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
+def frozen() -> Pair:
+    """256-512-512-10 of which the last layer alone is trained."""
+    *body, head = fnn.mlp([256, 512, 512, 10]).layers
+    net = fnn.Serial(fnn.Frozen(fnn.Serial(*body)), head)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
 def cast(dtype: str) -> Pair:
     """An MLP in half precision, its weights in float32."""
     net = fnn.Cast(fnn.mlp([256, 512, 512, 10]), dtype)
@@ -80,6 +87,7 @@ LAYERS = Table(
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
+        Case("Frozen but for the head, 256-512-512-10", frozen),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -74,6 +74,12 @@ def _(net: fnn.Recompute, params, x, key):
 
 
 @plain.register
+def _(net: fnn.Frozen, params, x, key):
+    """f of params without a derivative."""
+    return plain(net.inner, jax.lax.stop_gradient(params.inner), x, key)
+
+
+@plain.register
 def _(net: fnn.Cast, params, x, key):
     """f in another dtype; integers stay what they are."""
 

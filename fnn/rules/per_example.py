@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from fnn.arrays import check_arrays
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
+from fnn.layers.frozen import Held
 from fnn.numerics import wide, widened
 from fnn.records import Array, PyTree
 from fnn.ruling import rule
@@ -88,6 +89,13 @@ def _(layer, params, cache, dy):
 
     _, dx = layer.backward(params, cache, dy)
     return jax.vmap(norm)(x, d), dx
+
+
+@example_norms.register(Held)
+def _(layer, params, cache, dy):
+    """0, whatever the cache holds: nothing of a frozen layer is trained."""
+    _, dx = layer.backward(params, cache, dy)
+    return jnp.zeros(len(value(dy)), wide(value(dy).dtype)), dx
 
 
 def square_sum(g: Array) -> Array:
