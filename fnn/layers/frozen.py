@@ -41,9 +41,9 @@ class FrozenParams(NamedTuple):
 class Frozen(Wrapper[Any]):
     """y = inner(x), dp = 0.  The shapes are those of inner.
 
-    FrozenParams(params) freezes params of inner that were trained. It is training all the same: Dropout inside
-    draws, BatchNorm takes the statistics of the batch. `inference` gives inner. A decay that is
-    not fnn's, such as optax's, has to be told by a mask.
+    FrozenParams(params) freezes params of inner that were trained. The net is in training all the
+    same: Dropout inside draws, BatchNorm takes the statistics of the batch. `inference` gives
+    inner. A decay that is not fnn's, such as optax's, has to be told by a mask.
 
     Raises:
         TypeError: for what is not a layer; from forward, for params that are not FrozenParams.
