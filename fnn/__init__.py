@@ -101,6 +101,8 @@ from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
 from fnn.layers.upsample import Upsample as Upsample
+from fnn.layers.weight_norm import WeightNorm as WeightNorm
+from fnn.layers.weight_norm import WeightNormParams as WeightNormParams
 from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy

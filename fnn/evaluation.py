@@ -5,7 +5,7 @@ by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
    layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense;
-   Frozen → its inner layer.
+   Frozen and WeightNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache.
@@ -31,6 +31,7 @@ from fnn.layers.frozen import Frozen
 from fnn.layers.normalization import BatchNorm
 from fnn.layers.scale import Scale
 from fnn.layers.unembed import Unembed
+from fnn.layers.weight_norm import WeightNorm
 from fnn.numerics import like
 from fnn.records import PyTree
 from fnn.ruling import rule
@@ -91,6 +92,12 @@ def _(layer, params):
 def _(layer, params):
     """The inner layer: nothing is trained."""
     return evaluation_form(layer.inner, layer.parts(params)["inner"])
+
+
+@evaluation_form.register(WeightNorm)
+def _(layer, params):
+    """The inner layer, its weights made once."""
+    return evaluation_form(layer.inner, layer.weighted(params))
 
 
 @evaluation_form.register(Dropout)

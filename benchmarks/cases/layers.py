@@ -64,6 +64,13 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
+def weight_norm() -> Pair:
+    """256-512-512-10 whose weights are lengths and directions."""
+    layers = fnn.mlp([256, 512, 512, 10]).layers
+    net = fnn.Serial(*(fnn.WeightNorm(f) if isinstance(f, fnn.Dense) else f for f in layers))
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
 def frozen() -> Pair:
     """256-512-512-10 of which the last layer alone is trained."""
     *body, head = fnn.mlp([256, 512, 512, 10]).layers
@@ -87,6 +94,7 @@ LAYERS = Table(
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
+        Case("WeightNorm, 256-512-512-10", weight_norm),
         Case("Frozen but for the head, 256-512-512-10", frozen),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),

@@ -15,14 +15,14 @@ transferred and left frozen, where the errors go through.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn.composite import Composite, With, Wrapper
 from fnn.errors import shown
-from fnn.layer import Layer
+from fnn.layer import Around, Layer
 from fnn.numerics import is_like
 from fnn.records import PyTree
 from fnn.ruling import Results
@@ -78,18 +78,8 @@ class Frozen(Wrapper[Any]):
 
 
 @dataclass(frozen=True)
-class Held(Layer[Any, Any]):
+class Held(Around[Any, Any]):
     """A leaf inside Frozen as rules see it: y and dx are those of the leaf, dp is 0."""
-
-    sequences: ClassVar = "own"  # each has that of its leaf
-
-    inner: Layer[Any, Any]
-
-    def __post_init__(self):
-        """Treat Sequences and examples as the leaf does."""
-        super().__post_init__()
-        object.__setattr__(self, "sequences", self.inner.sequences)
-        object.__setattr__(self, "mixes_examples", self.inner.mixes_examples)
 
     def __repr__(self):
         """That of the leaf."""
