@@ -126,6 +126,7 @@ from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp
+from fnn.nets.recurrent import recurrent as recurrent
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty

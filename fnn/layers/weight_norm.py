@@ -124,10 +124,8 @@ class WeightNorm(Around[WeightNormParams, Any]):
 
 def direction(v: Array) -> tuple[Array, Array]:
     """v̂ = v/‖v‖ and ‖v‖ of every output; where ‖v‖ is 0 it counts as 1."""
-    m = jax.lax.stop_gradient(
-        abs(v).max(others(v), keepdims=True, initial=0)
-    )  # any m gives the same v̂
-    m = jnp.where(m == 0, 1, m)
+    m = abs(v).max(others(v), keepdims=True, initial=0)
+    m = jnp.where(m == 0, 1, jax.lax.stop_gradient(m))  # any m gives the same v̂
     u = v / m
     squares = (u**2).sum(others(v), keepdims=True)
     length = jnp.sqrt(jnp.where(squares == 0, 1, squares))
