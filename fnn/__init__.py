@@ -64,6 +64,8 @@ from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.flatten import Flatten as Flatten
+from fnn.layers.frozen import Frozen as Frozen
+from fnn.layers.frozen import FrozenParams as FrozenParams
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
@@ -102,6 +104,8 @@ from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
 from fnn.layers.upsample import Upsample as Upsample
+from fnn.layers.weight_norm import WeightNorm as WeightNorm
+from fnn.layers.weight_norm import WeightNormParams as WeightNormParams
 from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy
@@ -125,6 +129,7 @@ from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp
+from fnn.nets.recurrent import recurrent as recurrent
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty

@@ -192,3 +192,24 @@ def check_layer_type(owner: str, layer: Any) -> None:
     if not isinstance(layer, Layer):
         remedy = f"; build it: {layer.__name__}(...)" if isinstance(layer, type) else ""
         raise TypeError(f"{owner} takes layers, got {layer!r:.80}{remedy}.")
+
+
+@dataclass(frozen=True)
+class Around(Layer[P, C]):
+    """A leaf that computes with another one: rules see one layer.
+
+    Of Sequences, examples and keys it makes what inner makes of them.
+    """
+
+    inner: Layer[Any, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a layer; say of this one what is said of inner."""
+        super().__post_init__()
+        check_layer_type(type(self).__name__, self.inner)
+        for fact in ("sequences", "mixes_examples", "draws"):
+            object.__setattr__(self, fact, getattr(self.inner, fact))
+
+    def zero_state(self, params, n, capacity=None):
+        """That of inner; of params the dtype alone matters."""
+        return self.inner.zero_state(params, n, capacity)

@@ -126,6 +126,8 @@ def nets():
     writer = fnn.Serial(fnn.Embedding(5, 3), fnn.Dense(3, 5))
     return [
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
+        of("recurrent", fnn.recurrent, n_in=3, n_hidden=4, n_layers=2, kind=fnn.GRU, dropout=0.1,
+           bidirectional=True),
         of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),

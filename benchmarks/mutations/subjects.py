@@ -208,6 +208,7 @@ BLOCKS = (
     small("Embedding", fnn.Embedding(12, 6), 3, 4, n_vocab=12),
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
+    small("WeightNorm", fnn.WeightNorm(fnn.Dense(4, 6)), 7, 4),
     small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
@@ -288,6 +289,7 @@ NETS = (
     ),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
+    small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
 )
 

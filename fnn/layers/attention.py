@@ -50,7 +50,7 @@ from fnn.layers.chunked import Sight, attend, attend_back
 from fnn.layers.distances import by_head, gathered
 from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
-from fnn.numerics import like, outer, total, wide
+from fnn.numerics import common, like, outer, total, wide
 from fnn.records import Array, Key, Static
 from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
 
@@ -262,7 +262,8 @@ class Attention(Heads[AttentionCache]):
         if capacity is None:
             raise ValueError(f"{self}: zero_state needs a capacity, the steps to remember.")
         capacity = min(capacity, self.window - 1) if self.window else capacity
-        return zero_kv(n, self.kv_heads, capacity, self.n // self.n_heads, params.wk.dtype)
+        dtype = common(*jax.tree.leaves(params))
+        return zero_kv(n, self.kv_heads, capacity, self.n // self.n_heads, dtype)
 
     def forward(self, params, x, *, key=None):
         """y of x and z = x."""

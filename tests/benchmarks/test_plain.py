@@ -42,6 +42,7 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
     (fnn.Embedding(5, 3), (7, 9)),
     (fnn.Positions(11, 4), (7, 9, 4)),
