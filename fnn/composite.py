@@ -138,7 +138,10 @@ class Composite(Layer[Any, C]):
     def each(self, f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
         """f(child, *its entries) of every child, nested like params."""
         columns = [self.parts(tree) for tree in trees]
-        found = {n: f(layer, *(c[n] for c in columns)) for n, layer in self.children.items()}
+        found = {}
+        for name, layer in self.children.items():
+            with self.path(name):
+                found[name] = f(layer, *(column[name] for column in columns))
         return self.joined(found)
 
     def keys(self, key: Key | None) -> dict[Any, Any]:
