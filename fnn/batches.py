@@ -19,6 +19,8 @@ from fnn.records import Array, PyTree, integer
 from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
 from fnn.targets import settled
 
+AT_ONCE = 1024  # predictions of data to evaluate, or a batch where that has more
+
 
 class Rows(NamedTuple):
     """What there is to learn from, row by row."""

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from fnn.arrays import as_input
 from fnn.batches import (
+    AT_ONCE,
     Rows,
     as_rows,
     averages,
@@ -52,7 +53,6 @@ from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
 
-AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 

@@ -28,7 +28,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train"),
+    ("batches", "plan", "train", "prediction"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 

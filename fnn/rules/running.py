@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.errors import check_number
-from fnn.layer import Layer
+from fnn.layer import Layer, check_layer_type
 from fnn.layers.normalization import BatchNorm, BatchNormAverages, unbiased_std
 from fnn.numerics import like
 from fnn.records import Array
@@ -48,6 +48,7 @@ def running_averages(net: Layer[Any, Any], momentum: float | Array = 0.9) -> Giv
         ValueError: for a known momentum outside [0, 1).
         NotImplementedError: for a layer that mixes examples and is no BatchNorm, by its path.
     """
+    check_layer_type("running_averages", net)
     check_number("running_averages", "momentum", momentum, 0, 1)
 
     def begin(layer):
