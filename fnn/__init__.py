@@ -79,6 +79,7 @@ from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
 from fnn.layers.over_time import MeanOverTime as MeanOverTime
 from fnn.layers.pad import Pad as Pad
+from fnn.layers.parallel import Parallel as Parallel
 from fnn.layers.pooling import AvgPool1d as AvgPool1d
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
@@ -93,6 +94,7 @@ from fnn.layers.rnn import RNN as RNN
 from fnn.layers.rnn import RNNParams as RNNParams
 from fnn.layers.scale import Scale as Scale
 from fnn.layers.serial import Serial as Serial
+from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock

@@ -49,7 +49,7 @@ from fnn.errors import (
 )
 from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
-from fnn.sequence import Sequence, over_positions, renewed, select
+from fnn.sequence import Sequence, over_positions, select, unmasked
 from fnn.sharding import automatic
 
 P = TypeVar("P")  # the layer's parameters; its gradients have the same type
@@ -137,7 +137,7 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
             return pair(f"{self}: backward", "(grads, dx)", found)
 
         check_params(self, params, self.shapes())
-        check_cotangent(self, "dy", renewed(dy, mask=None))
+        check_cotangent(self, "dy", unmasked(dy))
         return of(dy) if self.sequences == "own" else over_positions(of, dy)
 
     return automatic(backward)

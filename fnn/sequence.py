@@ -94,6 +94,13 @@ def renewed(x: Any, /, **fields: Any) -> Any:
     return x.with_fields(**fields) if isinstance(x, Sequence) else x
 
 
+def unmasked(x: PyTree) -> PyTree:
+    """x, every Sequence in it without mask and pairs: what is left may have cotangents."""
+    return jax.tree.map(
+        lambda v: renewed(v, mask=None, pairs=None), x, is_leaf=lambda v: isinstance(v, Sequence)
+    )
+
+
 def lift(f: Callable[..., Any], x: Any, *others: Any) -> Any:
     """f of the arrays of x and the others, in the form of x: an array or a Sequence."""
     y = f(value(x), *map(value, others))
@@ -113,10 +120,14 @@ def select(mask: Array | None, a: PyTree) -> PyTree:
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:
-    """The sum of two cotangents of one value, of which either may be None."""
+    """The sum of two cotangents of one value, of which either may be None, or parts of it."""
     if a is None or b is None:
         return b if a is None else a
-    return lift(lambda a, b: jax.tree.map(jnp.add, a, b), a, b)
+    if isinstance(a, Sequence):
+        return lift(add, a, b)
+    if jax.tree_util.all_leaves([a]):
+        return a + b
+    return jax.tree.map(add, a, b, is_leaf=lambda v: v is None or isinstance(v, Sequence))
 
 
 def over_positions(f: Callable[[Any], tuple[Any, Any]], dy: Any) -> tuple[Any, Any]:

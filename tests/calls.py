@@ -131,6 +131,8 @@ def nets():
            recompute=True),
         of("Serial", lambda f: fnn.Serial(f, b), f=a),
         of("Serial", lambda f: fnn.Serial(a=f, b=b), f=a),
+        of("Parallel", lambda f, **options: fnn.Parallel(f, b, **options), f=a, join="sum",
+           split=True),
         of("Bidirectional", fnn.Bidirectional.of, layer=fnn.RNN(2, 4)),
         of("Sequence", fnn.Sequence, x=jnp.ones((2, 3, 4)), mask=jnp.ones((2, 3), bool)),
     ]  # fmt: skip

@@ -68,6 +68,21 @@ def _(net: fnn.Residual, params, x, key):
 
 
 @plain.register
+def _(net: fnn.Skip, params, x, key):
+    """x and f(x), side by side."""
+    return jnp.concatenate([x, plain(net.inner, params, x, key)], -1)
+
+
+@plain.register
+def _(net: fnn.Parallel, params, x, key):
+    """Every layer of x, with the keys that Parallel gives them; side by side, or the sum."""
+    parts: dict[Any, Any] = net.parts(params)
+    keys = net.keys(key)
+    ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
+    return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
+
+
+@plain.register
 def _(net: fnn.Recompute, params, x, key):
     """f(x), with everything between kept."""
     return plain(net.inner, params, x, key)
