@@ -136,6 +136,7 @@ from fnn.penalties import Penalty as Penalty
 from fnn.plan import Plan as Plan
 from fnn.plan import State as State
 from fnn.plan import start as start
+from fnn.prediction import predict as predict
 from fnn.records import Record as Record
 from fnn.ruling import rule as rule
 from fnn.sequence import Sequence as Sequence

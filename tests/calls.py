@@ -105,9 +105,10 @@ def training():
     known |= {"weights": jnp.ones(11), "penalty": fnn.L2(0.1), "rule": fnn.rules.backprop}
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
-    known |= {"validation": (X, TARGET), "calibration": X, "drop_last": False, "layer": NET}
+    known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
+    known |= {"drop_last": False, "layer": NET}
     functions = (fnn.value_and_grad, fnn.fold, fnn.start, fnn.step, fnn.epoch, fnn.evaluate,
-                 fnn.fit, fnn.inference, fnn.summary)  # fmt: skip
+                 fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
     return [
         *built(once),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
@@ -151,6 +152,7 @@ def rules():
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
+        of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
     ]  # fmt: skip
 
 

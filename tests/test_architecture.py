@@ -28,7 +28,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "decoding"),
+    ("batches", "plan", "train", "prediction", "decoding"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
