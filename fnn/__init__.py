@@ -64,6 +64,7 @@ from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
 from fnn.layers.embedding import Positions as Positions
 from fnn.layers.embedding import Sinusoids as Sinusoids
+from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
@@ -119,6 +120,7 @@ from fnn.metrics import Metric as Metric
 from fnn.metrics import Perplexity as Perplexity
 from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
+from fnn.nets.encoder_decoder import encoder_decoder as encoder_decoder
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp

@@ -125,9 +125,12 @@ def nets():
     a, b = fnn.Dense(3, 3), fnn.Tanh()
     return [
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
-        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
+        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0,
+           n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
+        of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
+           positions="learned", recompute=True, n_source=6),
         of("Serial", lambda f: fnn.Serial(f, b), f=a),
         of("Serial", lambda f: fnn.Serial(a=f, b=b), f=a),
         of("Bidirectional", fnn.Bidirectional.of, layer=fnn.RNN(2, 4)),
@@ -152,6 +155,7 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
@@ -163,6 +167,7 @@ def around():
         *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
         *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
+        *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
     ]  # fmt: skip

@@ -145,9 +145,9 @@ class Headed(fnn.Layer[Any, Any]):
 
 @dataclass(frozen=True)
 class Looking(fnn.Layer[Any, Any]):
-    """Cross-attention as mistakes take it: of one array the first t positions look at the rest."""
+    """What looks at a memory, as mistakes take it: of one array the first t positions do."""
 
-    net: fnn.CrossAttention
+    net: fnn.Layer[Any, Any]
     t: int
 
     @property
@@ -220,6 +220,8 @@ BLOCKS = (
     small("Attention, window, pairs of distances",
           fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
     small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
+    small("EncoderDecoder", Looking(fnn.EncoderDecoder(
+        fnn.RNN(4, 3), fnn.Serial(fnn.CrossAttention(4, 2, 3), fnn.Tanh())), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",
           Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(chunk=3)), 7, 6),
 )  # fmt: skip
@@ -280,6 +282,14 @@ NETS = (
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
+    small(
+        "transformer_block, of a decoder",
+        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
+        2,
+        8,
+        4,
+        family="net",
+    ),
 )
 
 
