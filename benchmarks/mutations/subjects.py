@@ -5,7 +5,6 @@ where finite differences, which the peers take, have no derivative to compare wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
+from benchmarks.mutations.shaped import Headed, Looking
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -110,64 +110,6 @@ LAYERS = (
             lambda level: fnn.Dense(*DENSE[level], bias=False), dense_inputs),
     Subject("Dense", "layer", lambda level: fnn.Dense(*DENSE[level]), dense_inputs),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Headed(fnn.Layer[Any, Any]):
-    """Factored logits and the loss behind them, as mistakes take them: one array to one array.
-
-    The label of every row is 2: a row's loss must not depend on its place.
-    """
-
-    head: fnn.Unembed
-    loss: fnn.LinearSoftmaxCrossEntropy
-
-    @property
-    def children(self) -> dict[str, Any]:
-        """What it is made of."""
-        return {"head": self.head, "loss": self.loss}
-
-    def init(self, key):
-        """The weights of the head."""
-        return self.head.init(key)
-
-    def forward(self, params, x, *, key=None):
-        """The losses, [N, 1]."""
-        y, cache = self.head.forward(params, x)
-        losses, of_loss = self.loss.forward(y, jnp.full(len(x), 2))
-        return losses[:, None].astype(x.dtype), (cache, of_loss)
-
-    def backward(self, params, cache, dy):
-        """Through the loss, then through the head."""
-        of_head, of_loss = cache
-        return self.head.backward(params, of_head, self.loss.backward(of_loss, dy[:, 0]))
-
-
-@dataclass(frozen=True)
-class Looking(fnn.Layer[Any, Any]):
-    """What looks at a memory, as mistakes take it: of one array the first t positions do."""
-
-    net: fnn.Layer[Any, Any]
-    t: int
-
-    @property
-    def children(self) -> dict[str, Any]:
-        """What it is made of."""
-        return {"net": self.net}
-
-    def init(self, key):
-        """Its params."""
-        return self.net.init(key)
-
-    def forward(self, params, x, *, key=None):
-        """y of the first positions."""
-        y, cache = self.net.forward(params, fnn.Sequence(x[:, : self.t], memory=x[:, self.t :]))
-        return y.x, cache
-
-    def backward(self, params, cache, dy):
-        """dx and dz behind each other."""
-        grads, dx = self.net.backward(params, cache, fnn.Sequence(dy))
-        return grads, jnp.concatenate([dx.x, dx.memory], 1)
 
 
 def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "layer") -> Subject:
