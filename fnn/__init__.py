@@ -63,6 +63,7 @@ from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
+from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.frozen import Frozen as Frozen
 from fnn.layers.frozen import FrozenParams as FrozenParams
@@ -126,6 +127,7 @@ from fnn.metrics import Metric as Metric
 from fnn.metrics import Perplexity as Perplexity
 from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
+from fnn.nets.encoder_decoder import encoder_decoder as encoder_decoder
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp

@@ -129,9 +129,12 @@ def nets():
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
         of("recurrent", fnn.recurrent, n_in=3, n_hidden=4, n_layers=2, kind=fnn.GRU, dropout=0.1,
            bidirectional=True),
-        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
+        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0,
+           n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
+        of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
+           positions="learned", recompute=True, n_source=6),
         of("generate", fnn.generate, net=writer, params=writer.init(KEY), n=2, key=KEY,
            prompt=jnp.ones((2, 3), int), temperature=1.0, top_k=2, top_p=0.5, stop=1),
         of("Serial", lambda f: fnn.Serial(f, b), f=a),
@@ -161,6 +164,7 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
     carrying = [fnn.Attention(6, 2), fnn.Positions(9, 6), fnn.Sinusoids(6)]
     return [
@@ -175,6 +179,7 @@ def around():
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
         *[c for f in carrying for c in layer(f, f.init(KEY), looks.with_fields(
             state=f.zero_state(f.init(KEY), 2, 4)))],
+        *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
     ]  # fmt: skip
