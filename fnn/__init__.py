@@ -139,6 +139,7 @@ from fnn.train import fit as fit
 from fnn.train import step as step
 
 if _typing.TYPE_CHECKING:
+    from fnn import checkpoints as checkpoints
     from fnn.checking import Report as Report
     from fnn.checking import check as check
     from fnn.checking import check_gradient as check_gradient
@@ -147,7 +148,9 @@ if _typing.TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """What the checker exports, imported when it is first asked for: a third of an import."""
+    """What is imported when it is first asked for: the checker, a third of an import; files."""
+    if name == "checkpoints":  # needs safetensors
+        return _importlib.import_module("fnn.checkpoints")
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
@@ -157,5 +160,5 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    """All that the package offers, the checker's names too."""
-    return sorted({*globals(), *_importlib.import_module("fnn.checking").EXPORTS})
+    """All that the package offers, what is imported later too."""
+    return sorted({"checkpoints", *globals(), *_importlib.import_module("fnn.checking").EXPORTS})
