@@ -121,6 +121,10 @@ from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
+from fnn.nets.gpt2 import from_gpt2 as from_gpt2
+from fnn.nets.gpt2 import to_gpt2 as to_gpt2
+from fnn.nets.llama import from_llama as from_llama
+from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_leaves
 from fnn.files import CheckpointError as CheckpointError
 from fnn.files import read, write
-from fnn.named import on_jax, by_name, differences, of_names
+from fnn.named import by_name, differences, of_names, on_jax
 from fnn.numerics import concrete, is_floating
 from fnn.records import PyTree
 
-FORMAT = "pt"  # whose order of axes Hugging Face's readers ask for; C's, as torch has it
+FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 
 
 def save(path: str | os.PathLike[str], params: PyTree) -> None:
@@ -85,7 +86,7 @@ def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def known(name: str, a: Any) -> np.ndarray:
     """An array of params in the host's memory, or an error by its name."""
-    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         raise TypeError(f"save: {name} is a typed key; save jax.random.key_data of it.")
     if not (is_floating(a) or a.dtype.kind in "iub"):
         raise TypeError(f"save: {name} must hold real numbers, got {a.dtype}.")

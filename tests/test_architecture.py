@@ -170,7 +170,8 @@ assert not xla_bridge.backends_are_initialized(), "a backend started"
 for late in ("fnn.checking", "fnn.checkpoints", "fnn.files"):
     assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
-assert not loaded & {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}, loaded
+others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}
+assert not loaded & others, loaded
 """
 
 
