@@ -114,3 +114,9 @@ def check_same(found, want):
         assert (found[name].dtype, found[name].shape) == (a.dtype, a.shape)
         assert found[name].tobytes() == a.tobytes()
         assert found[name].flags.c_contiguous
+
+
+def zeros(net):
+    """Params of the net's form."""
+    like = jax.eval_shape(net.init, jax.random.key(0))
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)

@@ -175,7 +175,7 @@ EXACT = fnn.Serial(up=fnn.Dense(N, 8), down=fnn.Recompute(DOWN))
 )  # fmt: skip
 def test_nets_that_compute_something_else_are_refused_by_the_layer(net, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        to_gpt2(net, net.init(jax.random.key(0)))
+        to_gpt2(net, hugging_face.zeros(net))
 
 
 def test_params_of_another_net_are_refused_by_name():

@@ -141,7 +141,7 @@ SIZES, GATED = (V, N, HEADS, LAYERS, 1), {"norm": RMSNorm, "feed_forward": GLU(N
 )  # fmt: skip
 def test_nets_that_compute_something_else_are_refused_by_the_layer(net, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        to_llama(net, net.init(jax.random.key(0)))
+        to_llama(net, hugging_face.zeros(net))
 
 
 def test_a_net_without_rotations_is_refused():
@@ -151,4 +151,4 @@ def test_a_net_without_rotations_is_refused():
         head=fnn.Unembed(N, V),
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"layer blocks\.attention must be .*rotary=10000\.0"):
-        to_llama(net, net.init(jax.random.key(0)))
+        to_llama(net, hugging_face.zeros(net))
