@@ -113,22 +113,22 @@ def same(params: PyTree) -> PyTree:
 
 def transposed(params: DenseParams) -> DenseParams:
     """w of a Dense turned round, without a bias: a share that is its own way back."""
-    return DenseParams(params.w.T, None)
+    return DenseParams(params.w.mT, None)
 
 
 def to_unembed(params: EmbeddingParams) -> UnembedParams:
     """w = tableᵀ."""
-    return UnembedParams(params.table.T)
+    return UnembedParams(params.table.mT)
 
 
 def to_dense(params: EmbeddingParams) -> DenseParams:
     """w = tableᵀ, without a bias."""
-    return DenseParams(params.table.T, None)
+    return DenseParams(params.table.mT, None)
 
 
 def to_table(grads: Any) -> EmbeddingParams:
     """dtable = dwᵀ."""
-    return EmbeddingParams(grads.w.T)
+    return EmbeddingParams(grads.w.mT)
 
 
 TURNED: dict[tuple[type, type], tuple[Way, Way]] = {

@@ -12,8 +12,8 @@ Source: Press & Wolf (2017), arXiv:1608.05859, section 3.
 """
 
 import functools
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from fnn.composite import Composite, child, empty
 from fnn.errors import check_params
@@ -80,9 +80,9 @@ class Tied(Composite[Any]):
     def __init__(self, net: Composite[Any], /, *ties: Tie, **sources: Any):
         """Tie layers by Ties, or by names, user="source"."""
         check_layer_type("Tied", net)
-        named = (Tie(user, source) for user, source in sources.items())
+        ties = (*ties, *(Tie(user, source) for user, source in sources.items()))
         object.__setattr__(self, "net", net)
-        object.__setattr__(self, "ties", (*ties, *named))
+        object.__setattr__(self, "ties", tuple(known(net, tie) for tie in ties))
         uses_of(self)
 
     def __repr__(self):
@@ -128,9 +128,19 @@ class Tied(Composite[Any]):
         """The params of the net, but for layers that have none of their own."""
         return self.bare().init(key)
 
+    def zero_state(self, params, n, capacity=None):
+        """As the net's."""
+        return self.net.zero_state(self.untied(params), n, capacity)
+
     def bare(self) -> Composite[Any]:
         """The net with nothing where a layer has no params of its own."""
         return replaced(self.net, {tie.user: Identity() for tie in self.ties})
+
+    def around(self, bare: Composite[Any]) -> "Tied":
+        """The same ties in a net like `bare`, with the layers put back that it has not."""
+        return Tied(
+            replaced(bare, {t.user: layer_at(self.net, t.user) for t in self.ties}), *self.ties
+        )
 
     def untied(self, params: PyTree) -> PyTree:
         """The params of the net, each layer with its own."""
@@ -138,14 +148,15 @@ class Tied(Composite[Any]):
         for use in (uses[tie.user] for tie in self.ties):
             if not empty(entry(self.net, params, use.name)):
                 raise ValueError(f"Tied: {use.name} has the params of {use.source}; give none.")
-            own, layer = entry(self.net, params, use.source), uses[use.source].layer
-            with child(use.source):
-                check_params(layer, own, layer.shapes())
-            found[use.name] = use.share(own)
+            found[use.name] = use.share(entry(self.net, params, use.source))
         return placed(self.net, params, found)
 
     def forward(self, params, x, *, key=None):
         """y = net(x)."""
+        for use in uses_of(self).values():
+            if use.name == use.source:
+                with child(use.source):
+                    check_params(use.layer, entry(self.net, params, use.source), use.layer.shapes())
         return self.net.forward(self.untied(params), x, key=key)
 
     def backward_with(self, rule, params, cache, dy):
@@ -174,27 +185,20 @@ class Tied(Composite[Any]):
 
 @functools.cache
 def uses_of(tied: Tied) -> dict[str, Use]:
-    """Every layer that shares, by its path; raises unless all are there, and fit."""
+    """Every layer that shares, by its path; raises where one has two sources, or is one itself."""
     found: dict[str, Use] = {}
     for tie in tied.ties:
-        first, layer = (leaf_at(tied.net, path) for path in (tie.source, tie.user))
         if tie.user in found or found.get(tie.source, tie).source != tie.source:
             raise ValueError(f"{tie}: a layer is tied once, and to one that has params of its own.")
-        found[tie.source] = Use(first, tie.source, tie.source, same, same)
-        found[tie.user] = Use(layer, tie.user, tie.source, *way_of(tie, first, layer))
+        for path, way in ((tie.source, (same, same)), (tie.user, (tie.share, tie.back))):
+            share, back = cast(tuple[Way, Way], way)
+            found[path] = Use(layer_at(tied.net, path), path, tie.source, share, back)
     return found
 
 
-def leaf_at(net: Composite[Any], path: str) -> Layer[Any, Any]:
-    """The leaf at this path."""
-    layer = layer_at(net, path)
-    if isinstance(layer, Composite):
-        raise TypeError(f"Tied: {path} is a {type(layer).__name__}; tie the layers inside.")
-    return layer
-
-
-def way_of(tie: Tie, first: Layer[Any, Any], layer: Layer[Any, Any]) -> tuple[Way, Way]:
-    """share and back of a tie; raises unless there is one way, and it fits."""
+def known(net: Composite[Any], tie: Tie) -> Tie:
+    """The tie with share and back; raises unless there is one way, and it fits."""
+    first, layer = (leaf_at(net, path) for path in (tie.source, tie.user))
     if tie.share is None or tie.back is None:
         found = ways(first, layer)
         if not found:
@@ -204,13 +208,21 @@ def way_of(tie: Tie, first: Layer[Any, Any], layer: Layer[Any, Any]) -> tuple[Wa
                 f"{tie}: {layer} could have the params of {first} as they are, or transposed; "
                 "give share and back, of fnn.layers.shared twice `same`, or twice `transposed`."
             )
-        return found[0]
+        return replace(tie, share=found[0][0], back=found[0][1])
     if not fits(first, layer, tie.share, tie.back):
         raise ValueError(
             f"{tie}: share must make the params of {layer} of those of {first}, and back must "
             "make them again."
         )
-    return tie.share, tie.back
+    return tie
+
+
+def leaf_at(net: Composite[Any], path: str) -> Layer[Any, Any]:
+    """The leaf at this path."""
+    layer = layer_at(net, path)
+    if isinstance(layer, Composite):
+        raise TypeError(f"Tied: {path} is a {type(layer).__name__}; tie the layers inside.")
+    return layer
 
 
 def dealt(result: PyTree, uses: tuple[Use, ...]) -> dict[str, PyTree]:
