@@ -149,7 +149,9 @@ def ways(first: Layer[Any, Any], other: Layer[Any, Any]) -> list[tuple[Way, Way]
 def fits(first: Layer[Any, Any], other: Layer[Any, Any], share: Way, back: Way) -> bool:
     """Whether share makes params of `other` from those of `first`, and back makes them again."""
     p, q = (jax.eval_shape(lambda f=f: f.init(jax.random.key(0))) for f in (first, other))
-    if not is_like(jax.eval_shape(share, p), q):
+    try:
+        made, found = jax.eval_shape(share, p), jax.eval_shape(back, q)
+        found = jax.tree.map(lambda p, g: p if g is None else g, p, found)
+    except (AttributeError, TypeError, ValueError):  # they ask for other params
         return False
-    found = jax.eval_shape(back, q)
-    return is_like(jax.tree.map(lambda p, g: p if g is None else g, p, found), p)
+    return is_like(made, q) and is_like(found, p)

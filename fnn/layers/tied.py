@@ -22,7 +22,7 @@ from fnn.layers.activations import Identity
 from fnn.layers.places import entry, layer_at, placed, replaced
 from fnn.layers.shared import Shared, Use, Uses, Way, fits, same, ways
 from fnn.records import PyTree, Record
-from fnn.ruling import Results
+from fnn.ruling import Results, transposed
 from fnn.sequence import over_positions
 
 
@@ -80,6 +80,8 @@ class Tied(Composite[Any]):
     def __init__(self, net: Composite[Any], /, *ties: Tie, **sources: Any):
         """Tie layers by Ties, or by names, user="source"."""
         check_layer_type("Tied", net)
+        if not isinstance(net, Composite):
+            raise TypeError(f"Tied: net must be a Composite, got {net!r:.80}.")
         ties = (*ties, *(Tie(user, source) for user, source in sources.items()))
         object.__setattr__(self, "net", net)
         object.__setattr__(self, "ties", tuple(known(net, tie) for tie in ties))
@@ -165,8 +167,11 @@ class Tied(Composite[Any]):
         reached = {use.source: [] for use in uses.values()}
 
         def at(use, own, cache, dy):
-            if not isinstance(use, Use):
+            if not holds(use):
                 return rule(use, own, cache, dy)
+            if not isinstance(use, Use):
+                result, dx = use.backward_with(at, own, cache, dy)
+                return of_each(use, result), dx
 
             def run(dy):
                 reached[use.source].append((use, cache, dy))
@@ -223,6 +228,21 @@ def leaf_at(net: Composite[Any], path: str) -> Layer[Any, Any]:
     if isinstance(layer, Composite):
         raise TypeError(f"Tied: {path} is a {type(layer).__name__}; tie the layers inside.")
     return layer
+
+
+def holds(layer: Layer[Any, Any]) -> bool:
+    """Whether a layer is a use, or has one inside."""
+    inside = layer.children.values() if isinstance(layer, Composite) else ()
+    return isinstance(layer, Use) or any(map(holds, inside))
+
+
+def of_each(layer: Composite[Any], result: PyTree) -> PyTree:
+    """Results nested like the layer of what is nested like the layer of Results."""
+    first = next(iter(layer.parts(result).values()), None)
+    if not isinstance(first, Results):
+        return result
+    trees = transposed(layer, result, len(first.each)).each
+    return Results(tuple(of_each(layer, tree) for tree in trees))
 
 
 def dealt(result: PyTree, uses: tuple[Use, ...]) -> dict[str, PyTree]:
