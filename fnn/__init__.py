@@ -49,6 +49,7 @@ from fnn.layers.affine import AffineParams as AffineParams
 from fnn.layers.affine import Centered as Centered
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionParams as AttentionParams
+from fnn.layers.autodiff import Autodiff as Autodiff
 from fnn.layers.bidirectional import Bidirectional as Bidirectional
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.conv import Conv1d as Conv1d
