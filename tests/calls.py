@@ -170,6 +170,7 @@ def around():
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
+        *built(fnn.Tie(2, 0)),
         of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
         of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
            params=WEIGHTS, select=None),
