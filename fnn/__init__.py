@@ -49,6 +49,7 @@ from fnn.layers.affine import AffineParams as AffineParams
 from fnn.layers.affine import Centered as Centered
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionParams as AttentionParams
+from fnn.layers.autodiff import Autodiff as Autodiff
 from fnn.layers.bidirectional import Bidirectional as Bidirectional
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.conv import Conv1d as Conv1d
@@ -101,6 +102,8 @@ from fnn.layers.serial import Serial as Serial
 from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
+from fnn.layers.tied import Tie as Tie
+from fnn.layers.tied import Tied as Tied
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams

@@ -13,7 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
-from benchmarks.mutations.shaped import Headed, Looking
+from benchmarks.mutations.shaped import Headed, Looking, bent, bent_params
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -224,26 +224,21 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Skip", "net", lambda n: fnn.Skip(block(n)), inputs("block")),
     Subject("Parallel", "net", lambda n: fnn.Parallel(block(n), fnn.Tanh()), inputs("block")),
-    Subject(
-        "Parallel, sum",
-        "net",
-        lambda n: fnn.Parallel(a=block(n), b=fnn.Tanh(), join="sum"),
-        inputs("block"),
-        (1,),
-    ),
+    small("Parallel, sum", fnn.Parallel(a=block(1), b=fnn.Tanh(), join="sum"), 6, 4, family="net"),
+    small("Tied, transposed", fnn.Tied(
+        fnn.Serial(fnn.Dense(4, 6), fnn.Tanh(), fnn.Dense(6, 4, bias=False)), fnn.Tie(2, 0)),
+        7, 4, family="net"),
+    small("Tied, table and head", fnn.Tied(
+        fnn.Serial(embed=fnn.Embedding(9, 4), head=fnn.Dense(4, 9, bias=False)), head="embed"),
+        3, 5, n_vocab=9, family="net"),
+    small("Autodiff", fnn.Autodiff(bent, bent_params), 7, 4, family="net"),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
-    small(
-        "transformer_block, of a decoder",
-        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
-        2,
-        8,
-        4,
-        family="net",
-    ),
-)
+    small("transformer_block, of a decoder",
+          Looking(fnn.transformer_block(4, 2, n_memory=4), 3), 2, 8, 4, family="net"),
+)  # fmt: skip
 
 
 def softmaxed(a: np.ndarray) -> np.ndarray:

@@ -109,6 +109,18 @@ def _(net: fnn.Parallel, params, x, key):
 
 
 @plain.register
+def _(net: fnn.Tied, params, x, key):
+    """The net with every layer's params, made of those that there are."""
+    return plain(net.net, net.untied(params), x, key)
+
+
+@plain.register
+def _(net: fnn.Autodiff, params, x, key):
+    """f itself."""
+    return net.call(params, x, key)
+
+
+@plain.register
 def _(net: fnn.Recompute, params, x, key):
     """f(x), with everything between kept."""
     return plain(net.inner, params, x, key)

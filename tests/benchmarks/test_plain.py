@@ -162,6 +162,11 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Tied(
+            fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5), fnn.Dense(3, 5, bias=False)),
+            fnn.Tie(2, 0),
+        ),
+        fnn.Autodiff(lambda p, x: x * p, lambda key: 2 * jnp.ones(5)),
         fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
         fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
         fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
