@@ -20,14 +20,13 @@ Source: Salimans & Kingma (2016), arXiv:1602.07868, eqs. 2 and 3; not its initia
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.composite import Composite
 from fnn.errors import check_floating, check_known, check_shape, shown
 from fnn.layer import Around
-from fnn.numerics import concrete, like, widened
+from fnn.numerics import concrete, like, unit, unit_gradient, widened
 from fnn.records import Array
 
 
@@ -69,8 +68,9 @@ class WeightNorm(Around[WeightNormParams, Any]):
         scale = {}
         for name in self.names(inner):
             v = getattr(inner, name)
-            _, length = direction(*widened(v))
-            scale[name] = like(jnp.where((v == 0).all(others(v)), 0, length), v)
+            (z,) = widened(v)
+            _, length = unit(z, others(v))
+            scale[name] = like(jnp.where((v == 0).all(others(v)), 0, length.ravel()), v)
             if (g := concrete(scale[name])) is not None:
                 check_known(self, f"‖{name}‖", g, np.asarray(g > 0), "be above 0")
         return WeightNormParams(inner, scale)
@@ -85,16 +85,16 @@ class WeightNorm(Around[WeightNormParams, Any]):
         dv, dg = {}, {}
         for name, g in params.scale.items():
             v, g, dw = widened(getattr(params.inner, name), g, getattr(grads, name))
-            unit, length = direction(v)
-            dg[name] = (dw * unit).sum(others(v))
-            dv[name] = g / length * (dw - dg[name] * unit)
+            u, length = unit(v, others(v))
+            dg[name] = (dw * u).sum(others(v))
+            dv[name] = unit_gradient(u, length, g * dw, others(v))
         return like(WeightNormParams(grads._replace(**dv), dg), params), dx
 
     def weighted(self, params: WeightNormParams) -> Any:
         """Params of inner, w = g v̂."""
         self.check_lengths(params)
         pairs = {name: widened(getattr(params.inner, name), g) for name, g in params.scale.items()}
-        found = {name: g * direction(v)[0] for name, (v, g) in pairs.items()}
+        found = {name: g * unit(v, others(v))[0] for name, (v, g) in pairs.items()}
         return like(params.inner._replace(**found), params.inner)
 
     def names(self, params: Any) -> tuple[str, ...]:
@@ -120,16 +120,6 @@ class WeightNorm(Around[WeightNormParams, Any]):
             check_floating(self, f"params.inner.{name}", v)
             check_floating(self, f"params.scale.{name}", g)
             check_shape(self, f"params.scale.{name}", g, v.shape[-1:])
-
-
-def direction(v: Array) -> tuple[Array, Array]:
-    """v̂ = v/‖v‖ and ‖v‖ of every output; where ‖v‖ is 0 it counts as 1."""
-    m = abs(v).max(others(v), keepdims=True, initial=0)
-    m = jnp.where(m == 0, 1, jax.lax.stop_gradient(m))  # any m gives the same v̂
-    u = v / m
-    squares = (u**2).sum(others(v), keepdims=True)
-    length = jnp.sqrt(jnp.where(squares == 0, 1, squares))
-    return u / length, (m * length).reshape(v.shape[-1])
 
 
 def others(v: Array) -> tuple[int, ...]:

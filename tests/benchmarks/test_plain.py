@@ -179,6 +179,8 @@ ARRAYS = {
     "moments": [draw(6, 8), None],
     "frames": [draw(2, 7, 5), None],
     "words": [None, jnp.array([[1, 2, 2], [3, -1, -1]])],
+    "pairs": [draw(5, 2, 3), None],
+    "examples": [None, jnp.arange(5)],
 }
 
 
