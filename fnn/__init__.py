@@ -97,6 +97,7 @@ from fnn.layers.scale import Scale as Scale
 from fnn.layers.serial import Serial as Serial
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
+from fnn.layers.spectral_norm import SpectralNorm as SpectralNorm
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams

@@ -1,5 +1,8 @@
 """Layers in small nets: dropout, residual, repeat, and half precision."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
 import fnn
@@ -64,10 +67,10 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
-def weight_norm() -> Pair:
-    """256-512-512-10 whose weights are lengths and directions."""
+def normalized(around: Callable[[fnn.Layer[Any, Any]], fnn.Layer[Any, Any]]) -> Pair:
+    """256-512-512-10 whose weights are made of others."""
     layers = fnn.mlp([256, 512, 512, 10]).layers
-    net = fnn.Serial(*(fnn.WeightNorm(f) if isinstance(f, fnn.Dense) else f for f in layers))
+    net = fnn.Serial(*(around(f) if isinstance(f, fnn.Dense) else f for f in layers))
     return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
 
 
@@ -94,7 +97,8 @@ LAYERS = Table(
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
-        Case("WeightNorm, 256-512-512-10", weight_norm),
+        Case("WeightNorm, 256-512-512-10", lambda: normalized(fnn.WeightNorm)),
+        Case("SpectralNorm, 256-512-512-10", lambda: normalized(fnn.SpectralNorm)),
         Case("Frozen but for the head, 256-512-512-10", frozen),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),

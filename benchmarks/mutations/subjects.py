@@ -209,6 +209,7 @@ BLOCKS = (
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
     small("WeightNorm", fnn.WeightNorm(fnn.Dense(4, 6)), 7, 4),
+    small("SpectralNorm", fnn.SpectralNorm(fnn.Dense(4, 6), 3), 7, 4),
     small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
