@@ -102,6 +102,7 @@ from fnn.layers.serial import Serial as Serial
 from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
+from fnn.layers.spectral_norm import SpectralNorm as SpectralNorm
 from fnn.layers.tied import Tie as Tie
 from fnn.layers.tied import Tied as Tied
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
@@ -117,9 +118,11 @@ from fnn.losses.binary import Hinge as Hinge
 from fnn.losses.binary import SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy
 from fnn.losses.categorical import CrossEntropy as CrossEntropy
 from fnn.losses.categorical import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from fnn.losses.contrastive import InfoNCE as InfoNCE
 from fnn.losses.ctc import CTC as CTC
 from fnn.losses.divergence import KLDivergence as KLDivergence
 from fnn.losses.focal import SigmoidFocal as SigmoidFocal
+from fnn.losses.focal import SoftmaxFocal as SoftmaxFocal
 from fnn.losses.likelihood import GaussianNLL as GaussianNLL
 from fnn.losses.likelihood import PoissonNLL as PoissonNLL
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy as LinearSoftmaxCrossEntropy

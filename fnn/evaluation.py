@@ -5,7 +5,7 @@ by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
    layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense;
-   Frozen and WeightNorm → the inner layer.
+   Frozen, WeightNorm and SpectralNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache. BatchNorm may have running averages instead, which training gathered: it takes them
@@ -30,10 +30,10 @@ from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.frozen import Frozen
 from fnn.layers.normalization import BatchNorm, BatchNormAverages
+from fnn.layers.reparametrized import Reparametrized
 from fnn.layers.scale import Scale
 from fnn.layers.tied import Tied
 from fnn.layers.unembed import Unembed
-from fnn.layers.weight_norm import WeightNorm
 from fnn.numerics import concrete, like
 from fnn.records import PyTree
 from fnn.ruling import companion, rule
@@ -140,7 +140,7 @@ def _(layer, params):
     return evaluation_form(layer.inner, layer.parts(params)["inner"])
 
 
-@evaluation_form.register(WeightNorm)
+@evaluation_form.register(Reparametrized)
 def _(layer, params):
     """The inner layer, its weights made once."""
     return evaluation_form(layer.inner, layer.weighted(params))

@@ -1,5 +1,6 @@
 """Layers in small nets: dropout, residual, repeat, and half precision."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -114,10 +115,10 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
-def weight_norm() -> Pair:
-    """256-512-512-10 whose weights are lengths and directions."""
+def normalized(around: Callable[[fnn.Layer[Any, Any]], fnn.Layer[Any, Any]]) -> Pair:
+    """256-512-512-10 whose weights are made of others."""
     layers = fnn.mlp([256, 512, 512, 10]).layers
-    net = fnn.Serial(*(fnn.WeightNorm(f) if isinstance(f, fnn.Dense) else f for f in layers))
+    net = fnn.Serial(*(around(f) if isinstance(f, fnn.Dense) else f for f in layers))
     return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
 
 
@@ -147,7 +148,8 @@ LAYERS = Table(
         Case("Parallel, 4 branches side by side", lambda: branches("concat")),
         Case("Parallel, 4 branches added up", lambda: branches("sum")),
         Case("Skip, a U-Net of 3 levels", u_net),
-        Case("WeightNorm, 256-512-512-10", weight_norm),
+        Case("WeightNorm, 256-512-512-10", lambda: normalized(fnn.WeightNorm)),
+        Case("SpectralNorm, 256-512-512-10", lambda: normalized(fnn.SpectralNorm)),
         Case("Frozen but for the head, 256-512-512-10", frozen),
         Case("Tied autoencoder, 256-64-256", autoencoder),
         Case("Autodiff between Dense layers", foreign),

@@ -151,6 +151,7 @@ BLOCKS = (
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
     small("WeightNorm", fnn.WeightNorm(fnn.Dense(4, 6)), 7, 4),
+    small("SpectralNorm", fnn.SpectralNorm(fnn.Dense(4, 6), 3), 7, 4),
     small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
@@ -305,6 +306,12 @@ def frames(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
     return noise(rng, 2, 5, 4), np.array([[1, 2, 2], [3, -1, -1]])
 
 
+def pairs(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Queries and keys, and ids."""
+    b, *_, n = SHAPES[level]
+    return noise(rng, b + 1, 2, n), np.arange(b + 1)
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
@@ -315,6 +322,7 @@ DRAWS = {  # by the kinds of y and target
     ("numbers", "rows"): classes("numbers", "rows"),
     ("moments", "numbers"): moments,
     ("frames", "words"): frames,
+    ("pairs", "examples"): pairs,
 }
 
 
@@ -328,7 +336,7 @@ def of_loss(name: str, block: Any) -> list[Subject]:
     """A loss with what it compares; one of classes smoothed and with labels to ignore, too."""
     if not isinstance(block, Categorical):
         return [loss(name, block, DRAWS[form]) for form in forms(block)]
-    smoothed, ignored = type(block)(0.1), type(block)(ignore_label=-1)
+    smoothed, ignored = type(block)(label_smoothing=0.1), type(block)(ignore_label=-1)
     ((y, _), _) = forms(block)
     return [
         *[loss(f"{name}, {kind}", block, classes(y, kind)) for kind in ("labels", "rows")],

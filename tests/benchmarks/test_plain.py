@@ -43,6 +43,7 @@ LAYERS = [
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
     (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
+    (fnn.SpectralNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
     (fnn.Embedding(5, 3), (7, 9)),
     (fnn.Positions(11, 4), (7, 9, 4)),
@@ -197,6 +198,8 @@ ARRAYS = {
     "moments": [draw(6, 8), None],
     "frames": [draw(2, 7, 5), None],
     "words": [None, jnp.array([[1, 2, 2], [3, -1, -1]])],
+    "pairs": [draw(5, 2, 3), None],
+    "examples": [None, jnp.arange(5)],
 }
 
 
