@@ -124,6 +124,9 @@ from fnn.metrics import accuracy as accuracy
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
 from fnn.nets.mlp import mlp as mlp
+from fnn.nets.resnet import resnet as resnet
+from fnn.nets.unet import unet as unet
+from fnn.nets.vit import vit as vit
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty

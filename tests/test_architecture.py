@@ -51,6 +51,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.windows",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.nets.gpt",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
     "fnn.optim.adam",

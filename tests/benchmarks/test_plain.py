@@ -34,6 +34,7 @@ LAYERS = [
     (fnn.Pad(((0, 2), (1, 3)), "reflect"), IMAGES),
     (fnn.Pad(2, "edge"), (7, 9, 4)),
     (fnn.Flatten(), IMAGES),
+    (fnn.Flatten(keep_last=True), IMAGES),
     (fnn.Affine(4), IMAGES),
     (fnn.Centered(4), IMAGES),
     (fnn.LayerNorm(4), (7, 9, 4)),
