@@ -137,12 +137,16 @@ class Composite(Layer[Any, C]):
 
     def each(self, f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
         """f(child, *its entries) of every child, nested like params."""
-        columns = [self.parts(tree) for tree in trees]
-        found = {}
+        columns, found = [self.parts(tree) for tree in trees], {}
         for name, layer in self.children.items():
             with self.path(name):
                 found[name] = f(layer, *(column[name] for column in columns))
         return self.joined(found)
+
+    def zero_state(self, params, n, capacity=None):
+        """Each child's; () where none has any."""
+        state = self.each(lambda layer, own: layer.zero_state(own, n, capacity), params)
+        return () if empty(state) else state
 
     def keys(self, key: Key | None) -> dict[Any, Any]:
         """A key of its own for every child; None for all without one."""

@@ -4,7 +4,8 @@ Some layers do in training what they must not do at test time. `inference` repla
 by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
-   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense.
+   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense;
+   Frozen and WeightNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache. BatchNorm may have running averages instead, which training gathered: it takes them
@@ -27,9 +28,11 @@ from fnn.layers.activations import Identity
 from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
+from fnn.layers.frozen import Frozen
 from fnn.layers.normalization import BatchNorm, BatchNormAverages
 from fnn.layers.scale import Scale
 from fnn.layers.unembed import Unembed
+from fnn.layers.weight_norm import WeightNorm
 from fnn.numerics import concrete, like
 from fnn.records import PyTree
 from fnn.ruling import companion, rule
@@ -122,6 +125,18 @@ def _(layer, params):
         with layer.path(name):
             layers[name], entries[name] = evaluation_form(f, parts[name])
     return layer.with_children(layers), layer.joined(entries)
+
+
+@evaluation_form.register(Frozen)
+def _(layer, params):
+    """The inner layer: nothing is trained."""
+    return evaluation_form(layer.inner, layer.parts(params)["inner"])
+
+
+@evaluation_form.register(WeightNorm)
+def _(layer, params):
+    """The inner layer, its weights made once."""
+    return evaluation_form(layer.inner, layer.weighted(params))
 
 
 @evaluation_form.register(Dropout)

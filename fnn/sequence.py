@@ -84,9 +84,9 @@ def mask_of(x: Any) -> Array | None:
     return x.mask if isinstance(x, Sequence) else None
 
 
-def pairs_of(x: Any) -> Array | None:
-    """Who may attend to whom in a Sequence; None of anything else."""
-    return x.pairs if isinstance(x, Sequence) else None
+def as_sequence(x: Any) -> Sequence:
+    """A Sequence as it is; an array as one of which all steps count."""
+    return x if isinstance(x, Sequence) else Sequence(x)
 
 
 def renewed(x: Any, /, **fields: Any) -> Any:

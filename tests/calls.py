@@ -124,9 +124,13 @@ def nets():
     sizes = {"n": 4, "n_heads": 2, "n_kv_heads": 1, "feed_forward": fnn.GLU(4, 3), "chunk": 2}
     sizes |= {"norm": fnn.RMSNorm, "dropout": 0.1}
     a, b = fnn.Dense(3, 3), fnn.Tanh()
+    writer = fnn.Serial(fnn.Embedding(5, 3), fnn.Dense(3, 5))
     return [
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
-        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
+        of("recurrent", fnn.recurrent, n_in=3, n_hidden=4, n_layers=2, kind=fnn.GRU, dropout=0.1,
+           bidirectional=True),
+        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0,
+           n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
         of("resnet", fnn.resnet, n_in=3, n_out=5, widths=(4, 8), depths=(1, 2), bottleneck=False,
@@ -134,6 +138,10 @@ def nets():
         of("unet", fnn.unet, n_in=3, n_out=5, widths=(4, 8), norm=None),
         of("vit", fnn.vit, n_in=3, n_out=5, n=4, n_heads=2, n_layers=2, n_patches=9, patch=2,
            feed_forward=fnn.GLU(4, 3), norm=fnn.RMSNorm, dropout=0.1, bias=True),
+        of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
+           positions="learned", recompute=True, n_source=6),
+        of("generate", fnn.generate, net=writer, params=writer.init(KEY), n=2, key=KEY,
+           prompt=jnp.ones((2, 3), int), temperature=1.0, top_k=2, top_p=0.5, stop=1),
         of("Serial", lambda f: fnn.Serial(f, b), f=a),
         of("Serial", lambda f: fnn.Serial(a=f, b=b), f=a),
         of("Parallel", lambda f, **options: fnn.Parallel(f, b, **options), f=a, join="sum",
@@ -161,7 +169,9 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
+    carrying = [fnn.Attention(6, 2), fnn.Positions(9, 6), fnn.Sinusoids(6)]
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
@@ -172,6 +182,9 @@ def around():
         *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
         *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
+        *[c for f in carrying for c in layer(f, f.init(KEY), looks.with_fields(
+            state=f.zero_state(f.init(KEY), 2, 4)))],
+        *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
     ]  # fmt: skip

@@ -89,6 +89,20 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
+def weight_norm() -> Pair:
+    """256-512-512-10 whose weights are lengths and directions."""
+    layers = fnn.mlp([256, 512, 512, 10]).layers
+    net = fnn.Serial(*(fnn.WeightNorm(f) if isinstance(f, fnn.Dense) else f for f in layers))
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
+def frozen() -> Pair:
+    """256-512-512-10 of which the last layer alone is trained."""
+    *body, head = fnn.mlp([256, 512, 512, 10]).layers
+    net = fnn.Serial(fnn.Frozen(fnn.Serial(*body)), head)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
+
+
 def cast(dtype: str) -> Pair:
     """An MLP in half precision, its weights in float32."""
     net = fnn.Cast(fnn.mlp([256, 512, 512, 10]), dtype)
@@ -108,6 +122,8 @@ LAYERS = Table(
         Case("Parallel, 4 branches side by side", lambda: branches("concat")),
         Case("Parallel, 4 branches added up", lambda: branches("sum")),
         Case("Skip, a U-Net of 3 levels", u_net),
+        Case("WeightNorm, 256-512-512-10", weight_norm),
+        Case("Frozen but for the head, 256-512-512-10", frozen),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -16,10 +16,10 @@ from fnn.errors import at
 from fnn.layer import Layer
 from fnn.layers.conv import Conv2d
 from fnn.layers.dense import Dense
-from fnn.layers.embedding import Positions
 from fnn.layers.flatten import Flatten
 from fnn.layers.normalization import LayerNorm
 from fnn.layers.pooling import GlobalAvgPool
+from fnn.layers.positions import Positions
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
 from fnn.nets.gpt import transformer_block
