@@ -63,7 +63,7 @@ def check_layer(layer, x, *, key=None, keeps_dtype=True):
 
 
 def check_net(net, x):
-    """Check that a whole net's gradient is that of jax: its layers have the rest of the contract."""
+    """Check that a whole net's gradient is that of jax; its layers are checked each by itself."""
     params = moved(net.init(jax.random.key(0)))
 
     def both(params, x):

@@ -67,7 +67,7 @@ def residual() -> fnn.Serial:
 
 def patches() -> fnn.Serial:
     """4 blocks of width 128 with 4 heads, over 64 patches."""
-    return fnn.vit(3, 10, 128, 4, 4, 64, patch=4)
+    return fnn.vit(3, 10, 128, 4, 4, 64, patch=4, bias=False)
 
 
 def series(*, checkpoint: bool, t: int = 128, batch: int = 32) -> Pair:
