@@ -142,6 +142,9 @@ from fnn.nets.llama import from_llama as from_llama
 from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
 from fnn.nets.recurrent import recurrent as recurrent
+from fnn.nets.resnet import resnet as resnet
+from fnn.nets.unet import unet as unet
+from fnn.nets.vit import vit as vit
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty

@@ -7,7 +7,7 @@ import fnn
 from benchmarks.blocks import activations, forms, jax_nn, losses
 from benchmarks.case import draw, labels
 from benchmarks.plain import best, plain, plain_losses
-from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused
+from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused, UnrolledRepeat
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,7 @@ LAYERS = [
     (fnn.Pad(((0, 2), (1, 3)), "reflect"), IMAGES),
     (fnn.Pad(2, "edge"), (7, 9, 4)),
     (fnn.Flatten(), IMAGES),
+    (fnn.Flatten(keep_last=True), IMAGES),
     (fnn.Affine(4), IMAGES),
     (fnn.Centered(4), IMAGES),
     (fnn.LayerNorm(4), (7, 9, 4)),
@@ -92,6 +93,15 @@ def test_the_best_plain_net_is_the_net(net, shape, kinds):
     with jax.numpy_dtype_promotion("standard"):  # jax's attention is float32 within
         np.testing.assert_allclose(plain(written, params, x, None), y, rtol=1e-5, atol=1e-6)
     assert kinds <= {type(layer) for layer in every(written)}
+
+
+def test_the_best_plain_net_of_convolutions_has_no_loop_and_is_the_net():
+    net = fnn.Repeat(3, fnn.Serial(fnn.Conv2d(4, 4, 3, padding="same"), fnn.Dropout(0.5)))
+    written, params, key = best(net), drawn(net), jax.random.key(3)
+    y, _ = net.forward(params, draw(*IMAGES), key=key)
+    np.testing.assert_allclose(plain(written, params, draw(*IMAGES), key), y, rtol=1e-10)
+    assert type(written) is UnrolledRepeat
+    assert type(best(fnn.Repeat(3, BLOCK))) is fnn.Repeat
 
 
 @pytest.mark.parametrize("written", [lambda net: net, best], ids=["einsum", "jax.nn"])
