@@ -101,6 +101,8 @@ from fnn.layers.serial import Serial as Serial
 from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
+from fnn.layers.tied import Tie as Tie
+from fnn.layers.tied import Tied as Tied
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams

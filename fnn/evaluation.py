@@ -31,6 +31,7 @@ from fnn.layers.dropout import Dropout
 from fnn.layers.frozen import Frozen
 from fnn.layers.normalization import BatchNorm, BatchNormAverages
 from fnn.layers.scale import Scale
+from fnn.layers.tied import Tied
 from fnn.layers.unembed import Unembed
 from fnn.layers.weight_norm import WeightNorm
 from fnn.numerics import concrete, like
@@ -125,6 +126,12 @@ def _(layer, params):
         with layer.path(name):
             layers[name], entries[name] = evaluation_form(f, parts[name])
     return layer.with_children(layers), layer.joined(entries)
+
+
+@evaluation_form.register(Tied)
+def _(layer, params):
+    """The net, each layer with params of its own: nothing is tied where nothing is learned."""
+    return evaluation_form(layer.net, layer.untied(params))
 
 
 @evaluation_form.register(Frozen)
@@ -223,6 +230,9 @@ def _(layer, params, cache, dy):
 
 def rebuilt(net, result):
     """Net and params from the rule's result, which has the nesting of the net."""
+    if isinstance(net, Tied):
+        bare, params = rebuilt(net.bare(), result)
+        return net.around(bare), params
     if not isinstance(net, Composite):
         return result
     parts = {name: rebuilt(net[name], part) for name, part in net.parts(result).items()}

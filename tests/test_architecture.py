@@ -45,12 +45,16 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.attention",
     "fnn.layers.chunked",
     "fnn.layers.convolution",
+    "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
     "fnn.layers.kv_cache",
+    "fnn.layers.places",
     "fnn.layers.recurrence",
     "fnn.layers.rotary",
+    "fnn.layers.shared",
     "fnn.layers.tiling",
+    "fnn.layers.unembed",
     "fnn.layers.windows",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
@@ -151,7 +155,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed"}
+    routes |= {"flatten", "tiling", "unembed", "places"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

@@ -31,7 +31,7 @@ def classifier(n_in: int = 32, n: int = 128) -> fnn.Serial:
     return fnn.Serial(fnn.LSTM(n_in, n), fnn.GlobalAvgPool(), fnn.Dense(n, 10))
 
 
-def recomputing(net: fnn.Serial) -> fnn.Serial:
+def recomputing(net: fnn.Composite[Any]) -> fnn.Composite[Any]:
     """Every block of a Repeat in Recompute."""
 
     def lean(f):
@@ -85,7 +85,7 @@ def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256
     )
 
 
-def gpt(n_vocab: int) -> fnn.Serial:
+def gpt(n_vocab: int) -> fnn.Composite[Any]:
     """4 blocks of width 256 with 4 heads."""
     return fnn.gpt(n_vocab, 256, 4, 4, 256)
 

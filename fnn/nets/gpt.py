@@ -27,6 +27,7 @@ from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
+from fnn.layers.tied import Tied
 from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
 from fnn.records import flag
@@ -113,7 +114,8 @@ def gpt(
     recompute: bool = False,
     chunk: int | None = 128,
     bias: bool = False,
-) -> Serial:
+    tied: bool = False,
+) -> Serial | Tied:
     """Tokens [B, T] → Logits of shape [B, T, n_vocab], for LinearSoftmaxCrossEntropy.
 
     Its layers are embed, positions (where they have a table or are added), blocks, norm, head:
@@ -122,7 +124,7 @@ def gpt(
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
     right, left out by weights, changes nothing. Unlike GPT-2's, attention has biases only with
-    `bias`, and the head has weights of its own, not those of the table.
+    `bias`, and the head has the weights of the table only with `tied`.
 
     Args:
         n_vocab: the number of tokens.
@@ -139,6 +141,7 @@ def gpt(
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
         bias: whether attention has biases.
+        tied: whether the head has the weights of the table, w = tableᵀ, as in Tied.
 
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
@@ -146,9 +149,11 @@ def gpt(
     how = {"n_kv_heads": n_kv_heads, "feed_forward": feed_forward, "norm": norm}
     how |= {"dropout": dropout, "chunk": chunk, "bias": bias}
     sizes = n_vocab, n, n_heads, n_layers, n_context
+    shared = flag("gpt: tied", tied)
     inside = tower("gpt", *sizes, positions=positions, recompute=recompute, **how)
     with at("gpt"):
-        return Serial(**inside, head=Unembed(n, n_vocab))
+        net = Serial(**inside, head=Unembed(n, n_vocab))
+        return Tied(net, head="embed") if shared else net
 
 
 def tower(

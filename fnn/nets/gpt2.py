@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from fnn.composite import Composite
 from fnn.errors import at
 from fnn.layers.normalization import LayerNorm
-from fnn.layers.serial import Serial
 from fnn.nets.gpt import gpt, perceptron
 from fnn.nets.loading import (
     Tensors,
@@ -65,7 +65,7 @@ def from_gpt2(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
-) -> tuple[Serial, PyTree]:
+) -> tuple[Composite[Any], PyTree]:
     """The net that these weights are of, `fnn.gpt(…, bias=True)`, and its params.
 
     Args:
@@ -89,7 +89,7 @@ def from_gpt2(
     return net, incoming(owner, table(ROWS, prefix), tensors, net)
 
 
-def to_gpt2(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
+def to_gpt2(net: Composite[Any], params: PyTree) -> dict[str, np.ndarray]:
     """The weights by Hugging Face's names, as GPT2LMHeadModel has them; no number changes.
 
     n_heads, an ε other than 1e-5 and an n_hidden other than 4n are the business of its config.
@@ -110,7 +110,7 @@ def to_gpt2(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
 
 def net_of(
     owner: str, tensors: Tensors, prefix: str, n_heads: int, eps: float, **options: Any
-) -> Serial:
+) -> Composite[Any]:
     """GPT-2 of the sizes that the tensors have."""
     n_vocab, n = size(owner, tensors, prefix + TABLE)
     n_context, _ = size(owner, tensors, f"{prefix}wpe.weight")
