@@ -82,7 +82,7 @@ def tensors_of(owner: str, weights: Weights, ignored: str) -> dict[str, np.ndarr
 
 def prefix_of(tensors: Tensors, prefix: str, first: str) -> str:
     """`prefix` where the tensors' names begin with it, else nothing."""
-    return "" if first in tensors and prefix + first not in tensors else prefix
+    return "" if first in tensors else prefix
 
 
 def tied_head(tensors: Tensors, table: str) -> tuple[Tensors, bool]:

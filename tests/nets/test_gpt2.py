@@ -157,6 +157,10 @@ def test_sizes_and_kinds_that_mean_nothing_are_refused():
         from_gpt2({name: a for name, a in tensors().items() if name[0] == "w"}, HEADS)
     with pytest.raises(TypeError, match="weights must be a dict of arrays or a file's path, got l"):
         from_gpt2([1], HEADS)
+    with pytest.raises(TypeError, match="must be a numpy array, got an array; of a tensor of"):
+        jax.jit(lambda weights: from_gpt2(weights, HEADS)[1])(tensors())
+    with pytest.raises(ValueError, match=r": transformer\.wte\.weight is unexpected, float64"):
+        from_gpt2(tensors() | behind("transformer.", tensors()), HEADS)
     with jax.enable_x64(False), pytest.raises(TypeError, match="float64, of which JAX would make"):
         from_gpt2(tensors(), HEADS)
 
