@@ -14,6 +14,7 @@ from fnn.numerics import (
     like,
     narrowed,
     outer,
+    owned,
     plus,
     plus_gradient,
     ratio,
@@ -135,3 +136,11 @@ def test_is_like_compares_form_and_shapes():
     assert is_like(a, {"w": np.zeros((2, 3), "float32"), "n": ()})
     assert not is_like(a, {"w": jnp.ones((2, 1)), "n": ()})
     assert not is_like(a, {"w": jnp.ones((2, 3))})
+
+
+def test_an_owned_array_is_not_that_of_the_caller_who_changes_it_at_once():
+    for _ in range(500):  # JAX's own copy comes later, now and then
+        a = np.zeros(2**16, np.float32)
+        found = owned(a)
+        a[:] = 1
+        assert not found.any()
