@@ -19,8 +19,8 @@ grows with what S remembers. bq, bk, bv and bo are there with `bias`. A step tha
 has S_t = S_{t−1}: its a is 1, and its k 0.
 
 Time and memory grow with T: within a chunk every step looks at the earlier ones, from one
-chunk to the next S is handed on. S is in at least float32. RetNet's gate on u is left to a
-layer around this one, and so are positions.
+chunk to the next S is handed on. S is in at least float32. RetNet's rotation of q and k and
+its gate on u are left out.
 
 Source: Sun et al. (2023), arXiv:2307.08621, eqs. 5 to 8, with RMSNorm for GroupNorm; Sun et al.
 (2024), arXiv:2405.05254, for a decay that depends on x (gated retention); Dao & Gu (2024),
@@ -29,7 +29,7 @@ arXiv:2405.21060, section 6, for the chunks.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +131,7 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
     def init(self, key):
         """Each weight from `w_init`, σ(ba) = 1 − 2^(−5−h), the other biases 0."""
         check_key(self, key)
-        shapes, names = self.shapes(), LinearAttentionParams.weights
+        names, shapes = LinearAttentionParams.weights, dict[str, Any](self.shapes())
         drawn = zip(jax.random.split(key, len(names)), names, strict=True)
         weights = {name: self.w_init(k, *shapes[name]) for k, name in drawn}
         ba = jnp.asarray(np.log(2.0 ** np.arange(5, 5 + self.n_heads) - 1))
@@ -172,7 +172,8 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
         """u = o r and r, where there is a norm."""
         if not self.norm:
             return o, None
-        u, r = over_rms(*widened(o), (-1,), EPS)
+        (a,) = widened(o)
+        u, r = over_rms(a, (-1,), EPS)
         return u.astype(o.dtype), r
 
     def unnormed(self, u: Array, r: Array | None, du: Array) -> Array:

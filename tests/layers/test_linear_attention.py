@@ -76,7 +76,7 @@ def test_with_a_decay_that_never_changes_it_is_retention():
     q, k, v = parts(layer, params, x)
     decay = np.tri(7) * gamma ** abs(np.arange(7)[:, None] - np.arange(7))
     want = merged((decay * (q @ k.mT) / 2) @ v, params)
-    np.testing.assert_allclose(layer.forward(params, x)[0], want, rtol=1e-7)  # ba is float32
+    np.testing.assert_allclose(layer.forward(params, x)[0], want, rtol=1e-10)
 
 
 def test_with_a_norm_the_size_of_q_and_k_is_no_matter():
