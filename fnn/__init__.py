@@ -24,6 +24,7 @@ from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth
 from fnn.composite import Wrapper as Wrapper
 from fnn.composite import child as child
+from fnn.decoding import generate as generate
 from fnn.driver import Pass as Pass
 from fnn.driver import fold as fold
 from fnn.driver import value_and_grad as value_and_grad
@@ -62,9 +63,10 @@ from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
-from fnn.layers.embedding import Positions as Positions
-from fnn.layers.embedding import Sinusoids as Sinusoids
+from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
+from fnn.layers.frozen import Frozen as Frozen
+from fnn.layers.frozen import FrozenParams as FrozenParams
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
@@ -81,11 +83,14 @@ from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
 from fnn.layers.over_time import MeanOverTime as MeanOverTime
 from fnn.layers.pad import Pad as Pad
+from fnn.layers.parallel import Parallel as Parallel
 from fnn.layers.pooling import AvgPool1d as AvgPool1d
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool1d as MaxPool1d
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
+from fnn.layers.positions import Positions as Positions
+from fnn.layers.positions import Sinusoids as Sinusoids
 from fnn.layers.prelu import PReLU as PReLU
 from fnn.layers.prelu import PReLUParams as PReLUParams
 from fnn.layers.recompute import Recompute as Recompute
@@ -95,12 +100,15 @@ from fnn.layers.rnn import RNN as RNN
 from fnn.layers.rnn import RNNParams as RNNParams
 from fnn.layers.scale import Scale as Scale
 from fnn.layers.serial import Serial as Serial
+from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
 from fnn.layers.upsample import Upsample as Upsample
+from fnn.layers.weight_norm import WeightNorm as WeightNorm
+from fnn.layers.weight_norm import WeightNormParams as WeightNormParams
 from fnn.logits import Logits as Logits
 from fnn.loss import Loss as Loss
 from fnn.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy
@@ -121,15 +129,22 @@ from fnn.metrics import Metric as Metric
 from fnn.metrics import Perplexity as Perplexity
 from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
+from fnn.nets.encoder_decoder import encoder_decoder as encoder_decoder
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
+from fnn.nets.gpt2 import from_gpt2 as from_gpt2
+from fnn.nets.gpt2 import to_gpt2 as to_gpt2
+from fnn.nets.llama import from_llama as from_llama
+from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
+from fnn.nets.recurrent import recurrent as recurrent
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty
 from fnn.plan import Plan as Plan
 from fnn.plan import State as State
 from fnn.plan import start as start
+from fnn.prediction import predict as predict
 from fnn.records import Record as Record
 from fnn.ruling import rule as rule
 from fnn.sequence import Sequence as Sequence
@@ -141,6 +156,7 @@ from fnn.train import fit as fit
 from fnn.train import step as step
 
 if _typing.TYPE_CHECKING:
+    from fnn import checkpoints as checkpoints
     from fnn.checking import Report as Report
     from fnn.checking import check as check
     from fnn.checking import check_gradient as check_gradient
@@ -149,7 +165,9 @@ if _typing.TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """What the checker exports, imported when it is first asked for: a third of an import."""
+    """What is imported when it is first asked for: the checker, a third of an import; files."""
+    if name == "checkpoints":  # needs safetensors
+        return _importlib.import_module("fnn.checkpoints")
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
@@ -159,5 +177,5 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    """All that the package offers, the checker's names too."""
-    return sorted({*globals(), *_importlib.import_module("fnn.checking").EXPORTS})
+    """All that the package offers, what is imported later too."""
+    return sorted({"checkpoints", *globals(), *_importlib.import_module("fnn.checking").EXPORTS})

@@ -80,12 +80,20 @@ class Stateful(Layer[P, C]):
         """dy of the steps, and the cotangent of the final state, 0 where there is none."""
         return value(dy), self.state_or_0(state_of(dy), value(dy))
 
+    def zero_state(self, params, n, capacity=None):
+        """Zeros [n, *state_shape]."""
+        return self.zeros(n, common(*jax.tree.leaves(params)))
+
+    def zeros(self, n: int, dtype: Any) -> tuple[Array, ...]:
+        """A state of zeros where x and params have `dtype`."""
+        zero = jnp.zeros((n, *self.state_shape), self.state_dtype(dtype))
+        return (zero,) * len(self.state_names)
+
     def state_or_0(self, state: Any, a: Array) -> tuple[Array, ...]:
         """A state, or its cotangent, beside the steps `a`; 0 where there is none."""
-        dtype = self.state_dtype(a.dtype)
         if empty(state):
-            return (jnp.zeros((len(a), *self.state_shape), dtype),) * len(self.state_names)
-        return tuple(s.astype(dtype) for s in state)
+            return self.zeros(len(a), a.dtype)
+        return tuple(s.astype(self.state_dtype(a.dtype)) for s in state)
 
     def pack_cotangent(self, form: Form, dy: Any, dx: Array, state: tuple[Array, ...]) -> Any:
         """dx in the form of x."""
