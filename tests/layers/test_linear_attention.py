@@ -86,11 +86,14 @@ def test_with_a_norm_the_size_of_q_and_k_is_no_matter():
     np.testing.assert_allclose(LAYER.forward(larger, x)[0], y, rtol=1e-4, atol=1e-5)
 
 
+BLOCK = fnn.TransformerBlock(
+    fnn.RMSNorm(6), LinearAttention(6, 2, 4), fnn.RMSNorm(6), fnn.GLU(6, 5)
+)
+MODEL = fnn.Serial(embed=fnn.Embedding(7, 6), blocks=fnn.Repeat(3, BLOCK), head=fnn.Dense(6, 7))
+
+
 def test_part_by_part_and_step_by_step_a_language_model_says_the_same():
-    block = fnn.TransformerBlock(
-        fnn.RMSNorm(6), LinearAttention(6, 2, 4), fnn.RMSNorm(6), fnn.GLU(6, 5)
-    )
-    net = fnn.Serial(embed=fnn.Embedding(7, 6), blocks=fnn.Repeat(3, block), head=fnn.Dense(6, 7))
+    net = MODEL
     params, tokens = net.init(KEY), jax.random.randint(KEY, (2, 9), 0, 7)
     net, params = fnn.inference(net, params)
     run = jax.jit(lambda x, state: net.forward(params, Sequence(x, state=state))[0])
@@ -103,6 +106,14 @@ def test_part_by_part_and_step_by_step_a_language_model_says_the_same():
         np.testing.assert_allclose(jnp.concatenate(said, 1), whole.x, rtol=1e-5, atol=1e-6)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), state, whole.state)
     assert whole.state["blocks"]["attention"][0].shape == (3, 2, 2, 3, 3)
+
+
+@pytest.mark.slow
+def test_a_language_model_writes_what_is_likeliest():
+    params, prompt = MODEL.init(KEY), jax.random.randint(KEY, (2, 5), 0, 7)
+    tokens = fnn.generate(MODEL, params, prompt, 4, temperature=0)
+    z, _ = MODEL.forward(params, jnp.concatenate([prompt, tokens], 1))
+    np.testing.assert_array_equal(tokens, z[:, 4:-1].argmax(-1))
 
 
 def test_the_state_is_single_precision_beside_half_precision_and_comes_out_as_it_went_in():
