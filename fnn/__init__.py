@@ -72,6 +72,8 @@ from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
 from fnn.layers.gru import GRUParams as GRUParams
+from fnn.layers.linear_attention import LinearAttention as LinearAttention
+from fnn.layers.linear_attention import LinearAttentionParams as LinearAttentionParams
 from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
 from fnn.layers.normalization import BatchNorm as BatchNorm
