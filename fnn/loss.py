@@ -14,6 +14,9 @@ A loss with `whole_sequences = True` compares sequences: it takes a Sequence as 
 all, and gives one number per sequence, losses [B]; its `shape` says so. Any other is given the
 array of a Sequence, and the mask says which predictions count.
 
+y may be a NamedTuple of arrays, or any pytree, for a loss that says their `shape`: what a
+variational autoencoder gives, reconstruction and code. dy has its form.
+
 y may be `Logits`, the scores z = h w in factored form. A loss with `fused = True` takes
 them as they are; for any other, z is multiplied out here and dz sent back as (dh, dw).
 
@@ -89,7 +92,8 @@ class Loss(Record, abc.ABC, Generic[C]):
     def shape(self, y: Any) -> tuple[int, ...]:
         """The shape of the losses of y."""
         if not hasattr(y, "ndim"):
-            raise TypeError(f"{self}: y must be an array, got {type(y).__name__}.")
+            hint = "; a loss of several arrays has a shape(y) of its own" if is_tree(y) else ""
+            raise TypeError(f"{self}: y must be an array, got {type(y).__name__}{hint}.")
         if isinstance(y, Logits):
             check_factors(self, y)
         return y.shape if y.ndim == 1 else y.shape[:-1]
@@ -97,6 +101,11 @@ class Loss(Record, abc.ABC, Generic[C]):
     def counted(self, target: Array) -> Array | None:
         """Which predictions count, as booleans; None for all."""
         return None
+
+
+def is_tree(y: Any) -> bool:
+    """Whether y holds several arrays."""
+    return len(jax.tree.leaves(y)) > 1
 
 
 def _check(f: Callable[..., Any]) -> Callable[..., Any]:

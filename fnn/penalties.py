@@ -33,15 +33,19 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
     """Which leaves are weights, as booleans nested like params.
 
     They are the fields that a params class names in `weights`, or what `select` says of a
-    leaf's path, such as "blocks.attention.wq". A warning tells of leaves that belong to no
-    class with such a declaration.
+    leaf's path, such as "blocks.attention.wq", but never what is frozen. A warning tells of
+    leaves that belong to no class with such a declaration.
     """
     if select is not None:
         if not callable(select):
             raise TypeError(f"{owner}: select must be a function of a path, got {select!r:.60}.")
-        return jax.tree_util.tree_map_with_path(
-            lambda path, _: bool(select(dotted("", path))), params
-        )
+
+        def chosen(path, p):
+            if is_frozen(p):
+                return jax.tree.map(lambda _: False, p)
+            return bool(select(dotted("", path)))
+
+        return jax.tree_util.tree_map_with_path(chosen, params, is_leaf=is_frozen)
     undeclared = []
 
     def declares(p):
@@ -64,6 +68,11 @@ def weight_mask(owner: str, params: PyTree, select: Select | None = None) -> PyT
             stacklevel=2,
         )
     return mask
+
+
+def is_frozen(p: Any) -> bool:
+    """Whether the class of these params says that they stay as they are, as FrozenParams does."""
+    return getattr(type(p), "frozen", False) is True
 
 
 @dataclass(frozen=True)

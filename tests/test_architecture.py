@@ -28,7 +28,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train"),
+    ("batches", "plan", "train", "prediction", "decoding"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -45,6 +45,8 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.chunked",
     "fnn.layers.convolution",
     "fnn.layers.distances",
+    "fnn.layers.embedding",
+    "fnn.layers.kv_cache",
     "fnn.layers.recurrence",
     "fnn.layers.rotary",
     "fnn.layers.tiling",

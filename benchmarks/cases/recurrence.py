@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+
 import fnn
 from benchmarks.case import Case, Pair, Table, draw, gradient
 from benchmarks.plain import best, plain
@@ -30,6 +32,13 @@ def case(layer: type[Any], size: Size, *, checkpoint: bool = False) -> Case:
     return Case(name, lambda: recurrent(layer, size, checkpoint=checkpoint))
 
 
+def stack() -> Pair:
+    """Two LSTMs with half of what goes up missing, and a squared error at every step."""
+    t, batch, n_in, n = MIDDLE
+    net, x, target = fnn.recurrent(n_in, n, 2, dropout=0.5), draw(batch, t, n_in), draw(batch, t, n)
+    return gradient(net, fnn.SquaredError(), x, target, key=jax.random.key(5))
+
+
 RECURRENCE = Table(
     "Recurrence",
     "x s + b → layer, against lax.scan of a cell, for one row of jax.checkpoint of the cell.",
@@ -38,6 +47,7 @@ RECURRENCE = Table(
         case(fnn.LSTM, MIDDLE),
         case(fnn.LSTM, WIDE),
         case(fnn.LSTM, WIDE, checkpoint=True),
+        Case("LSTM, 2 layers with dropout, 64 → 128, T 256, batch 16", stack),
         case(fnn.GRU, LONG),
         case(fnn.GRU, WIDE),
         case(fnn.RNN, LONG),

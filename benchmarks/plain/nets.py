@@ -35,6 +35,16 @@ def _(net: fnn.Dense, params, x, key):
 
 
 @plain.register
+def _(net: fnn.WeightNorm, params, x, key):
+    """The inner layer with g v/‖v‖ for w."""
+    made = {}
+    for name, g in params.scale.items():
+        v = getattr(params.inner, name)
+        made[name] = g * v / jnp.sqrt((v**2).sum(tuple(range(v.ndim - 1))))
+    return plain(net.inner, params.inner._replace(**made), x, key)
+
+
+@plain.register
 def _(net: fnn.PReLU, params, x, key):
     """x, and a x where that is negative."""
     return jnp.where(x >= 0, x, params.slope * x)
@@ -84,9 +94,30 @@ def _(net: fnn.Residual, params, x, key):
 
 
 @plain.register
+def _(net: fnn.Skip, params, x, key):
+    """x and f(x), side by side."""
+    return jnp.concatenate([x, plain(net.inner, params, x, key)], -1)
+
+
+@plain.register
+def _(net: fnn.Parallel, params, x, key):
+    """Every layer of x, with the keys that Parallel gives them; side by side, or the sum."""
+    parts: dict[Any, Any] = net.parts(params)
+    keys = net.keys(key)
+    ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
+    return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
+
+
+@plain.register
 def _(net: fnn.Recompute, params, x, key):
     """f(x), with everything between kept."""
     return plain(net.inner, params, x, key)
+
+
+@plain.register
+def _(net: fnn.Frozen, params, x, key):
+    """f of params without a derivative."""
+    return plain(net.inner, jax.lax.stop_gradient(params.inner), x, key)
 
 
 @plain.register

@@ -21,8 +21,9 @@ from fnn.layers.attention import Attention
 from fnn.layers.cross_attention import CrossAttention
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.normalization import LayerNorm
+from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial

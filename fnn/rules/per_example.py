@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from fnn.arrays import check_arrays
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
+from fnn.layers.frozen import Held
 from fnn.numerics import wide, widened
 from fnn.records import Array, PyTree
 from fnn.ruling import rule
@@ -39,7 +40,8 @@ def example_norms(layer, params, cache, dy):
 
     Raises NotImplementedError for a layer that mixes examples, or whose cache has no batch.
     """
-    if any(jnp.shape(c)[:1] != (len(value(dy)),) for c in jax.tree.leaves(cache)):
+    norms = none_of(dy)
+    if any(jnp.shape(c)[:1] != norms.shape for c in jax.tree.leaves(cache)):
         raise NotImplementedError(
             f"{layer}: nothing per example here: its cache holds arrays without the batch first."
         )
@@ -48,7 +50,6 @@ def example_norms(layer, params, cache, dy):
         one = jax.tree.map(lambda c: c[None], (cache, dy))
         return layer.backward(params, *one)[0]
 
-    norms = jnp.zeros(len(value(dy)), wide(value(dy).dtype))
     for g in jax.tree.leaves(jax.vmap(grads_of)(cache, dy)):
         norms += square_sum(g).astype(norms.dtype)
     _, dx = layer.backward(params, cache, dy)
@@ -88,6 +89,19 @@ def _(layer, params, cache, dy):
 
     _, dx = layer.backward(params, cache, dy)
     return jax.vmap(norm)(x, d), dx
+
+
+@example_norms.register(Held)
+def _(layer, params, cache, dy):
+    """0, whatever the cache holds: nothing of a frozen layer is trained."""
+    _, dx = layer.backward(params, cache, dy)
+    return none_of(dy), dx
+
+
+def none_of(dy: PyTree) -> Array:
+    """A 0 for every example, in at least float32; dy may have several arrays."""
+    first = jax.tree.leaves(value(dy))[0]
+    return jnp.zeros(len(first), wide(first.dtype))
 
 
 def square_sum(g: Array) -> Array:

@@ -42,6 +42,7 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
     (fnn.Embedding(5, 3), (7, 9)),
     (fnn.Positions(11, 4), (7, 9, 4)),
@@ -161,6 +162,9 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
+        fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
+        fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
     ],
     ids=lambda net: f"{net}"[:20],
 )
