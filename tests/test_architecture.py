@@ -51,6 +51,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.rotary",
     "fnn.layers.tiling",
     "fnn.layers.windows",
+    "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.nets.gpt",

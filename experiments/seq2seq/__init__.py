@@ -63,9 +63,9 @@ QUICK = Config(quick=True, starts=1, held_out=50)
 class Learned(NamedTuple):
     """One start."""
 
-    right: np.ndarray  # after every epoch and before the first, [epochs + 1, tasks, strings]
-    following: np.ndarray  # the weight on the next letter, [tasks, layers, heads]
-    maps: np.ndarray  # of the first of the longest strings, [tasks, layers, heads, T, S]
+    right: Any  # after every epoch and before the first, [epochs + 1, tasks, strings]
+    following: Any  # the weight on the next letter, [tasks, layers, heads]
+    maps: Any  # of the first of the longest strings, [tasks, layers, heads, T, S]
 
 
 def measure(config: Config) -> Outcome:
@@ -78,7 +78,7 @@ def measure(config: Config) -> Outcome:
     held = strings.posed(words * len(TASKS), tasks, LENGTHS[1])
     plan = plan_of(config)
     keys = jax.random.split(jax.random.key(config.seed), config.starts)
-    runs = [learned(plan, data, held, key, config.epochs) for key in track("trained", keys)]
+    runs = [learned(plan, data, held, key, config.epochs) for key in track("trained", list(keys))]
     seen = Seen(held, config.rows // BATCH, [jax.tree.map(np.asarray, run) for run in runs])
     shapes = jax.eval_shape(plan.net.init, keys[0])
     size = sum(a.size for a in jax.tree.leaves(shapes))
@@ -237,9 +237,9 @@ def picture(seen: Seen) -> plots.Figure:
     lengths.set_title("The same at the end, by length")
     for axes in (steps, lengths):
         axes.legend(frameon=False, loc="lower right")
-    for (task, name), axes in zip(enumerate(TASKS), below, strict=True):
-        drawn = look(axes, seen, task, name)
-    figure.colorbar(drawn, ax=list(below), label="weight", shrink=0.8, aspect=30)
+    tasks = zip(below, enumerate(TASKS), strict=True)
+    maps = [look(axes, seen, task, name) for axes, (task, name) in tasks]
+    figure.colorbar(maps[0], ax=list(below), label="weight", shrink=0.8, aspect=30)
     return figure
 
 

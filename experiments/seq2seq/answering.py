@@ -29,13 +29,13 @@ def answered(net: Any, params: Any, source: fnn.Sequence) -> jax.Array:
     return jax.lax.fori_loop(0, length, step, tokens)[:, 1:]
 
 
-def right(net: Any, params: Any, x: fnn.Sequence, answer: jax.Array) -> jax.Array:
+def right(net: Any, params: Any, x: Any, answer: jax.Array) -> jax.Array:
     """Whether the whole answer is right, its end too, [B]."""
     same = answered(net, params, x.memory) == answer
     return jnp.where(x.mask, same, True).all(1)
 
 
-def weights(net: Any, params: Any, x: fnn.Sequence) -> jax.Array:
+def weights(net: Any, params: Any, x: Any) -> jax.Array:
     """How much every place of the answer looks at each of the source, [layers, heads, B, T, S]."""
     z, _ = net["encoder"].forward(params["encoder"], x.memory)
     decoder, parts, found = net["decoder"], params["decoder"], []

@@ -11,7 +11,7 @@ among them is never learned from, however it is drawn.
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ N_TARGET, N_SOURCE = LETTERS + 1, LETTERS + len(TASKS)  # letters and the edge; 
 class Problems(NamedTuple):
     """Sources and their answers, row by row."""
 
-    x: fnn.Sequence  # tokens [N, T], with the source [N, T] as its memory
-    answer: Letters  # [N, T]
-    task: Letters  # [N], the number of one of TASKS
-    length: Letters  # [N], letters
+    x: Any  # a Sequence of tokens [N, T], with that of the source [N, T] as its memory
+    answer: Any  # [N, T]
+    task: Any  # [N], the number of one of TASKS
+    length: Any  # [N], letters
 
 
 def held_out(word: Letters) -> bool:
@@ -58,7 +58,7 @@ def posed(words: list[Letters], tasks: NDArray[np.int_], longest: int) -> Proble
     for i, (word, task) in enumerate(zip(words, tasks, strict=True)):
         source[i, : len(word) + 1] = LETTERS + task, *word
         answer[i, : len(word) + 1] = *TASKS[names[task]](word), EDGE
-    mask = np.arange(longest + 1) <= length[:, None]
+    mask: Any = np.arange(longest + 1) <= length[:, None]
     tokens = np.concatenate([np.full((n, 1), EDGE, np.int32), answer[:, :-1]], 1)
     x = fnn.Sequence(tokens, mask, memory=fnn.Sequence(source, mask))
     return Problems(x, answer, tasks.astype(np.int32), length)

@@ -42,6 +42,7 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.GaussianMean(), (7, 9, 4)),
     (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
     (fnn.Embedding(5, 3), (7, 9)),
@@ -162,6 +163,7 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Serial(fnn.Dense(5, 4), fnn.Gaussian(), fnn.Repeat(2, fnn.Dense(2, 2))),
         fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
         fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
         fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
@@ -201,6 +203,11 @@ def test_plain_losses_are_the_losses(name):
     for y, t in forms(loss):
         y, t = ARRAYS[y][0], ARRAYS[t][1]
         np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-12)
+
+
+def test_the_plain_loss_of_a_pair_is_the_loss():
+    loss, y, t = fnn.ELBO(beta=2.0), (draw(6, 4), draw(6, 8, seed=3)), jnp.eye(6, 4)
+    np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-10)
 
 
 @pytest.mark.parametrize(
