@@ -133,6 +133,10 @@ from fnn.metrics import accuracy as accuracy
 from fnn.nets.encoder_decoder import encoder_decoder as encoder_decoder
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
+from fnn.nets.gpt2 import from_gpt2 as from_gpt2
+from fnn.nets.gpt2 import to_gpt2 as to_gpt2
+from fnn.nets.llama import from_llama as from_llama
+from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
 from fnn.nets.recurrent import recurrent as recurrent
 from fnn.penalties import L1 as L1
@@ -153,6 +157,7 @@ from fnn.train import fit as fit
 from fnn.train import step as step
 
 if _typing.TYPE_CHECKING:
+    from fnn import checkpoints as checkpoints
     from fnn.checking import Report as Report
     from fnn.checking import check as check
     from fnn.checking import check_gradient as check_gradient
@@ -161,7 +166,9 @@ if _typing.TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """What the checker exports, imported when it is first asked for: a third of an import."""
+    """What is imported when it is first asked for: the checker, a third of an import; files."""
+    if name == "checkpoints":  # needs safetensors
+        return _importlib.import_module("fnn.checkpoints")
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
@@ -171,5 +178,5 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    """All that the package offers, the checker's names too."""
-    return sorted({*globals(), *_importlib.import_module("fnn.checking").EXPORTS})
+    """All that the package offers, what is imported later too."""
+    return sorted({"checkpoints", *globals(), *_importlib.import_module("fnn.checking").EXPORTS})

@@ -5,14 +5,14 @@
 
 Every step looks at one token; what the net needs of those before is in the state (KV cache of
 attention, h of recurrent layers, places of positions). The prompt but for its last token goes
-through the net at once, for the state alone: its logits are never formed. At a temperature of 0
-the largest z is taken, the first of equals.
+through the net at once, for the state alone: its logits are never formed. An encoder reads its
+source once. At a temperature of 0 the largest z is taken, the first of equals.
 
 Source: Fan, Lewis & Dauphin (2018), arXiv:1805.04833, section 4.1, for top-k; Holtzman et al.
 (2020), arXiv:1904.09751, section 3.1, for top-p.
 """
 
-from functools import partial
+import functools
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from fnn.composite import empty
 from fnn.errors import at, check_key, check_number
 from fnn.evaluation import inference
 from fnn.layer import Layer, check_layer_type
+from fnn.layers.encoder_decoder import EncoderDecoder
 from fnn.logits import whole
 from fnn.numerics import concrete, wide
 from fnn.records import Array, Key, PyTree, integer
@@ -53,7 +54,8 @@ def generate(
         net: such as gpt, or a Serial of Embedding, recurrent layers and Dense.
         params: of the net.
         prompt: tokens [B, T], T at least 1; a Sequence whose mask leaves out what is padding, in
-            front or behind, for prompts of different length; it may have a memory.
+            front or behind, for prompts of different length; for an EncoderDecoder the
+            token that begins a target, with the source as its memory.
         n: how many tokens to write, at least 1.
         key: to draw them; only a temperature of 0 needs none.
         temperature: above 1 flatter, below 1 sharper; 0: always the largest.
@@ -108,10 +110,10 @@ def check_prompt(x: Sequence) -> Sequence:
     return x
 
 
-@partial(jax.jit, static_argnames=("n", "top_k"))
+@functools.partial(jax.jit, static_argnames=("n", "top_k"))
 def _generate(net, params, x, key, temperature, top_p, stop, *, n, top_k):
     """The prompt for its state, then token by token until all rows have stopped."""
-    net, params = inference(net, params)
+    net, params, x = decoder(*inference(net, params), x)
     x, capacity = to_the_right(x), x.x.shape[1] + n - 1
     check_length(net, params, x, capacity)
     state = net.zero_state(params, len(x.x), capacity)
@@ -139,6 +141,20 @@ def _generate(net, params, x, key, temperature, top_p, stop, *, n, top_k):
     stopped = jnp.zeros(len(tokens), bool)
     start = jnp.zeros((), jnp.int32), tokens[:, -1], x.state, written, stopped
     return jax.lax.while_loop(writes, step, start)[3]
+
+
+@functools.singledispatch
+def decoder(net, params, x):
+    """(net′, params′, x′): what writes; what runs once for all tokens has run."""
+    return net, params, x
+
+
+@decoder.register(EncoderDecoder)
+def _(net, params, x):
+    """The decoder, with z = encoder(source) for its memory."""
+    net.check_input(x)
+    z, _ = net["encoder"].forward(params["encoder"], x.memory)
+    return net["decoder"], params["decoder"], x.with_fields(memory=renewed(z, state=None))
 
 
 def to_the_right(x: Sequence) -> Sequence:

@@ -8,7 +8,7 @@ from contract import moved
 
 import fnn
 from fnn.decoding import drawn
-from fnn.sequence import Sequence
+from fnn.sequence import Sequence, value
 
 KEY = jax.random.key(0)
 V = 11
@@ -40,7 +40,7 @@ def params_of(net):
 def greedy(net, params, tokens):
     """The likeliest next tokens and the gap to the second, from the whole forward."""
     net, params = fnn.inference(net, params)
-    z = net.forward(params, tokens)[0][:, -1]
+    z = value(net.forward(params, tokens)[0])[:, -1]
     first, second = jax.lax.top_k(z, 2)[0].T
     return z.argmax(-1), first - second
 
@@ -97,6 +97,22 @@ def test_prompts_of_different_length_go_on_as_each_would_alone(name, front):
     for row, prompt in enumerate(prompts):
         alone = fnn.generate(net, params, jnp.array([prompt]), 5, temperature=0)
         np.testing.assert_array_equal(written[row], alone[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_encoder_decoder_writes_what_its_whole_forward_says(masked):
+    net = fnn.encoder_decoder(V, 8, 2, 2, 9)
+    params, tokens = params_of(net), jnp.zeros((2, 1), int)
+    source = jnp.array([[3, 1, 4, 5], [2, 7, 1, 8]])
+    mask = jnp.array([[True] * 4, [True, True, False, False]])
+    source = Sequence(source, mask) if masked else source
+    written = fnn.generate(net, params, Sequence(tokens, memory=source), 5, temperature=0)
+    for i in range(5):
+        want, gap = greedy(net, params, Sequence(tokens, memory=source))
+        assert gap.min() > 1e-6
+        np.testing.assert_array_equal(written[:, i], want)
+        tokens = jnp.concatenate([tokens, want[:, None]], 1)
 
 
 def test_behind_the_stop_token_there_is_nothing_else():

@@ -91,10 +91,11 @@ def transformer_block(
         )
 
 
-def perceptron(n: int) -> Serial:
-    """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept."""
-    down = Serial(activation=GELU(), dense=Dense(4 * n, n))
-    return Serial(up=Dense(n, 4 * n, he_normal), down=Recompute(down))
+def perceptron(n: int, n_hidden: int | None = None) -> Serial:
+    """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept; or n_hidden for 4n."""
+    m = 4 * n if n_hidden is None else n_hidden
+    down = Serial(activation=GELU(), dense=Dense(m, n))
+    return Serial(up=Dense(n, m, he_normal), down=Recompute(down))
 
 
 def gpt(
