@@ -68,6 +68,8 @@ from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.frozen import Frozen as Frozen
 from fnn.layers.frozen import FrozenParams as FrozenParams
+from fnn.layers.gaussian import Gaussian as Gaussian
+from fnn.layers.gaussian import GaussianMean as GaussianMean
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
@@ -123,6 +125,7 @@ from fnn.losses.categorical import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from fnn.losses.contrastive import InfoNCE as InfoNCE
 from fnn.losses.ctc import CTC as CTC
 from fnn.losses.divergence import KLDivergence as KLDivergence
+from fnn.losses.elbo import ELBO as ELBO
 from fnn.losses.focal import SigmoidFocal as SigmoidFocal
 from fnn.losses.focal import SoftmaxFocal as SoftmaxFocal
 from fnn.losses.likelihood import GaussianNLL as GaussianNLL

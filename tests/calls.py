@@ -189,6 +189,7 @@ def around():
         *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
+        *loss(fnn.ELBO(), (jnp.ones((4, 3)), jnp.ones((4, 2))), jnp.ones((4, 3))),
     ]  # fmt: skip
 
 

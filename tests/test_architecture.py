@@ -59,6 +59,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.tiling",
     "fnn.layers.unembed",
     "fnn.layers.windows",
+    "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.nets.gpt",

@@ -109,6 +109,15 @@ def sequence() -> Pair:
     return gradient(net, fnn.SoftmaxCrossEntropy(), x, target)
 
 
+def variational(n: int = 784, k: int = 32) -> Pair:
+    """A variational autoencoder, n-512-k-512-n."""
+    decoder = fnn.Serial(fnn.Gaussian(), fnn.mlp([k, 512, n]))
+    both = fnn.Parallel(decoder, fnn.Identity(), join=None)
+    net = fnn.Serial(fnn.mlp([n, 512, 2 * k]), both)
+    x = jax.nn.sigmoid(draw(256, n))
+    return gradient(net, fnn.ELBO(), x, x, key=jax.random.key(5))
+
+
 def softmax() -> Pair:
     """Probabilities, then the cross-entropy of probabilities."""
     net = fnn.mlp([128, 256, 64], output=fnn.Softmax())
@@ -143,6 +152,7 @@ LAYERS = Table(
         Case("Dense without b, 256-512-512-10", without_biases),
         Case("Softmax and CrossEntropy", softmax),
         Case("Dropout, 256-512-512-10", dropout),
+        Case("Gaussian and ELBO, 784-512-32-512-784", variational),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
         Case("Parallel, 4 branches side by side", lambda: branches("concat")),

@@ -13,7 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
-from benchmarks.mutations.shaped import Headed, Looking, bent, bent_params
+from benchmarks.mutations.shaped import Coded, Headed, Looking, bent, bent_params
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -125,6 +125,9 @@ BLOCKS = (
     Subject("PReLU", "layer", lambda level: fnn.PReLU(), values(0), levels=(1,)),
     Subject("PReLU, one slope per feature", "layer",
             lambda level: fnn.PReLU(SHAPES[level][-1]), values(0), levels=(1,)),
+    Subject("Gaussian", "layer", lambda level: fnn.Gaussian(),
+            lambda level, rng: (noise(rng, 7, 6), None), levels=(1,), key=True),
+    small("GaussianMean", fnn.GaussianMean(), 7, 6),
     small("Affine", fnn.Affine(24), 7, 24),
     small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
@@ -349,6 +352,13 @@ def of_loss(name: str, block: Any) -> list[Subject]:
 LOSSES = (
     *[subject for name, block in losses().items() for subject in of_loss(name, block)],
     loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
+    Subject(
+        "ELBO",
+        "loss",
+        lambda level: Coded(fnn.ELBO(beta=2.0), 6),
+        lambda level, rng: (noise(rng, 7, 10), rng.uniform(0.1, 0.9, (7, 6))),
+        levels=(1,),
+    ),
 )
 
 

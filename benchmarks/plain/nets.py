@@ -65,6 +65,19 @@ def _(net: fnn.PReLU, params, x, key):
 
 
 @plain.register
+def _(net: fnn.Gaussian, params, x, key):
+    """m + ε e^s/2."""
+    m, s = jnp.split(x, 2, -1)
+    return m + jnp.exp(s / 2) * jax.random.normal(key, m.shape).astype(x.dtype)
+
+
+@plain.register
+def _(net: fnn.GaussianMean, params, x, key):
+    """m."""
+    return jnp.split(x, 2, -1)[0]
+
+
+@plain.register
 def _(net: fnn.Serial, params, x, key):
     """One layer after another, with the keys that Serial gives them."""
     parts: dict[Any, Any] = net.parts(params)

@@ -49,6 +49,7 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.GaussianMean(), (7, 9, 4)),
     (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.SpectralNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
@@ -187,6 +188,7 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
             fnn.Tie(2, 0),
         ),
         fnn.Autodiff(lambda p, x: x * p, lambda key: 2 * jnp.ones(5)),
+        fnn.Serial(fnn.Dense(5, 4), fnn.Gaussian(), fnn.Repeat(2, fnn.Dense(2, 2))),
         fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
         fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
         fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
@@ -228,6 +230,11 @@ def test_plain_losses_are_the_losses(name):
     for y, t in forms(loss):
         y, t = ARRAYS[y][0], ARRAYS[t][1]
         np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-12)
+
+
+def test_the_plain_loss_of_a_pair_is_the_loss():
+    loss, y, t = fnn.ELBO(beta=2.0), (draw(6, 4), draw(6, 8, seed=3)), jnp.eye(6, 4)
+    np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-10)
 
 
 @pytest.mark.parametrize(
