@@ -12,9 +12,10 @@ from contract import EXACT, QUICK, moved
 import fnn
 from fnn.layers.cross_attention import CrossAttention
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.encoder_decoder import EncoderDecoder
 from fnn.layers.normalization import LayerNorm, RMSNorm
+from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
