@@ -29,7 +29,9 @@ TWO = Parallel(Scale(2.0), Scale(5.0))
     "net",
     [
         Parallel(Dense(3, 4), Serial(Dense(3, 2), Tanh())),
-        Parallel(left=Dense(3, 4), right=Dense(3, 4), join="sum"),
+        pytest.param(
+            Parallel(left=Dense(3, 4), right=Dense(3, 4), join="sum"), marks=pytest.mark.slow
+        ),
         Parallel(left=Dense(3, 4), right=Identity(), join=None),
     ],
     ids=str,
@@ -83,7 +85,7 @@ def test_an_array_of_features_is_a_concatenation_of_layers_of_one_each():
 TEXT = Serial(embed=fnn.Embedding(7, 2), rnn=fnn.RNN(2, 4), last=Last())
 
 
-@pytest.mark.parametrize("join", ["concat", "sum"])
+@pytest.mark.parametrize("join", [pytest.param("concat", marks=pytest.mark.slow), "sum"])
 def test_a_net_of_two_inputs(join):
     n = 8 if join == "concat" else 4
     towers = Parallel(text=TEXT, image=Dense(3, 4), split=True, join=join)
@@ -110,6 +112,7 @@ def close(found, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), found, want)
 
 
+@pytest.mark.slow
 def test_one_sequence_of_several_inputs_has_one_mask_state_and_memory():
     net = Parallel(a=GRU(2, 3), b=Serial(Look(), GRU(3, 4)), split=True)
     params, memory = net.init(KEY), noise(2, 3, seed=8)
