@@ -47,7 +47,7 @@ class Table(NamedTuple):
 def gradient(
     net: Net,
     loss: fnn.Loss[Any],
-    x: jax.Array,
+    x: Any,
     target: jax.Array,
     key: jax.Array | None = None,
     forward: Forward | None = None,

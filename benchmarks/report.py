@@ -83,8 +83,12 @@ def step_table(steps: Sequence[Step]) -> str:
         rest = ["", ""]
         if s.seconds is not None:
             rest = [digits(1e3 * s.seconds), f"{s.first:.3f} → {s.last:.3f}"]
-        rows.append([f"{s.net} step", s.peer, *versus(s), *rest])
-    note = "Forward, loss, backward, Adam, from the same arrays; every peer in its own process."
+        rows.append([s.net, s.peer, *versus(s), *rest])
+    note = (
+        "Forward, loss, backward, Adam, from the same arrays; every peer in its own process. "
+        "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch "
+        "keep keys and values, plain JAX runs the whole context for each; the mean byte for a loss."
+    )
     head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
     return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
 

@@ -1,9 +1,11 @@
-"""A whole training step of three nets: forward, loss, backward, Adam.
+"""A whole training step of three nets: forward, loss, backward, Adam; and a text that one writes.
 
     gpt     bytes → Embedding, Positions, blocks of causal attention and a GELU MLP behind
             LayerNorm, LayerNorm, Dense without bias → the next byte
     lstm    sequences → LSTM → Dense → a class at every step
     cnn     images → Conv 3×3, ReLU, Conv 3×3, ReLU, MaxPool, Dense, ReLU, Dense → a class
+    writing gpt writes 512 bytes behind a prompt, one by one, always the likeliest: fnn.generate
+            and PyTorch keep keys and values, plain JAX runs the whole context for each
 
 The arrays of a net are drawn here, and every peer starts from them: the first losses must
 agree, or nothing is measured. Names are those of fnn's fields; w is [n_in, n_out], images
@@ -31,8 +33,10 @@ TARGETS = {  # of our time in theirs, by (peer, net) or by peer
     "equinox": 0.77,
     ("pytorch", "gpt"): 1.0,
     ("pytorch", "lstm"): 1.0,
+    ("pytorch", "writing"): 1.0,
 }
-AGREE = 1e-3  # relative difference of the first losses
+WRITERS = ("hand_written", "plain_jax", "pytorch")
+AGREE = 1e-3  # relative difference of the first losses, or of the mean of what is written
 Arrays = dict[str, np.ndarray]
 
 
@@ -73,9 +77,10 @@ def step_rows(net: str, arrays: Arrays, *, n: int, rounds: int) -> list[Step]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "arrays.npz"
         np.savez(data, **arrays)  # pyright: ignore[reportArgumentType]
-        ratios = take_turns("steps", list(PEERS.values()), [net, str(data), str(n)], rounds)
+        peers = {m: name for name, m in PEERS.items() if net != "writing" or m in WRITERS}
+        ratios = take_turns("steps", list(peers), [net, str(data), str(n)], rounds)
     check_first(net, ratios)
-    return [summarized(net, name, module, ratios.get(module)) for name, module in PEERS.items()]
+    return [summarized(net, name, module, ratios.get(module)) for module, name in peers.items()]
 
 
 def check_first(net: str, ratios: Mapping[str, Ratio]) -> None:
@@ -121,6 +126,12 @@ def gpt(*, n_vocab: int, n: int, n_layers: int, length: int, batch: int) -> Arra
     }  # fmt: skip
     x = rng.integers(n_vocab, size=(batch, length + 1))
     return floats(arrays) | labels(x=x[:, :-1], target=x[:, 1:])
+
+
+def writing(*, length: int, n_written: int, **sizes: int) -> Arrays:
+    """A prompt x [1, T]; target [1, n_written] has the shape of what is to be written."""
+    arrays = gpt(length=length + n_written, batch=1, **sizes)
+    return arrays | {"x": arrays["x"][:, :length], "target": arrays["target"][:, :n_written]}
 
 
 def lstm(*, n_in: int, n_hidden: int, n_out: int, length: int, batch: int) -> Arrays:
@@ -173,6 +184,12 @@ TASKS = {
         {"n_vocab": 256, "n": 256, "n_layers": 4, "length": 256, "batch": 8},
         {"n_vocab": 11, "n": 8, "n_layers": 2, "length": 6, "batch": 3},
         n=2,
+    ),
+    "writing": Task(
+        writing,
+        {"n_vocab": 256, "n": 256, "n_layers": 4, "length": 8, "n_written": 512},
+        {"n_vocab": 11, "n": 8, "n_layers": 2, "length": 3, "n_written": 5},
+        n=1,
     ),
     "lstm": Task(
         lstm,

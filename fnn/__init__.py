@@ -24,6 +24,7 @@ from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth
 from fnn.composite import Wrapper as Wrapper
 from fnn.composite import child as child
+from fnn.decoding import generate as generate
 from fnn.driver import Pass as Pass
 from fnn.driver import fold as fold
 from fnn.driver import value_and_grad as value_and_grad
@@ -62,8 +63,7 @@ from fnn.layers.dropout import Dropout as Dropout
 from fnn.layers.dropout import DropPath as DropPath
 from fnn.layers.embedding import Embedding as Embedding
 from fnn.layers.embedding import EmbeddingParams as EmbeddingParams
-from fnn.layers.embedding import Positions as Positions
-from fnn.layers.embedding import Sinusoids as Sinusoids
+from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.frozen import Frozen as Frozen
 from fnn.layers.frozen import FrozenParams as FrozenParams
@@ -81,11 +81,14 @@ from fnn.layers.normalization import RMSNorm as RMSNorm
 from fnn.layers.over_time import Last as Last
 from fnn.layers.over_time import MeanOverTime as MeanOverTime
 from fnn.layers.pad import Pad as Pad
+from fnn.layers.parallel import Parallel as Parallel
 from fnn.layers.pooling import AvgPool1d as AvgPool1d
 from fnn.layers.pooling import AvgPool2d as AvgPool2d
 from fnn.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnn.layers.pooling import MaxPool1d as MaxPool1d
 from fnn.layers.pooling import MaxPool2d as MaxPool2d
+from fnn.layers.positions import Positions as Positions
+from fnn.layers.positions import Sinusoids as Sinusoids
 from fnn.layers.prelu import PReLU as PReLU
 from fnn.layers.prelu import PReLUParams as PReLUParams
 from fnn.layers.recompute import Recompute as Recompute
@@ -95,6 +98,7 @@ from fnn.layers.rnn import RNN as RNN
 from fnn.layers.rnn import RNNParams as RNNParams
 from fnn.layers.scale import Scale as Scale
 from fnn.layers.serial import Serial as Serial
+from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.spectral_norm import SpectralNorm as SpectralNorm
@@ -126,8 +130,13 @@ from fnn.metrics import Metric as Metric
 from fnn.metrics import Perplexity as Perplexity
 from fnn.metrics import TopKAccuracy as TopKAccuracy
 from fnn.metrics import accuracy as accuracy
+from fnn.nets.encoder_decoder import encoder_decoder as encoder_decoder
 from fnn.nets.gpt import gpt as gpt
 from fnn.nets.gpt import transformer_block as transformer_block
+from fnn.nets.gpt2 import from_gpt2 as from_gpt2
+from fnn.nets.gpt2 import to_gpt2 as to_gpt2
+from fnn.nets.llama import from_llama as from_llama
+from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
 from fnn.nets.recurrent import recurrent as recurrent
 from fnn.penalties import L1 as L1
@@ -136,6 +145,7 @@ from fnn.penalties import Penalty as Penalty
 from fnn.plan import Plan as Plan
 from fnn.plan import State as State
 from fnn.plan import start as start
+from fnn.prediction import predict as predict
 from fnn.records import Record as Record
 from fnn.ruling import rule as rule
 from fnn.sequence import Sequence as Sequence
@@ -147,6 +157,7 @@ from fnn.train import fit as fit
 from fnn.train import step as step
 
 if _typing.TYPE_CHECKING:
+    from fnn import checkpoints as checkpoints
     from fnn.checking import Report as Report
     from fnn.checking import check as check
     from fnn.checking import check_gradient as check_gradient
@@ -155,7 +166,9 @@ if _typing.TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """What the checker exports, imported when it is first asked for: a third of an import."""
+    """What is imported when it is first asked for: the checker, a third of an import; files."""
+    if name == "checkpoints":  # needs safetensors
+        return _importlib.import_module("fnn.checkpoints")
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
@@ -165,5 +178,5 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    """All that the package offers, the checker's names too."""
-    return sorted({*globals(), *_importlib.import_module("fnn.checking").EXPORTS})
+    """All that the package offers, what is imported later too."""
+    return sorted({"checkpoints", *globals(), *_importlib.import_module("fnn.checking").EXPORTS})

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.arrays import as_array, as_input
 from fnn.composite import empty
+from fnn.driver import weighed_in
 from fnn.errors import check_known
 from fnn.logits import whole
 from fnn.mean import merge_weights
@@ -17,6 +18,8 @@ from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
 from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
 from fnn.targets import settled
+
+AT_ONCE = 1024  # predictions of data to evaluate, or a batch where that has more
 
 
 class Rows(NamedTuple):
@@ -122,8 +125,9 @@ def shuffled(key: Any, n: int) -> Array:
 
 
 def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:
-    """The chosen rows; those that are not real have weight 0."""
+    """The chosen rows; those that are not real have weight 0, and are seen all the same."""
     batch = jax.tree.map(lambda a: a.at[chosen].get(mode="promise_in_bounds"), rows)
+    batch = batch._replace(x=weighed_in(batch.x, batch.weights))
     if real is None:
         return batch
     if batch.weights is None:

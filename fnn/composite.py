@@ -137,9 +137,16 @@ class Composite(Layer[Any, C]):
 
     def each(self, f: Callable[..., PyTree], *trees: PyTree) -> PyTree:
         """f(child, *its entries) of every child, nested like params."""
-        columns = [self.parts(tree) for tree in trees]
-        found = {n: f(layer, *(c[n] for c in columns)) for n, layer in self.children.items()}
+        columns, found = [self.parts(tree) for tree in trees], {}
+        for name, layer in self.children.items():
+            with self.path(name):
+                found[name] = f(layer, *(column[name] for column in columns))
         return self.joined(found)
+
+    def zero_state(self, params, n, capacity=None):
+        """Each child's; () where none has any."""
+        state = self.each(lambda layer, own: layer.zero_state(own, n, capacity), params)
+        return () if empty(state) else state
 
     def keys(self, key: Key | None) -> dict[Any, Any]:
         """A key of its own for every child; None for all without one."""
@@ -199,6 +206,75 @@ class Wrapper(Composite[C]):
         return contextlib.nullcontext()
 
 
+@dataclass(frozen=True, init=False, repr=False)
+class Listed(Composite[C]):
+    """A composite of any number of layers: all with a name, or none.
+
+    With names its params, and what is nested like them, are dicts, without tuples with one
+    entry per layer. net[0], or net["up"], is a layer of it.
+
+    Raises:
+        TypeError: for what is not a layer, names for some of them only, params of another kind.
+        ValueError: for params of another number of layers, or of layers that are not there.
+    """
+
+    layers: tuple[Layer[Any, Any], ...]
+    names: tuple[str, ...] | None
+
+    def __init__(self, /, *layers: Layer[Any, Any], **named: Layer[Any, Any]):
+        """Hold the layers in their order: all with a name, or none."""
+        owner = type(self).__name__
+        if layers and named:
+            raise TypeError(f"{owner}: give every layer a name, or none.")
+        for layer in (*layers, *named.values()):
+            check_layer_type(owner, layer)
+        object.__setattr__(self, "layers", layers or tuple(named.values()))
+        object.__setattr__(self, "names", tuple(named) or None)
+
+    def __repr__(self):
+        """As it was written."""
+        inside = [f"{n}={layer!r}" if self.names else repr(layer) for n, layer in self._pairs()]
+        default = {f.name: f.default for f in fields(self)}
+        inside += [f"{n}={v!r}" for n, v in self.options().items() if v != default[n]]
+        return f"{type(self).__name__}({', '.join(inside)})"
+
+    def options(self) -> dict[str, Any]:
+        """The fields behind the layers, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)[2:]}
+
+    @property
+    def children(self):
+        """Name or place → layer, in their order."""
+        return dict(self._pairs())
+
+    def _pairs(self):
+        return zip(self.names or range(len(self.layers)), self.layers, strict=True)
+
+    def with_children(self, children):
+        """The same route over other layers."""
+        kind, options = type(self), self.options()
+        return kind(**children, **options) if self.names else kind(*children.values(), **options)
+
+    def parts(self, tree):
+        """Place → entry, where the layers have no names."""
+        if self.names or isinstance(tree, With) or empty(tree):
+            return super().parts(tree)
+        owner, n, got = type(self).__name__, len(self.layers), type_of(tree)
+        if type(tree) is not tuple:
+            raise TypeError(f"{owner}: params must be a tuple, one entry per layer, got {got}.")
+        if len(tree) != n:
+            raise ValueError(
+                f"{owner}: params must have one entry for each of its {n} layers, got {len(tree)}."
+            )
+        return dict(enumerate(tree))
+
+    def joined(self, entries):
+        """One entry per layer, () where it holds nothing, where the layers have no names."""
+        if self.names:
+            return super().joined(entries)
+        return tuple(() if entry is None else entry for entry in entries.values())
+
+
 def _own_backward(layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """The rule behind `Composite.backward`."""
     return layer.backward(params, cache, dy)
@@ -220,23 +296,28 @@ def child(name: Any) -> Iterator[None]:
 class Forth:
     """The children of a composite on the way forth, each called once: (y, cache) = f(name, x).
 
+    The state of x is dealt out. With `apart` every child has an x and a y of its own, and
+    what belongs to these stays with them.
+
     Raises:
         ValueError: for a name that is not there, or called twice; from end, for one not called.
     """
 
-    def __init__(self, net: Composite[Any], params: PyTree, x: Any, key: Key | None) -> None:
+    def __init__(
+        self, net: Composite[Any], params: PyTree, x: Any, key: Key | None, *, apart: bool = False
+    ) -> None:
         """Deal params, keys and the state of x out."""
         self.net, self.params, self.keys = net, net.parts(params), net.keys(key)
-        self.states, self.finals = net.parts(state_of(x)), {}
+        self.states, self.finals, self.apart = net.parts(state_of(x)), {}, apart
 
     def __call__(self, name: Any, x: Any) -> tuple[Any, Any]:
         """y of this child, without its state, and its cache."""
         _once(self.net, name, self.finals)
-        x = renewed(x, state=_entry(self.states[name]))
+        x = x if self.apart else renewed(x, state=_entry(self.states[name]))
         with self.net.path(name):
             y, cache = self.net.children[name].forward(self.params[name], x, key=self.keys[name])
-        self.finals[name] = state_of(y)
-        return renewed(y, state=None), cache
+        self.finals[name] = None if self.apart else state_of(y)
+        return y if self.apart else renewed(y, state=None), cache
 
     def end(self, y: Any) -> Any:
         """y with the final states of all children."""
@@ -246,24 +327,31 @@ class Forth:
 class Back:
     """The children of a composite on the way back, each called once: dx = f(name, cache, dy).
 
+    With `apart` every child has a dy and a dx of its own, with what belongs to these.
+
     Raises:
         ValueError: for a name that is not there, or called twice; from end, for one not called.
     """
 
-    def __init__(self, net: Composite[Any], rule: Rule, params: PyTree, dy: Any) -> None:
+    def __init__(
+        self, net: Composite[Any], rule: Rule, params: PyTree, dy: Any, *, apart: bool = False
+    ) -> None:
         """Deal params and the cotangent of the final state out."""
-        self.net, self.rule, self.params = net, rule, net.parts(params)
+        self.net, self.rule, self.params, self.apart = net, rule, net.parts(params), apart
         self.finals, self.memory = net.parts(state_of(dy)), memory_of(dy)
         self.results, self.states = {}, {}
 
     def __call__(self, name: Any, cache: Any, dy: Any) -> Any:
         """dx of this child; what the rule makes of it is kept for the end."""
         _once(self.net, name, self.results)
-        dy = renewed(dy, state=_entry(self.finals[name]), memory=None)
+        if not self.apart:
+            dy = renewed(dy, state=_entry(self.finals[name]), memory=None)
         with self.net.path(name):
             layer = self.net.children[name]
             self.results[name], dx = self.rule(layer, self.params[name], cache, dy)
-        self.states[name] = state_of(dx)
+        self.states[name] = None if self.apart else state_of(dx)
+        if self.apart:
+            return dx
         self.memory = add(self.memory, memory_of(dx))
         return renewed(dx, state=None, memory=None)
 

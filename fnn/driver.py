@@ -107,9 +107,12 @@ def fold(
 @automatic
 def run_fold(
     owner: str, net, loss, params, x, target, *,
-    rule=backprop, key=None, weights=None, penalty=None,
+    rule=backprop, key=None, weights=None, penalty=None, selected=False,
 ) -> Pass:  # fmt: skip
-    """`fold`, on behalf of `owner`, in whose name errors speak."""
+    """`fold`, on behalf of `owner`, in whose name errors speak.
+
+    Where x is `selected`, its rows of weight 0 are what the net may see of them.
+    """
     check_layer_type(owner, net)
     check_loss_type(owner, loss)
     check_arrays(owner, params)
@@ -121,7 +124,8 @@ def run_fold(
 
     rules, companions = check_rule(owner, rule)
     check_alone(loss, rules)
-    y, cache = net.forward(params, weighed_in(x, weights), key=key)
+    x = x if selected else weighed_in(x, weights)
+    y, cache = net.forward(params, x, key=key)
     z, mask = compared(loss, y)
     counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))

@@ -185,7 +185,7 @@ def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str 
 
 def check_like(owner: Any, name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Raise unless `tree` has the structure and the shapes of `like`; name the first path."""
-    got, want = _by_path(name, tree), _by_path(name, like)
+    got, want = by_path(name, tree), by_path(name, like)
     if len(got) == len(want) and list(got) != list(want) and (node := other_node(name, tree, like)):
         raise TypeError(f"{owner}: {node} as in {like_name}.")
     for path, leaf in want.items():
@@ -219,7 +219,7 @@ def _below(tree: PyTree) -> list[tuple[Any, PyTree]]:
     return [(path, node) for path, node in nodes if path]
 
 
-def _by_path(name: str, tree: PyTree) -> dict[str, Any]:
+def by_path(name: str, tree: PyTree) -> dict[str, Any]:
     """Every leaf by its written-out path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {dotted(name, path): leaf for path, leaf in leaves}

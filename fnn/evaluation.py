@@ -8,7 +8,8 @@ by its test-time form, in two steps:
    Frozen, WeightNorm and SpectralNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
-   cache.
+   cache. BatchNorm may have running averages instead, which training gathered: it takes them
+   first of all, in its place in the net.
 
 A composite is followed, whoever wrote it. A layer that holds layers without being a composite
 cannot be: it is taken as it is where none of them has a form of its own, else refused.
@@ -28,17 +29,21 @@ from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.frozen import Frozen
-from fnn.layers.normalization import BatchNorm
+from fnn.layers.normalization import BatchNorm, BatchNormAverages
 from fnn.layers.reparametrized import Reparametrized
 from fnn.layers.scale import Scale
 from fnn.layers.unembed import Unembed
-from fnn.numerics import like
+from fnn.numerics import concrete, like
 from fnn.records import PyTree
-from fnn.ruling import rule
+from fnn.ruling import companion, rule
 
 
 def inference(
-    net: Layer[Any, Any], params: PyTree, x: PyTree | None = None
+    net: Layer[Any, Any],
+    params: PyTree,
+    x: PyTree | None = None,
+    *,
+    averages: PyTree | None = None,
 ) -> tuple[Layer[Any, Any], PyTree]:
     """The net and params to evaluate with.
 
@@ -47,14 +52,27 @@ def inference(
         params: of the net.
         x: a calibration batch, for layers that mix the examples of a batch; other nets
             need none and ignore it. BatchNorm takes its mean and its biased variance.
+        averages: the running averages of every BatchNorm, nested like params: the companion of
+            fnn.rules.running_averages in a State. Where x is given they are not looked at.
 
     Raises:
-        ValueError: if a layer needs x and there is none; it is named by its path.
+        ValueError: if a layer needs x and there is none, it is named by its path; for averages
+            without an entry for a BatchNorm, and for those of no step yet.
         NotImplementedError: for a layer that hides another one which has to be replaced.
     """
     check_layer_type("inference", net)
     check_arrays("inference", params)
     x = as_input("inference", x)
+    check_averages("inference", x, averages)
+    return evaluated(net, params, x, averages)
+
+
+def evaluated(
+    net: Layer[Any, Any], params: PyTree, x: PyTree | None, averages: PyTree | None
+) -> tuple[Layer[Any, Any], PyTree]:
+    """`inference`, without checks."""
+    if x is None and averages is not None:
+        net, params = rebuilt(net, companion(net, averaged_form, params, averages))
     net, params = evaluation_form(net, params)
     if not needs_data(net):
         return net, params
@@ -64,6 +82,27 @@ def inference(
     dy = jax.tree.map(jnp.zeros_like, y)
     result, _ = calibrated(net, params, cache, dy)
     return rebuilt(net, result)
+
+
+def averaged_form(layer: Layer[Any, Any], params: PyTree, own: PyTree) -> Any:
+    """(layer′, params′) of a BatchNorm with its running averages; of another layer, itself."""
+    if not isinstance(layer, BatchNorm):
+        return layer, params
+    if not isinstance(own, BatchNormAverages):
+        raise ValueError(
+            f"inference: {layer} has no entry in averages; give those of "
+            "fnn.rules.running_averages(net) in a State of this net."
+        )
+    r = 1 / jnp.hypot(own.std, layer.eps**0.5)
+    return centered_form(layer, params, own.mean, jnp.where(own.weight == 0, jnp.nan, r))
+
+
+def centered_form(layer: BatchNorm, params: PyTree, mean: Any, r: Any) -> Any:
+    """y = (x − c) (r s) + b + (c − μ) r s, c near μ."""
+    s, b = like(tuple(params), (r, r))
+    c = like(mean.astype(jnp.bfloat16), mean)  # which Cast leaves as it is
+    found = CenteredParams(c, r * s, b + (c - mean) * r * s)
+    return Centered(layer.n), like(found, CenteredParams(params.scale, *params))
 
 
 @functools.singledispatch
@@ -139,10 +178,28 @@ def _ask_for_data(owner: str, what: str, layer: Layer[Any, Any]) -> None:
         raise ValueError(f"{owner}: {layer} mixes examples; give {what}.")
 
 
-def check_calibration(owner: str, net: Layer[Any, Any], calibration: PyTree) -> None:
+def check_calibration(
+    owner: str, net: Layer[Any, Any], calibration: PyTree, averages: PyTree
+) -> None:
     """Raise a ValueError where the evaluation of `net` needs data that are not there."""
-    if calibration is None:
-        _ask_for_data(owner, "calibration=x, inputs whose statistics it takes", net)
+    if calibration is None and averages is None:
+        what = "calibration=x, inputs whose statistics it takes, or put "
+        _ask_for_data(owner, what + "fnn.rules.running_averages(net) behind the plan's rule", net)
+
+
+def check_averages(owner: str, calibration: PyTree, averages: PyTree) -> None:
+    """Raise a ValueError for averages that serve, and are known to be of no step yet."""
+
+    def is_entry(a):
+        return isinstance(a, BatchNormAverages)
+
+    for own in jax.tree.leaves(averages if calibration is None else None, is_leaf=is_entry):
+        known = concrete(own.weight) if is_entry(own) else None
+        if known is not None and (known == 0).any():
+            raise ValueError(
+                f"{owner}: the running averages are of no step yet; train first, or give a "
+                "calibration batch."
+            )
 
 
 @rule
@@ -159,13 +216,9 @@ def calibrated(layer, params, cache, dy):
 
 @calibrated.register(BatchNorm)
 def _(layer, params, cache, dy):
-    """y = (x − c) (r s) + b + (c − μ) r s, c near μ, with the statistics of the batch."""
+    """y = (x − μ) r s + b, with the statistics of the batch."""
     _, dx = layer.backward(params, cache, dy)
-    mean, r = cache.mean, cache.r
-    s, b = like(tuple(params), (r, r))
-    c = like(mean.astype(jnp.bfloat16), mean)  # which Cast leaves as it is
-    found = CenteredParams(c, r * s, b + (c - mean) * r * s)
-    return (Centered(layer.n), like(found, CenteredParams(params.scale, *params))), dx
+    return centered_form(layer, params, cache.mean, cache.r), dx
 
 
 def rebuilt(net, result):

@@ -45,6 +45,7 @@ def _as_function(layer):
 
     def backward(saved, dy):
         params, cache, x = saved
+        dy = jax.tree.map(lambda d: d if is_floating(d) else None, dy)  # float0: no derivative
         grads, dx = layer.backward(params, cache, renewed(dy, mask=mask_of(x)))
         return grads, cotangent(dx, x), None  # no derivative in the key
 

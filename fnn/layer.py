@@ -49,7 +49,7 @@ from fnn.errors import (
 )
 from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
-from fnn.sequence import Sequence, over_positions, renewed, select
+from fnn.sequence import Sequence, over_positions, select, unmasked
 from fnn.sharding import automatic
 
 P = TypeVar("P")  # the layer's parameters; its gradients have the same type
@@ -95,6 +95,22 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def backward(self, params: P, cache: C, dy: Any) -> tuple[P, Any]:
         """grads = dy ∂f/∂params, summed over the batch, and dx = dy ∂f/∂x."""
 
+    def zero_state(self, params: P, n: int, capacity: int | None = None) -> PyTree:
+        """x.state of n sequences before their first step, all zeros; () of a layer without one.
+
+        `capacity` is the number of steps that attention can remember; the others need none.
+
+        Raises:
+            ValueError: for a layer that sees later steps, and without a capacity where one is
+                needed.
+            NotImplementedError: for a class that reads Sequences itself and does not say.
+        """
+        if self.sequences == "own":
+            raise NotImplementedError(
+                f"{self}: zero_state is missing; a class that reads Sequences itself defines it."
+            )
+        return ()
+
     def check_input(self, x: Any) -> None:
         """Raise unless x fits; shapes and dtypes always, values where they are known."""
 
@@ -137,7 +153,7 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
             return pair(f"{self}: backward", "(grads, dx)", found)
 
         check_params(self, params, self.shapes())
-        check_cotangent(self, "dy", renewed(dy, mask=None))
+        check_cotangent(self, "dy", unmasked(dy))
         return of(dy) if self.sequences == "own" else over_positions(of, dy)
 
     return automatic(backward)
@@ -193,3 +209,7 @@ class Around(Layer[P, C]):
         check_layer_type(type(self).__name__, self.inner)
         for fact in ("sequences", "mixes_examples", "draws"):
             object.__setattr__(self, fact, getattr(self.inner, fact))
+
+    def zero_state(self, params, n, capacity=None):
+        """That of inner; of params the dtype alone matters."""
+        return self.inner.zero_state(params, n, capacity)

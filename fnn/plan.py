@@ -16,12 +16,14 @@ import numpy as np
 from fnn.arrays import check_arrays
 from fnn.driver import Pass, many, run_fold
 from fnn.errors import check_key, check_known, dotted
+from fnn.evaluation import check_averages, check_calibration, evaluated
 from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.loss import Loss, check_loss_type
 from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree, Record
+from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
@@ -77,13 +79,16 @@ class Plan(Data):
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
 
     def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
-        """One pass forward and back, of the rule with the companion it has by now."""
+        """One pass forward and back, of the rule with the companion it has by now.
+
+        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides.
+        """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
         if hasattr(self.rule, "run"):
             return self.rule.run(*args, **options)
         rule = grown(self.rule, state.companion)
-        return run_fold(owner, *args, rule=rule, **options)
+        return run_fold(owner, *args, rule=rule, selected=True, **options)
 
     def names(self) -> tuple[str, ...]:
         """The names of the rules behind the first, whose results are reported."""
@@ -170,6 +175,21 @@ def next_companion(rule: Any, companion: PyTree) -> PyTree:
     return companion if isinstance(rule, Given) and rule.rule.learns else None
 
 
+def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer[Any, Any], PyTree]:
+    """Net and params to evaluate with: by the calibration, else by averages that were gathered."""
+    averages = averages_in(plan.rule, state.companion)
+    return evaluated(plan.net, state.params, calibration, averages)
+
+
+def averages_in(rule: Any, companion: PyTree) -> PyTree:
+    """The running averages among the companions of a State; None where no rule gathers any."""
+    if many(rule):
+        each = (None,) * len(rule) if companion is None else companion
+        found = (averages_in(r, c) for r, c in zip(rule, each, strict=True))
+        return next((a for a in found if a is not None), None)
+    return companion if isinstance(rule, Given) and rule.rule == averaged else None
+
+
 def check_plan(owner: str, plan: Any) -> None:
     """Raise a TypeError unless `plan` is a Plan."""
     if not isinstance(plan, Plan):
@@ -184,6 +204,14 @@ def check_trained(owner: str, state: State) -> None:
         known = concrete(leaf)
         if known is not None:
             check_known(owner, dotted("params", path), known, np.isfinite(known), "be finite")
+
+
+def check_evaluated(owner: str, plan: Plan, state: State, calibration: PyTree) -> None:
+    """Raise a ValueError where evaluation needs data, or a first step, that are not there."""
+    averages = averages_in(plan.rule, state.companion)
+    check_calibration(owner, plan.net, calibration, averages)
+    if owner != "fit":  # whose averages will have been gathered by then
+        check_averages(owner, calibration, averages)
 
 
 def check_state(owner: str, plan: Plan, state: Any) -> None:

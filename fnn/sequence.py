@@ -84,14 +84,21 @@ def mask_of(x: Any) -> Array | None:
     return x.mask if isinstance(x, Sequence) else None
 
 
-def pairs_of(x: Any) -> Array | None:
-    """Who may attend to whom in a Sequence; None of anything else."""
-    return x.pairs if isinstance(x, Sequence) else None
+def as_sequence(x: Any) -> Sequence:
+    """A Sequence as it is; an array as one of which all steps count."""
+    return x if isinstance(x, Sequence) else Sequence(x)
 
 
 def renewed(x: Any, /, **fields: Any) -> Any:
     """A Sequence with other fields; an array has none of them and stays."""
     return x.with_fields(**fields) if isinstance(x, Sequence) else x
+
+
+def unmasked(x: PyTree) -> PyTree:
+    """x, every Sequence in it without mask and pairs: what is left may have cotangents."""
+    return jax.tree.map(
+        lambda v: renewed(v, mask=None, pairs=None), x, is_leaf=lambda v: isinstance(v, Sequence)
+    )
 
 
 def lift(f: Callable[..., Any], x: Any, *others: Any) -> Any:
@@ -113,10 +120,14 @@ def select(mask: Array | None, a: PyTree) -> PyTree:
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:
-    """The sum of two cotangents of one value, of which either may be None."""
+    """The sum of two cotangents of one value, of which either may be None, or parts of it."""
     if a is None or b is None:
         return b if a is None else a
-    return lift(lambda a, b: jax.tree.map(jnp.add, a, b), a, b)
+    if isinstance(a, Sequence):
+        return lift(add, a, b)
+    if jax.tree_util.all_leaves([a]):
+        return a + b
+    return jax.tree.map(add, a, b, is_leaf=lambda v: v is None or isinstance(v, Sequence))
 
 
 def over_positions(f: Callable[[Any], tuple[Any, Any]], dy: Any) -> tuple[Any, Any]:

@@ -4,10 +4,10 @@ Everything runs on the device. An epoch is one `lax.scan` over minibatches; with
 callback the epochs are a scan too, and `fit` is itself jit- and vmap-able.
 
 Minibatches are rows of a fresh permutation. The last one, if rows are missing, is filled up
-with rows of weight 0: the net sees zeros there, loss and gradient leave them out, so that every
-step has one shape and compiles once. That is exact for layers that treat rows independently,
-not for BatchNorm; `drop_last=True` leaves the last batch out instead. A loss that mixes examples
-(InfoNCE) compares rows of weight 0 with nothing.
+with the first of them, whose weight there is 0: loss and gradient leave them out, so that every
+step has one shape and compiles once. The statistics of BatchNorm count them, which are then of
+as many different rows as everywhere; `drop_last=True` leaves the last batch out instead. A loss
+that mixes examples (InfoNCE) compares them with nothing.
 
 Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
 in `step` alone), or any pytree of arrays with the rows first.
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from fnn.arrays import as_input
 from fnn.batches import (
+    AT_ONCE,
     Rows,
     as_rows,
     averages,
@@ -34,18 +35,25 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.driver import many
-from fnn.evaluation import check_calibration, inference
+from fnn.driver import many, weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
 from fnn.numerics import is_like, times, wide
 from fnn.optim.optimizer import apply_updates, next_step
-from fnn.plan import Plan, State, check_plan, check_state, check_trained, next_companion
+from fnn.plan import (
+    Plan,
+    State,
+    check_evaluated,
+    check_plan,
+    check_state,
+    check_trained,
+    evaluation_net,
+    next_companion,
+)
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
 
-AT_ONCE = 1024  # predictions of validation data, or a batch where that has more
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
@@ -53,9 +61,9 @@ Row = dict[str, Any]  # what one step or epoch reports: name → number
 def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
-    Of several rules, the row has the results of all but the first under their names. x may be
-    a Sequence with a state: row["state"] is the final one, to begin the next part with.
-    Values out of range give NaN instead of an error.
+    Of several rules, the row has the results of all but the first under their names, where they
+    have any. x may be a Sequence with a state: row["state"] is the final one, to begin the next
+    part with. Values out of range give NaN instead of an error.
 
     Raises:
         TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
@@ -95,7 +103,8 @@ def evaluate(
     `batch_size` bounds the memory; the result depends on it by rounding alone, but for a loss that
     mixes examples, which compares those of a batch. There is no penalty in this loss.
     `calibration` are inputs x for layers that mix examples (BatchNorm), as of inference(net,
-    params, x).
+    params, x); without them a plan with fnn.rules.running_averages(net) has the averages that the
+    State gathered.
 
     Raises:
         ValueError: as fit does, for known params that are not finite, and without calibration
@@ -135,7 +144,8 @@ def fit(
             set in every step.
         validation: data to evaluate after every epoch, without penalty and with the
             evaluation network: history["validation_loss"] and so on.
-        calibration: inputs x for the evaluation of layers that mix examples (BatchNorm).
+        calibration: inputs x for the evaluation of layers that mix examples (BatchNorm), where
+            the plan has no fnn.rules.running_averages(net), or they shall not be used.
         callback: called on the host after each epoch with the State and the row of
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
@@ -176,14 +186,15 @@ def checked(
     check_stateless(owner, name, rows.x)
     net, params, key = plan.net, state.params, state.key
     if evaluates:
-        check_calibration(owner, net, *evaluates)
-        (net, params), key = inference(net, params, *evaluates), None
+        check_evaluated(owner, plan, state, *evaluates)
+        (net, params), key = evaluation_net(plan, state, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
     return rows
 
 
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
+    rows = rows._replace(x=weighed_in(rows.x, rows.weights))
     (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
     return state, averages(plan.metrics, sums, weight) | results | carried
@@ -208,7 +219,7 @@ def _summed_step(plan, state, rows):
     weight = done.weights.sum()
     loss = times(done.weights, done.losses).sum() + done.penalty * weight
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = dict(zip(plan.names(), others, strict=True))
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
     params = apply_updates(state.params, updates)
     state = State(params, inner, state.key, next_step(state.step), companion)
@@ -237,7 +248,7 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
     """The averages of loss and metrics, chunk by chunk."""
-    net, params = inference(plan.net, state.params, calibration)
+    net, params = evaluation_net(plan, state, calibration)
 
     def body(_, chosen):
         x, target, weights = taken(rows, *chosen)

@@ -105,9 +105,10 @@ def training():
     known |= {"weights": jnp.ones(11), "penalty": fnn.L2(0.1), "rule": fnn.rules.backprop}
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
-    known |= {"validation": (X, TARGET), "calibration": X, "drop_last": False, "layer": NET}
+    known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
+    known |= {"drop_last": False, "layer": NET}
     functions = (fnn.value_and_grad, fnn.fold, fnn.start, fnn.step, fnn.epoch, fnn.evaluate,
-                 fnn.fit, fnn.inference, fnn.summary)  # fmt: skip
+                 fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
     return [
         *built(once),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
@@ -123,15 +124,23 @@ def nets():
     sizes = {"n": 4, "n_heads": 2, "n_kv_heads": 1, "feed_forward": fnn.GLU(4, 3), "chunk": 2}
     sizes |= {"norm": fnn.RMSNorm, "dropout": 0.1}
     a, b = fnn.Dense(3, 3), fnn.Tanh()
+    writer = fnn.Serial(fnn.Embedding(5, 3), fnn.Dense(3, 5))
     return [
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
         of("recurrent", fnn.recurrent, n_in=3, n_hidden=4, n_layers=2, kind=fnn.GRU, dropout=0.1,
            bidirectional=True),
-        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0),
+        of("transformer_block", fnn.transformer_block, **sizes, causal=True, rotary=9.0,
+           n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
+        of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
+           positions="learned", recompute=True, n_source=6),
+        of("generate", fnn.generate, net=writer, params=writer.init(KEY), n=2, key=KEY,
+           prompt=jnp.ones((2, 3), int), temperature=1.0, top_k=2, top_p=0.5, stop=1),
         of("Serial", lambda f: fnn.Serial(f, b), f=a),
         of("Serial", lambda f: fnn.Serial(a=f, b=b), f=a),
+        of("Parallel", lambda f, **options: fnn.Parallel(f, b, **options), f=a, join="sum",
+           split=True),
         of("Bidirectional", fnn.Bidirectional.of, layer=fnn.RNN(2, 4)),
         of("Sequence", fnn.Sequence, x=jnp.ones((2, 3, 4)), mask=jnp.ones((2, 3), bool)),
     ]  # fmt: skip
@@ -146,6 +155,7 @@ def rules():
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
+        of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
     ]  # fmt: skip
 
 
@@ -154,7 +164,9 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
+    carrying = [fnn.Attention(6, 2), fnn.Positions(9, 6), fnn.Sinusoids(6)]
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
@@ -165,6 +177,9 @@ def around():
         *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
         *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
+        *[c for f in carrying for c in layer(f, f.init(KEY), looks.with_fields(
+            state=f.zero_state(f.init(KEY), 2, 4)))],
+        *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
     ]  # fmt: skip

@@ -21,20 +21,21 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
-    ("errors", "initializers", "sequence", "logits", "arrays", "mean", "targets"),
+    ("errors", "initializers", "sequence", "logits", "arrays", "mean", "targets", "named", "files"),
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train"),
+    ("batches", "plan", "train", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
 SHARED = {  # on one floor: contracts, composites' parts, formulas that contain others
     "fnn.records",
     "fnn.errors",
+    "fnn.named",
     "fnn.sequence",
     "fnn.logits",
     "fnn.layer",
@@ -45,6 +46,8 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.chunked",
     "fnn.layers.convolution",
     "fnn.layers.distances",
+    "fnn.layers.embedding",
+    "fnn.layers.kv_cache",
     "fnn.layers.recurrence",
     "fnn.layers.reparametrized",
     "fnn.layers.rotary",
@@ -52,12 +55,16 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.windows",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.nets.gpt",
+    "fnn.nets.loading",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
     "fnn.optim.adam",
     "fnn.batches",
     "fnn.plan",
 }
+
+EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
 
 
 def name_of(path):
@@ -88,8 +95,8 @@ def test_a_module_imports_from_lower_floors_and_from_jax_and_numpy_only(path):
     module = name_of(path)
     for imported in imports_of(path):
         if not imported.startswith("fnn"):
-            outside = imported.split(".")[0]
-            assert outside in sys.stdlib_module_names | {"jax", "numpy"}
+            allowed = sys.stdlib_module_names | {"jax", "numpy"} | EXTRAS.get(module, set())
+            assert imported.split(".")[0] in allowed
         elif floor_of(imported) == floor_of(module):
             shared = imported in SHARED or "checking" in imported
             assert shared, f"{module} imports its sibling {imported}"
@@ -163,9 +170,11 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
-assert "fnn.checking" not in sys.modules, "the checker came along"
+for late in ("fnn.checking", "fnn.checkpoints", "fnn.files"):
+    assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
-assert not loaded & {"optax", "chex", "sklearn", "matplotlib", "flax", "torch"}, loaded
+others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}
+assert not loaded & others, loaded
 """
 
 

@@ -13,7 +13,8 @@ ROOT = pathlib.Path(fnn.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_code_of_the_readme_runs_as_it_stands(capsys, monkeypatch):
+def test_the_code_of_the_readme_runs_as_it_stands(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # it writes files
     module = types.ModuleType("readme")
     monkeypatch.setitem(sys.modules, "readme", module)
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):

@@ -48,6 +48,29 @@ def stochastic_depth(n: int = 6, width: int = 128) -> Pair:
     return gradient(net, loss, x, target, key=jax.random.key(5))
 
 
+def branches(join: Any, n: int = 4, width: int = 128) -> Pair:
+    """n branches of n widths beside each other, then a layer of what they make."""
+    sizes = [width // n] * n if join == "concat" else [width] * n
+    inside = [fnn.Serial(fnn.Dense(width, 2 * width), fnn.GELU(), fnn.Dense(2 * width, k))
+              for k in sizes]  # fmt: skip
+    net = fnn.Serial(fnn.Parallel(*inside, join=join), fnn.Dense(width, width))
+    return gradient(net, fnn.SquaredError(), draw(256, width), draw(256, width, seed=3))
+
+
+def u_net(width: int = 16) -> Pair:
+    """Three levels of convolutions of images of 32 × 32, each around the next."""
+
+    def conv(n_in, n_out):
+        return fnn.Serial(fnn.Conv2d(n_in, n_out, 3, padding="same"), fnn.ReLU())
+
+    net = conv(4 * width, 4 * width)
+    for n in (2 * width, width):
+        around = fnn.Serial(fnn.MaxPool2d(2), net, fnn.Upsample(2))
+        net = fnn.Serial(conv(n, 2 * n), fnn.Skip(around), conv(6 * n, n))
+    net = fnn.Serial(conv(1, width), net, fnn.Conv2d(width, 1, 1))
+    return gradient(net, fnn.SquaredError(), draw(8, 32, 32, 1), draw(8, 32, 32, 1, seed=3))
+
+
 def repeat(n: int = 12, width: int = 128) -> Pair:
     """n residual blocks in a scan."""
     net = fnn.Repeat(n, block(width))
@@ -97,6 +120,9 @@ LAYERS = Table(
         Case("Dropout, 256-512-512-10", dropout),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
+        Case("Parallel, 4 branches side by side", lambda: branches("concat")),
+        Case("Parallel, 4 branches added up", lambda: branches("sum")),
+        Case("Skip, a U-Net of 3 levels", u_net),
         Case("WeightNorm, 256-512-512-10", lambda: normalized(fnn.WeightNorm)),
         Case("SpectralNorm, 256-512-512-10", lambda: normalized(fnn.SpectralNorm)),
         Case("Frozen but for the head, 256-512-512-10", frozen),

@@ -71,6 +71,20 @@ def language(net: Net, written: Net, n_vocab: int, *, batch: int = 8, t: int = 2
     )
 
 
+def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256) -> Pair:
+    """The next token of a target, of which the source is known."""
+    net = fnn.encoder_decoder(n_vocab, 256, 4, 2, t)
+    written, target = best(net) if fused else net, labels(batch, t, classes=n_vocab)
+    source = target[:, ::-1]
+    return gradient(
+        net,
+        fnn.LinearSoftmaxCrossEntropy(),
+        fnn.Sequence(jnp.roll(target, 1, 1), memory=source),
+        target,
+        forward=lambda p, x, key: plain(written, p, x, key),
+    )
+
+
 def gpt(n_vocab: int) -> fnn.Serial:
     """4 blocks of width 256 with 4 heads."""
     return fnn.gpt(n_vocab, 256, 4, 4, 256)
@@ -94,13 +108,16 @@ def lean(*, recompute: bool, n_vocab: int = 256) -> Pair:
 NETS = Table(
     "Whole nets",
     "Loss and gradient. GPT: 4 blocks, width 256, 4 heads, T 256, batch 8; against jax.nn: "
-    "with jax.nn.dot_product_attention, with jax.checkpoint: of every block besides.",
+    "with jax.nn.dot_product_attention, with jax.checkpoint: of every block besides. "
+    "Encoder-decoder: 2 blocks each, sizes alike.",
     (
         Case("CNN, digits, batch 64", digits),
         Case("LSTM classifier, T 128, batch 32", lambda: series(checkpoint=False)),
         Case("the same, against jax.checkpoint", lambda: series(checkpoint=True)),
         *gpt_cases(256),
         *gpt_cases(8192),
+        Case("encoder-decoder, V 256", lambda: translation(fused=False)),
+        Case("encoder-decoder, V 256, against jax.nn", lambda: translation(fused=True)),
         Case("GPT, V 256, against jax.checkpoint", lambda: lean(recompute=False)),
         Case("GPT in Recompute, against jax.checkpoint", lambda: lean(recompute=True)),
     ),

@@ -177,6 +177,17 @@ def residual(around: float, inside: float) -> Callable[..., Any]:
     return backward
 
 
+def skip(around: float, inside: float) -> Callable[..., Any]:
+    """dx = around da + inside db ∂f."""
+
+    def backward(layer, params, cache, dy):
+        n = cache.n.value
+        grads, dx = layer.inner.backward(params, cache.inner, dy[..., n:])
+        return grads, around * dy[..., :n] + inside * dx
+
+    return backward
+
+
 def neighbours(params, cache):
     """Repeat with the parameters of the copy before."""
     return jax.tree.map(lambda p: jnp.roll(p, 1, 0), params), cache
@@ -235,6 +246,11 @@ SLIPS: dict[type, list[Slip]] = {
         slip(DROPPED, "dy ∂f dropped", "missing term|missing derivative", residual(1, 0)),
         slip(WRONG_SIGN, "− dy", "wrong term", residual(-1, 1)),
         slip(WRONG_SIGN, "2 dy", "wrong term", residual(2, 1)),
+    ],
+    fnn.Skip: [
+        slip(DROPPED, "da dropped", "missing term", skip(0, 1)),
+        slip(DROPPED, "db ∂f dropped", "missing term|missing derivative", skip(1, 0)),
+        slip(WRONG_SIGN, "− da", "wrong term", skip(-1, 1)),
     ],
     fnn.Repeat: [
         slip("another layer's weight", "of the copy before", "other weight", repeat(neighbours)),

@@ -5,7 +5,6 @@ where finite differences, which the peers take, have no derivative to compare wi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
+from benchmarks.mutations.shaped import Headed, Looking
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -112,64 +112,6 @@ LAYERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Headed(fnn.Layer[Any, Any]):
-    """Factored logits and the loss behind them, as mistakes take them: one array to one array.
-
-    The label of every row is 2: a row's loss must not depend on its place.
-    """
-
-    head: fnn.Unembed
-    loss: fnn.LinearSoftmaxCrossEntropy
-
-    @property
-    def children(self) -> dict[str, Any]:
-        """What it is made of."""
-        return {"head": self.head, "loss": self.loss}
-
-    def init(self, key):
-        """The weights of the head."""
-        return self.head.init(key)
-
-    def forward(self, params, x, *, key=None):
-        """The losses, [N, 1]."""
-        y, cache = self.head.forward(params, x)
-        losses, of_loss = self.loss.forward(y, jnp.full(len(x), 2))
-        return losses[:, None].astype(x.dtype), (cache, of_loss)
-
-    def backward(self, params, cache, dy):
-        """Through the loss, then through the head."""
-        of_head, of_loss = cache
-        return self.head.backward(params, of_head, self.loss.backward(of_loss, dy[:, 0]))
-
-
-@dataclass(frozen=True)
-class Looking(fnn.Layer[Any, Any]):
-    """Cross-attention as mistakes take it: of one array the first t positions look at the rest."""
-
-    net: fnn.CrossAttention
-    t: int
-
-    @property
-    def children(self) -> dict[str, Any]:
-        """What it is made of."""
-        return {"net": self.net}
-
-    def init(self, key):
-        """Its params."""
-        return self.net.init(key)
-
-    def forward(self, params, x, *, key=None):
-        """y of the first positions."""
-        y, cache = self.net.forward(params, fnn.Sequence(x[:, : self.t], memory=x[:, self.t :]))
-        return y.x, cache
-
-    def backward(self, params, cache, dy):
-        """dx and dz behind each other."""
-        grads, dx = self.net.backward(params, cache, fnn.Sequence(dy))
-        return grads, jnp.concatenate([dx.x, dx.memory], 1)
-
-
 def small(name: str, block: Any, *shape: int, n_vocab: int = 0, family: str = "layer") -> Subject:
     """A block of one size; its inputs are numbers below `n_vocab` where it has a table."""
 
@@ -222,6 +164,8 @@ BLOCKS = (
     small("Attention, window, pairs of distances",
           fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
     small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
+    small("EncoderDecoder", Looking(fnn.EncoderDecoder(
+        fnn.RNN(4, 3), fnn.Serial(fnn.CrossAttention(4, 2, 3), fnn.Tanh())), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",
           Headed(fnn.Unembed(6, 5), fnn.LinearSoftmaxCrossEntropy(chunk=3)), 7, 6),
 )  # fmt: skip
@@ -279,10 +223,27 @@ NETS = (
     Subject("mlp, ELU", "net", mlp(fnn.ELU()), inputs("net")),
     Subject("Repeat", "net", repeat, inputs("repeat")),
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
+    Subject("Skip", "net", lambda n: fnn.Skip(block(n)), inputs("block")),
+    Subject("Parallel", "net", lambda n: fnn.Parallel(block(n), fnn.Tanh()), inputs("block")),
+    Subject(
+        "Parallel, sum",
+        "net",
+        lambda n: fnn.Parallel(a=block(n), b=fnn.Tanh(), join="sum"),
+        inputs("block"),
+        (1,),
+    ),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
+    small(
+        "transformer_block, of a decoder",
+        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
+        2,
+        8,
+        4,
+        family="net",
+    ),
 )
 
 

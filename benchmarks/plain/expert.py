@@ -23,6 +23,11 @@ class Fused(fnn.Attention):
 
 
 @dataclass(frozen=True)
+class FusedCross(fnn.CrossAttention):
+    """Cross-attention whose plain form is jax.nn.dot_product_attention."""
+
+
+@dataclass(frozen=True)
 class CheckpointedLSTM(fnn.LSTM):
     """An LSTM whose plain form makes the gates of a step again for its backward."""
 
@@ -36,6 +41,8 @@ def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any
     """The same net of the classes above."""
     if isinstance(net, fnn.Attention):
         return Fused(**vars(net))
+    if isinstance(net, fnn.CrossAttention):
+        return FusedCross(**vars(net))
     if isinstance(net, fnn.LSTM) and checkpoint:
         return CheckpointedLSTM(**vars(net))
     if isinstance(net, fnn.Repeat) and checkpoint:
@@ -55,6 +62,15 @@ def _(net: Fused, params, x, key):
     near = None if net.window is None else (net.window - 1, 0 if net.causal else net.window - 1)
     o = jax.nn.dot_product_attention(q, k, v, is_causal=net.causal, local_window_size=near)
     return o.reshape(x.shape) @ params.wo
+
+
+@plain.register
+def _(net: FusedCross, params, x, key):
+    """jax.nn.dot_product_attention."""
+    q, z = heads(x.x, params.wq, net.n_heads), x.memory
+    k, v = heads(z, params.wk, net.kv_heads), heads(z, params.wv, net.kv_heads)
+    o = jax.nn.dot_product_attention(q, k, v)
+    return x.with_fields(x=o.reshape(x.x.shape) @ params.wo)
 
 
 @plain.register

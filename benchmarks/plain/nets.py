@@ -10,6 +10,7 @@ import fnn
 from benchmarks.blocks import jax_nn
 from fnn.layers.activations import Elementwise
 from fnn.layers.softmax import OfRows
+from fnn.sequence import renewed, value
 
 
 @functools.singledispatch
@@ -69,8 +70,15 @@ def _(net: fnn.Serial, params, x, key):
     parts: dict[Any, Any] = net.parts(params)
     keys = net.keys(key)
     for name, layer in net.children.items():
-        x = plain(layer, parts[name], x, keys[name])
+        x = of_steps(layer, parts[name], x, keys[name])
     return x
+
+
+def of_steps(net: Any, params: Any, x: Any, key: Any) -> Any:
+    """plain of what there is at the steps of a Sequence, but for what looks at its memory."""
+    if isinstance(x, fnn.Sequence) and not isinstance(net, fnn.Composite | fnn.CrossAttention):
+        return x.with_fields(x=plain(net, params, x.x, key))
+    return plain(net, params, x, key)
 
 
 @plain.register
@@ -80,15 +88,38 @@ def _(net: fnn.TransformerBlock, params, x, key):
     for names in net.branches():
         z = x
         for name in names:
-            z = plain(net[name], parts[name], z, keys[name])
-        x = x + z
+            z = of_steps(net[name], parts[name], z, keys[name])
+        x = fnn.lift(jnp.add, x, z)
     return x
+
+
+@plain.register
+def _(net: fnn.EncoderDecoder, params, x, key):
+    """The decoder, with what the encoder makes of the source in place of it."""
+    parts, keys = net.parts(params), net.keys(key)
+    z = plain(net.encoder, parts["encoder"], x.memory, keys["encoder"])
+    return value(plain(net.decoder, parts["decoder"], x.with_fields(memory=z), keys["decoder"]))
 
 
 @plain.register
 def _(net: fnn.Residual, params, x, key):
     """x + f(x)."""
     return x + plain(net.inner, params, x, key)
+
+
+@plain.register
+def _(net: fnn.Skip, params, x, key):
+    """x and f(x), side by side."""
+    return jnp.concatenate([x, plain(net.inner, params, x, key)], -1)
+
+
+@plain.register
+def _(net: fnn.Parallel, params, x, key):
+    """Every layer of x, with the keys that Parallel gives them; side by side, or the sum."""
+    parts: dict[Any, Any] = net.parts(params)
+    keys = net.keys(key)
+    ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
+    return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
 
 
 @plain.register
@@ -119,8 +150,10 @@ def _(net: fnn.Repeat, params, x, key):
     """lax.scan over the stacked params."""
     keys = None if key is None else jax.random.split(key, net.n)
 
-    def body(x, inputs):
+    def body(a, inputs):
         p, k = inputs
-        return plain(net.inner, p, x, k), None
+        return value(plain(net.inner, p, renewed(x, x=a) if lifted else a, k)), None
 
-    return jax.lax.scan(body, x, (params, keys))[0]
+    lifted = isinstance(x, fnn.Sequence)  # whose memory is the same in every round
+    y, _ = jax.lax.scan(body, value(x), (params, keys))
+    return renewed(x, x=y) if lifted else y

@@ -114,6 +114,17 @@ def _(net: fnn.Attention, params, x, key):
 
 
 @plain.register
+def _(net: fnn.CrossAttention, params, x, key):
+    """einsum, softmax, einsum."""
+    q, z = heads(x.x, params.wq, net.n_heads), x.memory
+    k, v = heads(z, params.wk, net.kv_heads), heads(z, params.wv, net.kv_heads)
+    k, v = (jnp.repeat(a, net.n_heads // net.kv_heads, 2) for a in (k, v))
+    scores = jnp.einsum("bthd,bshd->bhts", q, k) / math.sqrt(q.shape[-1])
+    o = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
+    return x.with_fields(x=o.reshape(x.x.shape) @ params.wo)
+
+
+@plain.register
 def _(net: fnn.Unembed, params, x, key):
     """Logits, x w."""
     return x @ params.w

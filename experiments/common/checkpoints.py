@@ -18,7 +18,6 @@ anything, and is an error in bounded time and memory.
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
@@ -27,18 +26,18 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save as written
 
 import fnn
+import fnn.files
+import fnn.named
 from experiments.common import files, runs, writing
 from experiments.common.choices import exported
-from experiments.common.cli import DATA, DataError, UserError, listed
+from experiments.common.cli import DATA, DataError, UserError
 from experiments.common.data import Standardizer
+from fnn.named import kind
 
 TEXTS = ("network", "preprocessing", "config")
 FORMAT = 2
-HEADER = 2**24  # bytes of a file's names and texts, at most
 DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most
 LONGEST = 100_000  # layers that x goes through, at most
 LAYERS = {cls.__name__: cls for cls in exported(fnn, fnn.Layer)}
@@ -117,9 +116,8 @@ def write(
     runs.check_finite("when it is saved", {}, tensors)
     values = {"format": FORMAT, "fnn": importlib.metadata.version("fnn"), **values}
     texts = {name: json.dumps(value, default=str) for name, value in values.items()}
-    data = written(tensors, metadata=texts | {"sha256": digest(tensors, texts)})
-    check_header(path, data[:8])
-    writing.whole(path, data, previous)
+    with writing.refusals(path), refused():
+        fnn.files.write(path, tensors, texts, previous)
 
 
 def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -128,29 +126,25 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[
     Raises:
         UserError: where the file is missing, damaged, of another format, or has no such values.
     """
-    with files.reading(path), files.existing(path).open("rb") as file:
-        check_header(path, file.read(8))
-    with understood(path, "is not a safetensors file"), safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with files.reading(path), refused():
+        tensors, metadata = fnn.files.read(files.existing(path))
     missing = [name for name in (*names, "sha256") if name not in metadata]
     if missing:
         raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
     metadata = FIRST | metadata
     check_format(path, metadata)
-    texts = {name: metadata[name] for name in ("format", "fnn", *names)}
-    if digest(tensors, texts) != metadata["sha256"]:
-        raise UserError(f"{path} is damaged: its SHA-256 differs from the recorded one.", DATA)
     if message := runs.not_finite(tensors):
         raise DataError(f"{path}: {message}; train again, at a lower --learning-rate.")
     return tensors, {name: parsed(path, name, metadata[name]) for name in names}
 
 
-def check_header(path: Path, beginning: bytes) -> None:
-    """Raise a DataError where the first 8 bytes announce more names and texts than are read."""
-    size = int.from_bytes(beginning, "little")
-    if HEADER < size < 1000 * HEADER:  # beyond, it is no such file at all
-        raise DataError(f"{path}: names and texts take {size} bytes; at most {HEADER} can be read.")
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Tell the user what a file is not."""
+    try:
+        yield
+    except fnn.files.CheckpointError as error:
+        raise DataError(str(error)) from None
 
 
 def parsed(path: Path, name: str, text: str) -> Any:
@@ -188,18 +182,9 @@ def check_format(path: Path, metadata: dict[str, str]) -> None:
 
 def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
     """The tensors as a tree like `like`, a tree of shapes; the first differences are listed."""
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    names = [dotted(p) for p, _ in leaves]
-    known = set(names)
-    faults = [f"{name} is unexpected" for name in tensors if name not in known]
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        if name not in tensors:
-            faults.append(f"{name} is missing")
-        elif (got := kind(tensors[name])) != (want := kind(leaf)):
-            faults.append(f"{name} must be {want}, got {got}")
-    if faults:
-        raise UserError(f"{path} does not fit its network: {listed(faults, '; ')}.", DATA)
-    return tree.unflatten([jax.numpy.asarray(tensors[name]) for name in names])
+    if faults := fnn.named.differences(tensors, fnn.named.by_name(like)):
+        raise UserError(f"{path} does not fit its network: {faults}.", DATA)
+    return fnn.named.of_names({name: jax.numpy.asarray(a) for name, a in tensors.items()}, like)
 
 
 def ends(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
@@ -208,20 +193,6 @@ def ends(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
     x = jax.ShapeDtypeStruct((1, *shape), jax.numpy.float32)
     net, params = fnn.inference(checkpoint.net, checkpoint.params)
     return shape, jax.eval_shape(net.forward, params, x)[0].shape[-1]
-
-
-def kind(a: Any) -> str:
-    """Dtype and shape: float32[64, 10]."""
-    return f"{a.dtype}{list(a.shape)}"
-
-
-def digest(tensors: dict[str, np.ndarray], texts: dict[str, str]) -> str:
-    """SHA-256 of names, dtypes, shapes and bytes, and of the texts."""
-    sha = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
-    for name, a in sorted(tensors.items()):
-        sha.update(f"{name} {kind(a)}".encode())
-        sha.update(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()
 
 
 def described(layer: fnn.Layer[Any, Any]) -> dict[str, Any]:
@@ -302,10 +273,4 @@ def field_of(name: str, value: Any) -> Any:
 
 def by_name(tree: Any) -> dict[str, np.ndarray]:
     """Every leaf of a tree by its path: 0.w, 0.b, blocks.attention.wq, ..."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {dotted(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def dotted(path: Any) -> str:
-    """A path of JAX's as one text."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    return {name: np.asarray(leaf) for name, leaf in fnn.named.by_name(tree).items()}

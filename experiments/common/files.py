@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.cli import DataError, cut, nearest, number
-from experiments.common.writing import PARTIAL
+from fnn.files import PARTIAL
 
 FEWEST = 6  # rows of a class, so that `split` gives some to each part
 LIMIT, MAX_BYTES = "FNN_MAX_BYTES", 500_000_000

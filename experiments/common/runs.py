@@ -27,6 +27,7 @@ import numpy as np
 
 from experiments.common import writing
 from experiments.common.cli import NOT_FINITE, USAGE, UserError
+from fnn.files import PARTIAL
 
 RUNS = Path("runs")  # where folders are that nobody named
 CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run
@@ -57,7 +58,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 def check_empty(path: Path) -> None:
     """Raise a UserError for a folder with files in it."""
-    if any(inside.name != CONFIG + writing.PARTIAL for inside in path.iterdir()):
+    if any(inside.name != CONFIG + PARTIAL for inside in path.iterdir()):
         raise UserError(f"--out {path} is not empty; name a new folder, or remove it first.")
 
 

@@ -1,9 +1,4 @@
-"""Files that are on the disk whole, or not at all.
-
-A file is written beside its place, as NAME.partial, and takes its name once it is on the disk. A
-link or an older file of that name is replaced, never written through. What a kill leaves
-behind is NAME.partial, which the next write of NAME removes.
-"""
+"""Files that are on the disk whole, or not at all, as `fnn.files` writes them; and rows of one."""
 
 import contextlib
 import os
@@ -11,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.common.cli import DATA, UserError
-
-PARTIAL = ".partial"
+from fnn.files import replace
 
 
 def whole(path: Path, data: bytes, previous: Path | None = None) -> None:
@@ -23,34 +17,8 @@ def whole(path: Path, data: bytes, previous: Path | None = None) -> None:
     Raises:
         UserError: with what the system says; the old file is as it was, and nothing beside it.
     """
-    partial = path.with_name(path.name + PARTIAL)
     with refusals(path):
-        try:
-            partial.unlink(missing_ok=True)
-            with partial.open("xb") as file:  # new, so through no link
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if previous is not None and path.is_file():
-                named(path, previous)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
-    with contextlib.suppress(OSError):  # where folders cannot be opened
-        handle = os.open(path.parent, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-
-def named(path: Path, previous: Path) -> None:
-    """Give a file a second name, or where that cannot be, another one."""
-    previous.unlink(missing_ok=True)
-    try:
-        os.link(path, previous)
-    except OSError:  # a file system without second names
-        os.replace(path, previous)
+        replace(path, data, previous)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -1,18 +1,12 @@
-"""Text written by a net that predicts the next byte.
+"""Text written by a net that predicts the next byte, of n_context bytes at most.
 
-    p = softmax((z − max z) / temperature)      over the top_k largest z
-
-z are the logits at the last byte known. At a temperature of 0, or so near that float32 takes
-it for 0, the largest is chosen. The net sees the last n_context bytes; while there are fewer,
-the window is filled up behind them with what a causal net does not look at, so that every
-step has one shape. Nothing is kept from step to step but the window.
+It writes until its context is full; the last half of what is there then begins a new one. Every
+piece has the same shape: the half in front, padded where there is less, and room for the rest.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import fnn
@@ -30,38 +24,22 @@ def generate(
     top_k: int | None = None,
 ) -> bytes:
     """The n bytes that the net writes behind `prompt`, which is not empty."""
-    seen = np.frombuffer(prompt, np.uint8)[-context:]
-    window = np.zeros(context, np.int32)
-    window[: len(seen)] = seen
-    how = {"temperature": float(temperature), "top_k": top_k}
-    keys = jax.random.split(key, n)
-    return bytes(np.asarray(_generate(net, params, window, len(seen), keys, **how), np.uint8))
+    text, half = prompt, (context + 1) // 2
+    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k}
+    while len(text) < len(prompt) + n:
+        window = fnn.Sequence(*padded(text, half))
+        piece = fnn.generate(
+            net, params, window, context - half + 1, jax.random.fold_in(key, len(text)), **how
+        )
+        text += bytes(np.asarray(piece[0], np.uint8))
+    return text[len(prompt) :][:n]
 
 
-@partial(jax.jit, static_argnames=("temperature", "top_k"))
-def _generate(net, params, window, known, keys, *, temperature, top_k):
-    """One byte per key, from a window whose first `known` bytes count."""
-    net, params = fnn.inference(net, params)
-    context = len(window)
-
-    def step(carry, key):
-        window, known = carry
-        z, _ = net.forward(params, window[None])
-        byte = chosen(z[0, known - 1], key, temperature, top_k)
-        window = jnp.where(known == context, jnp.roll(window, -1), window)
-        window = window.at[jnp.minimum(known, context - 1)].set(byte)
-        return (window, jnp.minimum(known + 1, context)), byte
-
-    _, written = jax.lax.scan(step, (window, known), keys)
-    return written
-
-
-def chosen(z: Any, key: Any, temperature: float, top_k: int | None) -> Any:
-    """The number of one of the logits z [V], drawn as above; int32."""
-    if temperature < np.finfo(np.float32).tiny:
-        return z.argmax().astype(jnp.int32)
-    z, numbers = jax.lax.top_k(z.astype(jnp.float32), min(top_k or len(z), len(z)))
-    return numbers[jax.random.categorical(key, (z - z[0]) / temperature)]
+def padded(text: bytes, length: int) -> tuple[Any, Any]:
+    """The last bytes of a text, [1, length], and which of them are there."""
+    seen = np.frombuffer(text, np.uint8)[-length:]
+    empty = length - len(seen)
+    return np.pad(seen, (empty, 0))[None], (np.arange(length) >= empty)[None]
 
 
 def printable(text: bytes) -> str:

@@ -25,7 +25,8 @@ makes p whole instead, the reference. With fewer key heads
 than query heads (grouped-query attention), several queries share one key head. A position
 that may see nothing has o = 0. With `rotary` (RoPE), q and k are rotated by their positions
 before they meet, and dq and dk are rotated back. With a `window` a position sees only those that
-are nearer, and time and memory grow with T · window instead of T².
+are nearer, and time and memory grow with T · window instead of T². Where there is a state, keys
+and values of earlier steps (kv_cache.py) stand in front of z's.
 
 Source: Vaswani et al. (2017), arXiv:1706.03762, eq. 1 and section 3.2.2; Dao, Fu, Ermon,
 Rudra & Ré (2022), arXiv:2205.14135, section 3.1 and appendix B.2; Ainslie et al. (2023),
@@ -47,10 +48,11 @@ from fnn.initializers import glorot_uniform
 from fnn.layer import C, Layer
 from fnn.layers.chunked import Sight, attend, attend_back
 from fnn.layers.distances import by_head, gathered
+from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
-from fnn.numerics import like, outer, total, wide
-from fnn.records import Array, Key
-from fnn.sequence import lift, mask_of, pairs_of, renewed, select, state_of, value
+from fnn.numerics import common, like, outer, total, wide
+from fnn.records import Array, Key, Static
+from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
 
 
 class AttentionParams(NamedTuple):
@@ -75,13 +77,14 @@ class AttentionCache(NamedTuple):
     x: Array  # [B, T, n]
     mask: Array | None  # [B, T]
     z: Array | None  # [B, S, n_memory] in CrossAttention, else None: x
-    keys: Array | None  # of z, [B, S]
+    keys: Array | None  # which of all keys count, [B, S]
     pairs: Array | None  # [B, T, T]
     q: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T, d], rotated
     k: Array  # [B, n_kv_heads, S, d], rotated
     v: Array  # [B, n_kv_heads, S, d]
     o: Array  # like q
     m: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T]
+    state: Static  # the dtypes of k and v in the state, () without one
 
 
 class Heads(Layer[AttentionParams, C], Generic[C]):
@@ -138,44 +141,57 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         weights = {name: self.w_init(k, *shapes.pop(name)) for k, name in drawn}
         return AttentionParams(**weights, **{name: jnp.zeros(s) for name, s in shapes.items()})
 
-    def compared(
-        self, params: AttentionParams, x: Array, mask: Any, z: Any, keys: Any, pairs: Any = None
-    ) -> tuple[Array, AttentionCache]:
-        """y = o wo + bo, and the cache; without z it is x, with x's mask."""
-        given = x, mask, z, keys, pairs
-        z, keys = (x, mask) if z is None else (z, keys)
-        q = self.rotated(self.heads(affine(x, params.wq, params.bq)))
-        k = self.rotated(self.kv(affine(z, params.wk, params.bk)))
-        v = self.kv(affine(z, params.wv, params.bv))
-        o, m = attend(q, k, v, self.sight(params, q, keys, pairs), self.chunk)
-        return affine(merge(o), params.wo, params.bo), AttentionCache(*given, q, k, v, o, m)
+    def compared(self, params: AttentionParams, x: Sequence, z: Any, keys: Any) -> Any:
+        """y = o wo + bo, the cache, and the final state; without z it is x, with x's mask."""
+        mask, state = x.mask, x.state
+        a = select(mask, x.x)
+        own, keys = (a, mask) if z is None else (z, keys)
+        q, k, v = (affine(*of) for of in zip((a, own, own), params[:3], params[4:7], strict=True))
+        whole = behind(state, (self.kv(k), self.kv(v), keys))
+        k, v, keys = whole
+        n_state = k.shape[2] - own.shape[1]
+        q, k = self.rotated(self.heads(q), n_state), self.rotated(k)
+        o, m = attend(q, k, v, self.sight(params, k, keys, x.pairs, n_state), self.chunk_of(q))
+        dtypes = Static(() if empty(state) else tuple(s.dtype.name for s in state[:2]))
+        cache = AttentionCache(a, mask, z, keys, x.pairs, q, k, v, o, m, dtypes)
+        return affine(merge(o), params.wo, params.bo), cache, final(state, whole)
 
-    def back(self, params: AttentionParams, cache: AttentionCache, dy: Array) -> Any:
-        """dq, dk, dv of every head, then the gradients, dq wqᵀ and dz."""
-        x, mask, z, keys, pairs, q, k, v, o, m = cache
-        z, keys = (x, mask) if z is None else (z, keys)
+    def back(self, params: AttentionParams, cache: AttentionCache, dy: Any) -> Any:
+        """dq, dk, dv of every head, then the gradients, dq wqᵀ, dz and the state's."""
+        x, mask, z, keys, pairs, q, k, v, o, m, dtypes = cache
+        z, own = (x, mask) if z is None else (z, keys)
+        dlast, dy, n_state = state_of(dy), value(dy), k.shape[2] - z.shape[1]
         do = self.heads(dy @ params.wo.T)
-        sight = self.sight(params, q, keys, pairs)
-        dq, dk, dv, da = attend_back(q, k, v, o, m, do, sight, self.chunk)
-        dq, dk = self.rotated(dq, back=True), self.rotated(dk, back=True)
+        sight = self.sight(params, k, keys, pairs, n_state)
+        dq, dk, dv, da = attend_back(q, k, v, o, m, do, sight, self.chunk_of(q))
+        dq, dk = self.rotated(dq, n_state, back=True), self.rotated(dk, back=True)
+        dstate, dk, dv = gradients(dlast, dk, dv, n_state)
         dq, dk, dv = merge(dq), merge(dk), merge(dv)
         grads = AttentionParams(outer(x, dq), outer(z, dk), outer(z, dv), outer(merge(o), dy))
         if self.bias:
             grads = grads._replace(bq=total(dq), bk=total(dk), bv=total(dv), bo=total(dy))
         if self.distances is not None:
             grads = grads._replace(r=gathered(da, self.distances, self.n_heads))
-        dz = select(keys, dk @ params.wk.T + dv @ params.wv.T)
-        return like(grads, params), select(mask, dq @ params.wq.T), dz
+        dz = select(own, dk @ params.wk.T + dv @ params.wv.T)
+        given = zip(dstate, dtypes.value, strict=False)
+        dstate = (*(d.astype(t) for d, t in given), None) if dtypes.value else None
+        return like(grads, params), select(mask, dq @ params.wq.T), dz, dstate
 
-    def sight(self, params: AttentionParams, q: Array, keys: Any, pairs: Any) -> Sight:
+    def sight(self, params: AttentionParams, k: Array, keys: Any, pairs: Any, ahead: int) -> Sight:
         """What a position may see, and what is added to the scores of what it sees."""
-        a = by_head(self.alibi, params.r, self.n_heads, q.shape[3], wide(q.dtype))
+        a = by_head(self.alibi, params.r, self.n_heads, k.shape[2], wide(k.dtype))
         a = None if a is None else a.reshape(self.kv_heads, -1, a.shape[-1])
-        return Sight(self.causal, self.window, keys, pairs, a)
+        if pairs is not None:
+            pairs = jnp.pad(pairs, ((0, 0), (0, 0), (ahead, 0)), constant_values=True)
+        return Sight(self.causal, self.window, keys, pairs, a, ahead)
 
-    def rotated(self, a: Array, *, back: bool = False) -> Array:
-        """`a` rotated by its positions, or back, where the layer is rotary."""
-        return a if self.rotary is None else rotate(a, self.rotary, back=back)
+    def chunk_of(self, q: Array) -> int | None:
+        """The rows of p to make at a time; a single one needs no order."""
+        return self.chunk if q.shape[3] > 1 else None
+
+    def rotated(self, a: Array, first: int = 0, *, back: bool = False) -> Array:
+        """`a` rotated by its positions, from `first` on, or back, where the layer is rotary."""
+        return a if self.rotary is None else rotate(a, self.rotary, first, back=back)
 
     def heads(self, a: Array) -> Array:
         """[B, T, n_heads d] → [B, n_kv_heads, n_heads / n_kv_heads, T, d]."""
@@ -198,13 +214,16 @@ class Attention(Heads[AttentionCache]):
     of them. `rotary` is the base θ of rotary positions, usually 10⁴; None: the layer knows no
     positions but by `causal` and `window`. `alibi` and `distances` add to the scores what belongs
     to a distance: a line, and a learned number for each of the first `distances`. `w_init`
-    (key, n_in, n_out) → w. It keeps no state (KV cache) from one part of a sequence to the next,
-    and has no dropout of p, as torch's MultiheadAttention has.
+    (key, n_in, n_out) → w. There is no dropout of p, as torch's MultiheadAttention has.
+
+    A Sequence that comes with a state (KV cache), from zero_state or from the part before, goes
+    with the one behind its last step; one without has none. A mask leaves out steps, it moves
+    none: distances are those in the array.
 
     Raises:
         ValueError: for heads that do not divide, a chunk, window or distances below 1, a rotary
-            base of at most 1 or with an odd n / n_heads.
-        TypeError: from forward, for a Sequence with a state.
+            base of at most 1 or with an odd n / n_heads; from forward, for a state of other sizes.
+        TypeError: from forward, for a state of another form, or if not causal.
     """
 
     n: int
@@ -230,22 +249,32 @@ class Attention(Heads[AttentionCache]):
             raise ValueError(f"{self}: rotary must be above 1, and n / n_heads even.")
 
     def check_input(self, x):
-        """x must be a batch of sequences, without a state."""
+        """x must be a batch of sequences, its state (k, v, keys), only if causal."""
         check_steps(self, "x", value(x), self.n)
-        if not empty(state_of(x)):
-            raise TypeError(f"{self}: x.state must be None, this layer has no state.")
+        check_kv(self, state_of(x), len(value(x)), self.kv_heads, self.n // self.n_heads)
+        if not (self.causal or empty(state_of(x))):
+            raise TypeError(f"{self}: x.state must be None: it sees later steps.")
+
+    def zero_state(self, params, n, capacity=None):
+        """Room for `capacity` steps, or for those that the window lets anybody see."""
+        if not self.causal:
+            raise ValueError(f"{self}: no state to begin with: it sees later steps.")
+        if capacity is None:
+            raise ValueError(f"{self}: zero_state needs a capacity, the steps to remember.")
+        capacity = min(capacity, self.window - 1) if self.window else capacity
+        dtype = common(*jax.tree.leaves(params))
+        return zero_kv(n, self.kv_heads, capacity, self.n // self.n_heads, dtype)
 
     def forward(self, params, x, *, key=None):
         """y of x and z = x."""
-        mask, pairs = mask_of(x), pairs_of(x)
-        y, cache = self.compared(params, select(mask, value(x)), mask, None, None, pairs)
-        return renewed(lift(lambda _: y, x), state=None), cache
+        y, cache, state = self.compared(params, as_sequence(x), None, None)
+        return renewed(lift(lambda _: y, x), state=state), cache
 
     def backward(self, params, cache, dy):
         """dx = dq wqᵀ + dz."""
-        grads, dx, dz = self.back(params, cache, value(dy))
+        grads, dx, dz, dstate = self.back(params, cache, dy)
         dx = like(dx + dz, cache.x)
-        return grads, renewed(lift(lambda _: dx, dy), state=None)
+        return grads, renewed(lift(lambda _: dx, dy), state=dstate)
 
 
 def affine(x: Array, w: Array, b: Array | None) -> Array:

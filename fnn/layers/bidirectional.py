@@ -59,6 +59,10 @@ class Bidirectional(Composite[BidirectionalCache]):
         """The same layer in both directions."""
         return cls(layer, layer)
 
+    def zero_state(self, params, n, capacity=None):
+        """None: g begins at the end."""
+        raise ValueError(f"{type(self).__name__}: no state to begin with: it sees later steps.")
+
     def forward(self, params, x, *, key=None):
         """f(x) and R g(R x), side by side."""
         f = Forth(self, params, x, key)

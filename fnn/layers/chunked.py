@@ -37,6 +37,7 @@ class Sight(NamedTuple):
     keys: Array | None = None  # [B, S]
     pairs: Array | None = None  # [B, T, S]
     a: Array | None = None  # added to scores by distance 1 − n ... n − 1, [H, G, 2 n − 1], n ≥ T, S
+    ahead: int = 0  # t − s of the first position and the first key
 
 
 class Span(NamedTuple):
@@ -88,12 +89,14 @@ def wide_zeros(a: Array) -> Array:
 
 def spans_of(n_rows: int, n_keys: int, chunk: int | None, sight: Sight) -> list[Span]:
     """The rows of every chunk, and the keys that one of them may be near enough to see."""
-    found, reach = [], sight.window or max(n_rows, n_keys, 1)
+    found, reach = [], sight.window or sight.ahead + max(n_rows, n_keys, 1)
     chunk = chunk or max(n_rows, 1)
     for i in range(0, n_rows, chunk):
         j = min(i + chunk, n_rows)
-        first, end = max(i - reach + 1, 0), j if sight.causal else j + reach - 1
-        found.append(Span(slice(i, j), slice(min(first, n_keys), min(end, n_keys))))
+        first, end = sight.ahead + i - reach + 1, sight.ahead + j
+        end = end if sight.causal else end + reach - 1
+        keys = slice(min(max(first, 0), n_keys), min(end, n_keys))
+        found.append(Span(slice(i, j), keys))
     return found
 
 
@@ -134,13 +137,14 @@ def part(sight: Sight, at: slice, to: slice) -> Part:
     keys = None if sight.keys is None else sight.keys[to]
     pairs = None if sight.pairs is None else sight.pairs[at, to]
     a = None if sight.a is None else sight.a[:, where(at, to, sight)]
-    return Part(at.start - to.start, sight.causal, sight.window, keys, pairs, a)
+    return Part(sight.ahead + at.start - to.start, sight.causal, sight.window, keys, pairs, a)
 
 
 def where(at: slice, to: slice, sight: Any) -> np.ndarray:
     """The places of a span's diagonals in a."""
     n_rows, n_keys = at.stop - at.start, to.stop - to.start
-    return diagonals(at.start - to.start, n_rows, n_keys, (sight.a.shape[-1] + 1) // 2)
+    ahead = sight.ahead + at.start - to.start
+    return diagonals(ahead, n_rows, n_keys, (sight.a.shape[-1] + 1) // 2)
 
 
 def scores(q: Array, k: Array, seen: Part) -> Array:

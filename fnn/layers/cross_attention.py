@@ -77,18 +77,22 @@ class CrossAttention(Heads[CrossAttentionCache]):
         if not empty(state_of(x)):
             raise TypeError(f"{self}: x.state must be None, this layer has no state.")
 
+    def zero_state(self, params, n, capacity=None):
+        """No state: the memory is there at every step."""
+        return ()
+
     def forward(self, params, x, *, key=None):
         """y of x and z, the memory."""
         keys = mask_of(x.memory)
         z = select(keys, value(x.memory))
-        y, inner = self.compared(params, select(x.mask, x.x), x.mask, z, keys)
+        y, inner, _ = self.compared(params, x.with_fields(state=None, pairs=None), z, keys)
         memory = lift(lambda _: z, renewed(x.memory, state=None))
         return x.with_fields(x=y, state=None), CrossAttentionCache(memory, inner)
 
     def backward(self, params, cache, dy):
         """dx = dq wqᵀ, dmemory = dz."""
         memory, inner = cache
-        grads, dx, dz = self.back(params, inner, dy.x)
+        grads, dx, dz, _ = self.back(params, inner, renewed(dy, state=None))
         dx, dz = like((dx, dz), (inner.x, inner.z))
         dmemory = add(dy.memory, lift(lambda _: dz, memory))
         return grads, dy.with_fields(x=dx, state=None, memory=dmemory)

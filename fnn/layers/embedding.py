@@ -1,18 +1,12 @@
-"""Embedding: a table's rows, chosen by number; and positions that are added to them.
+"""Embedding: a table's rows, chosen by number.
 
-    Embedding      y[b,t] = table[x[b,t]]
-    Positions      y[b,t] = x[b,t] + table[t]
-    Sinusoids      y[b,t] = x[b,t] + p[t],   p[t,2i] = sin(t / 10⁴^(2i/n)), p[t,2i+1] = cos(...)
+    y[b,t] = table[x[b,t]]
 
-A row of the table receives what all its places send back,
+A row of the table receives what all its places send back, summed in at least float32,
 
     dtable[v] = Σ_{b,t} dy[b,t] 1{x[b,t] = v}      x is a number: it has no dx
-    dtable[t] = Σ_b dy[b,t]                        dx = dy
 
-The sums run in at least float32.
-
-Source: Bengio, Ducharme, Vincent & Jauvin (2003), JMLR 3, section 2; Vaswani et al.
-(2017), arXiv:1706.03762, section 3.5, for the sinusoids.
+Source: Bengio, Ducharme, Vincent & Jauvin (2003), JMLR 3, section 2.
 """
 
 from dataclasses import dataclass
@@ -22,16 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_key, check_steps
+from fnn.errors import check_key
 from fnn.layer import Layer
-from fnn.numerics import concrete, like, total, widened
+from fnn.numerics import concrete, like, widened
 from fnn.records import Array
 
 
 class EmbeddingParams(NamedTuple):
     """The rows, and their gradients."""
 
-    table: Array  # [n_vocab, n], or [n_context, n]
+    table: Array  # [n_vocab, n], or [n_context, n] of Positions
 
     weights = ()
 
@@ -90,92 +84,6 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
         table = jnp.zeros(params.table.shape, rows.dtype)
         table = table.at[x].add(rows, mode="drop", wrap_negative_indices=False)
         return like(EmbeddingParams(table), params), None
-
-
-@dataclass(frozen=True)
-class Positions(Layer[EmbeddingParams, tuple[()]]):
-    """y = x + table[t], learned.  x [B, T, n] → y [B, T, n], T up to n_context.
-
-    Raises:
-        ValueError: for sizes below 1, a negative scale; from forward, for a longer x.
-    """
-
-    sequences: ClassVar = "positions"
-
-    n_context: int
-    n: int
-    scale: float = 0.02  # standard deviation of the first rows
-
-    def __post_init__(self):
-        """Reject sizes that no array can have."""
-        super().__post_init__()
-        if self.n_context < 1 or self.n < 1 or self.scale < 0:
-            raise ValueError(f"{self}: n_context and n must be at least 1, scale at least 0.")
-
-    def init(self, key):
-        """table ~ N(0, scale²)."""
-        check_key(self, key)
-        return EmbeddingParams(self.scale * jax.random.normal(key, (self.n_context, self.n)))
-
-    def shapes(self):
-        """That of the table."""
-        return {"table": (self.n_context, self.n)}
-
-    def check_input(self, x):
-        """x must be a batch of sequences, none longer than the table."""
-        check_steps(self, "x", x, self.n)
-        if x.shape[1] > self.n_context:
-            raise ValueError(
-                f"{self}: a sequence of {x.shape[1]} is longer than n_context, {self.n_context}; "
-                "cut it, or build the layer for longer ones."
-            )
-
-    def forward(self, params, x, *, key=None):
-        """y = x + table[t]."""
-        return x + params.table[: x.shape[1]], ()
-
-    def backward(self, params, cache, dy):
-        """dtable[t] = Σ dy,  dx = dy."""
-        rows = total(dy.reshape(len(dy), -1)).reshape(dy.shape[1:])
-        rows = like(rows, params.table)
-        return EmbeddingParams(jnp.zeros_like(params.table).at[: len(rows)].set(rows)), dy
-
-
-@dataclass(frozen=True)
-class Sinusoids(Layer[tuple[()], tuple[()]]):
-    """y = x + p[t], sines and cosines of t.  x [B, T, n] → y [B, T, n], n even.
-
-    Raises:
-        ValueError: for an odd n, or one below 2.
-    """
-
-    sequences: ClassVar = "positions"
-
-    n: int
-
-    def __post_init__(self):
-        """Reject an odd size: sines and cosines come in pairs."""
-        super().__post_init__()
-        if self.n < 2 or self.n % 2:
-            raise ValueError(f"{self}: n must be even and at least 2.")
-
-    def check_input(self, x):
-        """x must be a batch of sequences."""
-        check_steps(self, "x", x, self.n)
-
-    def forward(self, params, x, *, key=None):
-        """y = x + p."""
-        return x + like(waves(x.shape[1], self.n), x), ()
-
-    def backward(self, params, cache, dy):
-        """dx = dy."""
-        return (), dy
-
-
-def waves(length: int, n: int) -> np.ndarray:
-    """p[t, 2i] = sin(t / 10⁴^(2i/n)), p[t, 2i + 1] its cosine, [length, n]."""
-    angle = np.arange(length)[:, None] / 1e4 ** (np.arange(0, n, 2) / n)
-    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, n)
 
 
 def check_tokens(owner: Layer, x: Array, n_vocab: int) -> None:

@@ -18,8 +18,8 @@ The arithmetic is at least float32. μ is rounded to its own size, which may be 
 spread: the mean is taken off a second time. Squares of more than the largest number are taken
 of x scaled down. So z is exact to a few roundings whatever the size and the mean of x, as long
 as x itself tells its entries apart and their sum is a number. One entry alone has no spread,
-and is refused but by RMSNorm. BatchNorm mixes examples: `fnn.inference` with a calibration
-batch turns it into a Centered layer.
+and is refused but by RMSNorm. BatchNorm mixes examples: `fnn.inference` turns it into a Centered
+layer, by a calibration batch or by running averages.
 
 Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450, eq. 4; Zhang & Sennrich (2019),
 arXiv:1910.07467, eq. 4; Wu & He (2018), arXiv:1803.08494, eqs. 1, 2 and 7; Ulyanov, Vedaldi &
@@ -182,14 +182,24 @@ class BatchNormCache(NamedTuple):
     mean: Array  # [n], μ
 
 
+class BatchNormAverages(NamedTuple):
+    """Statistics of many batches, as rules/running.py gathers them."""
+
+    mean: Array  # [n], of μ
+    std: Array  # [n], the root of the average of the unbiased variance, without ε
+    weight: Array  # [], of all that came in: 0 before the first batch
+    momentum: Array  # [], the weight of what was
+
+
 @dataclass(frozen=True)
 class BatchNorm(Norm):
     """Each channel over all examples and positions.  x [B, ..., n] → y [B, ..., n].
 
-    A row of y depends on the other rows: per-example rules refuse it, and evaluation needs
-    a calibration batch, `fnn.inference(net, params, x)`: its mean and its biased variance serve
-    at test time, where torch and Keras have running averages, torch of the unbiased one. The
-    statistics count every row and step, those of weight 0 or outside a mask as zeros.
+    A row of y depends on the other rows: per-example rules refuse it, and evaluation needs the
+    mean and the variance of other batches: running averages, which `fnn.rules.running_averages`
+    gathers in training, or a calibration batch, `fnn.inference(net, params, x)`. The statistics
+    count every row and step, those of weight 0 or outside a mask as zeros; rows that fill up
+    the last batch of an epoch count as they are.
 
     Raises:
         ValueError: for n below 1, a negative eps; from forward, for one entry per channel.
@@ -263,6 +273,12 @@ class RMSNorm(Layer[RMSNormParams, NormCache]):
         dz = d * s
         dx = cache.r * (dz - z * mean(dz * z, (-1,)))
         return like((RMSNormParams(total(d * z)), dx), (params, cache.z))
+
+
+def unbiased_std(layer: BatchNorm, cache: BatchNormCache) -> Array:
+    """√(N/(N − 1) (1/r² − ε)) of every channel, N entries each, where 1/r² is too large, too."""
+    n = layer.entries(cache.z)
+    return jnp.sqrt(n / (n - 1) * jnp.maximum(1 - layer.eps * cache.r**2, 0)) / cache.r
 
 
 def mean(a: Array, axes: tuple[int, ...]) -> Array:

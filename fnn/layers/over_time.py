@@ -53,6 +53,10 @@ class OverTime(Layer[tuple[()], OverTimeCache]):
         """No parameters."""
         return ()
 
+    def zero_state(self, params, n, capacity=None):
+        """No state."""
+        return ()
+
     def forward(self, params, x, *, key=None):
         """y = Σ_t s_t x_t."""
         a, mask = value(x), mask_of(x)

@@ -66,6 +66,11 @@ class Recurrent(Layer[P, C]):
             check_floating(self, f"state {name}", s)
             check_shape(self, f"state {name}", s, (len(value(x)), self.n_hidden))
 
+    def zero_state(self, params, n, capacity=None):
+        """Zeros [n, n_hidden]."""
+        zero = jnp.zeros((n, self.n_hidden), common(*jax.tree.leaves(params)))
+        return (zero,) * len(self.state_names)
+
     def drawn(self, key: Key, n_gates: int) -> tuple[Array, Array]:
         """wx [n_in, n_gates n_hidden] and wh [n_hidden, n_gates n_hidden], gate by gate."""
         check_key(self, key)

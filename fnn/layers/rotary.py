@@ -1,6 +1,6 @@
 """Rotary positions (RoPE): features rotated by an angle that grows with the position.
 
-Of a vector a_t with d features, for every pair (i, i + d/2), at position t = 0, 1, ...,
+Of a vector a_t with d features, for every pair (i, i + d/2), at position t,
 
     φ = t θ^(−2i/d)
     b_i       = a_i cos φ − a_{i+d/2} sin φ
@@ -20,12 +20,13 @@ from fnn.numerics import wide
 from fnn.records import Array
 
 
-def rotate(a: Array, base: float, *, back: bool = False) -> Array:
-    """R_t a_t, or R_tᵀ a_t, of a [..., T, d] with d even; computed in at least float32."""
+def rotate(a: Array, base: float, first: int = 0, *, back: bool = False) -> Array:
+    """R_t a_t, or R_tᵀ a_t, of a [..., T, d], d even, t from `first` on, in at least float32."""
     length, d = a.shape[-2:]
-    angle = np.arange(length)[:, None] * base ** (-np.arange(0, d, 2) / d)  # φ, [T, d/2]
+    t = np.arange(first, first + length)
+    angle = t[:, None] * base ** (-np.arange(0, d, 2) / d)  # φ, [T, d/2]
     cos, sin = (jnp.asarray(f(angle), wide(a.dtype)) for f in (np.cos, np.sin))
-    first, second = jnp.split(a.astype(cos.dtype), 2, axis=-1)
+    left, right = jnp.split(a.astype(cos.dtype), 2, axis=-1)
     sin = -sin if back else sin
-    turn = [first * cos - second * sin, first * sin + second * cos]
+    turn = [left * cos - right * sin, left * sin + right * cos]
     return jnp.concatenate(turn, -1).astype(a.dtype)

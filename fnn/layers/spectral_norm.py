@@ -8,7 +8,8 @@ x_0, for t = 1 ... N,
 
 σ is at most the largest singular value, and comes to it as N grows: of weights as they are drawn,
 64 to 1152 rows, 4 to 9 % are missing at N = 4, up to 4 % at 16, up to 1.4 % at 64. There is no
-state, every call begins anew. What is computed is what is differentiated, the iteration too. With q = v x_N/σ,
+state, every call begins anew. What is computed is what is differentiated, the iteration too. With
+q = v x_N/σ,
 
     dσ = −Σ dw w / σ       dx_N = dσ vᵀ q
     ds_t = (dx_t − (dx_t·x_t) x_t)/‖vᵀ p_t‖        dp_t = v ds_t        dx_{t−1} = vᵀ dp_t

@@ -18,10 +18,12 @@ from fnn.initializers import he_normal
 from fnn.layer import Layer
 from fnn.layers.activations import GELU
 from fnn.layers.attention import Attention
+from fnn.layers.cross_attention import CrossAttention
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.normalization import LayerNorm
+from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
@@ -46,10 +48,11 @@ def transformer_block(
     dropout: float = 0.0,
     chunk: int | None = 128,
     bias: bool = False,
+    n_memory: int | None = None,
 ) -> TransformerBlock:
     """Attention, then a feed-forward net, each behind a norm and beside a skip connection.
 
-    x [B, T, n] → y [B, T, n].
+    x [B, T, n] → y [B, T, n]; with n_memory x is a Sequence whose memory is [B, S, n_memory].
 
     Args:
         n: the features of every position; n_heads must divide it.
@@ -63,6 +66,8 @@ def transformer_block(
         dropout: the rate of a Dropout behind each of the two; 0 adds no layer.
         chunk: rows of attention's probabilities at a time, see Attention.
         bias: whether attention has biases.
+        n_memory: the features of a memory at which a CrossAttention between the two looks, with
+            a norm, a skip connection and heads like those of the first; None adds no layer.
 
     Raises:
         ValueError: for heads that do not divide, as Attention does.
@@ -70,21 +75,27 @@ def transformer_block(
     if not callable(norm):
         raise TypeError(f"transformer_block: norm must be a function n → layer, got {norm!r:.60}.")
     with at("transformer_block"):
-        dropped = Dropout(dropout)
+        dropped = Dropout(dropout) if Dropout(dropout).rate else None
+        crossed: tuple[Layer[Any, Any] | None, ...] = ()
+        if n_memory is not None:
+            looks = CrossAttention(n, n_heads, n_memory, n_kv_heads, chunk, bias=bias)
+            crossed = norm(n), looks, dropped
         return TransformerBlock(
             norm(n),
             Attention(n, n_heads, causal, n_kv_heads, chunk, rotary, bias=bias),
             norm(n),
             perceptron(n) if feed_forward is None else feed_forward,
-            attention_dropout=dropped if dropped.rate else None,
-            feed_forward_dropout=dropped if dropped.rate else None,
+            dropped,
+            dropped,
+            *crossed,
         )
 
 
-def perceptron(n: int) -> Serial:
-    """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept."""
-    down = Serial(activation=GELU(), dense=Dense(4 * n, n))
-    return Serial(up=Dense(n, 4 * n, he_normal), down=Recompute(down))
+def perceptron(n: int, n_hidden: int | None = None) -> Serial:
+    """Dense(n, 4n), GELU, Dense(4n, n), of whose inside one array is kept; or n_hidden for 4n."""
+    m = 4 * n if n_hidden is None else n_hidden
+    down = Serial(activation=GELU(), dense=Dense(m, n))
+    return Serial(up=Dense(n, m, he_normal), down=Recompute(down))
 
 
 def gpt(
@@ -132,21 +143,31 @@ def gpt(
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
     """
-    if not isinstance(positions, str) or positions not in get_args(Where):
-        raise ValueError(f"gpt: positions must be one of {get_args(Where)}, got {positions!r}.")
-    again = flag("gpt: recompute", recompute)
+    how = {"n_kv_heads": n_kv_heads, "feed_forward": feed_forward, "norm": norm}
+    how |= {"dropout": dropout, "chunk": chunk, "bias": bias}
+    sizes = n_vocab, n, n_heads, n_layers, n_context
+    inside = tower("gpt", *sizes, positions=positions, recompute=recompute, **how)
     with at("gpt"):
-        inner: Layer[Any, Any] = transformer_block(
-            n, n_heads, n_kv_heads=n_kv_heads, rotary=BASE if positions == "rotary" else None,
-            feed_forward=feed_forward, norm=norm, dropout=dropout, chunk=chunk, bias=bias,
-        )  # fmt: skip
+        return Serial(**inside, head=Unembed(n, n_vocab))
+
+
+def tower(
+    owner: str, n_vocab: int, n: int, n_heads: int, n_layers: int, n_context: int, *,
+    positions: Where, recompute: bool, norm: Norm, **how: Any,
+) -> dict[str, Layer[Any, Any]]:  # fmt: skip
+    """The layers from tokens [B, T] to [B, T, n] by name: all of `owner`'s but its head."""
+    if not isinstance(positions, str) or positions not in get_args(Where):
+        raise ValueError(f"{owner}: positions must be one of {get_args(Where)}, got {positions!r}.")
+    again = flag(f"{owner}: recompute", recompute)
+    with at(owner):
+        rotary = BASE if positions == "rotary" else None
+        inner: Layer[Any, Any] = transformer_block(n, n_heads, rotary=rotary, norm=norm, **how)
         added: dict[str, Layer[Any, Any]] = {}
         if positions != "rotary":
             added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)
-        return Serial(
-            embed=Embedding(n_vocab, n),
+        return {
+            "embed": Embedding(n_vocab, n),
             **added,
-            blocks=Repeat(n_layers, Recompute(inner) if again else inner),
-            norm=norm(n),
-            head=Unembed(n, n_vocab),
-        )
+            "blocks": Repeat(n_layers, Recompute(inner) if again else inner),
+            "norm": norm(n),
+        }

@@ -4,6 +4,7 @@ from fnn.composite import With as With
 from fnn.rules.cotangents import deltas as deltas
 from fnn.rules.per_example import example_norms as example_norms
 from fnn.rules.per_example import total as total
+from fnn.rules.running import running_averages as running_averages
 from fnn.ruling import Given as Given
 from fnn.ruling import Rule as Rule
 from fnn.ruling import backprop as backprop

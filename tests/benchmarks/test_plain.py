@@ -94,6 +94,16 @@ def test_the_best_plain_net_is_the_net(net, shape, kinds):
     assert kinds <= {type(layer) for layer in every(written)}
 
 
+@pytest.mark.parametrize("written", [lambda net: net, best], ids=["einsum", "jax.nn"])
+def test_a_plain_encoder_decoder_is_the_net(written):
+    net = fnn.encoder_decoder(5, 4, 2, 3, 7, n_source=6, n_kv_heads=1)
+    params, x = drawn(net), fnn.Sequence(labels(6, 7, classes=5), memory=labels(6, 4, classes=6))
+    y, _ = net.forward(params, x)
+    with jax.numpy_dtype_promotion("standard"):
+        logits = plain(written(net), params, x, None)
+    np.testing.assert_allclose(logits, y.x.h @ y.x.w, rtol=1e-5, atol=1e-6)
+
+
 def test_plain_logits_are_the_product_of_the_factors_and_have_the_same_losses():
     net, loss, target = fnn.Unembed(4, 5), fnn.LinearSoftmaxCrossEntropy(), labels(7, classes=5)
     params = drawn(net)
@@ -153,6 +163,9 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
+        fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
+        fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
     ],
     ids=lambda net: f"{net}"[:20],
 )

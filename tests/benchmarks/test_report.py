@@ -86,9 +86,9 @@ def test_an_absent_peer_says_so():
 def test_a_step_tells_its_time_and_its_losses():
     lines = [[c.strip() for c in line.split("|")[1:-1]] for line in step_table(STEPS).splitlines()]
     assert lines[-3] == [
-        "gpt step", "slow", "**0.80** [0.70, 0.90]", "≤ 0.77", "375.00", "6.100 → 3.100",
+        "gpt", "slow", "**0.80** [0.70, 0.90]", "≤ 0.77", "375.00", "6.100 → 3.100",
     ]  # fmt: skip
-    assert lines[-1] == ["lstm step", "absent", "not installed", "", "", ""]
+    assert lines[-1] == ["lstm", "absent", "not installed", "", "", ""]
 
 
 def test_a_share_below_its_target_is_bold():

@@ -41,6 +41,13 @@ def test_first_losses_agree(name):
     np.testing.assert_allclose(ours(params), expected, rtol=1e-5)
 
 
+def test_writers_write_the_same():
+    arrays = TASKS["writing"].arrays(**TASKS["writing"].tiny)
+    x, target = arrays.pop("x"), arrays.pop("target")
+    ours, plain = (peer.start("writing", arrays, x, target) for peer in (hand_written, plain_jax))
+    assert ours() == plain()
+
+
 @pytest.mark.parametrize("net", TASKS)
 def test_no_two_axes_of_a_tiny_weight_are_equal(net):
     arrays = TASKS[net].arrays(**TASKS[net].tiny)
@@ -64,7 +71,7 @@ def test_a_row_has_the_first_loss_of_all_and_the_last():
 
 def test_only_vendor_kernels_of_convolutions_have_no_target():
     targets = {net: summarized(net, "PyTorch", "pytorch", ratio(2.0)).target for net in TASKS}
-    assert targets == {"gpt": 1.0, "lstm": 1.0, "cnn": None}
+    assert targets == {"gpt": 1.0, "writing": 1.0, "lstm": 1.0, "cnn": None}
 
 
 def test_blocks_are_cut_apart_in_their_order():

@@ -2,11 +2,12 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_layer, check_sequence, noise, states
+from contract import EXACT, MASK, check_layer, check_sequence, noise
 
 from fnn.layers.attention import Attention, AttentionParams
 from fnn.sequence import Sequence
@@ -33,6 +34,78 @@ def test_contract(layer):
 @pytest.mark.parametrize("layer", CASES, ids=str)
 def test_contract_of_sequences(layer):
     check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK), steps=False)
+
+
+def kv(layer, capacity):
+    """A state in which two steps of the first row count, three of the other."""
+    shape = 2, layer.kv_heads, capacity, layer.n // layer.n_heads
+    keys = jnp.arange(capacity) >= jnp.array([capacity - 2, capacity - 3])[:, None]
+    return noise(*shape, seed=5), noise(*shape, seed=6), keys
+
+
+CARRYING = [
+    Attention(8, 4, n_kv_heads=2, chunk=2, rotary=30.0),
+    pytest.param(Attention(6, 2, chunk=3, window=4, bias=True), marks=pytest.mark.slow),
+    pytest.param(Attention(6, 3, distances=3, alibi=True), marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("layer", CARRYING, ids=str)
+def test_contract_of_states(layer):
+    check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK, kv(layer, 9)))
+
+
+@pytest.mark.parametrize("chunk", [2, None])
+@pytest.mark.parametrize(
+    "fields",
+    [{"rotary": 9.0}, {"window": 3}, {"alibi": True, "distances": 2, "n_kv_heads": 1}],
+    ids=str,
+)
+def test_part_by_part_is_the_whole_with_the_gradients_of_all_parts(fields, chunk):
+    layer = Attention(12, 2, chunk=chunk, **fields)
+    params = jax.tree.map(lambda p: p + noise(*p.shape, seed=3) / 9, layer.init(KEY))
+    x, dy = noise(2, 7, 12), noise(2, 7, 12, seed=2)
+    want, cache = layer.forward(params, x)
+    want_grads, want_dx = layer.backward(params, cache, dy)
+    state, caches, y = layer.zero_state(params, 2, 7), [], []
+    parts = [slice(0, 3), slice(3, 4), slice(4, 7)]
+    for at in parts:
+        out, cache = layer.forward(params, Sequence(x[:, at], state=state))
+        state, caches, y = out.state, [*caches, cache], [*y, out.x]
+    np.testing.assert_allclose(jnp.concatenate(y, 1), want, rtol=1e-10, atol=1e-12)
+    dstate, grads, dx = None, jax.tree.map(jnp.zeros_like, params), []
+    for at, cache in zip(parts[::-1], caches[::-1], strict=True):
+        more, d = layer.backward(params, cache, Sequence(dy[:, at], state=dstate))
+        grads, dx, dstate = jax.tree.map(jnp.add, grads, more), [d.x, *dx], d.state
+    chex.assert_trees_all_close(grads, want_grads, **EXACT)
+    np.testing.assert_allclose(jnp.concatenate(dx, 1), want_dx, **EXACT)
+
+
+def test_what_is_older_than_the_capacity_is_forgotten():
+    layer = Attention(6, 2, chunk=2)
+    params, x = layer.init(KEY), noise(2, 7, 6)
+    start = layer.zero_state(params, 2, 3)
+    state = layer.forward(params, Sequence(x[:, :5], state=start))[0].state
+    y, _ = layer.forward(params, Sequence(x[:, 5:], state=state))
+    near = layer.forward(params, x[:, 2:])[0][:, 3:]
+    np.testing.assert_allclose(y.x[:, 0], near[:, 0], rtol=1e-10)
+    again = layer.forward(params, Sequence(x[:, 2:5], state=start))[0].state
+    chex.assert_trees_all_close(state, again, **EXACT)
+
+
+def test_a_window_remembers_what_it_sees():
+    layer = Attention(6, 2, window=4)
+    assert layer.zero_state(layer.init(KEY), 2, 9)[0].shape == (2, 2, 3, 3)
+
+
+def test_a_state_of_another_dtype_comes_out_as_it_came():
+    layer = Attention(6, 2)
+    params = jax.tree.map(jnp.float32, layer.init(KEY))
+    state = layer.zero_state(layer.init(KEY), 2, 3)
+    y, cache = layer.forward(params, Sequence(jnp.float32(noise(2, 5, 6)), state=state))
+    _, dx = layer.backward(params, cache, y.with_fields(state=(*y.state[:2], None)))
+    chex.assert_trees_all_equal_shapes_and_dtypes(y.state, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(dx.state, (*state[:2], None))
 
 
 def affine(x, w, b):
@@ -233,8 +306,31 @@ def test_errors():
     params = layer.init(KEY)
     with pytest.raises(ValueError, match=r"x must have shape \[B, T, 6\], got \[5, 6\]"):
         layer.forward(params, noise(5, 6))
-    with pytest.raises(TypeError, match=r"x\.state must be None, this layer has no state"):
-        layer.forward(params, Sequence(noise(2, 5, 6), state=states(6)))
+    x, state = noise(2, 5, 6), layer.zero_state(params, 2, 4)
+    for wrong, error, message in [
+        (state[:2], TypeError, r"state must be a tuple \(k, v, keys\), got"),
+        ((*state[:2], state[0]), TypeError, "state keys must be an array of booleans"),
+        ((*state[:2], state[2][:, :3]), ValueError, r"state keys must have shape \[2, 4\]"),
+        (
+            (state[0][:, :1], *state[1:]),
+            ValueError,
+            r"k must have shape \[2, 2, 4, 3\], got \[2, 1",
+        ),
+        (
+            (state[0], state[1][:, :, 1:], state[2]),
+            ValueError,
+            r"state v must have shape \[2, 2, 4",
+        ),
+    ]:
+        with pytest.raises(error, match=message):
+            layer.forward(params, Sequence(x, state=wrong))
+    with pytest.raises(ValueError, match="zero_state needs a capacity, the steps to remember"):
+        layer.zero_state(params, 2)
+    both = Attention(6, 2, causal=False)
+    with pytest.raises(TypeError, match=r"x\.state must be None: it sees later steps"):
+        both.forward(params, Sequence(x, state=state))
+    with pytest.raises(ValueError, match="no state to begin with: it sees later steps"):
+        both.zero_state(params, 2, 4)
 
 
 @pytest.mark.parametrize("causal", [True, False])

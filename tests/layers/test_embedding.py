@@ -4,26 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_layer, check_sequence, noise
+from contract import MASK, check_sequence, noise
 
 import fnn
-from fnn.layers.embedding import Embedding, EmbeddingParams, Positions, Sinusoids
+from fnn.layers.embedding import Embedding, EmbeddingParams
 from fnn.sequence import Sequence
 
 KEY = jax.random.key(0)
 TOKENS = jnp.array([[1, 4, 1], [0, 4, 3]])
 
 
-@pytest.mark.parametrize("layer", [Positions(7, 3), Positions(5, 3), Sinusoids(4)], ids=str)
-def test_contract(layer):
-    check_layer(layer, noise(2, 5, layer.n))
-
-
 def test_contract_of_sequences():
     tokens = jnp.array([[1, 4, 0, 5, 2], [3, 3, 5, 0, 1]])
     check_sequence(Embedding(6, 3), Sequence(tokens, MASK))
-    check_sequence(Positions(7, 3), Sequence(noise(2, 5, 3), MASK), steps=False)
-    check_sequence(Sinusoids(4), Sequence(noise(2, 5, 4), MASK), steps=False)
 
 
 def test_gradient_of_the_table_is_that_of_jax_and_numbers_have_none():
@@ -85,14 +78,6 @@ def test_per_example_norms_are_those_of_single_gradients():
         np.testing.assert_allclose(norms[0][b], (grads[0].table ** 2).sum(), rtol=1e-10)
 
 
-def test_sinusoids_turn_at_their_own_speed():
-    y, _ = Sinusoids(4).forward((), jnp.zeros((1, 3, 4)))
-    t = np.arange(3)
-    np.testing.assert_allclose(
-        y[0], np.stack([np.sin(t), np.cos(t), np.sin(t / 100), np.cos(t / 100)], 1)
-    )
-
-
 def test_errors():
     layer = Embedding(6, 3)
     params = layer.init(KEY)
@@ -100,9 +85,3 @@ def test_errors():
         layer.forward(params, noise(2, 3))
     with pytest.raises(ValueError, match="n_vocab and n must be at least 1"):
         Embedding(0, 3)
-    with pytest.raises(ValueError, match="a sequence of 8 is longer than n_context, 7; cut it"):
-        Positions(7, 3).forward(Positions(7, 3).init(KEY), noise(1, 8, 3))
-    with pytest.raises(ValueError, match=r"x must have shape \[B, T, 3\], got \[8, 3\]"):
-        Positions(7, 3).forward(Positions(7, 3).init(KEY), noise(8, 3))
-    with pytest.raises(ValueError, match="n must be even and at least 2"):
-        Sinusoids(3)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_layer, check_sequence, noise
+from contract import EXACT, QUICK, Look, check_layer, check_sequence, moved, noise
 
 import fnn
 from fnn.layers.activations import Tanh
@@ -45,11 +45,41 @@ def test_contract_of_sequences_with_padding(causal):
     check_sequence(block, Sequence(noise(2, 5, 6), mask), steps=False)
 
 
+@pytest.mark.slow
+def test_a_branch_that_looks_at_a_memory_has_the_gradient_of_jax():
+    block = fnn.transformer_block(6, 2, n_memory=4, chunk=2, bias=True)
+    params, x, z = moved(block.init(KEY)), noise(2, 5, 6), noise(2, 7, 4, seed=2)
+
+    def f(params, x, z):
+        return block.forward(params, Sequence(x, memory=z))[0].x
+
+    def ours(params, x, z):
+        y, cache = block.forward(params, Sequence(x, memory=z))
+        grads, dx = block.backward(params, cache, Sequence(y.x))
+        return y.x, (grads, dx.x, dx.memory)
+
+    y, found = jax.jit(ours, compiler_options=QUICK)(params, x, z)
+    want = jax.jit(lambda *a: jax.vjp(f, *a)[1](y), compiler_options=QUICK)(params, x, z)
+    chex.assert_trees_all_close(found, want, **EXACT)
+
+
 def test_by_hand():
     block = TransformerBlock(Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0))
     y, cache = block.forward({}, jnp.ones((1, 1, 1)))
     grads, dx = block.backward({}, cache, jnp.ones((1, 1, 1)))
     assert (y, dx, grads) == ((1 + 2 * 3) * (1 + 5 * 7),) * 2 + ({},)
+
+
+def test_by_hand_with_a_memory():
+    block = TransformerBlock(
+        Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), None, None, Scale(11.0), Look()
+    )
+    x = Sequence(jnp.full((1, 1, 1), 13.0), memory=jnp.full((1, 1), 17.0))
+    y, cache = block.forward({}, x)
+    assert y.x == 13 * (1 + 2 * 3) * (1 + 11 * 17) * (1 + 5 * 7)
+    _, dx = block.backward({}, cache, Sequence(jnp.ones((1, 1, 1))))
+    assert dx.x == (1 + 5 * 7) * (1 + 11 * 17) * (1 + 2 * 3)
+    assert dx.memory == (1 + 5 * 7) * 11 * 13 * (1 + 2 * 3)
 
 
 def test_it_is_two_residuals_one_after_the_other():
@@ -115,6 +145,9 @@ def test_errors():
         deep.forward(deep.init(KEY), noise(2, 5, 6))
     with pytest.raises(TypeError, match="^TransformerBlock: attention takes layers, got None"):
         TransformerBlock(LayerNorm(6), None, LayerNorm(6), FEED_FORWARD)
+    message = "^TransformerBlock: cross_attention_norm takes layers, got None"
+    with pytest.raises(TypeError, match=message):
+        TransformerBlock(*BLOCK.children.values(), cross_attention=Attention(6, 2))
 
 
 def test_dx_has_the_dtype_of_x_where_params_are_wider():

@@ -13,9 +13,10 @@ import fnn
 from fnn.layers.activations import SiLU
 from fnn.layers.attention import Attention
 from fnn.layers.dropout import Dropout
-from fnn.layers.embedding import Embedding, Positions, Sinusoids
+from fnn.layers.embedding import Embedding
 from fnn.layers.glu import GLU
 from fnn.layers.normalization import LayerNorm, RMSNorm
+from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial

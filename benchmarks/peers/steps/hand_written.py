@@ -68,8 +68,17 @@ def built(name, params):
     return net, loss, jax.tree.map(jnp.array, arranged)
 
 
+def writer(params, x, target):
+    """The function that writes the likeliest bytes, and gives their mean."""
+    net, _, params = built("gpt", params)
+    x = jnp.array(x)
+    return lambda: fnn.generate(net, params, x, target.shape[1], temperature=0.0).mean()
+
+
 def start(net, params, x, target):
     """The step of a net."""
+    if net == "writing":
+        return writer(params, x, target)
     net, loss, params = built(net, params)
     plan, batch = fnn.Plan(net, loss, fnn.optim.Adam(RATE)), (jnp.array(x), jnp.array(target))
     state = fnn.start(plan, None, params)

@@ -23,11 +23,17 @@ class Block(nn.Module):
 
     def forward(self, x):
         """Two residual sums."""
+        return self.fed(x, *self.heads(x), is_causal=True)
+
+    def heads(self, x):
+        """Queries, keys and values."""
         y = self.norm1(x)
-        q, k, v = (
-            w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in (self.q, self.k, self.v)
-        )
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        weights = self.q, self.k, self.v
+        return [w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in weights]
+
+    def fed(self, x, q, k, v, *, is_causal):
+        """What attention and MLP add."""
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
         x = x + self.o(y.transpose(1, 2).flatten(2))
         return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
@@ -46,6 +52,25 @@ class GPT(nn.Module):
     def forward(self, x):
         """All positions at once."""
         return self.head(self.norm(self.blocks(self.table(x) + self.positions)))
+
+    @torch.inference_mode()
+    def write(self, x, n):
+        """The mean of the n likeliest bytes; keys and values are kept, in memory taken once."""
+        (batch, first), kept, written = x.shape, [], []
+        for _ in self.blocks:
+            width = self.positions.shape[1] // HEADS
+            kept.append(torch.zeros(2, batch, HEADS, len(self.positions), width))
+        at = 0
+        while len(written) < n:
+            y = self.table(x) + self.positions[at : at + x.shape[1]]
+            end = at + x.shape[1]
+            for block, kv in zip(self.blocks, kept, strict=True):
+                q, k, v = block.heads(y)
+                kv[0, :, :, at:end], kv[1, :, :, at:end] = k, v
+                y = block.fed(y, q, *kv[:, :, :, :end], is_causal=at == 0 and first > 1)
+            at, x = end, self.head(self.norm(y[:, -1:])).argmax(-1)
+            written.append(x)
+        return torch.cat(written, 1).float().mean()
 
 
 class LSTM(nn.Module):
@@ -103,8 +128,21 @@ def convolution(w, b):
     return filled(nn.Conv2d(*w.shape[2:], 3, padding="same"), w.transpose(3, 2, 0, 1), b)
 
 
+def writer(threads, params, x, target):
+    """The function that writes."""
+    model, x = GPT(params), tensor(x).long()
+
+    def write():
+        torch.set_num_threads(threads)
+        return model.write(x, target.shape[1])
+
+    return write
+
+
 def start(threads, net, params, x, target):
     """The step of a net."""
+    if net == "writing":
+        return writer(threads, params, x, target)
     model = {"gpt": GPT, "lstm": LSTM, "cnn": cnn}[net](params)
     x = x.transpose(0, 3, 1, 2) if net == "cnn" else x
     x, target = tensor(x), tensor(target).long()

@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import fnn
+import fnn.files
 from experiments.common import checkpoints
 from experiments.common.cli import DATA, UserError
 from experiments.gpt import pictures, states
@@ -77,7 +78,7 @@ def test_a_run_of_fnn_0_4_is_refused_with_what_to_do(saved, tmp_path):
     }
     values = {"network": checkpoints.described(NET), "config": {"rate": 0.1}, "history": []}
     texts = {name: json.dumps(value) for name, value in values.items()}
-    save_file(tensors, tmp_path / "a", texts | {"sha256": checkpoints.digest(tensors, texts)})
+    save_file(tensors, tmp_path / "a", texts | {"sha256": fnn.files.digest(tensors, texts)})
     with pytest.raises(UserError, match=r"got format 1, which fnn 0\.4 wrote .* train again"):
         states.load(tmp_path / "a", plan_of)
 
@@ -131,7 +132,7 @@ def test_a_long_history_is_saved_with_every_figure_and_some_samples(saved, tmp_p
     rows = [{"step": i, "loss": 0.1, "sample": f"{i} " + "x\\é" * 40_000} for i in range(n)]
     state = saved.state._replace(step=saved.state.step + (n - 3))
     states.save(path, saved._replace(history=rows, state=state))
-    assert path.stat().st_size < checkpoints.HEADER
+    assert path.stat().st_size < fnn.files.HEADER
     loaded = states.load(path, plan_of).history
     assert [row["step"] for row in loaded] == [*range(n)]
     kept = [i for i, row in enumerate(loaded) if row["sample"]]
