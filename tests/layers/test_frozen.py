@@ -88,10 +88,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n not in ("momentum", "AdamW")))
-        for n in OPTIMIZERS
-    ],
+    [pytest.param(n, marks=[pytest.mark.slow] * (n != "AdamW")) for n in OPTIMIZERS],
 )
 def test_after_20_steps_what_is_frozen_is_there_bit_for_bit(name):
     optimizer, penalty = OPTIMIZERS[name]
@@ -174,6 +171,7 @@ def test_around_it(around):
     assert np.any(dx)
 
 
+@pytest.mark.slow
 def test_a_frozen_table_has_no_dx_and_inference_gives_the_inner_layer():
     net = Frozen(fnn.Serial(fnn.Embedding(7, 3), fnn.Dropout(0.5), fnn.BatchNorm(3)))
     params, x = net.init(KEY), jnp.array([[1, 6], [3, 4]])
