@@ -169,6 +169,7 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    linear, begins = fnn.LinearAttention(6, 2), (jnp.ones((2, 2, 3, 3)),)
     pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
     carrying = [fnn.Attention(6, 2), fnn.Positions(9, 6), fnn.Sinusoids(6)]
@@ -181,12 +182,14 @@ def around():
         *[of(f.__name__, f, key=KEY, n_in=2, n_out=3) for f in DRAWS],
         *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
         *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
+        *layer(linear, linear.init(KEY), fnn.Sequence(jnp.ones((2, 5, 6)), None, begins)),
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
         *[c for f in carrying for c in layer(f, f.init(KEY), looks.with_fields(
             state=f.zero_state(f.init(KEY), 2, 4)))],
         *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
+        *loss(fnn.ELBO(), (jnp.ones((4, 3)), jnp.ones((4, 2))), jnp.ones((4, 3))),
     ]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def classifier(n_in: int = 32, n: int = 128) -> fnn.Serial:
     return fnn.Serial(fnn.LSTM(n_in, n), fnn.GlobalAvgPool(), fnn.Dense(n, 10))
 
 
-def recomputing(net: fnn.Serial) -> fnn.Serial:
+def recomputing(net: fnn.Composite[Any]) -> fnn.Composite[Any]:
     """Every block of a Repeat in Recompute."""
 
     def lean(f):
@@ -109,9 +109,9 @@ def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256
     )
 
 
-def gpt(n_vocab: int) -> fnn.Serial:
+def gpt(n_vocab: int, *, tied: bool = False) -> fnn.Composite[Any]:
     """4 blocks of width 256 with 4 heads."""
-    return fnn.gpt(n_vocab, 256, 4, 4, 256)
+    return fnn.gpt(n_vocab, 256, 4, 4, 256, tied=tied)
 
 
 def gpt_cases(n_vocab: int) -> tuple[Case, Case]:
@@ -121,6 +121,12 @@ def gpt_cases(n_vocab: int) -> tuple[Case, Case]:
         Case(f"GPT, V {n_vocab}", lambda: language(net, net, n_vocab)),
         Case(f"GPT, V {n_vocab}, against jax.nn", lambda: language(net, best(net), n_vocab)),
     )
+
+
+def tied(n_vocab: int) -> Pair:
+    """The head has the weights of the table."""
+    net = gpt(n_vocab, tied=True)
+    return language(net, net, n_vocab)
 
 
 def lean(*, recompute: bool, n_vocab: int = 256) -> Pair:
@@ -146,6 +152,7 @@ NETS = Table(
         Case("the same, against jax.checkpoint", lambda: series(checkpoint=True)),
         *gpt_cases(256),
         *gpt_cases(8192),
+        Case("GPT, tied, V 8192", lambda: tied(8192)),
         Case("encoder-decoder, V 256", lambda: translation(fused=False)),
         Case("encoder-decoder, V 256, against jax.nn", lambda: translation(fused=True)),
         Case("GPT, V 256, against jax.checkpoint", lambda: lean(recompute=False)),

@@ -1,9 +1,10 @@
 """The plain nets of someone who knows what jax offers to save time or memory.
 
-    best(net)                       attention by jax.nn.dot_product_attention, a Repeat of
-                                    convolutions, slow in loops on CPU, without a loop
-    best(net, checkpoint=True)      and jax.checkpoint around every block of a Repeat and
-                                    around the cell of an LSTM
+    best(net)                       attention by jax.nn.dot_product_attention, linear attention
+                                    in chunks, a Repeat of convolutions, slow in loops on CPU,
+                                    without a loop
+    best(net, checkpoint=True)      and jax.checkpoint around every block of a Repeat, around
+                                    the cell of an LSTM and around such a chunk
 
 The result takes the same params and differs only in what `plain` makes of it.
 """
@@ -12,10 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 import fnn
 from benchmarks.plain.nets import plain
-from benchmarks.plain.sequences import heads, lstm_cell, scanned, start
+from benchmarks.plain.sequences import (
+    heads,
+    linear_heads,
+    linear_output,
+    lstm_cell,
+    scanned,
+    start,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,13 @@ class Fused(fnn.Attention):
 @dataclass(frozen=True)
 class FusedCross(fnn.CrossAttention):
     """Cross-attention whose plain form is jax.nn.dot_product_attention."""
+
+
+@dataclass(frozen=True)
+class Chunked(fnn.LinearAttention):
+    """A linear attention whose plain form works in chunks."""
+
+    checkpoint: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any
         return Fused(**vars(net))
     if isinstance(net, fnn.CrossAttention):
         return FusedCross(**vars(net))
+    if isinstance(net, fnn.LinearAttention):
+        return Chunked(**vars(net), checkpoint=checkpoint)
     if isinstance(net, fnn.LSTM) and checkpoint:
         return CheckpointedLSTM(**vars(net))
     if isinstance(net, fnn.Repeat) and checkpoint:
@@ -94,6 +113,33 @@ def _(net: FusedCross, params, x, key):
     k, v = heads(z, params.wk, net.kv_heads), heads(z, params.wv, net.kv_heads)
     o = jax.nn.dot_product_attention(q, k, v)
     return x.with_fields(x=o.reshape(x.x.shape) @ params.wo)
+
+
+@plain.register
+def _(net: Chunked, params, x, key):
+    """lax.scan of chunks, within which every step looks at the earlier ones."""
+    length = x.shape[1]
+    n_chunks = -(-length // net.chunk)
+    after = np.tri(net.chunk, dtype=bool)
+
+    def chunk(s, inputs):
+        q, k, v, l = inputs
+        g = l[..., 0].cumsum(-1)[..., None]
+        p = jnp.exp(jnp.where(after, g - g.mT, -jnp.inf)) * (q @ k.mT)
+        o = p @ v + jnp.exp(g) * (q @ s)
+        end = g[..., -1:, :]
+        return jnp.exp(end) * s + (jnp.exp(end - g) * k).mT @ v, o
+
+    def cut(a):
+        a = jnp.pad(a, ((0, 0), (0, n_chunks * net.chunk - length), *((0, 0),) * (a.ndim - 2)))
+        a = a.reshape(len(a), n_chunks, net.chunk, net.n_heads, -1)
+        return a.transpose(1, 0, 3, 2, 4)
+
+    step = jax.checkpoint(chunk) if net.checkpoint else chunk
+    start = jnp.zeros((len(x), *net.state_shape), x.dtype)
+    _, o = jax.lax.scan(step, start, [cut(a) for a in linear_heads(net, params, x)])
+    o = o.transpose(1, 0, 3, 2, 4).reshape(len(x), -1, net.n_heads, o.shape[-1])
+    return linear_output(net, params, o[:, :length])
 
 
 @plain.register

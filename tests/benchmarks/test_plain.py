@@ -7,7 +7,13 @@ import fnn
 from benchmarks.blocks import activations, forms, jax_nn, losses
 from benchmarks.case import draw, labels
 from benchmarks.plain import best, plain, plain_losses
-from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused, UnrolledRepeat
+from benchmarks.plain.expert import (
+    CheckpointedLSTM,
+    CheckpointedRepeat,
+    Chunked,
+    Fused,
+    UnrolledRepeat,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +49,9 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.GaussianMean(), (7, 9, 4)),
     (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
+    (fnn.SpectralNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
     (fnn.Embedding(5, 3), (7, 9)),
     (fnn.Positions(11, 4), (7, 9, 4)),
@@ -54,6 +62,8 @@ LAYERS = [
     (fnn.Attention(6, 3), (7, 9, 6)),
     (fnn.Attention(6, 3, causal=False, chunk=4), (7, 9, 6)),
     (fnn.Attention(8, 4, n_kv_heads=2), (7, 9, 8)),
+    (fnn.LinearAttention(6, 3), (7, 9, 6)),
+    (fnn.LinearAttention(6, 3, 4, norm=False), (7, 9, 6)),
 ]
 
 
@@ -81,10 +91,11 @@ def test_plain_layer_is_the_layer(net, shape):
     [
         (fnn.Attention(6, 3), (7, 9, 6), {Fused}),
         (fnn.Attention(8, 4, causal=False, n_kv_heads=2), (7, 9, 8), {Fused}),
+        (fnn.LinearAttention(6, 3, 4), (7, 9, 6), {Chunked}),
         (fnn.LSTM(4, 5), (7, 9, 4), {CheckpointedLSTM}),
         (fnn.Repeat(3, BLOCK), (7, 9, 4), {CheckpointedRepeat, Fused}),
     ],
-    ids=["causal", "shared key heads", "LSTM", "Repeat"],
+    ids=["causal", "shared key heads", "linear", "LSTM", "Repeat"],
 )
 def test_the_best_plain_net_is_the_net(net, shape, kinds):
     written, params, x = best(net, checkpoint=True), drawn(net), draw(*shape)
@@ -172,6 +183,12 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Tied(
+            fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5), fnn.Dense(3, 5, bias=False)),
+            fnn.Tie(2, 0),
+        ),
+        fnn.Autodiff(lambda p, x: x * p, lambda key: 2 * jnp.ones(5)),
+        fnn.Serial(fnn.Dense(5, 4), fnn.Gaussian(), fnn.Repeat(2, fnn.Dense(2, 2))),
         fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
         fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
         fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
@@ -202,6 +219,8 @@ ARRAYS = {
     "moments": [draw(6, 8), None],
     "frames": [draw(2, 7, 5), None],
     "words": [None, jnp.array([[1, 2, 2], [3, -1, -1]])],
+    "pairs": [draw(5, 2, 3), None],
+    "examples": [None, jnp.arange(5)],
 }
 
 
@@ -211,6 +230,11 @@ def test_plain_losses_are_the_losses(name):
     for y, t in forms(loss):
         y, t = ARRAYS[y][0], ARRAYS[t][1]
         np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-12)
+
+
+def test_the_plain_loss_of_a_pair_is_the_loss():
+    loss, y, t = fnn.ELBO(beta=2.0), (draw(6, 4), draw(6, 8, seed=3)), jnp.eye(6, 4)
+    np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-10)
 
 
 @pytest.mark.parametrize(
