@@ -31,7 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "autoencoder",
         "sequences",
         "gates",
-    ),  # fmt: skip
+    ),
     "Models": (
         "linear_regression",
         "logistic_regression",
