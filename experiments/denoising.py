@@ -70,6 +70,7 @@ class Noise(fnn.Layer[Any, Any]):
 
     def forward(self, params, x, *, key=None):
         """y = x + σ ε."""
+        assert key is not None  # `draws` says so
         return x + self.sigma * jax.random.normal(key, x.shape, x.dtype), ()
 
     def backward(self, params, cache, dy):
