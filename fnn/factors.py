@@ -9,6 +9,7 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
     Σ_b c_b g_b     = Σ_b Σ_t aᵀ (c_b δ)
     ‖g_b‖²          = Σ_t Σ_s (a_t·a_s) (δ_t·δ_s)         while 2 T² < n_in n_out, else formed
     ⟨g_b, v⟩        = Σ_t a_t v δ_tᵀ
+    ⟨g_b, g_c⟩      = Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs)     while T² (n_in + n_out) < n_in n_out
 
 Of a bias a is 1; of a table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`,
 one gradient per example.
@@ -54,6 +55,12 @@ class Factor(Data, abc.ABC):
         g, v = widened(self.each(), v)
         return jnp.tensordot(g, v, v.ndim)
 
+    def products(self) -> Array:
+        """⟨g_b, g_c⟩ of all pairs, [B, B], in at least float32."""
+        g = self.each()
+        g = g.reshape(len(g), -1)
+        return g @ g.T
+
     def turned(self) -> "Factor":
         """g_bᵀ in place of g_b."""
         return Alone(self.each().mT)
@@ -88,6 +95,14 @@ class Outer(Factor):
         """Σ_t a_t v δ_tᵀ."""
         a, d, v = widened(self.a, self.d, v)
         return (steps(a @ v) * steps(d)).sum((1, 2))
+
+    def products(self):
+        """Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs), or of what is formed where that is cheaper."""
+        a, d = map(steps, widened(self.a, self.d))
+        n, n_in, n_out = a.shape[1], a.shape[-1], d.shape[-1]
+        if n**2 * (n_in + n_out) >= n_in * n_out:
+            return super().products()
+        return (jnp.einsum("btn,csn->btcs", a, a) * jnp.einsum("btn,csn->btcs", d, d)).sum((1, 3))
 
     def turned(self):
         """Σ_t δᵀ a."""

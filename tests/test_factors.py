@@ -37,6 +37,8 @@ def test_all_is_said_of_the_gradients_of_examples(name):
     g = f.each()
     np.testing.assert_allclose(f.gradient(), g.sum(0), **EXACT)
     np.testing.assert_allclose(f.square_norms(), (g**2).reshape(3, -1).sum(1), **EXACT)
+    flat = g.reshape(3, -1)
+    np.testing.assert_allclose(f.products(), flat @ flat.T, **EXACT)
     v = noise(*g.shape[1:], seed=5)
     np.testing.assert_allclose(f.along(v), (g * v).reshape(3, -1).sum(1), **EXACT)
     if g.ndim > 2:

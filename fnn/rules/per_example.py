@@ -62,6 +62,28 @@ def example_grads(layer, params, cache, dy):
     ), dx
 
 
+@rule(per_example=True)
+def example_products(layer, params, cache, dy):
+    """⟨g_b, g_c⟩ of all pairs of examples, [B, B]: who teaches the same as whom."""
+    found, dx = example_factors(layer, params, cache, dy)
+    n = len(none_of(dy))
+    products = jnp.zeros((n, n), none_of(dy).dtype)
+    for f in jax.tree.leaves(found, is_leaf=is_factor):
+        products += f.products().astype(products.dtype)
+    return products, dx
+
+
+@rule(per_example=True, companion=True)
+def example_slopes(layer, params, cache, dy, own):
+    """⟨g_b, v⟩ with a direction v like params, [B]: the slope of every example's loss along v."""
+    found, dx = example_factors(layer, params, cache, dy)
+    slopes = none_of(dy)
+    pairs = jax.tree.map(lambda f, v: f.along(v), found, own, is_leaf=is_factor)
+    for slope in jax.tree.leaves(pairs):
+        slopes += slope.astype(slopes.dtype)
+    return slopes, dx
+
+
 def example_factors(layer, params, cache, dy) -> tuple[PyTree, Any]:
     """The gradients of all examples, in factors, like params; and dx.
 
@@ -103,7 +125,7 @@ def none_of(dy: PyTree) -> Array:
 
 
 def total(norms: PyTree) -> Array:
-    """The squared norms of the whole gradients, [B]: leaves and Repeat's axes summed."""
+    """The squared norms of the whole gradients, [B], or slopes: leaves and Repeat's axes summed."""
     check_arrays("total", norms, "norms")
     if not jax.tree.leaves(norms):
         raise ValueError("total: norms have no array; give what example_norms found.")
