@@ -45,6 +45,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.attention",
     "fnn.layers.chunked",
     "fnn.layers.convolution",
+    "fnn.layers.delta_rule",
     "fnn.layers.distances",
     "fnn.layers.normalization",
     "fnn.layers.embedding",

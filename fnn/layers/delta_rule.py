@@ -1,0 +1,90 @@
+"""The delta rule: a state is given the part of a value that it does not hold yet.
+
+With S as in retention.py, and β_t in [0, 1] of every step,
+
+    S_t = a_t (1 − β_t k_tᵀ k_t) S_{t−1} + β_t k_tᵀ v_t = a_t S_{t−1} + k_tᵀ w_t
+    w_t = β_t (v_t − k_t a_t S_{t−1})
+
+Of a chunk behind S, with D and e as there and m[i,j] = D[i,j] k_i·k_j for j < i, else 0,
+
+    w = (1 + β m)⁻¹ β (v − e k S)
+
+and retention of q, k and w is that of the rule. Backward, with dw from retention,
+
+    g = (1 + β m)⁻ᵀ dw      dv = β g      dβ_i = g_i·(v − e k S − m w)_i
+    dm[i,j] = −dv_i·w_j for j < i         dc = D ⊙ dm
+    dk = dc k + dcᵀ k − e dv Sᵀ           dS = −(e k)ᵀ dv
+    dl_t = Σ_{j<t≤i} m[i,j] dm[i,j] − Σ_{i≥t} e_i k_i·dv_i Sᵀ
+
+besides what retention itself adds to dk, dS and dl. Keys have length 1:
+
+    u = k r,  r = 1/√(Σ k² + ε)           dk = r (du − u Σ du u)
+
+Source: Yang, Kautz & Hatamizadeh (2024), arXiv:2412.06464, for the rule with a decay (Gated
+DeltaNet); Yang, Wang, Zhang, Shen & Kim (2024), arXiv:2406.06484, for its form in chunks.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layers.normalization import over_rms
+from fnn.numerics import widened
+from fnn.records import Array
+
+EPS = 1e-6  # ε/d
+
+
+class Corrected(NamedTuple):
+    """What the rule adds to the backward of a chunk."""
+
+    dv: Array  # [..., C, d]
+    db: Array  # [..., C, 1]
+    dk: Array  # [..., C, d]
+    ds: Array  # [..., d, d]
+    across: Array  # m ⊙ dm, [..., C, C]
+    after: Array  # −e k·dv Sᵀ, [..., C, 1]
+
+
+def correct(k: Array, v: Array, decay: Array, e: Array, b: Array, s: Array) -> Array:
+    """w = (1 + β m)⁻¹ β (v − e k S)."""
+    return solved(b * overlap(k, decay), b * (v - e * (k @ s)))
+
+
+def correct_back(k, v, decay, e, b, s, w, dw) -> Corrected:
+    """g = (1 + β m)⁻ᵀ dw, and what follows from it."""
+    m = overlap(k, decay)
+    g = solved(b * m, dw, back=True)
+    db = (g * (v - e * (k @ s) - m @ w)).sum(-1, keepdims=True)
+    dv = b * g
+    dm, by_s = -jnp.tril(dv @ w.mT, -1), -e * (dv @ s.mT)
+    dc = decay * dm
+    after = (k * by_s).sum(-1, keepdims=True)
+    return Corrected(dv, db, dc @ k + dc.mT @ k + by_s, -(e * k).mT @ dv, m * dm, after)
+
+
+def overlap(k: Array, decay: Array) -> Array:
+    """m: how much of an earlier key every key finds again."""
+    return jnp.tril(decay * (k @ k.mT), -1)
+
+
+def solved(m: Array, a: Array, *, back: bool = False) -> Array:
+    """(1 + m)⁻¹ a, or (1 + m)⁻ᵀ a, of an m that is 0 on the diagonal and above it."""
+    return jax.scipy.linalg.solve_triangular(
+        m, a, trans=1 if back else 0, lower=True, unit_diagonal=True
+    )
+
+
+def unit(a: Array) -> tuple[Array, Array]:
+    """u = a r and r = 1/√(Σ a² + ε)."""
+    root = math.sqrt(a.shape[-1])
+    z, r = over_rms(*widened(a), axes=(-1,), eps=EPS)
+    return (z / root).astype(a.dtype), r / root
+
+
+def unit_back(u: Array, r: Array, du: Array) -> Array:
+    """da = r (du − u Σ du u)."""
+    z, d = widened(u, du)
+    return (r * (d - z * (d * z).sum(-1, keepdims=True))).astype(du.dtype)
