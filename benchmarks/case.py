@@ -70,11 +70,12 @@ def gradient(
     return Pair(hand, reference, (net.init(jax.random.key(0)), x, target, key))
 
 
-def loss_gradient(loss: fnn.Loss[Any], y: jax.Array, target: jax.Array) -> Pair:
+def loss_gradient(loss: fnn.Loss[Any], y: Any, target: jax.Array) -> Pair:
     """Mean loss and dy of a loss that stands alone."""
 
     def hand(y, target):
-        dl = jnp.full(loss.shape(y), 1 / len(y), y.dtype)
+        shape = loss.shape(y)
+        dl = jnp.full(shape, 1 / shape[0], jax.tree.leaves(y)[0].dtype)
         losses, dy = loss.value_and_backward(y, target, dl)
         return losses.mean(), dy
 

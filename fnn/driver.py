@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from fnn.arrays import as_array, as_input, check_arrays
 from fnn.errors import check_key
 from fnn.layer import Layer, as_jax, check_layer_type
-from fnn.loss import Loss, check_loss_type, compared
+from fnn.loss import Loss, check_loss_type, compared, present
 from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
@@ -98,7 +98,7 @@ def fold(
 
     Raises:
         ValueError, TypeError: as value_and_grad, and for what is not a Rule.
-        NotImplementedError: where a rule per example meets a layer that mixes examples.
+        NotImplementedError: where a rule per example meets a layer or a loss that mixes examples.
     """
     options = {"rule": rule, "key": key, "weights": weights, "penalty": penalty}
     return run_fold("fold", net, loss, params, x, target, **options)
@@ -123,12 +123,13 @@ def run_fold(
     weights = None if weights is None else as_array(owner, "weights", weights)
 
     rules, companions = check_rule(owner, rule)
+    check_alone(loss, rules)
     x = x if selected else weighed_in(x, weights)
     y, cache = net.forward(params, x, key=key)
     z, mask = compared(loss, y)
     counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
-    target = settled(target, weights, mask)
+    target = present(loss, settled(target, weights, mask), w, weights, mask)
     dl, alone = normalized(w), batched(x) and all(r.per_example for r in rules)
     dl_rule = normalized(w, per_example=True) if alone else dl
     losses, dz = loss.value_and_backward(z, target, dl_rule)
@@ -168,6 +169,16 @@ def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
 def batched(x: PyTree) -> bool:
     """Whether every array of x has examples, so that dx can be each example's own."""
     return all(jnp.ndim(a) > 0 for a in jax.tree.leaves(x))
+
+
+def check_alone(loss: Loss[Any], rules: tuple[Rule, ...]) -> None:
+    """Raise a NotImplementedError for a rule per example where examples have no own loss."""
+    for rule in rules:
+        if rule.per_example and loss.mixes_examples:
+            raise NotImplementedError(
+                f"{loss}: nothing per example here, as {rule} wants it: the loss of a row depends "
+                "on other rows of y."
+            )
 
 
 def sorted_out(

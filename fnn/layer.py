@@ -95,6 +95,11 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def backward(self, params: P, cache: C, dy: Any) -> tuple[P, Any]:
         """grads = dy ∂f/∂params, summed over the batch, and dx = dy ∂f/∂x."""
 
+    @property
+    def stands_for(self) -> tuple["Layer[Any, Any]", ...]:
+        """Layers in whose place a rule meets this one, so that a formula of theirs is not asked."""
+        return ()
+
     def zero_state(self, params: P, n: int, capacity: int | None = None) -> PyTree:
         """x.state of n sequences before their first step, all zeros; () of a layer without one.
 

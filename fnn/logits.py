@@ -52,6 +52,11 @@ class Logits(Data):
         return like(Logits(dz @ self.w.T, outer(h, dz)), self)
 
 
+def is_factored(y: Any) -> bool:
+    """Whether y is Logits."""
+    return isinstance(y, Logits)
+
+
 def whole(y: Any) -> Any:
     """z of Logits; anything else as it is."""
     return y.whole() if isinstance(y, Logits) else y

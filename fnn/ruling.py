@@ -39,7 +39,7 @@ import jax
 from fnn.composite import Composite, With, plain
 from fnn.errors import FORWARDS, pair, speaking
 from fnn.layer import Layer, check_layer_type
-from fnn.logits import Logits
+from fnn.logits import Logits, is_factored
 from fnn.numerics import is_floating, ratio
 from fnn.records import Array, Data, PyTree, Record
 from fnn.sequence import over_positions
@@ -95,11 +95,24 @@ class Rule(Record):
 
     def at(self, seen: Any, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer: of its formula, or of the route."""
+        self._check_replaced(layer)
         if not (isinstance(layer, Composite) and self.routes(layer)):
             return self._formula(seen, layer, params, cache, dy)
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
         return (transposed(layer, result, 2) if self.learns else result), dx
+
+    def _check_replaced(self, layer):
+        """Raise where the rule has a formula for a layer that this one stands for, not for this."""
+        every, dispatch = (self.formula.dispatch(Layer), _route), self.formula.dispatch
+        if dispatch(type(layer)) not in every:
+            return
+        for other in layer.stands_for:
+            if dispatch(type(other)) not in every:
+                raise NotImplementedError(
+                    f"{self}: {other} is tied, and its formula here knows of one use only; "
+                    f"register one for {type(layer).__name__}."
+                )
 
     def routes(self, layer: Composite[Any]) -> bool:
         """Whether the rule has no formula for this composite."""
@@ -267,11 +280,11 @@ def _per_example(run, layer, share):
 
 def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
     """Raise a NotImplementedError where examples cannot be told apart."""
-    if layer.mixes_examples:
+    if any(f.mixes_examples for f in (layer, *layer.stands_for)):
         raise NotImplementedError(
             f"{layer}: nothing per example here: a row of its y depends on other rows of x."
         )
-    if isinstance(dy, Logits):
+    if any(isinstance(d, Logits) for d in jax.tree.leaves(dy, is_leaf=is_factored)):
         raise NotImplementedError(
             f"{layer}: nothing per example here: dw of factored logits is a sum over the batch; "
             "end the net in Dense and train it with SoftmaxCrossEntropy."

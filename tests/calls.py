@@ -133,6 +133,11 @@ def nets():
            n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
+        of("resnet", fnn.resnet, n_in=3, n_out=5, widths=(4, 8), depths=(1, 2), bottleneck=False,
+           norm=fnn.BatchNorm, stem=None),
+        of("unet", fnn.unet, n_in=3, n_out=5, widths=(4, 8), norm=None),
+        of("vit", fnn.vit, n_in=3, n_out=5, n=4, n_heads=2, n_layers=2, n_patches=9, patch=2,
+           feed_forward=fnn.GLU(4, 3), norm=fnn.RMSNorm, dropout=0.1, bias=True),
         of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
            positions="learned", recompute=True, n_source=6),
         of("generate", fnn.generate, net=writer, params=writer.init(KEY), n=2, key=KEY,
@@ -184,6 +189,7 @@ def around():
         *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
+        *loss(fnn.ELBO(), (jnp.ones((4, 3)), jnp.ones((4, 2))), jnp.ones((4, 3))),
     ]  # fmt: skip
 
 

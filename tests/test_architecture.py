@@ -46,15 +46,21 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.chunked",
     "fnn.layers.convolution",
     "fnn.layers.delta_rule",
+    "fnn.layers.dense",
     "fnn.layers.distances",
-    "fnn.layers.normalization",
     "fnn.layers.embedding",
     "fnn.layers.kv_cache",
+    "fnn.layers.normalization",
+    "fnn.layers.places",
     "fnn.layers.recurrence",
+    "fnn.layers.reparametrized",
     "fnn.layers.retention",
     "fnn.layers.rotary",
+    "fnn.layers.shared",
     "fnn.layers.tiling",
+    "fnn.layers.unembed",
     "fnn.layers.windows",
+    "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.nets.gpt",
@@ -154,7 +160,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

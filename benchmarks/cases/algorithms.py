@@ -40,11 +40,20 @@ def sequence_norms(steps: int = 16, batch: int = 64) -> Pair:
     return norms(net, fnn.SoftmaxCrossEntropy(), x, labels(batch, steps, classes=32))
 
 
+def tied_norms(n_vocab: int = 512, n: int = 64, steps: int = 32, batch: int = 16) -> Pair:
+    """A table that is the head, too: its rows and the products between, not a table each."""
+    embed, head = fnn.Embedding(n_vocab, n), fnn.Dense(n, n_vocab, bias=False)
+    net = fnn.Tied(fnn.Serial(embed=embed, bend=fnn.Tanh(), head=head), head="embed")
+    x = labels(batch, steps, classes=n_vocab)
+    return norms(net, fnn.SoftmaxCrossEntropy(), x, x[:, ::-1])
+
+
 ALGORITHMS = Table(
     "Algorithms",
     "Another algorithm than autodiff's, or the same memory saved: geometric means below.",
     (
         Case("example_norms, sequences of 16, batch 64", sequence_norms),
+        Case("example_norms, tied table and head, V 512", tied_norms),
         Case("example_norms, 256-512-512-10, batch 128", lambda: dense_norms(128)),
         Case("example_norms, 256-512-512-10, batch 512", lambda: dense_norms(512)),
         Case("Recompute in Repeat, against scan", lambda: recompute(checkpoint=False)),

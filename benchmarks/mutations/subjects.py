@@ -13,7 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
-from benchmarks.mutations.shaped import Headed, Looking
+from benchmarks.mutations.shaped import Coded, Headed, Looking, bent, bent_params
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -125,6 +125,9 @@ BLOCKS = (
     Subject("PReLU", "layer", lambda level: fnn.PReLU(), values(0), levels=(1,)),
     Subject("PReLU, one slope per feature", "layer",
             lambda level: fnn.PReLU(SHAPES[level][-1]), values(0), levels=(1,)),
+    Subject("Gaussian", "layer", lambda level: fnn.Gaussian(),
+            lambda level, rng: (noise(rng, 7, 6), None), levels=(1,), key=True),
+    small("GaussianMean", fnn.GaussianMean(), 7, 6),
     small("Affine", fnn.Affine(24), 7, 24),
     small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
@@ -151,6 +154,7 @@ BLOCKS = (
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
     small("WeightNorm", fnn.WeightNorm(fnn.Dense(4, 6)), 7, 4),
+    small("SpectralNorm", fnn.SpectralNorm(fnn.Dense(4, 6), 3), 7, 4),
     small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
@@ -226,26 +230,21 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Skip", "net", lambda n: fnn.Skip(block(n)), inputs("block")),
     Subject("Parallel", "net", lambda n: fnn.Parallel(block(n), fnn.Tanh()), inputs("block")),
-    Subject(
-        "Parallel, sum",
-        "net",
-        lambda n: fnn.Parallel(a=block(n), b=fnn.Tanh(), join="sum"),
-        inputs("block"),
-        (1,),
-    ),
+    small("Parallel, sum", fnn.Parallel(a=block(1), b=fnn.Tanh(), join="sum"), 6, 4, family="net"),
+    small("Tied, transposed", fnn.Tied(
+        fnn.Serial(fnn.Dense(4, 6), fnn.Tanh(), fnn.Dense(6, 4, bias=False)), fnn.Tie(2, 0)),
+        7, 4, family="net"),
+    small("Tied, table and head", fnn.Tied(
+        fnn.Serial(embed=fnn.Embedding(9, 4), head=fnn.Dense(4, 9, bias=False)), head="embed"),
+        3, 5, n_vocab=9, family="net"),
+    small("Autodiff", fnn.Autodiff(bent, bent_params), 7, 4, family="net"),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
-    small(
-        "transformer_block, of a decoder",
-        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
-        2,
-        8,
-        4,
-        family="net",
-    ),
-)
+    small("transformer_block, of a decoder",
+          Looking(fnn.transformer_block(4, 2, n_memory=4), 3), 2, 8, 4, family="net"),
+)  # fmt: skip
 
 
 def softmaxed(a: np.ndarray) -> np.ndarray:
@@ -312,6 +311,12 @@ def frames(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
     return noise(rng, 2, 5, 4), np.array([[1, 2, 2], [3, -1, -1]])
 
 
+def pairs(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Queries and keys, and ids."""
+    b, *_, n = SHAPES[level]
+    return noise(rng, b + 1, 2, n), np.arange(b + 1)
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
@@ -322,6 +327,7 @@ DRAWS = {  # by the kinds of y and target
     ("numbers", "rows"): classes("numbers", "rows"),
     ("moments", "numbers"): moments,
     ("frames", "words"): frames,
+    ("pairs", "examples"): pairs,
 }
 
 
@@ -335,7 +341,7 @@ def of_loss(name: str, block: Any) -> list[Subject]:
     """A loss with what it compares; one of classes smoothed and with labels to ignore, too."""
     if not isinstance(block, Categorical):
         return [loss(name, block, DRAWS[form]) for form in forms(block)]
-    smoothed, ignored = type(block)(0.1), type(block)(ignore_label=-1)
+    smoothed, ignored = type(block)(label_smoothing=0.1), type(block)(ignore_label=-1)
     ((y, _), _) = forms(block)
     return [
         *[loss(f"{name}, {kind}", block, classes(y, kind)) for kind in ("labels", "rows")],
@@ -347,6 +353,13 @@ def of_loss(name: str, block: Any) -> list[Subject]:
 LOSSES = (
     *[subject for name, block in losses().items() for subject in of_loss(name, block)],
     loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
+    Subject(
+        "ELBO",
+        "loss",
+        lambda level: Coded(fnn.ELBO(beta=2.0), 6),
+        lambda level, rng: (noise(rng, 7, 10), rng.uniform(0.1, 0.9, (7, 6))),
+        levels=(1,),
+    ),
 )
 
 

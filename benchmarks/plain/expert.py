@@ -1,7 +1,8 @@
 """The plain nets of someone who knows what jax offers to save time or memory.
 
     best(net)                       attention by jax.nn.dot_product_attention, linear attention
-                                    in chunks
+                                    in chunks, a Repeat of convolutions, slow in loops on CPU,
+                                    without a loop
     best(net, checkpoint=True)      and jax.checkpoint around every block of a Repeat, around
                                     the cell of an LSTM and around such a chunk
 
@@ -55,6 +56,11 @@ class CheckpointedRepeat(fnn.Repeat):
     """A Repeat whose plain form keeps the input of a block and nothing within."""
 
 
+@dataclass(frozen=True, init=False)
+class UnrolledRepeat(fnn.Repeat):
+    """A Repeat whose plain form is one block after another."""
+
+
 def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any, Any]:
     """The same net of the classes above."""
     if isinstance(net, fnn.Attention):
@@ -67,11 +73,28 @@ def best(net: fnn.Layer[Any, Any], *, checkpoint: bool = False) -> fnn.Layer[Any
         return CheckpointedLSTM(**vars(net))
     if isinstance(net, fnn.Repeat) and checkpoint:
         return CheckpointedRepeat(net.n, best(net.inner, checkpoint=checkpoint))
+    if isinstance(net, fnn.Repeat) and convolves(net):
+        return UnrolledRepeat(net.n, best(net.inner))
     if isinstance(net, fnn.Composite):
         return net.with_children(
             {name: best(c, checkpoint=checkpoint) for name, c in net.children.items()}
         )
     return net
+
+
+def convolves(net: fnn.Layer[Any, Any]) -> bool:
+    """Whether there is a convolution in it."""
+    inside = net.children.values() if isinstance(net, fnn.Composite) else ()
+    return isinstance(net, fnn.Conv1d | fnn.Conv2d) or any(map(convolves, inside))
+
+
+@plain.register
+def _(net: UnrolledRepeat, params, x, key):
+    """A loop of Python."""
+    keys = [None] * net.n if key is None else jax.random.split(key, net.n)
+    for i in range(net.n):
+        x = plain(net.inner, jax.tree.map(lambda p, i=i: p[i], params), x, keys[i])
+    return x
 
 
 @plain.register

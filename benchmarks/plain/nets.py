@@ -45,9 +45,36 @@ def _(net: fnn.WeightNorm, params, x, key):
 
 
 @plain.register
+def _(net: fnn.SpectralNorm, params, x, key):
+    """The inner layer with v/σ for w, σ by power iteration."""
+    made = {}
+    for name in type(params).weights:
+        v = getattr(params, name).reshape(-1, getattr(params, name).shape[-1])
+        u = jnp.cos(jnp.arange(1.0, v.shape[1] + 1)).astype(v.dtype)
+        for _ in range(net.steps):
+            u = v.T @ (v @ u)
+            u = u / jnp.linalg.norm(u)
+        made[name] = getattr(params, name) / jnp.linalg.norm(v @ u)
+    return plain(net.inner, params._replace(**made), x, key)
+
+
+@plain.register
 def _(net: fnn.PReLU, params, x, key):
     """x, and a x where that is negative."""
     return jnp.where(x >= 0, x, params.slope * x)
+
+
+@plain.register
+def _(net: fnn.Gaussian, params, x, key):
+    """m + ε e^s/2."""
+    m, s = jnp.split(x, 2, -1)
+    return m + jnp.exp(s / 2) * jax.random.normal(key, m.shape).astype(x.dtype)
+
+
+@plain.register
+def _(net: fnn.GaussianMean, params, x, key):
+    """m."""
+    return jnp.split(x, 2, -1)[0]
 
 
 @plain.register
@@ -106,6 +133,18 @@ def _(net: fnn.Parallel, params, x, key):
     keys = net.keys(key)
     ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
     return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
+
+
+@plain.register
+def _(net: fnn.Tied, params, x, key):
+    """The net with every layer's params, made of those that there are."""
+    return plain(net.net, net.untied(params), x, key)
+
+
+@plain.register
+def _(net: fnn.Autodiff, params, x, key):
+    """f itself."""
+    return net.call(params, x, key)
 
 
 @plain.register

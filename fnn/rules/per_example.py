@@ -15,6 +15,12 @@ tokens x_t,
 
 is summed up over the tokens v that the example has, T at most, never over the whole table.
 
+Where parameters are used in several places, their gradient is the sum over these, and its norm
+has the products between them. For a table that is the head of the net, too, with ε_t what
+comes to the table and a_s, δ_s at the head, w = tableᵀ,
+
+    ‖∂L_b/∂table‖² = ‖Σ_t 1{x_t = v} ε_t‖² + ‖Σ_s a_sᵀ δ_s‖² + 2 Σ_t Σ_s (ε_t·a_s) δ_s[x_t]
+
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
 Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
 """
@@ -28,6 +34,7 @@ from fnn.arrays import check_arrays
 from fnn.layers.dense import Dense
 from fnn.layers.embedding import Embedding
 from fnn.layers.frozen import Held
+from fnn.layers.shared import Shared, same, to_dense
 from fnn.numerics import wide, widened
 from fnn.records import Array, PyTree
 from fnn.ruling import rule
@@ -58,37 +65,67 @@ def example_norms(layer, params, cache, dy):
 
 @example_norms.register(Dense)
 def _(layer, params, cache, dy):
-    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s), or ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖² where that is cheaper.
-
-    The 1 and Σ_t δ_t are the bias's: without one they are missing.
-    """
-    a, d = widened(cache.x, dy)
-    a, d = a.reshape(len(dy), -1, layer.n_in), d.reshape(len(dy), -1, layer.n_out)
-    n, one = a.shape[1], int(layer.bias)
-    if n == 1:
-        norms = (square_sum(a) + one) * square_sum(d)
-    elif 2 * n**2 < layer.n_in * layer.n_out:
-        norms = ((a @ a.mT + one) * (d @ d.mT)).sum((1, 2))
-    else:
-        norms = square_sum(a.mT @ d)
-        norms = norms + square_sum(d.sum(1)) if layer.bias else norms
+    """Σ_t Σ_s (a_t·a_s + 1) (δ_t·δ_s), or ‖Σ_t a_tᵀ δ_t‖² + ‖Σ_t δ_t‖² where that is cheaper."""
     _, dx = layer.backward(params, cache, dy)
-    return norms, dx
+    return of_dense(layer, cache.x, dy), dx
 
 
 @example_norms.register(Embedding)
 def _(layer, params, cache, dy):
     """Σ_v ‖Σ_t 1{x_t = v} δ_t‖², with room for the example's own tokens: no larger than dy."""
-    x, d = cache.x.reshape(len(dy), -1), dy.reshape(len(dy), -1, layer.n)
-    inside = (x >= 0) & (x < layer.n_vocab)  # as in Embedding.backward
-    (d,) = widened(jnp.where(inside[..., None], d, 0))
+    _, dx = layer.backward(params, cache, dy)
+    return of_embedding(*tokens(layer, cache.x, dy)), dx
+
+
+@example_norms.register(Shared)
+def _(layer, params, cache, dy):
+    """Any uses: one backward of all per example; of a table and its head, the three terms."""
+    kinds = [(type(use.layer), use.share) for use in layer.uses]
+    if sorted(kinds, key=str) != sorted([(Embedding, same), (Dense, to_dense)], key=str):
+        return example_norms.formula.dispatch(object)(layer, params, cache, dy)
+    _, dx = layer.backward(params, cache, dy)
+    i, j = (kinds.index(kind) for kind in ((Embedding, same), (Dense, to_dense)))
+    x, e = tokens(layer.uses[i].layer, cache.each[i].x, dy.each[i])
+    a, d = cache.each[j].x, dy.each[j]
+    norms = of_embedding(x, e) + of_dense(layer.uses[j].layer, a, d)
+    return norms + 2 * between(x, e, a, d), dx
+
+
+def of_dense(layer: Dense, a: Array, d: Array) -> Array:
+    """‖∂L_b/∂w‖² + ‖∂L_b/∂b‖²; the 1 and Σ_t δ_t are the bias's: without one they are missing."""
+    a, d = widened(a, d)
+    a, d = a.reshape(len(d), -1, layer.n_in), d.reshape(len(d), -1, layer.n_out)
+    n, one = a.shape[1], int(layer.bias)
+    if n == 1:
+        return (square_sum(a) + one) * square_sum(d)
+    if 2 * n**2 < layer.n_in * layer.n_out:
+        return ((a @ a.mT + one) * (d @ d.mT)).sum((1, 2))
+    norms = square_sum(a.mT @ d)
+    return norms + square_sum(d.sum(1)) if layer.bias else norms
+
+
+def tokens(layer: Embedding, x: Array, dy: Array) -> tuple[Array, Array]:
+    """x [B, T] and δ [B, T, n], 0 where x is no row of the table, as in Embedding.backward."""
+    x, (d,) = x.reshape(len(dy), -1), widened(dy.reshape(len(dy), -1, layer.n))
+    return x, jnp.where(((x >= 0) & (x < layer.n_vocab))[..., None], d, 0)
+
+
+def of_embedding(x: Array, d: Array) -> Array:
+    """Σ_v ‖Σ_t 1{x_t = v} δ_t‖² of every example."""
 
     def norm(x, d):
         _, which = jnp.unique(x, return_inverse=True, size=x.size)  # which of its tokens
         return (jax.ops.segment_sum(d, which, x.size) ** 2).sum()
 
-    _, dx = layer.backward(params, cache, dy)
-    return jax.vmap(norm)(x, d), dx
+    return jax.vmap(norm)(x, d)
+
+
+def between(x: Array, e: Array, a: Array, d: Array) -> Array:
+    """Σ_t Σ_s (ε_t·a_s) δ_s[x_t] of every example."""
+    a, d = widened(a.reshape(len(x), -1, a.shape[-1]), d.reshape(len(x), -1, d.shape[-1]))
+    e, a, d = widened(e, a, d)
+    at_tokens = jnp.take_along_axis(d, x[:, None], 2, mode="fill", fill_value=0)  # [B, S, T]
+    return jnp.einsum("btn,bsn,bst->b", e, a, at_tokens)
 
 
 @example_norms.register(Held)
