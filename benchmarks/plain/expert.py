@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 
 import fnn
 from benchmarks.plain.nets import plain
@@ -27,6 +26,7 @@ from benchmarks.plain.sequences import (
     scanned,
     start,
 )
+from fnn.layers.delta_rule import inverse
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _(net: Chunked, params, x, key):
         decay = jnp.exp(jnp.where(after, g - g.mT, -jnp.inf))
         if b:
             m, v = jnp.tril(decay * (k @ k.mT), -1), v - jnp.exp(g) * (k @ s)
-            v = solve_triangular(b[0] * m, b[0] * v, lower=True, unit_diagonal=True)
+            v = inverse(b[0] * m) @ (b[0] * v)
         o = (decay * (q @ k.mT)) @ v + jnp.exp(g) * (q @ s)
         end = g[..., -1:, :]
         return jnp.exp(end) * s + (jnp.exp(end - g) * k).mT @ v, o

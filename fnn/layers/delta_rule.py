@@ -7,16 +7,18 @@ With S as in retention.py, and β_t in [0, 1] of every step,
 
 Of a chunk behind S, with D and e as there and m[i,j] = D[i,j] k_i·k_j for j < i, else 0,
 
-    w = (1 + β m)⁻¹ β (v − e k S)
+    x = (1 + β m)⁻¹       w = x β (v − e k S)
 
 and retention of q, k and w is that of the rule. Backward, with dw from retention,
 
-    g = (1 + β m)⁻ᵀ dw      dv = β g      dβ_i = g_i·(v − e k S − m w)_i
+    g = xᵀ dw             dv = β g      dβ_i = g_i·(v − e k S − m w)_i
     dm[i,j] = −dv_i·w_j for j < i         dc = D ⊙ dm
     dk = dc k + dcᵀ k − e dv Sᵀ           dS = −(e k)ᵀ dv
     dl_t = Σ_{j<t≤i} m[i,j] dm[i,j] − Σ_{i≥t} e_i k_i·dv_i Sᵀ
 
-besides what retention itself adds to dk, dS and dl. Keys have length 1:
+besides what retention itself adds to dk, dS and dl. x is put together from those of
+smaller blocks: as many products as the chunk has powers of two, where XLA on CPU solves triangles
+row by row, twenty times as slowly. Keys have length 1:
 
     u = k r,  r = 1/√(Σ k² + ε)           dk = r (du − u Σ du u)
 
@@ -27,9 +29,10 @@ DeltaNet); Yang, Wang, Zhang, Shen & Kim (2024), arXiv:2406.06484, for its form 
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fnn.layers.chunked import finite
 from fnn.layers.normalization import over_rms
 from fnn.numerics import widened
 from fnn.records import Array
@@ -48,15 +51,19 @@ class Corrected(NamedTuple):
     after: Array  # −e k·dv Sᵀ, [..., C, 1]
 
 
-def correct(k: Array, v: Array, decay: Array, e: Array, b: Array, s: Array) -> Array:
-    """w = (1 + β m)⁻¹ β (v − e k S)."""
-    return solved(b * overlap(k, decay), b * (v - e * (k @ s)))
+def inverted(k: Array, decay: Array, b: Array) -> Array:
+    """x = (1 + β m)⁻¹, of what is finite: the rest is NaN by its decay or its k."""
+    return inverse(finite(b * overlap(k, decay)))
 
 
-def correct_back(k, v, decay, e, b, s, w, dw) -> Corrected:
-    """g = (1 + β m)⁻ᵀ dw, and what follows from it."""
-    m = overlap(k, decay)
-    g = solved(b * m, dw, back=True)
+def correct(k: Array, v: Array, e: Array, b: Array, s: Array, x: Array) -> Array:
+    """w = x β (v − e k S), of what is finite."""
+    return x @ finite(b * (v - e * (k @ s)))
+
+
+def correct_back(k, v, decay, e, b, s, x, w, dw) -> Corrected:
+    """g = xᵀ dw, and what follows from it."""
+    m, g = overlap(k, decay), x.mT @ dw
     db = (g * (v - e * (k @ s) - m @ w)).sum(-1, keepdims=True)
     dv = b * g
     dm, by_s = -jnp.tril(dv @ w.mT, -1), -e * (dv @ s.mT)
@@ -70,11 +77,20 @@ def overlap(k: Array, decay: Array) -> Array:
     return jnp.tril(decay * (k @ k.mT), -1)
 
 
-def solved(m: Array, a: Array, *, back: bool = False) -> Array:
-    """(1 + m)⁻¹ a, or (1 + m)⁻ᵀ a, of an m that is 0 on the diagonal and above it."""
-    return jax.scipy.linalg.solve_triangular(
-        m, a, trans=1 if back else 0, lower=True, unit_diagonal=True
-    )
+def inverse(m: Array) -> Array:
+    """x = (1 + m)⁻¹ of an m that is 0 on the diagonal and above it.
+
+    With the blocks of b steps on the diagonal inverted, x ← x − x n x inverts those of 2 b, where
+    n is what of m lies in the lower left quarter of each: (a 0; c d)⁻¹ = (a⁻¹ 0; −d⁻¹ c a⁻¹ d⁻¹).
+    """
+    size = m.shape[-1]
+    row, column = np.arange(size)[:, None], np.arange(size)
+    x, b = jnp.eye(size, dtype=m.dtype), 1
+    while b < size:
+        quarter = (row // b == column // b + 1) & (row // b % 2 == 1)
+        n = jnp.where(quarter, m, 0)
+        x, b = (x - n if b == 1 else x - x @ n @ x), 2 * b
+    return jnp.broadcast_to(x, m.shape)
 
 
 def unit(a: Array) -> tuple[Array, Array]:

@@ -35,7 +35,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.layers.delta_rule import correct, correct_back
+from fnn.layers.chunked import finite
+from fnn.layers.delta_rule import correct, correct_back, inverted
 from fnn.numerics import like, wide, widened
 from fnn.records import Array, PyTree
 
@@ -68,9 +69,10 @@ class Terms(NamedTuple):
 def chunks_of(q: Array, k: Array, v: Array, l: Array, b: Array | None = None) -> Chunks:
     """q, k, v, l and β as they are cut, with the sums of l within every chunk.
 
-    A v that is not finite makes its own l NaN.
+    A v or β that is not finite makes its own l NaN.
     """
     l = jnp.maximum(l, LOWEST) + (0 * v).sum(-1, keepdims=True, dtype=l.dtype)
+    l = l if b is None else l + 0 * b
     high = l.cumsum(3)
     low = (l - jnp.diff(high, axis=3, prepend=jnp.zeros_like(l[:, :, :, :1]))).cumsum(3)
     return Chunks(q, k, v, high, low, b)
@@ -80,7 +82,8 @@ def retain(chunks: Chunks, s: Array) -> tuple[Array, Array]:
     """o [B, chunks, H, C, d], and the last S; `s` [B, H, d, d] is S before the first step."""
 
     def step(s, i):
-        t = written(terms(at(chunks, i)), s)
+        t = terms(at(chunks, i))
+        t = written(t, s, rule(t))
         o = jnp.tril(t.decay * (t.q @ t.k.mT)) @ finite(t.v) + t.e * (t.q @ s)
         return following(s, t), o.astype(chunks.q.dtype)
 
@@ -95,11 +98,13 @@ def retain_back(chunks: Chunks, s: Array, do: Array, ds: Array) -> tuple[Any, ..
     """
 
     def state(s, i):
-        return following(s, written(terms(at(chunks, i)), s)), s
+        t = terms(at(chunks, i))
+        x = rule(t)
+        return following(s, written(t, s, x)), (s, x)
 
     def step(ds, i):
-        t, s = terms(at(chunks, i)), at(before, i)
-        (q, k, v, decay, e, f, b), (d,) = written(t, s), widened(at(do, i))
+        t, (s, x) = terms(at(chunks, i)), at(before, i)
+        (q, k, v, decay, e, f, b), (d,) = written(t, s, x), widened(at(do, i))
         p, dp = jnp.tril(decay * (q @ k.mT)), d @ v.mT
         da, earlier = jnp.tril(decay * dp), sums_before(p)
         dq, dv = e * (d @ s.mT), f * (k @ ds)  # by way of S, of S′
@@ -108,7 +113,7 @@ def retain_back(chunks: Chunks, s: Array, do: Array, ds: Array) -> tuple[Any, ..
         dq, dk, dv = dq + da @ k, da.mT @ q + f * (v @ ds.mT), dv + p.mT @ d
         ds, db = e[..., -1:, :] * ds + (e * q).mT @ d, None
         if b is not None:
-            more = correct_back(k, t.v, decay, e, b, s, v, dv)
+            more = correct_back(k, t.v, decay, e, b, s, x, v, dv)
             dv, db, dk, ds = more.dv, more.db, dk + more.dk, ds + more.ds
             across, after = across + more.across, after + more.after
         dl = dl + jnp.tril(across @ earlier + after).sum(-2)
@@ -144,9 +149,16 @@ def terms(chunk: Chunks) -> Terms:
     return Terms(q / math.sqrt(q.shape[-1]), k, v, decay, e, f, chunk.b)
 
 
-def written(t: Terms, s: Array) -> Terms:
+def rule(t: Terms) -> Array | None:
+    """x of the delta rule, where there is a β."""
+    return None if t.b is None else inverted(t.k, t.decay, t.b)
+
+
+def written(t: Terms, s: Array, x: Array | None) -> Terms:
     """`t` with what is written into the state in the place of v."""
-    return t if t.b is None else t._replace(v=correct(t.k, t.v, t.decay, t.e, t.b, s))
+    if t.b is None or x is None:
+        return t
+    return t._replace(v=correct(t.k, t.v, t.e, t.b, s, x))
 
 
 def following(s: Array, t: Terms) -> Array:
@@ -175,8 +187,3 @@ def joined(a: Array, length: int) -> Array:
 def sums_before(a: Array) -> Array:
     """The matrix j, a square one like a, with which (b @ j)_t = Σ_{s<t} b_s."""
     return jnp.asarray(~np.tri(a.shape[-1], dtype=bool), a.dtype)
-
-
-def finite(a: Array) -> Array:
-    """`a` with 0 where it is NaN or infinite."""
-    return jnp.where(jnp.isfinite(a), a, 0)

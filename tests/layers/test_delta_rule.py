@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contract import noise
 
-from fnn.layers.delta_rule import correct, solved, unit, unit_back
+from fnn.layers.delta_rule import correct, inverse, inverted, unit, unit_back
 from fnn.layers.retention import chunks_of, cut, joined, retain, retain_back
 
 NAMES = "o", "S", "dq", "dk", "dv", "dl", "dβ", "dS"
@@ -70,19 +70,33 @@ def test_with_a_rate_of_1_and_no_decay_the_state_answers_a_key_with_its_last_val
     np.testing.assert_allclose(keys @ last, values, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("which", range(5), ids=["q", "k", "v", "l", "β"])
+def test_what_is_not_finite_reaches_its_own_step_and_later_ones_only(which):
+    args = [*given(7)]
+    want = in_chunks(*args)[0]
+    args[which] = args[which].at[1, 4].set(jnp.nan)
+    o, s, *_ = in_chunks(*args)
+    np.testing.assert_allclose(o[1, :4], want[1, :4], rtol=1e-12)
+    np.testing.assert_allclose(o[0], want[0], rtol=1e-12)
+    assert not np.isfinite(o[1, 4]).any()
+    assert which == 0 or not np.isfinite(s[1]).any()
+
+
 def test_by_hand():
     """Two steps of one feature with k = 1: w = ½ (4 − ½·2) = 1.5, then ¼ (8 − ½ (1 + 1.5))."""
     k, v = jnp.ones((2, 1)), jnp.array([[4.0], [8.0]])
     decay, e = jnp.array([[1.0, 0.0], [0.5, 1.0]]), jnp.array([[0.5], [0.25]])
-    w = correct(k, v, decay, e, jnp.array([[0.5], [0.25]]), jnp.array([[2.0]]))
+    b = jnp.array([[0.5], [0.25]])
+    w = correct(k, v, e, b, jnp.array([[2.0]]), inverted(k, decay, b))
     np.testing.assert_allclose(w, [[1.5], [(8 - 1.25) / 4]], rtol=1e-14)
 
 
-def test_solved_undoes_a_product_from_either_side():
-    m, a = jnp.tril(noise(2, 4, 4), -1), noise(2, 4, 3, seed=2)
-    one = jnp.eye(4) + m
-    np.testing.assert_allclose(one @ solved(m, a), a, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose(one.mT @ solved(m, a, back=True), a, rtol=1e-10, atol=1e-13)
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_inverse_is_that_of_a_triangle(size):
+    m = np.tril(noise(2, size, size), -1)
+    one = np.eye(size) + m
+    found = one @ inverse(jnp.asarray(m))
+    np.testing.assert_allclose(found, np.stack([np.eye(size)] * 2), rtol=1e-10, atol=1e-12)
 
 
 def test_unit_has_length_1_and_the_derivative_of_jax():
