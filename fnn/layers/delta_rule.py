@@ -16,9 +16,9 @@ and retention of q, k and w is that of the rule. Backward, with dw from retentio
     dk = dc k + dcᵀ k − e dv Sᵀ           dS = −(e k)ᵀ dv
     dl_t = Σ_{j<t≤i} m[i,j] dm[i,j] − Σ_{i≥t} e_i k_i·dv_i Sᵀ
 
-besides what retention itself adds to dk, dS and dl. x is put together from those of
-smaller blocks: as many products as the chunk has powers of two, where XLA on CPU solves triangles
-row by row, twenty times as slowly. Keys have length 1:
+besides what retention itself adds to dk, dS and dl. x is put together from the inverses of
+smaller blocks, by two products for every power of two: XLA on CPU solves triangles row by row,
+and the layer took twenty times as long. Keys have length 1:
 
     u = k r,  r = 1/√(Σ k² + ε)           dk = r (du − u Σ du u)
 
