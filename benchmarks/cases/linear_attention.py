@@ -7,9 +7,9 @@ from benchmarks.plain import best, plain
 TO = {"lax.scan": None, "chunks": False, "checkpointed chunks": True}  # best's checkpoint
 
 
-def linear_attention(batch: int, t: int, to: str) -> Pair:
+def linear_attention(batch: int, t: int, to: str, delta: bool) -> Pair:
     """x s + b, then 4 heads of 64, and a squared error at every position."""
-    net = fnn.Serial(fnn.Affine(256), fnn.LinearAttention(256, 4))
+    net = fnn.Serial(fnn.Affine(256), fnn.LinearAttention(256, 4, delta=delta))
     checkpoint = TO[to]
     written = net if checkpoint is None else best(net, checkpoint=checkpoint)
     x, target = draw(batch, t, 256), draw(batch, t, 256, seed=3)
@@ -18,15 +18,19 @@ def linear_attention(batch: int, t: int, to: str) -> Pair:
     )
 
 
-def case(batch: int, t: int, to: str) -> Case:
+def case(batch: int, t: int, to: str, delta: bool = False) -> Case:
     """A row, named by its sizes and its reference."""
-    return Case(f"T {t}, batch {batch}, against {to}", lambda: linear_attention(batch, t, to))
+    name = f"T {t}, batch {batch}{', delta rule' if delta else ''}, against {to}"
+    return Case(name, lambda: linear_attention(batch, t, to, delta))
 
 
 LINEAR_ATTENTION = Table(
     "Linear attention",
     "x s + b → linear attention, 4 heads of 64, against lax.scan of its steps; against lax.scan of "
     "its chunks, alone and with jax.checkpoint of a chunk.",
-    tuple(case(batch, t, to) for batch, t in ((2, 1024), (1, 4096)) for to in TO),
+    (
+        *(case(batch, t, to) for batch, t in ((2, 1024), (1, 4096)) for to in TO),
+        *(case(2, 1024, to, delta=True) for to in TO),
+    ),
     mean=True,
 )

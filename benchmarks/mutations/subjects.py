@@ -168,6 +168,7 @@ BLOCKS = (
           fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
     small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
     small("LinearAttention", fnn.LinearAttention(6, 3, 2, bias=True), 2, 5, 6),
+    small("LinearAttention, delta rule", fnn.LinearAttention(6, 3, 2, delta=True), 2, 5, 6),
     small("EncoderDecoder", Looking(fnn.EncoderDecoder(
         fnn.RNN(4, 3), fnn.Serial(fnn.CrossAttention(4, 2, 3), fnn.Tanh())), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",

@@ -26,6 +26,7 @@ from benchmarks.plain.sequences import (
     scanned,
     start,
 )
+from fnn.layers.delta_rule import inverse
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,13 @@ def _(net: Chunked, params, x, key):
     after = np.tri(net.chunk, dtype=bool)
 
     def chunk(s, inputs):
-        q, k, v, l = inputs
+        q, k, v, l, *b = inputs
         g = l[..., 0].cumsum(-1)[..., None]
-        p = jnp.exp(jnp.where(after, g - g.mT, -jnp.inf)) * (q @ k.mT)
-        o = p @ v + jnp.exp(g) * (q @ s)
+        decay = jnp.exp(jnp.where(after, g - g.mT, -jnp.inf))
+        if b:
+            m, v = jnp.tril(decay * (k @ k.mT), -1), v - jnp.exp(g) * (k @ s)
+            v = inverse(b[0] * m) @ (b[0] * v)
+        o = (decay * (q @ k.mT)) @ v + jnp.exp(g) * (q @ s)
         end = g[..., -1:, :]
         return jnp.exp(end) * s + (jnp.exp(end - g) * k).mT @ v, o
 

@@ -115,9 +115,18 @@ def _(net: fnn.Attention, params, x, key):
 
 
 def linear_heads(net: fnn.LinearAttention, params: Any, x: jax.Array) -> tuple[jax.Array, ...]:
-    """q/√d, k and v of every head, and the logarithm of its decay, [B, T, n_heads, ...]."""
+    """q/√d, k, v, the logarithm of the decay and, if there is one, β, [B, T, n_heads, ...]."""
     q, k, v = (heads(x, w, net.n_heads) for w in (params.wq, params.wk, params.wv))
-    return q / math.sqrt(q.shape[-1]), k, v, jax.nn.log_sigmoid(x @ params.wa + params.ba)
+    l, scale = jax.nn.log_sigmoid(x @ params.wa + params.ba), 1 / math.sqrt(q.shape[-1])
+    if not net.delta:
+        return q * scale, k, v, l
+    b = jax.nn.sigmoid(x @ params.wb + params.bb)
+    return unit(q) * scale, unit(k), v, l, b[..., None]
+
+
+def unit(a: jax.Array) -> jax.Array:
+    """`a` over its length."""
+    return a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPS * a.shape[-1])
 
 
 def linear_output(net: fnn.LinearAttention, params: Any, o: jax.Array) -> jax.Array:
@@ -129,11 +138,13 @@ def linear_output(net: fnn.LinearAttention, params: Any, o: jax.Array) -> jax.Ar
 
 @plain.register
 def _(net: fnn.LinearAttention, params, x, key):
-    """lax.scan of S = a S + kᵀ v, one step after another."""
+    """lax.scan of S = a S + kᵀ v, or kᵀ β (v − k a S), one step after another."""
 
     def cell(s, inputs):
-        q, k, v, l = inputs
-        s = jnp.exp(l)[..., None, None] * s + k[..., None] * v[..., None, :]
+        q, k, v, l, *b = inputs
+        s = jnp.exp(l)[..., None, None] * s
+        v = b[0] * (v - jnp.einsum("bhi,bhij->bhj", k, s)) if b else v
+        s = s + k[..., None] * v[..., None, :]
         return s, jnp.einsum("bhi,bhij->bhj", q, s)
 
     steps = [a.swapaxes(0, 1) for a in linear_heads(net, params, x)]

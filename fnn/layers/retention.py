@@ -16,12 +16,12 @@ Backward, from the last chunk to the first, with dS′ = ∂L/∂S′,
     dl_t = Σ_{j<t≤i} p[i,j] do_i·v_j + Σ_{i≥t} e_i q_i·do_i Sᵀ + Σ_{j<t} f_j v_j·k_j dS′
            + e_C Σ S ⊙ dS′
 
-S is not kept: a pass over the chunks makes it again. Every term of dl_t has the factor a_t, so
-that nothing cancels, and dl_t is 0 where a_t is. An exponent in D is the sum of l from j + 1 to
-i, never above 0: the difference of two sums, which are kept in two parts, the second what
-the first has lost. It is right to a few roundings of itself, next to a decay of 0 too. The
-arithmetic is at least float32. A value that is not finite makes NaN of the steps from its own
-on, and of no other.
+With β, v is what delta_rule.py makes of it. S is not kept: a pass over the chunks makes it
+again. Every term of dl_t has the factor a_t, so that nothing cancels, and dl_t is 0 where a_t
+is. An exponent in D is the sum of l from j + 1 to i, never above 0: the difference of two sums,
+which are kept in two parts, the second what the first has lost. It is right to a few roundings
+of itself, next to a decay of 0 too. The arithmetic is at least float32. A value that is not
+finite makes NaN of the steps from its own on, and of no other.
 
 Source: Sun et al. (2023), arXiv:2307.08621, eqs. 5 to 7, for one decay of all steps; Dao & Gu
 (2024), arXiv:2405.21060, section 6, for one of every step.
@@ -35,6 +35,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.layers.chunked import finite
+from fnn.layers.delta_rule import correct, correct_back, inverted
 from fnn.numerics import like, wide, widened
 from fnn.records import Array, PyTree
 
@@ -49,6 +51,7 @@ class Chunks(NamedTuple):
     v: Array  # [..., d]
     high: Array  # Σ l from the first step of the chunk to this one, [..., 1]
     low: Array  # what the sum has lost
+    b: Array | None  # β, [..., 1]; None without the delta rule
 
 
 class Terms(NamedTuple):
@@ -60,18 +63,19 @@ class Terms(NamedTuple):
     decay: Array  # D, [B, H, C, C]
     e: Array  # [B, H, C, 1]
     f: Array  # [B, H, C, 1]
+    b: Array | None  # [B, H, C, 1]
 
 
-def chunks_of(q: Array, k: Array, v: Array, l: Array, chunk: int) -> Chunks:
-    """q, k, v [B, T, n] and l [B, T, H] cut, with the sums of l within every chunk.
+def chunks_of(q: Array, k: Array, v: Array, l: Array, b: Array | None = None) -> Chunks:
+    """q, k, v, l and β as they are cut, with the sums of l within every chunk.
 
-    A v that is not finite makes its own l NaN.
+    A v or β that is not finite makes its own l NaN.
     """
-    q, k, v, l = (cut(a, l.shape[2], chunk) for a in (q, k, v, l))
     l = jnp.maximum(l, LOWEST) + (0 * v).sum(-1, keepdims=True, dtype=l.dtype)
+    l = l if b is None else l + 0 * b
     high = l.cumsum(3)
     low = (l - jnp.diff(high, axis=3, prepend=jnp.zeros_like(l[:, :, :, :1]))).cumsum(3)
-    return Chunks(q, k, v, high, low)
+    return Chunks(q, k, v, high, low, b)
 
 
 def retain(chunks: Chunks, s: Array) -> tuple[Array, Array]:
@@ -79,31 +83,42 @@ def retain(chunks: Chunks, s: Array) -> tuple[Array, Array]:
 
     def step(s, i):
         t = terms(at(chunks, i))
-        o = causal(t.decay * (t.q @ t.k.mT)) @ finite(t.v) + t.e * (t.q @ s)
+        t = written(t, s, rule(t))
+        o = jnp.tril(t.decay * (t.q @ t.k.mT)) @ finite(t.v) + t.e * (t.q @ s)
         return following(s, t), o.astype(chunks.q.dtype)
 
     last, o = over_chunks(step, s, chunks)
     return o, last
 
 
-def retain_back(chunks: Chunks, s: Array, do: Array, ds: Array) -> tuple[Array, ...]:
-    """dq, dk, dv, dl, cut as do is, and dS before the first step; `ds` is that of the last S."""
+def retain_back(chunks: Chunks, s: Array, do: Array, ds: Array) -> tuple[Any, ...]:
+    """dq, dk, dv, dl, dβ, and dS before the first step; `ds` is the cotangent of the last S.
+
+    All but dS are cut as do is; dβ is None without β.
+    """
 
     def state(s, i):
-        return following(s, terms(at(chunks, i))), s
+        t = terms(at(chunks, i))
+        x = rule(t)
+        return following(s, written(t, s, x)), (s, x)
 
     def step(ds, i):
-        (q, k, v, decay, e, f), s = terms(at(chunks, i)), at(before, i)
-        (d,) = widened(at(do, i))
-        dp = d @ v.mT
-        p, da = causal(decay * (q @ k.mT)), causal(decay * dp)
+        t, (s, x) = terms(at(chunks, i)), at(before, i)
+        (q, k, v, decay, e, f, b), (d,) = written(t, s, x), widened(at(do, i))
+        p, dp = jnp.tril(decay * (q @ k.mT)), d @ v.mT
+        da, earlier = jnp.tril(decay * dp), sums_before(p)
         dq, dv = e * (d @ s.mT), f * (k @ ds)  # by way of S, of S′
-        through = strictly(p * dp) @ earlier(p) + (q * dq).sum(-1, keepdims=True)
-        dl = causal(through).sum(-2) + (v * dv).sum(-1) @ earlier(p)
-        dl = dl + e[..., -1, :] * (s * ds).sum((-2, -1))[..., None]
+        across, after = jnp.tril(p * dp, -1), (q * dq).sum(-1, keepdims=True)
+        dl = (v * dv).sum(-1) @ earlier + e[..., -1, :] * (s * ds).sum((-2, -1))[..., None]
         dq, dk, dv = dq + da @ k, da.mT @ q + f * (v @ ds.mT), dv + p.mT @ d
-        ds = e[..., -1:, :] * ds + (e * q).mT @ d
-        return ds, (*like((dq / math.sqrt(q.shape[-1]), dk, dv), (do,) * 3), dl[..., None])
+        ds, db = e[..., -1:, :] * ds + (e * q).mT @ d, None
+        if b is not None:
+            more = correct_back(k, t.v, decay, e, b, s, x, v, dv)
+            dv, db, dk, ds = more.dv, more.db, dk + more.dk, ds + more.ds
+            across, after = across + more.across, after + more.after
+        dl = dl + jnp.tril(across @ earlier + after).sum(-2)
+        found = like((dq / math.sqrt(q.shape[-1]), dk, dv), (do,) * 3)
+        return ds, (*found, dl[..., None], db)
 
     _, before = over_chunks(state, s, chunks)
     first, found = over_chunks(step, ds, chunks, reverse=True)
@@ -125,12 +140,25 @@ def at(tree: PyTree, i: Array) -> PyTree:
 
 
 def terms(chunk: Chunks) -> Terms:
-    """D, e and f of one chunk, beside its q, k and v."""
+    """D, e and f of one chunk, beside its q, k, v and β."""
     q, k, v = (a.astype(wide(a.dtype)) for a in chunk[:3])
     exponent = (chunk.high - chunk.high.mT) + (chunk.low - chunk.low.mT)
-    decay = jnp.exp(jnp.where(triangle(exponent), exponent, -jnp.inf))
+    seen = np.tri(exponent.shape[-1], dtype=bool)
+    decay = jnp.exp(jnp.where(seen, exponent, -jnp.inf))
     e, f = jnp.exp(chunk.high + chunk.low), decay[..., -1:, :].mT
-    return Terms(q / math.sqrt(q.shape[-1]), k, v, decay, e, f)
+    return Terms(q / math.sqrt(q.shape[-1]), k, v, decay, e, f, chunk.b)
+
+
+def rule(t: Terms) -> Array | None:
+    """x of the delta rule, where there is a β."""
+    return None if t.b is None else inverted(t.k, t.decay, t.b)
+
+
+def written(t: Terms, s: Array, x: Array | None) -> Terms:
+    """`t` with what is written into the state in the place of v."""
+    if t.b is None or x is None:
+        return t
+    return t._replace(v=correct(t.k, t.v, t.e, t.b, s, x))
 
 
 def following(s: Array, t: Terms) -> Array:
@@ -156,26 +184,6 @@ def joined(a: Array, length: int) -> Array:
     return a.swapaxes(2, 3).reshape(batch, count * size, n_heads * m)[:, :length]
 
 
-def triangle(a: Array, k: int = 0) -> np.ndarray:
-    """Where column ≤ row + k in a square matrix like a."""
-    return np.tri(*a.shape[-2:], k=k, dtype=bool)
-
-
-def causal(a: Array) -> Array:
-    """`a` where column ≤ row, else 0, whatever stands there."""
-    return jnp.where(triangle(a), a, 0)
-
-
-def strictly(a: Array) -> Array:
-    """`a` where column < row, else 0."""
-    return jnp.where(triangle(a, -1), a, 0)
-
-
-def earlier(a: Array) -> Array:
-    """1 where row < column of a square matrix like a, else 0: b @ it sums up what is before."""
-    return jnp.asarray(~triangle(a), a.dtype)
-
-
-def finite(a: Array) -> Array:
-    """`a` with 0 where it is NaN or infinite."""
-    return jnp.where(jnp.isfinite(a), a, 0)
+def sums_before(a: Array) -> Array:
+    """The matrix j, a square one like a, with which (b @ j)_t = Σ_{s<t} b_s."""
+    return jnp.asarray(~np.tri(a.shape[-1], dtype=bool), a.dtype)

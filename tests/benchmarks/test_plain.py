@@ -64,6 +64,7 @@ LAYERS = [
     (fnn.Attention(8, 4, n_kv_heads=2), (7, 9, 8)),
     (fnn.LinearAttention(6, 3), (7, 9, 6)),
     (fnn.LinearAttention(6, 3, 4, norm=False), (7, 9, 6)),
+    (fnn.LinearAttention(6, 3, 4, delta=True), (7, 9, 6)),
 ]
 
 
@@ -92,10 +93,11 @@ def test_plain_layer_is_the_layer(net, shape):
         (fnn.Attention(6, 3), (7, 9, 6), {Fused}),
         (fnn.Attention(8, 4, causal=False, n_kv_heads=2), (7, 9, 8), {Fused}),
         (fnn.LinearAttention(6, 3, 4), (7, 9, 6), {Chunked}),
+        (fnn.LinearAttention(6, 3, 4, delta=True), (7, 9, 6), {Chunked}),
         (fnn.LSTM(4, 5), (7, 9, 4), {CheckpointedLSTM}),
         (fnn.Repeat(3, BLOCK), (7, 9, 4), {CheckpointedRepeat, Fused}),
     ],
-    ids=["causal", "shared key heads", "linear", "LSTM", "Repeat"],
+    ids=["causal", "shared key heads", "linear", "delta rule", "LSTM", "Repeat"],
 )
 def test_the_best_plain_net_is_the_net(net, shape, kinds):
     written, params, x = best(net, checkpoint=True), drawn(net), draw(*shape)

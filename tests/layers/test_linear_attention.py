@@ -17,6 +17,7 @@ CASES = [
     LAYER,
     pytest.param(LinearAttention(12, 3, 2, norm=False, bias=True), marks=pytest.mark.slow),
     pytest.param(LinearAttention(12, 1, 99, bias=True), marks=pytest.mark.slow),
+    pytest.param(LinearAttention(12, 3, 6, delta=True, bias=True), marks=pytest.mark.slow),
 ]
 
 
@@ -28,7 +29,9 @@ def test_contract(layer):
 @pytest.mark.parametrize(
     "length", [29, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 6))]
 )
-@pytest.mark.parametrize("layer", CASES[:2], ids=str)
+@pytest.mark.parametrize(
+    "layer", [LAYER, *CASES[1:2], LinearAttention(12, 3, 6, delta=True)], ids=str
+)
 def test_contract_of_sequences(layer, length):
     mask = jnp.asarray(np.random.default_rng(0).random((2, length)) < 0.7)
     state = (noise(2, *layer.state_shape, seed=3),)
@@ -79,6 +82,23 @@ def test_with_a_decay_that_never_changes_it_is_retention():
     np.testing.assert_allclose(layer.forward(params, x)[0], want, rtol=1e-10)
 
 
+def test_the_delta_rule_by_hand():
+    layer = LinearAttention(1, 1, delta=True, norm=False)
+    params = layer.init(KEY)._replace(ba=jnp.zeros(1), wa=jnp.zeros((1, 1)), wb=jnp.zeros((1, 1)))
+    params = params._replace(**{name: jnp.ones((1, 1)) for name in ("wq", "wk", "wv", "wo")})
+    y, _ = layer.forward(params, Sequence(jnp.array([[[4.0], [8.0]]])))
+    # a = β = ½ and q = k = 1: S = ½·4 = 2, ½·2 + ½ (8 − ½·2) = 4.5
+    np.testing.assert_allclose(y.x[0, :, 0], [2, 4.5], rtol=1e-6)
+
+
+def test_with_the_delta_rule_the_size_of_q_and_k_is_no_matter():
+    layer, x = LinearAttention(12, 3, 6, delta=True, norm=False), 9 * noise(2, 7, 12)
+    params = layer.init(KEY)
+    y, _ = layer.forward(params, x)
+    larger = params._replace(wq=100 * params.wq, wk=params.wk * 7)
+    np.testing.assert_allclose(layer.forward(larger, x)[0], y, rtol=1e-4, atol=1e-5)
+
+
 def test_with_a_norm_the_size_of_q_and_k_is_no_matter():
     params, x = LAYER.init(KEY), 9 * noise(2, 7, 12)
     y, _ = LAYER.forward(params, x)
@@ -110,7 +130,7 @@ def test_part_by_part_and_step_by_step_a_language_model_says_the_same():
 
 @pytest.mark.slow
 def test_a_language_model_writes_what_is_likeliest():
-    params, prompt = MODEL.init(KEY), jax.random.randint(KEY, (2, 5), 0, 7)
+    params, prompt = MODEL.init(KEY), jax.random.randint(KEY, (2, 5), 0, 7, "int32")
     tokens = fnn.generate(MODEL, params, prompt, 4, temperature=0)
     z, _ = MODEL.forward(params, jnp.concatenate([prompt, tokens], 1))
     np.testing.assert_array_equal(tokens, z[:, 4:-1].argmax(-1))
@@ -118,10 +138,11 @@ def test_a_language_model_writes_what_is_likeliest():
 
 def test_the_state_is_single_precision_beside_half_precision_and_comes_out_as_it_went_in():
     params, x = fnn.numerics.cast((LAYER.init(KEY), noise(2, 7, 12)), "bfloat16")
+    assert LAYER.zero_state(params, 2)[0].dtype == "float32"
     for state, dtype in ((None, "float32"), ((jnp.ones((2, 3, 4, 4), "bfloat16"),), "bfloat16")):
-        y, cache = LAYER.forward(params, Sequence(x, state=state))
+        y, cache = jax.eval_shape(LAYER.forward, params, Sequence(x, state=state))
         assert (y.x.dtype, y.state[0].dtype) == ("bfloat16", dtype)
-        _, dx = LAYER.backward(params, cache, y)
+        _, dx = jax.eval_shape(LAYER.backward, params, cache, y)
         assert dx.state is None if state is None else dx.state[0].dtype == dtype
 
 

@@ -41,9 +41,9 @@ def by_steps(q, k, v, l, s, do, ds):
 
 def in_chunks(chunk, q, k, v, l, s, do, ds):
     length, n_heads = l.shape[1:]
-    chunks = chunks_of(q, k, v, l, chunk)
+    chunks = chunks_of(*(cut(a, n_heads, chunk) for a in (q, k, v, l)))
     o, last = retain(chunks, s)
-    *found, first = retain_back(chunks, s, cut(do, n_heads, chunk), ds)
+    *found, _, first = retain_back(chunks, s, cut(do, n_heads, chunk), ds)
     return joined(o, length), last, *(joined(a, length) for a in found), first
 
 
@@ -123,7 +123,7 @@ def test_by_hand():
 def test_what_is_not_finite_reaches_its_own_step_and_later_ones_only(which, bad):
     args, want = [*given(7)[:5]], in_chunks(3, *given(7))[0]
     args[which] = args[which].at[1, 4].set(bad if which < 3 else jnp.nan)
-    o, s = retain(chunks_of(*args[:4], 3), args[4])
+    o, s = retain(chunks_of(*(cut(a, 3, 3) for a in args[:4])), args[4])
     o = joined(o, 7)
     np.testing.assert_allclose(o[1, :4], want[1, :4], rtol=1e-12)
     np.testing.assert_allclose(o[0], want[0], rtol=1e-12)
