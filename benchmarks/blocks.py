@@ -36,6 +36,7 @@ FORMS: tuple[Form, ...] = (  # the first that a loss takes is its own
     ("rows", "rows"),
     ("moments", "numbers"),
     ("frames", "words"),
+    ("pairs", "examples"),
 )
 TINY = {  # one array of every kind, 2 examples of 3
     "numbers": jnp.array([[-1.5, 0.5, 2.0], [0.25, -0.5, 3.0]]),
@@ -45,6 +46,8 @@ TINY = {  # one array of every kind, 2 examples of 3
     "moments": jnp.ones((2, 6)),
     "frames": jnp.ones((2, 4, 3)),
     "words": jnp.array([[1, 2], [2, -1]]),
+    "pairs": jnp.ones((2, 2, 3)),
+    "examples": jnp.array([0, 1]),
     "chances": jnp.array([[0.25, 0.5, 0.75], [0.5, 0.75, 0.125]]),
     "rows": jnp.array([[0.25, 0.5, 0.25], [0.5, 0.125, 0.375]]),
     "labels": jnp.array([2, 0]),

@@ -5,7 +5,7 @@ by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
    layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Gaussian →
-   GaussianMean; Unembed → Dense; Frozen and WeightNorm → the inner layer.
+   GaussianMean; Unembed → Dense; Frozen, WeightNorm and SpectralNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache. BatchNorm may have running averages instead, which training gathered: it takes them
@@ -31,9 +31,10 @@ from fnn.layers.dropout import Dropout
 from fnn.layers.frozen import Frozen
 from fnn.layers.gaussian import Gaussian, GaussianMean
 from fnn.layers.normalization import BatchNorm, BatchNormAverages
+from fnn.layers.reparametrized import Reparametrized
 from fnn.layers.scale import Scale
+from fnn.layers.tied import Tied
 from fnn.layers.unembed import Unembed
-from fnn.layers.weight_norm import WeightNorm
 from fnn.numerics import concrete, like
 from fnn.records import PyTree
 from fnn.ruling import companion, rule
@@ -128,13 +129,19 @@ def _(layer, params):
     return layer.with_children(layers), layer.joined(entries)
 
 
+@evaluation_form.register(Tied)
+def _(layer, params):
+    """The net, each layer with params of its own: nothing is tied where nothing is learned."""
+    return evaluation_form(layer.net, layer.untied(params))
+
+
 @evaluation_form.register(Frozen)
 def _(layer, params):
     """The inner layer: nothing is trained."""
     return evaluation_form(layer.inner, layer.parts(params)["inner"])
 
 
-@evaluation_form.register(WeightNorm)
+@evaluation_form.register(Reparametrized)
 def _(layer, params):
     """The inner layer, its weights made once."""
     return evaluation_form(layer.inner, layer.weighted(params))
@@ -230,6 +237,9 @@ def _(layer, params, cache, dy):
 
 def rebuilt(net, result):
     """Net and params from the rule's result, which has the nesting of the net."""
+    if isinstance(net, Tied):
+        bare, params = rebuilt(net.bare(), result)
+        return net.around(bare), params
     if not isinstance(net, Composite):
         return result
     parts = {name: rebuilt(net[name], part) for name, part in net.parts(result).items()}

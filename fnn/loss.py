@@ -10,6 +10,10 @@ losses [B, ...]; a y of rank 1 counts as [B, 1]. A loss never averages: the redu
 the caller's dl (mean.py). A prediction with dl = 0 is left out: its row of dy is 0 even
 where its loss is NaN.
 
+A loss with `mixes_examples = True` compares the rows of y with each other: the loss of one depends
+on the rest. It says by `leave_out` how a target tells it which rows are there, since what has
+weight 0, as the rows that fill up the last minibatch have, may not enter the loss of another.
+
 A loss with `whole_sequences = True` compares sequences: it takes a Sequence as it is, mask and
 all, and gives one number per sequence, losses [B]; its `shape` says so. Any other is given the
 array of a Sequence, and the mask says which predictions count.
@@ -63,6 +67,7 @@ class Loss(Record, abc.ABC, Generic[C]):
 
     fused: ClassVar[bool] = False  # whether it takes Logits as they are
     whole_sequences: ClassVar[bool] = False  # whether it takes a Sequence with its mask
+    mixes_examples: ClassVar[bool] = False  # whether the loss of a row depends on other rows of y
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the class's methods take Logits."""
@@ -101,6 +106,16 @@ class Loss(Record, abc.ABC, Generic[C]):
     def counted(self, target: Array) -> Array | None:
         """Which predictions count, as booleans; None for all."""
         return None
+
+    def leave_out(self, target: Array, counts: Array) -> Array:
+        """The target of the batch where the rows that do not count are not there, for no other row.
+
+        A loss that mixes examples has one of its own; no other is asked.
+        """
+        raise NotImplementedError(
+            f"{self}: a loss that mixes examples needs a leave_out(target, counts), by which it "
+            "learns what has weight 0; give no weights, or write it."
+        )
 
 
 def is_tree(y: Any) -> bool:
@@ -179,6 +194,13 @@ def compared(loss: Loss[Any], y: Any) -> tuple[Any, Array | None]:
     if loss.whole_sequences:
         return renewed(y, state=None, memory=None), None
     return value(y), mask_of(y)
+
+
+def present(loss: Loss[Any], target: Array, w: Array, *given: Array | None) -> Array:
+    """The target as the loss has to see it, w of every prediction made of weights and mask."""
+    if not loss.mixes_examples or all(a is None for a in given):
+        return target
+    return loss.leave_out(target, w != 0)
 
 
 def check_loss_type(owner: str, loss: Any) -> None:

@@ -7,6 +7,8 @@
     widened(a, …)      the arrays in the dtype to compute in, at least float32
     like(a, b)         a in the dtypes of b
     narrowed(a, b, …)  a in the dtype that the others have in common
+    unit(a, axes)      a/‖a‖ and ‖a‖, over the axes
+    unit_gradient      da = (d − (Σ d û) û)/‖a‖ of the same, û = a/‖a‖
 
 Sums run in at least float32, whatever the dtypes are.
 """
@@ -41,10 +43,10 @@ def concrete(a: Any) -> np.ndarray | None:
 def owned(a: Any) -> Array:
     """`a` as a JAX array with memory of its own.
 
-    jnp.asarray shares the memory of large numpy arrays, which the caller may change while a
-    step still reads it, or a cache still holds it.
+    JAX may share the memory of a numpy array, or read it later, jnp.array too: the caller may
+    have changed it by then. numpy copies at once.
     """
-    return jnp.array(a) if isinstance(a, np.ndarray) else jnp.asarray(a)
+    return jnp.asarray(np.array(a) if isinstance(a, np.ndarray) else a)
 
 
 def is_floating(a: Any) -> bool:
@@ -116,3 +118,21 @@ def ratio(a: Array, b: Array) -> Array:
 def times(p: Array, q: Array) -> Array:
     """p q, and 0 where p = 0, whatever q is: 0 · log 0 = 0 and 0 · NaN = 0."""
     return jnp.where(p == 0, 0, p * q)
+
+
+def unit(a: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """a/‖a‖ and ‖a‖, over the axes, which stay with length 1; where ‖a‖ is 0 it counts as 1.
+
+    a is brought to about 1 first: no square leaves the range of the dtype.
+    """
+    largest = jax.lax.stop_gradient(abs(a).max(axes, keepdims=True, initial=0))
+    root = 1 / jnp.sqrt(jnp.where(largest == 0, 1, largest))  # 1 / largest may be too small
+    u = a * root * root
+    squares = (u**2).sum(axes, keepdims=True)
+    length = jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    return u / length, length / root / root
+
+
+def unit_gradient(u: Array, length: Array, d: Array, axes: tuple[int, ...]) -> Array:
+    """(d − (Σ d u) u)/‖a‖, what a gets of the cotangent d of u = a/‖a‖."""
+    return (d - (d * u).sum(axes, keepdims=True) * u) / length

@@ -6,7 +6,8 @@ callback the epochs are a scan too, and `fit` is itself jit- and vmap-able.
 Minibatches are rows of a fresh permutation. The last one, if rows are missing, is filled up
 with the first of them, whose weight there is 0: loss and gradient leave them out, so that every
 step has one shape and compiles once. The statistics of BatchNorm count them, which are then of
-as many different rows as everywhere; `drop_last=True` leaves the last batch out instead.
+as many different rows as everywhere; `drop_last=True` leaves the last batch out instead. A
+loss that mixes examples (InfoNCE) compares rows of weight 0 with nothing.
 
 Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
 in `step` alone), or any pytree of arrays with the rows first.
@@ -35,9 +36,9 @@ from fnn.batches import (
 )
 from fnn.composite import empty
 from fnn.driver import many, weighed_in
-from fnn.loss import compared
+from fnn.loss import compared, present
 from fnn.mean import merge_weights
-from fnn.numerics import is_like, times
+from fnn.numerics import is_like, times, wide
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import (
     Plan,
@@ -99,10 +100,11 @@ def evaluate(
 ) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
-    `batch_size` bounds the memory; the result depends on it by rounding alone. There is no
-    penalty in this loss. `calibration` are inputs x for layers that mix examples (BatchNorm), as
-    of inference(net, params, x); without them a plan with fnn.rules.running_averages(net) has
-    the averages that the State gathered.
+    `batch_size` bounds the memory; the result depends on it by rounding alone, but for a loss that
+    mixes examples, which compares those of a batch. There is no penalty in this loss.
+    `calibration` are inputs x for layers that mix examples (BatchNorm), as of inference(net,
+    params, x); without them a plan with fnn.rules.running_averages(net) has the averages that the
+    State gathered.
 
     Raises:
         ValueError: as fit does, for known params that are not finite, and without calibration
@@ -252,9 +254,9 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
         x, target, weights = taken(rows, *chosen)
         y, _ = net.forward(params, x)
         z, mask = compared(plan.loss, y)
-        losses, _ = plan.loss.forward(z, target)
-        counted = plan.loss.counted(target), mask
-        w = merge_weights("evaluate", losses.shape, weights, counted, losses.dtype)
+        counted, dtype = (plan.loss.counted(target), mask), wide(jax.tree.leaves(z)[0].dtype)
+        w = merge_weights("evaluate", plan.loss.shape(z), weights, counted, dtype)
+        losses, _ = plan.loss.forward(z, present(plan.loss, target, w, weights, mask))
         sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
         return None, (sums, w.sum())
 

@@ -21,6 +21,7 @@ import numpy as np
 import fnn
 from fnn.composite import Composite
 from fnn.layer import Layer
+from fnn.loss import present
 from fnn.mean import mean
 from fnn.numerics import cast, is_floating, wide
 from fnn.ruling import backprop
@@ -60,6 +61,20 @@ def check_layer(layer, x, *, key=None, keeps_dtype=True):
     if facts["caches"] and not isinstance(layer, Composite):
         stacked = jax.tree.map(lambda *rows: jnp.concatenate(rows), *facts["caches"])
         chex.assert_trees_all_close(stacked, cache, **EXACT)
+
+
+def check_net(net, x):
+    """Check that a whole net's gradient is that of jax; its layers are checked each by itself."""
+    params = moved(net.init(jax.random.key(0)))
+
+    def both(params, x):
+        y, cache = net.forward(params, x)
+        dy = noise(*y.shape)
+        want = jax.vjp(lambda params, x: net.forward(params, x)[0], params, x)[1](dy)
+        return backprop(net, params, cache, dy), want
+
+    found, want = jax.jit(both, compiler_options=QUICK)(params, x)
+    chex.assert_trees_all_close(found, want, rtol=1e-9, atol=1e-11)
 
 
 def layer_facts(layer, params, x, dy, key):
@@ -172,7 +187,7 @@ def check_loss(loss, y, target):
     fnn.check(loss, y, target).raise_if_wrong()
     losses, cache = loss.forward(y, target)
     h = jax.tree.leaves(y)[0]  # of factored logits (h, w) the factor with the batch
-    axes = 1 if loss.whole_sequences else max(h.ndim - 1, 1)
+    axes = 1 if loss.whole_sequences or loss.mixes_examples else max(h.ndim - 1, 1)
     assert losses.shape == loss.shape(y) == h.shape[:axes]
     dl = noise(*losses.shape)
     dy = loss.backward(cache, dl)
@@ -228,13 +243,20 @@ def traced_once(block, facts_of, args):
 
 
 def check_left_out(loss, y, target, dl, whole):
-    """NaN predictions: with dl = 0 their dy is 0, else NaN, and other rows stay."""
+    """NaN predictions: with dl = 0 their dy is 0, else NaN, and other rows stay.
+
+    Where a loss mixes examples, the others are as if there were no such row.
+    """
     run = jax.jit(loss.value_and_backward, compiler_options=QUICK)
     (h, *shared), tree = jax.tree.flatten(y)
     broken, without = tree.unflatten([h.at[0].set(jnp.nan), *shared]), dl.at[0].set(0)
-    losses, dy = run(broken, target, without)
+    there = present(loss, target, without, without)
+    if loss.mixes_examples:
+        rest = loss.value_and_backward(jax.tree.map(lambda a: a[1:], y), target[1:], dl[1:])
+        whole = jax.tree.map(lambda a: jnp.concatenate([0 * a[:1], a]), rest)
+    losses, dy = run(broken, there, without)
     dh, whole_dh = (jax.tree.leaves(d)[0] for d in (dy, whole[1]))
-    assert np.isnan(losses[0]).all()
+    assert loss.mixes_examples or np.isnan(losses[0]).all()
     assert (np.asarray(dh[0]) == 0).all()
     assert all(np.isfinite(d).all() for d in jax.tree.leaves(dy))
     chex.assert_trees_all_close((losses[1:], dh[1:]), (whole[0][1:], whole_dh[1:]), **EXACT)

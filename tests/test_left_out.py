@@ -47,14 +47,14 @@ def check(run, way):
         assert np.isfinite(a).all()
 
 
-def rules(net):
-    """Those that the net takes."""
-    return RULES[:2] if net.mixes_examples else RULES
+def rules(net, loss):
+    """Those that the net and the loss take."""
+    return RULES[:2] if net.mixes_examples or loss.mixes_examples else RULES
 
 
 def folded(net, loss, params, x, target, **options):
     """All numbers of a fold."""
-    done = fnn.fold(net, loss, params, x, target, rule=rules(net), **options)
+    done = fnn.fold(net, loss, params, x, target, rule=rules(net, loss), **options)
     moves = all(is_floating(a) for a in jax.tree.leaves(value(x)))  # tokens have no dx
     return done.loss, done.result, done.losses, value(done.dx) if moves else None
 

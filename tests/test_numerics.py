@@ -14,11 +14,14 @@ from fnn.numerics import (
     like,
     narrowed,
     outer,
+    owned,
     plus,
     plus_gradient,
     ratio,
     times,
     total,
+    unit,
+    unit_gradient,
     wide,
     widened,
 )
@@ -135,3 +138,31 @@ def test_is_like_compares_form_and_shapes():
     assert is_like(a, {"w": np.zeros((2, 3), "float32"), "n": ()})
     assert not is_like(a, {"w": jnp.ones((2, 1)), "n": ()})
     assert not is_like(a, {"w": jnp.ones((2, 3))})
+
+
+def test_unit_by_hand_and_of_any_length():
+    a = jnp.array([[3.0, -4.0], [0.0, 0.0]])
+    u, length = unit(a, (-1,))
+    np.testing.assert_allclose(u, [[0.6, -0.8], [0, 0]], rtol=1e-15)
+    np.testing.assert_allclose(length, [[5], [1]], rtol=1e-15)
+    np.testing.assert_allclose(unit(a, (0,))[1], [[3, 4]], rtol=1e-15)
+    for size in (1e-37, 1e37):
+        large, length = unit((a * size).astype("float32"), (-1,))
+        np.testing.assert_allclose(large, u, rtol=1e-6)
+        np.testing.assert_allclose(length[0], 5 * size, rtol=1e-6)
+
+
+def test_unit_gradient_is_that_of_jax():
+    a, d = jnp.arange(1.0, 7).reshape(2, 3), jnp.sin(jnp.arange(6.0)).reshape(2, 3)
+    for axes in ((-1,), (0,), (0, 1)):
+        (u, length), pull = jax.vjp(lambda a, axes=axes: unit(a, axes), a)
+        (want,) = pull((d, 0 * length))
+        np.testing.assert_allclose(unit_gradient(u, length, d, axes), want, rtol=1e-12)
+
+
+def test_an_owned_array_is_not_that_of_the_caller_who_changes_it_at_once():
+    for _ in range(500):  # JAX's own copy comes later, now and then
+        a = np.zeros(2**16, np.float32)
+        found = owned(a)
+        a[:] = 1
+        assert not found.any()

@@ -158,3 +158,37 @@ def test_errors():
         TypeError, match=r"^SquaredError.*: y must be an array, got Guess; a loss of seve"
     ):
         fnn.value_and_grad(NET, fnn.SquaredError(), PARAMS, X, TARGET)
+
+
+@dataclass(frozen=True)
+class Spread(fnn.Loss[Any]):
+    """losses_i = Σ (y_i − mean of y)², which says nothing of rows that are not there."""
+
+    mixes_examples = True
+
+    def check(self, y, target):
+        pass
+
+    def forward(self, y, target):
+        return ((y - y.mean(0)) ** 2).sum(-1), y
+
+    def backward(self, cache, dl):
+        d = 2 * dl[:, None] * (cache - cache.mean(0))
+        return d - d.mean(0)
+
+
+def test_a_loss_that_mixes_examples_must_say_how_it_leaves_one_out():
+    net, x, target = fnn.Dense(4, 3), X, TARGET
+    params = net.init(KEY)
+    ours = fnn.value_and_grad(net, Spread(), params, x, target)
+    theirs = jax.value_and_grad(lambda p: Spread().forward(net.forward(p, x)[0], 0)[0].mean())
+    chex.assert_trees_all_close(ours, theirs(params), rtol=1e-10)
+    with pytest.raises(
+        NotImplementedError, match=r"^Spread\(\): a loss that mixes examples needs a"
+    ):
+        fnn.value_and_grad(net, Spread(), params, x, target, weights=jnp.ones(5))
+    plan = fnn.Plan(net, Spread(), fnn.optim.SGD(0.1))
+    with pytest.raises(
+        NotImplementedError, match=r"^Spread\(\): a loss that mixes examples needs a"
+    ):
+        fnn.fit(plan, fnn.start(plan, KEY), (x, target), epochs=1, batch_size=2)

@@ -1,5 +1,6 @@
 """Layers in small nets: dropout, residual, repeat, and half precision."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -70,6 +71,31 @@ def u_net(width: int = 16) -> Pair:
     return gradient(net, fnn.SquaredError(), draw(8, 32, 32, 1), draw(8, 32, 32, 1, seed=3))
 
 
+def autoencoder(n: int = 256, width: int = 64) -> Pair:
+    """256-64-256, the weights of the second layer those of the first."""
+    net = fnn.Serial(fnn.Dense(n, width), fnn.Tanh(), fnn.Dense(width, n, bias=False))
+    net, x = fnn.Tied(net, fnn.Tie(2, 0)), draw(256, n)
+    return gradient(net, fnn.SquaredError(), x, x)
+
+
+def swish(params: Any, x: jax.Array) -> jax.Array:
+    """x σ(x w) c."""
+    w, c = params
+    return x * jax.nn.sigmoid(x @ w) * c
+
+
+def swish_params(key: jax.Array) -> Any:
+    """w and c, for 256 features."""
+    return jax.random.normal(key, (256, 256)) / 16, jax.numpy.ones(256)
+
+
+def foreign() -> Pair:
+    """A function between two layers."""
+    inside = fnn.Dense(128, 256), fnn.Autodiff(swish, swish_params), fnn.Dense(256, 10)
+    net, x, target = fnn.Serial(*inside), draw(256, 128), labels(256, classes=10)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target)
+
+
 def repeat(n: int = 12, width: int = 128) -> Pair:
     """n residual blocks in a scan."""
     net = fnn.Repeat(n, block(width))
@@ -98,10 +124,10 @@ def softmax() -> Pair:
     return gradient(net, fnn.CrossEntropy(), draw(256, 128), labels(256, classes=64))
 
 
-def weight_norm() -> Pair:
-    """256-512-512-10 whose weights are lengths and directions."""
+def normalized(around: Callable[[fnn.Layer[Any, Any]], fnn.Layer[Any, Any]]) -> Pair:
+    """256-512-512-10 whose weights are made of others."""
     layers = fnn.mlp([256, 512, 512, 10]).layers
-    net = fnn.Serial(*(fnn.WeightNorm(f) if isinstance(f, fnn.Dense) else f for f in layers))
+    net = fnn.Serial(*(around(f) if isinstance(f, fnn.Dense) else f for f in layers))
     return gradient(net, fnn.SoftmaxCrossEntropy(), draw(256, 256), labels(256, classes=10))
 
 
@@ -132,8 +158,11 @@ LAYERS = Table(
         Case("Parallel, 4 branches side by side", lambda: branches("concat")),
         Case("Parallel, 4 branches added up", lambda: branches("sum")),
         Case("Skip, a U-Net of 3 levels", u_net),
-        Case("WeightNorm, 256-512-512-10", weight_norm),
+        Case("WeightNorm, 256-512-512-10", lambda: normalized(fnn.WeightNorm)),
+        Case("SpectralNorm, 256-512-512-10", lambda: normalized(fnn.SpectralNorm)),
         Case("Frozen but for the head, 256-512-512-10", frozen),
+        Case("Tied autoencoder, 256-64-256", autoencoder),
+        Case("Autodiff between Dense layers", foreign),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -11,6 +11,7 @@ from benchmarks.case import Case, Pair, Table, draw, labels, loss_gradient
 
 SHAPE = (1024, 256)
 FRAMES = (16, 128, 64)  # sequences, frames, classes
+PAIRS = (512, 2, 128)  # queries and keys
 
 
 def probabilities() -> jax.Array:
@@ -69,6 +70,7 @@ def predictions(kind: str) -> jax.Array:
     makers = {
         "numbers": real, "chances": probabilities, "rows": lambda: rows(4),
         "moments": lambda: draw(SHAPE[0], 2 * SHAPE[1]), "frames": lambda: draw(*FRAMES),
+        "pairs": lambda: draw(*PAIRS),
     }  # fmt: skip
     return makers[kind]()
 
@@ -78,6 +80,7 @@ def targets(kind: str) -> jax.Array:
     makers = {
         "numbers": other, "signs": lambda: bits(-1.0), "chances": bits,
         "bits": bits, "counts": counts, "labels": of_class, "rows": rows, "words": words,
+        "examples": lambda: jnp.arange(PAIRS[0]),
     }  # fmt: skip
     return makers[kind]()
 
@@ -100,7 +103,7 @@ def smoothed() -> Pair:
 
 LOSSES = Table(
     "Losses",
-    "y [1024, 256], for CTC [16, 128, 64], against optax or the textbook formula.",
+    "y [1024, 256], of CTC [16, 128, 64], of InfoNCE [512, 2, 128], against optax or a textbook.",
     (
         *[case for name, loss in losses().items() for case in cases(name, loss)],
         Case("ELBO", evidence),

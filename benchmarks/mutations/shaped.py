@@ -97,3 +97,13 @@ class Looking(fnn.Layer[Any, Any]):
         """dx and dz behind each other."""
         grads, dx = self.net.backward(params, cache, fnn.Sequence(dy))
         return grads, jnp.concatenate([dx.x, dx.memory], 1)
+
+
+def bent(params: Any, x: jax.Array) -> jax.Array:
+    """tanh(x w) c, a function that only jax differentiates."""
+    return jnp.tanh(x @ params["w"]) * params["c"]
+
+
+def bent_params(key: jax.Array) -> Any:
+    """w [4, 6] and c."""
+    return {"w": jax.random.normal(key, (4, 6)) / 2, "c": jnp.ones(6)}

@@ -13,7 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
-from benchmarks.mutations.shaped import Coded, Headed, Looking
+from benchmarks.mutations.shaped import Coded, Headed, Looking, bent, bent_params
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -154,6 +154,7 @@ BLOCKS = (
     small("Positions", fnn.Positions(8, 7), 3, 5, 7),
     small("Sinusoids", fnn.Sinusoids(6), 3, 5, 6),
     small("WeightNorm", fnn.WeightNorm(fnn.Dense(4, 6)), 7, 4),
+    small("SpectralNorm", fnn.SpectralNorm(fnn.Dense(4, 6), 3), 7, 4),
     small("GLU", fnn.GLU(4, 6), 7, 4),
     small("RNN", fnn.RNN(3, 6), 2, 5, 3),
     small("LSTM", fnn.LSTM(3, 3), 2, 5, 3),
@@ -166,6 +167,7 @@ BLOCKS = (
     small("Attention, window, pairs of distances",
           fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
     small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
+    small("LinearAttention", fnn.LinearAttention(6, 3, 2, bias=True), 2, 5, 6),
     small("EncoderDecoder", Looking(fnn.EncoderDecoder(
         fnn.RNN(4, 3), fnn.Serial(fnn.CrossAttention(4, 2, 3), fnn.Tanh())), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",
@@ -227,26 +229,21 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Skip", "net", lambda n: fnn.Skip(block(n)), inputs("block")),
     Subject("Parallel", "net", lambda n: fnn.Parallel(block(n), fnn.Tanh()), inputs("block")),
-    Subject(
-        "Parallel, sum",
-        "net",
-        lambda n: fnn.Parallel(a=block(n), b=fnn.Tanh(), join="sum"),
-        inputs("block"),
-        (1,),
-    ),
+    small("Parallel, sum", fnn.Parallel(a=block(1), b=fnn.Tanh(), join="sum"), 6, 4, family="net"),
+    small("Tied, transposed", fnn.Tied(
+        fnn.Serial(fnn.Dense(4, 6), fnn.Tanh(), fnn.Dense(6, 4, bias=False)), fnn.Tie(2, 0)),
+        7, 4, family="net"),
+    small("Tied, table and head", fnn.Tied(
+        fnn.Serial(embed=fnn.Embedding(9, 4), head=fnn.Dense(4, 9, bias=False)), head="embed"),
+        3, 5, n_vocab=9, family="net"),
+    small("Autodiff", fnn.Autodiff(bent, bent_params), 7, 4, family="net"),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
-    small(
-        "transformer_block, of a decoder",
-        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
-        2,
-        8,
-        4,
-        family="net",
-    ),
-)
+    small("transformer_block, of a decoder",
+          Looking(fnn.transformer_block(4, 2, n_memory=4), 3), 2, 8, 4, family="net"),
+)  # fmt: skip
 
 
 def softmaxed(a: np.ndarray) -> np.ndarray:
@@ -313,6 +310,12 @@ def frames(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
     return noise(rng, 2, 5, 4), np.array([[1, 2, 2], [3, -1, -1]])
 
 
+def pairs(level: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Queries and keys, and ids."""
+    b, *_, n = SHAPES[level]
+    return noise(rng, b + 1, 2, n), np.arange(b + 1)
+
+
 DRAWS = {  # by the kinds of y and target
     ("numbers", "numbers"): residuals,
     ("numbers", "signs"): margins,
@@ -323,6 +326,7 @@ DRAWS = {  # by the kinds of y and target
     ("numbers", "rows"): classes("numbers", "rows"),
     ("moments", "numbers"): moments,
     ("frames", "words"): frames,
+    ("pairs", "examples"): pairs,
 }
 
 
@@ -336,7 +340,7 @@ def of_loss(name: str, block: Any) -> list[Subject]:
     """A loss with what it compares; one of classes smoothed and with labels to ignore, too."""
     if not isinstance(block, Categorical):
         return [loss(name, block, DRAWS[form]) for form in forms(block)]
-    smoothed, ignored = type(block)(0.1), type(block)(ignore_label=-1)
+    smoothed, ignored = type(block)(label_smoothing=0.1), type(block)(ignore_label=-1)
     ((y, _), _) = forms(block)
     return [
         *[loss(f"{name}, {kind}", block, classes(y, kind)) for kind in ("labels", "rows")],

@@ -56,6 +56,30 @@ def _(loss: fnn.CTC, y, target):
 
 
 @plain_losses.register
+def _(loss: fnn.InfoNCE, y, target):
+    """Cross-entropy of the scores, where all examples differ."""
+    q, k = y[:, 0], y[:, 1]
+    if loss.cosine:
+        q, k = (a / jnp.linalg.norm(a, axis=-1, keepdims=True) for a in (q, k))
+    s = q @ k.T / loss.temperature
+    own = jnp.arange(len(s))
+    losses = optax.softmax_cross_entropy_with_integer_labels(s, own)
+    if not loss.symmetric:
+        return losses
+    return (losses + optax.softmax_cross_entropy_with_integer_labels(s.T, own)) / 2
+
+
+@plain_losses.register
+def _(loss: fnn.SoftmaxFocal, y, target):
+    """As in a textbook, for labels or rows of probabilities."""
+    log_p = jax.nn.log_softmax(y)
+    each = -((1 - jnp.exp(log_p)) ** loss.gamma) * log_p
+    if target.ndim == y.ndim:
+        return (target * each).sum(-1)
+    return jnp.take_along_axis(each, target[..., None], -1)[..., 0]
+
+
+@plain_losses.register
 def _(loss: fnn.GaussianNLL, y, target):
     """As in a textbook."""
     m, s = jnp.split(y, 2, -1)

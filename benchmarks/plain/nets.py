@@ -45,6 +45,20 @@ def _(net: fnn.WeightNorm, params, x, key):
 
 
 @plain.register
+def _(net: fnn.SpectralNorm, params, x, key):
+    """The inner layer with v/σ for w, σ by power iteration."""
+    made = {}
+    for name in type(params).weights:
+        v = getattr(params, name).reshape(-1, getattr(params, name).shape[-1])
+        u = jnp.cos(jnp.arange(1.0, v.shape[1] + 1)).astype(v.dtype)
+        for _ in range(net.steps):
+            u = v.T @ (v @ u)
+            u = u / jnp.linalg.norm(u)
+        made[name] = getattr(params, name) / jnp.linalg.norm(v @ u)
+    return plain(net.inner, params._replace(**made), x, key)
+
+
+@plain.register
 def _(net: fnn.PReLU, params, x, key):
     """x, and a x where that is negative."""
     return jnp.where(x >= 0, x, params.slope * x)
@@ -121,6 +135,18 @@ def _(net: fnn.Parallel, params, x, key):
     if net.join is None:
         return dict(zip(net.names, ys, strict=True)) if net.names else tuple(ys)
     return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
+
+
+@plain.register
+def _(net: fnn.Tied, params, x, key):
+    """The net with every layer's params, made of those that there are."""
+    return plain(net.net, net.untied(params), x, key)
+
+
+@plain.register
+def _(net: fnn.Autodiff, params, x, key):
+    """f itself."""
+    return net.call(params, x, key)
 
 
 @plain.register

@@ -163,5 +163,6 @@ def loss_problem(loss: Loss[Any], y: Tree, target: Any, *, one_pass: bool = Fals
         differentiated=1,
         batched=tuple(i for i in range(n) if i not in shared),
         inputs=tuple(range(n_y)),
+        mixes_examples=loss.mixes_examples,
         single=True,
     )

@@ -20,14 +20,12 @@ Source: Salimans & Kingma (2016), arXiv:1602.07868, eqs. 2 and 3; not its initia
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.composite import Composite
 from fnn.errors import check_floating, check_known, check_shape, shown
-from fnn.layer import Around
-from fnn.numerics import concrete, like, widened
+from fnn.layers.reparametrized import Reparametrized, others
+from fnn.numerics import concrete, like, unit, unit_gradient, widened
 from fnn.records import Array
 
 
@@ -41,7 +39,7 @@ class WeightNormParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WeightNorm(Around[WeightNormParams, Any]):
+class WeightNorm(Reparametrized):
     """y = inner(x) with w = g v/‖v‖.  The shapes are those of inner.
 
     inner is one layer with weights, as its params class declares them: Dense, a convolution, a
@@ -54,58 +52,35 @@ class WeightNorm(Around[WeightNormParams, Any]):
             g that do not fit.
     """
 
-    def __post_init__(self):
-        """Refuse what is made of layers."""
-        super().__post_init__()
-        if isinstance(self.inner, Composite):
-            raise TypeError(
-                f"WeightNorm takes one layer with weights, got {type(self.inner).__name__}; put it "
-                "around each."
-            )
-
     def init(self, key):
         """v as inner draws w, g = ‖v‖."""
         inner = self.inner.init(key)
         scale = {}
         for name in self.names(inner):
             v = getattr(inner, name)
-            _, length = direction(*widened(v))
-            scale[name] = like(jnp.where((v == 0).all(others(v)), 0, length), v)
+            (z,) = widened(v)
+            _, length = unit(z, others(v))
+            scale[name] = like(jnp.where((v == 0).all(others(v)), 0, length.ravel()), v)
             if (g := concrete(scale[name])) is not None:
                 check_known(self, f"‖{name}‖", g, np.asarray(g > 0), "be above 0")
         return WeightNormParams(inner, scale)
 
-    def forward(self, params, x, *, key=None):
-        """y = f(w, x),  w = g v̂."""
-        return self.inner.forward(self.weighted(params), x, key=key)
-
-    def backward(self, params, cache, dy):
-        """dg = Σ dw v̂,  dv = (g/‖v‖) (dw − dg v̂), of inner's dw."""
-        grads, dx = self.inner.backward(self.weighted(params), cache, dy)
+    def unweighted(self, params, grads):
+        """dg = Σ dw v̂,  dv = (g/‖v‖) (dw − dg v̂)."""
         dv, dg = {}, {}
         for name, g in params.scale.items():
             v, g, dw = widened(getattr(params.inner, name), g, getattr(grads, name))
-            unit, length = direction(v)
-            dg[name] = (dw * unit).sum(others(v))
-            dv[name] = g / length * (dw - dg[name] * unit)
-        return like(WeightNormParams(grads._replace(**dv), dg), params), dx
+            u, length = unit(v, others(v))
+            dg[name] = (dw * u).sum(others(v))
+            dv[name] = unit_gradient(u, length, g * dw, others(v))
+        return like(WeightNormParams(grads._replace(**dv), dg), params)
 
-    def weighted(self, params: WeightNormParams) -> Any:
+    def weighted(self, params):
         """Params of inner, w = g v̂."""
         self.check_lengths(params)
         pairs = {name: widened(getattr(params.inner, name), g) for name, g in params.scale.items()}
-        found = {name: g * direction(v)[0] for name, (v, g) in pairs.items()}
+        found = {name: g * unit(v, others(v))[0] for name, (v, g) in pairs.items()}
         return like(params.inner._replace(**found), params.inner)
-
-    def names(self, params: Any) -> tuple[str, ...]:
-        """The names of the weights in params of inner."""
-        weights = getattr(type(params), "weights", None)
-        if not weights or not hasattr(params, "_replace"):
-            raise TypeError(
-                f"{self}: inner must have weights, which its params class declares, "
-                f"got {shown(params)}."
-            )
-        return weights
 
     def check_lengths(self, params: Any) -> None:
         """Raise unless there is a g [n_out] for every weight."""
@@ -120,18 +95,3 @@ class WeightNorm(Around[WeightNormParams, Any]):
             check_floating(self, f"params.inner.{name}", v)
             check_floating(self, f"params.scale.{name}", g)
             check_shape(self, f"params.scale.{name}", g, v.shape[-1:])
-
-
-def direction(v: Array) -> tuple[Array, Array]:
-    """v̂ = v/‖v‖ and ‖v‖ of every output; where ‖v‖ is 0 it counts as 1."""
-    m = abs(v).max(others(v), keepdims=True, initial=0)
-    m = jnp.where(m == 0, 1, jax.lax.stop_gradient(m))  # any m gives the same v̂
-    u = v / m
-    squares = (u**2).sum(others(v), keepdims=True)
-    length = jnp.sqrt(jnp.where(squares == 0, 1, squares))
-    return u / length, (m * length).reshape(v.shape[-1])
-
-
-def others(v: Array) -> tuple[int, ...]:
-    """All axes but that of outputs."""
-    return tuple(range(v.ndim - 1))

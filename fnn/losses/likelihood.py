@@ -7,7 +7,8 @@
 s is the logarithm of the variance and y that of the rate, so that every y is a distribution.
 What does not depend on y is left out: ½ log 2π of every Gaussian output, log t! of every
 Poisson one. With s = 0 the first is SquaredError(½). What cancels all the same: 1 − u² where
-the residual is near one standard deviation, e^y − t where the rate is near the count.
+the residual is near one standard deviation, e^y − t where the rate is near the count. A variance
+beyond the range of the dtype is none: e^−s/2 is multiplied in two steps of e^−s/4.
 
 Sources: Nix & Weigend (1994), ICNN 1, pp. 55 to 60; Poisson: Nelder & Wedderburn (1972),
 J. R. Stat. Soc. A 135, pp. 370 to 384, with the logarithm as link.
@@ -57,10 +58,10 @@ class GaussianNLL(Loss[GaussianNLLCache]):
         check_shape(self, "target", target, shape, hint=hint)
 
     def parts(self, y: Array, target: Array) -> tuple[Array, Array, Array]:
-        """s, e^−s/2 and u, in the dtype of the losses."""
+        """s, e^−s/4 and u, in the dtype of the losses."""
         m, s = jnp.split(y.astype(wide(y.dtype)), 2, -1)
-        e = jnp.exp(-s / 2)
-        return s, e, times(m - target.astype(m.dtype), e)
+        root = jnp.exp(-s / 4)
+        return s, root, scaled(m - target.astype(m.dtype), root)
 
     def forward(self, y, target):
         """½ Σ_j s_j + u_j²."""
@@ -71,9 +72,14 @@ class GaussianNLL(Loss[GaussianNLLCache]):
 
     def backward(self, cache, dl):
         """dm = dl u e^−s/2,  ds = dl (1 − u) (1 + u)/2."""
-        _, e, u = self.parts(*cache)
-        d = jnp.concatenate([times(u, e), (1 - u) * (1 + u) / 2], -1)
+        _, root, u = self.parts(*cache)
+        d = jnp.concatenate([scaled(u, root), (1 - u) * (1 + u) / 2], -1)
         return spread(dl, d).astype(cache.y.dtype)
+
+
+def scaled(a: Array, root: Array) -> Array:
+    """a e^−s/2 of e^−s/4, in two steps: between them nothing leaves the range that a e^−s/2 has."""
+    return times(times(a, root), root)
 
 
 @dataclass(frozen=True)

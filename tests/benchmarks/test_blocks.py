@@ -78,6 +78,7 @@ def test_losses_say_by_their_checks_what_they_compare():
         (fnn.SigmoidFocal(), ("numbers", "bits")),
         (fnn.GaussianNLL(), ("moments", "numbers")),
         (fnn.CTC(), ("frames", "words")),
+        (fnn.InfoNCE(), ("pairs", "examples")),
     ],
     ids=repr,
 )

@@ -104,28 +104,8 @@ def test_directions_of_any_length_keep_their_digits(size):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_norms_of_examples_are_those_of_each_alone():
-    layer, x, target = WeightNorm(fnn.Dense(3, 2)), X, noise(5, 2, seed=2)
-    params, loss = layer.init(KEY), fnn.SquaredError()
-    norms = fnn.fold(layer, loss, params, x, target, rule=fnn.rules.example_norms).result
-    for b in range(5):
-        one = fnn.value_and_grad(layer, loss, params, x[b : b + 1], target[b : b + 1])[1]
-        want = sum((g**2).sum() for g in jax.tree.leaves(one))
-        np.testing.assert_allclose(norms[b], want, rtol=1e-12)
-
-
 def test_errors():
     layer = WeightNorm(fnn.Dense(3, 2))
-    with pytest.raises(TypeError, match="^WeightNorm takes layers, got"):
-        WeightNorm(fnn.Dense)
-    with pytest.raises(
-        TypeError, match="^WeightNorm takes one layer with weights, got Serial; put"
-    ):
-        WeightNorm(fnn.Serial(fnn.Dense(3, 2)))
-    with pytest.raises(
-        TypeError, match=r"^WeightNorm\(inner=PReLU.*: inner must have weights, whi"
-    ):
-        WeightNorm(fnn.PReLU()).init(KEY)
     with pytest.raises(ValueError, match=r"‖w‖ must be above 0, got 0\.0 at index 0"):
         WeightNorm(fnn.Dense(3, 2, zeros)).init(KEY)
     with pytest.raises(TypeError, match="params must be WeightNormParams, got DenseParams"):

@@ -10,7 +10,8 @@ import pytest
 from contract import check_loss, noise
 
 from fnn.losses.binary import SigmoidBinaryCrossEntropy
-from fnn.losses.focal import SigmoidFocal
+from fnn.losses.categorical import SoftmaxCrossEntropy
+from fnn.losses.focal import SigmoidFocal, SoftmaxFocal
 
 ALL = [SigmoidFocal(), SigmoidFocal(0.0), SigmoidFocal(1.5, 0.25)]
 
@@ -111,3 +112,82 @@ def test_fields_out_of_range_are_refused(gamma, alpha, message):
 def test_target_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"target must have y's shape \[4, 1\], got \[4\]; write"):
         SigmoidFocal().forward(jnp.zeros((4, 1)), jnp.ones(4))
+
+
+LABELS = jnp.array([3, 0, 1, 1, 2])
+ROWS = jax.nn.softmax(noise(5, 4, seed=2))
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        (SoftmaxFocal(1.5), LABELS),
+        pytest.param(SoftmaxFocal(0.5, label_smoothing=0.1), LABELS, marks=SLOW),
+        pytest.param(SoftmaxFocal(2.0), ROWS, marks=SLOW),
+        pytest.param(SoftmaxFocal(2.0, ignore_label=-1), LABELS.at[3].set(-1), marks=SLOW),
+    ],
+    ids=repr,
+)
+def test_contract_of_several_classes(loss, target):
+    check_loss(loss, 2 * noise(5, 4), target)
+
+
+def test_several_classes_by_hand():
+    y = jnp.array([[math.log(2), 0.0, 0.0]])  # p = ½, ¼, ¼
+    losses, cache = SoftmaxFocal(2.0).forward(y, jnp.array([1]))
+    np.testing.assert_allclose(losses, [9 / 16 * math.log(4)], rtol=1e-14)
+    dy = SoftmaxFocal(2.0).backward(cache, jnp.array([10.0]))
+    a = 9 / 16 * (1 + 2 * math.log(4) / 4 / (3 / 4))
+    np.testing.assert_allclose(dy, [[10 * a / 2, -10 * a * 3 / 4, 10 * a / 4]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("target", [LABELS, ROWS], ids=["labels", "rows"])
+def test_without_a_focus_it_is_the_cross_entropy_of_softmax(target):
+    y, dl = 2 * noise(5, 4), noise(5, seed=3)
+    ours = SoftmaxFocal(0.0).value_and_backward(y, target, dl)
+    theirs = SoftmaxCrossEntropy().value_and_backward(y, target, dl)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_of_two_classes_it_is_the_focal_loss_of_the_difference():
+    y, t = problem(5, 1)
+    logits = jnp.concatenate([jnp.zeros_like(y), y], -1)
+    ours = SoftmaxFocal(1.5).forward(logits, t[:, 0].astype(int))[0]
+    np.testing.assert_allclose(ours, SigmoidFocal(1.5).forward(y, t)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("y", [-1e3, -80.0, -20.0, -1e-3, 0.0, 3.0, 20.0, 40.0])
+def test_a_nearly_certain_class_keeps_all_digits(y):
+    """A logit of y against 0, in single precision, as of two classes."""
+    logits = jnp.array([[y, 0.0]], "float32")
+    losses, cache = SoftmaxFocal().forward(logits, jnp.array([0]))
+    dy = SoftmaxFocal().backward(cache, jnp.ones(1, "float32"))
+    a = np.longdouble(np.float32(y))
+    h, wrong = np.logaddexp(0, -a), 1 / (1 + np.exp(a))
+    np.testing.assert_allclose(losses[0], wrong**2 * h, rtol=3e-5, atol=1e-36)
+    d = wrong**2 * (wrong + 2 * (1 - wrong) * h)
+    np.testing.assert_allclose(dy[0], [-d, d], rtol=3e-5, atol=1e-36)
+
+
+def test_classes_that_cannot_be_cost_nothing_and_one_that_is_costs_all():
+    y = jnp.array([[0.0, -jnp.inf, 1.0], [0.0, -jnp.inf, 1.0]])
+    losses, cache = SoftmaxFocal().forward(y, jnp.array([0, 1]))
+    dy = SoftmaxFocal().backward(cache, jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(losses[0], SoftmaxFocal().forward(y[:1, ::2], jnp.array([0]))[0][0])
+    assert losses[1] == np.inf
+    assert np.isfinite(dy).all()
+    assert dy[0, 1] == 0
+
+
+def test_bad_labels_and_fields_of_several_classes():
+    with pytest.raises(
+        ValueError, match=r"SoftmaxFocal\(.*\): target must hold labels in \[0, 4\)"
+    ):
+        SoftmaxFocal().forward(noise(5, 4), LABELS + 1)
+    losses, dy = jax.jit(SoftmaxFocal().value_and_backward)(noise(5, 4), LABELS + 1, jnp.ones(5))
+    np.testing.assert_array_equal(np.isnan(losses), LABELS == 3)
+    np.testing.assert_array_equal(np.isnan(dy).all(-1), LABELS == 3)
+    with pytest.raises(ValueError, match=r"^SoftmaxFocal: gamma must be in \[0, inf\), got -1\.0"):
+        SoftmaxFocal(-1.0)

@@ -75,6 +75,15 @@ def test_tails_of_the_gaussian_neither_overflow_on_the_way_nor_meet_zero_times_i
     np.testing.assert_allclose(dy, [[0, 0.5], [0, 0.5], [0, 0.5], [4 * tail, 0.5]], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("m", "s"), [(1e-30, -200.0), (1e-25, -250.0), (1e38, 190.0)])
+def test_a_variance_out_of_range_keeps_all_that_is_in_range(m, s):
+    y, t, dl = jnp.array([[m, s]]).astype("float32"), jnp.zeros((1, 1)), jnp.ones(1)
+    want_losses, want = GAUSS.value_and_backward(y.astype("float64"), t, dl)
+    losses, dy = GAUSS.value_and_backward(y, t.astype("float32"), dl.astype("float32"))
+    np.testing.assert_allclose(losses, want_losses.astype("float32"), rtol=2e-5)
+    np.testing.assert_allclose(dy, want.astype("float32"), rtol=2e-5, atol=1e-37)
+
+
 @pytest.mark.parametrize("y", [-80.0, -20.0, -1e-6, 0.0, 1e-6, 0.5, 3.0, 80.0])
 @pytest.mark.parametrize("t", [0.0, 1.0, 5.0])
 def test_poisson_keeps_all_digits(y, t):
