@@ -120,7 +120,7 @@ class Clipping(Data):
         run = {"per_layer": self.per_layer, "key": key, "weights": weights}
         c = bounded(self.max_norm)
         way, gradient, _ = clipped("Clipping", c, net, loss, params, x, target, **run)
-        if self.noise is not None:
+        if self.noise is not None and k_noise is not None:
             gradient = noisy(gradient, self.noise * self.sensitivity(net, params), k_noise)
         gradient = jax.tree.map(lambda g: g / number(self.expected_batch_size, g), gradient)
         value, extra = mean(way.losses, normalized(way.weights)), jnp.zeros((), way.losses.dtype)

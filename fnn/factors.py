@@ -50,7 +50,7 @@ class Factor(Data, abc.ABC):
         """‖g_b‖², [B], in at least float32."""
         return square_sum(self.each())
 
-    def along(self, v: Array) -> Array:
+    def slopes(self, v: Array) -> Array:
         """⟨g_b, v⟩, [B], in at least float32."""
         g, v = widened(self.each(), v)
         return jnp.tensordot(g, v, v.ndim)
@@ -91,7 +91,7 @@ class Outer(Factor):
         a, d = map(steps, widened(self.a, self.d))
         return a.mT @ d
 
-    def along(self, v):
+    def slopes(self, v):
         """Σ_t a_t v δ_tᵀ."""
         a, d, v = widened(self.a, self.d, v)
         return (steps(a @ v) * steps(d)).sum((1, 2))
@@ -161,7 +161,7 @@ class Rows(Factor):
         """Σ_t δ, row by row."""
         return jax.vmap(lambda i, d: Rows(i, d, self.n).gradient())(self.i, self.d)
 
-    def along(self, v):
+    def slopes(self, v):
         """Σ_t v[i]·δ."""
         d, v = widened(self.d, v)
         rows = v.at[self.i].get(mode="fill", fill_value=0, wrap_negative_indices=False)
@@ -221,9 +221,11 @@ class Together(Factor):
 
     def square_norms(self):
         """‖f‖² + ‖g‖² + 2 ⟨f, g⟩ of a table's rows and a head; of others that of the sum."""
-        if sorted(map(type, self.uses), key=str) != [Outer, Rows]:
+        rows = [f for f in self.uses if isinstance(f, Rows)]
+        outer = [f for f in self.uses if isinstance(f, Outer)]
+        if (len(rows), len(outer), len(self.uses)) != (1, 1, 2):
             return super().square_norms()
-        f, g = sorted(self.uses, key=lambda f: isinstance(f, Outer))
+        (f,), (g,) = rows, outer
         return f.square_norms() + g.square_norms() + 2 * between(f, g)
 
 

@@ -40,7 +40,7 @@ def test_all_is_said_of_the_gradients_of_examples(name):
     flat = g.reshape(3, -1)
     np.testing.assert_allclose(f.products(), flat @ flat.T, **EXACT)
     v = noise(*g.shape[1:], seed=5)
-    np.testing.assert_allclose(f.along(v), (g * v).reshape(3, -1).sum(1), **EXACT)
+    np.testing.assert_allclose(f.slopes(v), (g * v).reshape(3, -1).sum(1), **EXACT)
     if g.ndim > 2:
         np.testing.assert_allclose(f.mT.each(), g.mT, **EXACT)
     np.testing.assert_allclose(f.scaled(C).each(), C.reshape(3, *(1,) * (g.ndim - 1)) * g, **EXACT)
@@ -76,12 +76,18 @@ def test_factors_are_the_gradients_of_examples_and_their_sum_is_the_gradient(sub
         found, dx = f.factors(params, cache, dy)
         backward = f.backward(params, cache, dy)
         alone = one_by_one(f, params, cache, dy)
-        told = {name: (e.each(), e.square_norms()) for name, e in found.items()}
+        told = {}
+        for name, e in found.items():
+            v = jnp.cos(getattr(params, name))
+            told[name] = e.each(), e.square_norms(), e.slopes(v), e.products()
         return (summed(found, params), dx), backward, told, alone
 
     found, backward, told, alone = facts(params, x)
     chex.assert_trees_all_close(found, backward, **EXACT)
-    for name, (each, squares) in told.items():
+    for name, (each, squares, slopes, products) in told.items():
         g = getattr(alone, name).g
         np.testing.assert_allclose(each.reshape(g.shape), g, **EXACT)
-        np.testing.assert_allclose(squares, (g**2).reshape(len(g), -1).sum(1), **EXACT)
+        flat, v = g.reshape(len(g), -1), jnp.cos(getattr(params, name)).reshape(-1)
+        np.testing.assert_allclose(squares, (flat**2).sum(1), **EXACT)
+        np.testing.assert_allclose(slopes, flat @ v, **EXACT)
+        np.testing.assert_allclose(products, flat @ flat.T, **EXACT)

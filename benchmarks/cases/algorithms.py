@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 
 import fnn
-from benchmarks.case import Case, Pair, Table, clipped, draw, gradient, labels, norms
+from benchmarks.case import Case, Net, Pair, Table, clipped, draw, gradient, labels, norms
 from benchmarks.plain import plain
+
+Task = tuple[Net, jax.Array, jax.Array]  # net, x, target
 
 
 def block(width: int) -> fnn.Residual:
@@ -56,13 +58,13 @@ def tied_norms(n_vocab: int = 2048, n: int = 128, steps: int = 16, batch: int = 
     return norms(net, fnn.SoftmaxCrossEntropy(), x, x[:, ::-1])
 
 
-def reader() -> tuple[fnn.Serial, jax.Array, jax.Array]:
+def reader() -> Task:
     """An LSTM that says a class at every step."""
     net = fnn.Serial(fnn.LSTM(64, 128), fnn.Dense(128, 10))
     return net, draw(32, 64, 64), labels(32, 64, classes=10)
 
 
-def images() -> tuple[fnn.Serial, jax.Array, jax.Array]:
+def images() -> Task:
     """Two convolutions and two dense layers."""
     net = fnn.Serial(
         fnn.Conv2d(1, 32, 3, padding="same"), fnn.ReLU(),
@@ -72,13 +74,13 @@ def images() -> tuple[fnn.Serial, jax.Array, jax.Array]:
     return net, draw(64, 8, 8, 1), labels(64, classes=10)
 
 
-def language() -> tuple[fnn.Serial, jax.Array, jax.Array]:
+def language() -> Task:
     """A small GPT."""
     tokens = labels(8, 129, classes=256)
     return fnn.gpt(256, 128, 4, 2, 128), tokens[:, :-1], tokens[:, 1:]
 
 
-def rows(name: str, task: Callable[[], tuple[fnn.Serial, jax.Array, jax.Array]]) -> list[Case]:
+def rows(name: str, task: Callable[[], Task]) -> list[Case]:
     """Norms of single gradients, and the sum of clipped ones."""
 
     def pair(of: Callable[..., Pair]) -> Pair:

@@ -44,7 +44,7 @@ import jax.numpy as jnp
 
 from fnn.composite import empty
 from fnn.errors import check_key, check_steps
-from fnn.factors import Alone, Outer, Sum, summed
+from fnn.factors import Alone, Factor, Outer, Sum, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import C, Layer
 from fnn.layers.chunked import Sight, attend, attend_back
@@ -168,7 +168,7 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         dq, dk = self.rotated(dq, n_state, back=True), self.rotated(dk, back=True)
         dstate, dk, dv = gradients(dlast, dk, dv, n_state)
         dq, dk, dv = merge(dq), merge(dk), merge(dv)
-        found = {"wq": Outer(x, dq), "wk": Outer(z, dk), "wv": Outer(z, dv)}
+        found: dict[str, Factor] = {"wq": Outer(x, dq), "wk": Outer(z, dk), "wv": Outer(z, dv)}
         found |= {"wo": Outer(merge(o), dy)}
         if self.bias:
             found |= {"bq": Sum(dq), "bk": Sum(dk), "bv": Sum(dv), "bo": Sum(dy)}

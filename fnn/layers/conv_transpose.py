@@ -88,7 +88,7 @@ class ConvTranspose(Convolution):
         """dw: dy, x;  db: dy."""
         along = self.windows(cache.x.shape)
         dx = convolve(dy, swap_channels(params.w, self.groups), along, self.groups)
-        found: dict[str, Factor] = {"w": Kernel(dy, cache.x, along, self.groups, turned=True)}
+        found: dict[str, Factor] = {"w": Kernel(dy, cache.x, along, self.groups, swapped=True)}
         return found | ({"b": Sum(dy)} if self.bias else {}), like(dx, cache.x)
 
 

@@ -95,18 +95,18 @@ class Convolution(Layer[ConvParams, ConvCache]):
 
 @dataclass(frozen=True, eq=False)
 class Kernel(Factor):
-    """x ∗ y as factors, [K..., n_x / groups, n_y]; `turned`, with the channels swapped."""
+    """x ∗ y as factors, [K..., n_x / groups, n_y]; where `swapped`, with swapped channels."""
 
     x: Array  # [B, ..., n_x]
     y: Array  # [B, ..., n_y]
-    along: Windows = field(metadata={"static": True})
+    windows: Windows = field(metadata={"static": True})
     groups: int = field(metadata={"static": True})
-    turned: bool = field(default=False, metadata={"static": True})
+    swapped: bool = field(default=False, metadata={"static": True})
 
     def gradient(self):
         """Σ_b x ∗ y."""
-        w = convolve_kernel(self.x, self.y, self.along, self.groups)
-        return swap_channels(w, self.groups) if self.turned else w
+        w = convolve_kernel(self.x, self.y, self.windows, self.groups)
+        return swap_channels(w, self.groups) if self.swapped else w
 
     def scaled(self, c):
         """x and c y."""
@@ -120,7 +120,7 @@ class Kernel(Factor):
         """Those of Σ patchesᵀ y over the places of a window; of groups ‖x_b ∗ y_b‖²."""
         if self.groups > 1:
             return square_sum(self.each())
-        return Outer(patches(self.x, self.along), steps(self.y)).square_norms()
+        return Outer(patches(self.x, self.windows), steps(self.y)).square_norms()
 
 
 def patches(x: Array, along: Windows) -> Array:

@@ -78,7 +78,7 @@ def example_slopes(layer, params, cache, dy, own):
     """⟨g_b, v⟩ with a direction v like params, [B]: the slope of every example's loss along v."""
     found, dx = example_factors(layer, params, cache, dy)
     slopes = none_of(dy)
-    pairs = jax.tree.map(lambda f, v: f.along(v), found, own, is_leaf=is_factor)
+    pairs = jax.tree.map(lambda f, v: f.slopes(v), found, own, is_leaf=is_factor)
     for slope in jax.tree.leaves(pairs):
         slopes += slope.astype(slopes.dtype)
     return slopes, dx
