@@ -1,6 +1,7 @@
 """Where another algorithm, not another spelling, does the work."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -72,13 +73,15 @@ def images() -> tuple[fnn.Serial, jax.Array, jax.Array]:
     return net, draw(64, 8, 8, 1), labels(64, classes=10)
 
 
-def language() -> tuple[fnn.Serial, jax.Array, jax.Array]:
+def language() -> tuple[fnn.Composite[Any], jax.Array, jax.Array]:
     """A small GPT."""
     tokens = labels(8, 129, classes=256)
     return fnn.gpt(256, 128, 4, 2, 128), tokens[:, :-1], tokens[:, 1:]
 
 
-def rows(name: str, task: Callable[[], tuple[fnn.Serial, jax.Array, jax.Array]]) -> list[Case]:
+def rows(
+    name: str, task: Callable[[], tuple[fnn.Composite[Any], jax.Array, jax.Array]]
+) -> list[Case]:
     """Norms of single gradients, and the sum of clipped ones."""
 
     def pair(of: Callable[..., Pair]) -> Pair:
