@@ -21,18 +21,8 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
-    (
-        "errors",
-        "initializers",
-        "sequence",
-        "logits",
-        "arrays",
-        "mean",
-        "targets",
-        "factors",
-        "named",
-        "files",
-    ),
+    ("errors", "factors", "initializers", "sequence"),
+    ("logits", "arrays", "mean", "targets", "named", "files"),
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
