@@ -90,8 +90,13 @@ def activations() -> dict[str, Any]:
 
 
 def losses() -> dict[str, Any]:
-    """Every loss that takes predictions as they are, by name."""
-    return every(*(cls for cls in public(fnn, fnn.Loss) if not cls.fused))
+    """Every loss that takes predictions as they are, by name: of one array, whole."""
+    return every(*(cls for cls in public(fnn, fnn.Loss) if not cls.fused and not around(cls)))
+
+
+def around(cls: type[Any]) -> bool:
+    """Whether a loss holds another one."""
+    return any(isinstance(f.default, fnn.Loss) for f in fields(cls))
 
 
 def descents() -> tuple[type[Any], ...]:

@@ -70,11 +70,12 @@ def gradient(
     return Pair(hand, reference, (net.init(jax.random.key(0)), x, target, key))
 
 
-def loss_gradient(loss: fnn.Loss[Any], y: jax.Array, target: jax.Array) -> Pair:
+def loss_gradient(loss: fnn.Loss[Any], y: Any, target: jax.Array) -> Pair:
     """Mean loss and dy of a loss that stands alone."""
 
     def hand(y, target):
-        dl = jnp.full(loss.shape(y), 1 / len(y), y.dtype)
+        shape = loss.shape(y)
+        dl = jnp.full(shape, 1 / shape[0], jax.tree.leaves(y)[0].dtype)
         losses, dy = loss.value_and_backward(y, target, dl)
         return losses.mean(), dy
 
@@ -100,6 +101,27 @@ def norms(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pai
             return sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(params)))
 
         return jax.vmap(one)(x, target)
+
+    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
+
+
+def clipped(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pair:
+    """The sum of clipped gradients: fnn.clipped_grad against jax.vmap of jax.grad."""
+
+    def hand(params, x, target):
+        return fnn.clipped_grad(net, loss, params, x, target, 1.0)[1]
+
+    def reference(params, x, target):
+        def one(x, target):
+            def value(params):
+                y = plain(net, params, x[None], None)
+                return plain_losses(loss, y, target[None]).mean()
+
+            grads = jax.grad(value)(params)
+            norm = jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+            return jax.tree.map(lambda g: g * jnp.minimum(1, 1 / norm), grads)
+
+        return jax.tree.map(lambda g: g.sum(0), jax.vmap(one)(x, target))
 
     return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
 

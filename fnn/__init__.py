@@ -19,6 +19,8 @@ import typing as _typing
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
+from fnn.clipping import Clipping as Clipping
+from fnn.clipping import clipped_grad as clipped_grad
 from fnn.composite import Back as Back
 from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth
@@ -49,6 +51,7 @@ from fnn.layers.affine import AffineParams as AffineParams
 from fnn.layers.affine import Centered as Centered
 from fnn.layers.attention import Attention as Attention
 from fnn.layers.attention import AttentionParams as AttentionParams
+from fnn.layers.autodiff import Autodiff as Autodiff
 from fnn.layers.bidirectional import Bidirectional as Bidirectional
 from fnn.layers.cast import Cast as Cast
 from fnn.layers.conv import Conv1d as Conv1d
@@ -67,10 +70,14 @@ from fnn.layers.encoder_decoder import EncoderDecoder as EncoderDecoder
 from fnn.layers.flatten import Flatten as Flatten
 from fnn.layers.frozen import Frozen as Frozen
 from fnn.layers.frozen import FrozenParams as FrozenParams
+from fnn.layers.gaussian import Gaussian as Gaussian
+from fnn.layers.gaussian import GaussianMean as GaussianMean
 from fnn.layers.glu import GLU as GLU
 from fnn.layers.glu import GLUParams as GLUParams
 from fnn.layers.gru import GRU as GRU
 from fnn.layers.gru import GRUParams as GRUParams
+from fnn.layers.linear_attention import LinearAttention as LinearAttention
+from fnn.layers.linear_attention import LinearAttentionParams as LinearAttentionParams
 from fnn.layers.lstm import LSTM as LSTM
 from fnn.layers.lstm import LSTMParams as LSTMParams
 from fnn.layers.normalization import BatchNorm as BatchNorm
@@ -102,6 +109,8 @@ from fnn.layers.skip import Skip as Skip
 from fnn.layers.softmax import LogSoftmax as LogSoftmax
 from fnn.layers.softmax import Softmax as Softmax
 from fnn.layers.spectral_norm import SpectralNorm as SpectralNorm
+from fnn.layers.tied import Tie as Tie
+from fnn.layers.tied import Tied as Tied
 from fnn.layers.transformer_block import TransformerBlock as TransformerBlock
 from fnn.layers.unembed import Unembed as Unembed
 from fnn.layers.unembed import UnembedParams as UnembedParams
@@ -118,6 +127,7 @@ from fnn.losses.categorical import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from fnn.losses.contrastive import InfoNCE as InfoNCE
 from fnn.losses.ctc import CTC as CTC
 from fnn.losses.divergence import KLDivergence as KLDivergence
+from fnn.losses.elbo import ELBO as ELBO
 from fnn.losses.focal import SigmoidFocal as SigmoidFocal
 from fnn.losses.focal import SoftmaxFocal as SoftmaxFocal
 from fnn.losses.likelihood import GaussianNLL as GaussianNLL
@@ -139,6 +149,9 @@ from fnn.nets.llama import from_llama as from_llama
 from fnn.nets.llama import to_llama as to_llama
 from fnn.nets.mlp import mlp as mlp
 from fnn.nets.recurrent import recurrent as recurrent
+from fnn.nets.resnet import resnet as resnet
+from fnn.nets.unet import unet as unet
+from fnn.nets.vit import vit as vit
 from fnn.penalties import L1 as L1
 from fnn.penalties import L2 as L2
 from fnn.penalties import Penalty as Penalty

@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_leaves
+from fnn.errors import at, check_leaves
 from fnn.files import CheckpointError as CheckpointError
 from fnn.files import read, write
 from fnn.named import by_name, differences, of_names, on_jax
-from fnn.numerics import concrete, is_floating
+from fnn.numerics import concrete
 from fnn.records import PyTree
 
 FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
@@ -44,7 +44,8 @@ def save(path: str | os.PathLike[str], params: PyTree) -> None:
     check_leaves("save", "params", params)
     tensors = {name: known(name, a) for name, a in by_name(params).items()}
     version = importlib.metadata.version("fnn")
-    write(Path(path), tensors, {"format": FORMAT, "fnn": version})
+    with at("save"):
+        write(Path(path), tensors, {"format": FORMAT, "fnn": version})
 
 
 def load(path: str | os.PathLike[str], like: PyTree) -> PyTree:
@@ -88,8 +89,6 @@ def known(name: str, a: Any) -> np.ndarray:
     """An array of params in the host's memory, or an error by its name."""
     if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         raise TypeError(f"save: {name} is a typed key; save jax.random.key_data of it.")
-    if not (is_floating(a) or a.dtype.kind in "iub"):
-        raise TypeError(f"save: {name} must hold real numbers, got {a.dtype}.")
     if (there := concrete(a)) is None:
         raise ValueError(f"save: {name} is not known yet; save outside jit, not shapes or tracers.")
     return there

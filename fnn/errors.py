@@ -83,6 +83,16 @@ def check_batch(owner: Any, name: str, x: Any) -> None:
         raise ValueError(f"{owner}: {name} must have shape [B, ...], got {list(x.shape)}{hint}.")
 
 
+def check_moments(owner: Any, name: str, a: Any) -> None:
+    """Raise unless `a` is a floating-point batch of n means and n logarithms of variances."""
+    check_floating(owner, name, a)
+    if a.ndim < 2 or a.shape[-1] % 2 or not a.shape[-1]:
+        raise ValueError(
+            f"{owner}: {name} must have shape [B, ..., 2 n], n means and n logarithms of "
+            f"variances, got {list(a.shape)}."
+        )
+
+
 def check_last_axis(owner: Any, name: str, x: Any, size: int) -> None:
     """Raise unless `x` is a floating-point batch whose last axis has `size` entries."""
     check_floating(owner, name, x)

@@ -4,8 +4,8 @@ Some layers do in training what they must not do at test time. `inference` repla
 by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
-   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Unembed → Dense;
-   Frozen, WeightNorm and SpectralNorm → the inner layer.
+   layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Gaussian →
+   GaussianMean; Unembed → Dense; Frozen, WeightNorm and SpectralNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache. BatchNorm may have running averages instead, which training gathered: it takes them
@@ -29,9 +29,11 @@ from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.dropout import Dropout
 from fnn.layers.frozen import Frozen
+from fnn.layers.gaussian import Gaussian, GaussianMean
 from fnn.layers.normalization import BatchNorm, BatchNormAverages
 from fnn.layers.reparametrized import Reparametrized
 from fnn.layers.scale import Scale
+from fnn.layers.tied import Tied
 from fnn.layers.unembed import Unembed
 from fnn.numerics import concrete, like
 from fnn.records import PyTree
@@ -127,6 +129,12 @@ def _(layer, params):
     return layer.with_children(layers), layer.joined(entries)
 
 
+@evaluation_form.register(Tied)
+def _(layer, params):
+    """The net, each layer with params of its own: nothing is tied where nothing is learned."""
+    return evaluation_form(layer.net, layer.untied(params))
+
+
 @evaluation_form.register(Frozen)
 def _(layer, params):
     """The inner layer: nothing is trained."""
@@ -143,6 +151,12 @@ def _(layer, params):
 def _(layer, params):
     """The mean of the training output: x, or (1 − rate) x."""
     return (Identity() if layer.inverted else Scale(1 - layer.rate)), params
+
+
+@evaluation_form.register(Gaussian)
+def _(layer, params):
+    """The mean of what it draws."""
+    return GaussianMean(), params
 
 
 @evaluation_form.register(Unembed)
@@ -223,6 +237,9 @@ def _(layer, params, cache, dy):
 
 def rebuilt(net, result):
     """Net and params from the rule's result, which has the nesting of the net."""
+    if isinstance(net, Tied):
+        bare, params = rebuilt(net.bare(), result)
+        return net.around(bare), params
     if not isinstance(net, Composite):
         return result
     parts = {name: rebuilt(net[name], part) for name, part in net.parts(result).items()}

@@ -25,7 +25,7 @@ import numpy as np
 from fnn.named import kind
 
 try:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
     from safetensors.numpy import save as serialized
 except ImportError as error:
     raise ImportError(
@@ -58,15 +58,12 @@ def write(
     With `previous`, the file that is there now takes that name.
 
     Raises:
-        TypeError: for a dtype that such files do not have.
+        TypeError: for a dtype that cannot be read again, by the tensor's name.
         CheckpointError: for more names and texts than are read.
         OSError: with what the system says; the old file is as it was, and nothing beside it.
     """
-    rows = {name: plain(a) for name, a in tensors.items()}
-    try:
-        data = serialized(rows, {**texts, "sha256": digest(rows, texts)})
-    except SafetensorError as error:
-        raise TypeError(f"{path} cannot hold these tensors: {error}.") from None
+    rows = {name: plain(name, a) for name, a in tensors.items()}
+    data = serialized(rows, {**texts, "sha256": digest(rows, texts)})
     check_header(path, data[:8])
     replace(path, data, previous)
 
@@ -86,7 +83,9 @@ def read(path: Path) -> Contents:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError:
         raise
-    except Exception as error:  # SafetensorError, and numpy's of a dtype that it does not have
+    except AttributeError as error:
+        raise CheckpointError(f"{path} has a dtype that cannot be read: {error}.") from None
+    except Exception as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise CheckpointError(
             f"{path} is not a safetensors file: {reason}; take another file."
@@ -99,9 +98,14 @@ def read(path: Path) -> Contents:
     return Contents(tensors, texts)
 
 
-def plain(a: np.ndarray) -> np.ndarray:
+def plain(name: str, a: np.ndarray) -> np.ndarray:
     """The array row by row in native byte order: its memory is written as it lies."""
-    return np.asarray(a, np.asarray(a).dtype.newbyteorder("="), order="C")
+    a = np.asarray(a)
+    if a.dtype.name != "bfloat16" and (a.dtype.kind not in "fiub" or a.dtype.itemsize > 8):
+        raise TypeError(
+            f"{name} must be of bools, integers, bfloat16 or float16 to float64, got {a.dtype}."
+        )
+    return np.asarray(a, a.dtype.newbyteorder("="), order="C")
 
 
 def check_header(path: Path, beginning: bytes) -> None:

@@ -43,10 +43,10 @@ def concrete(a: Any) -> np.ndarray | None:
 def owned(a: Any) -> Array:
     """`a` as a JAX array with memory of its own.
 
-    jnp.asarray shares the memory of large numpy arrays, which the caller may change while a
-    step still reads it, or a cache still holds it.
+    JAX may share the memory of a numpy array, or read it later, jnp.array too: the caller may
+    have changed it by then. numpy copies at once.
     """
-    return jnp.array(a) if isinstance(a, np.ndarray) else jnp.asarray(a)
+    return jnp.asarray(np.array(a) if isinstance(a, np.ndarray) else a)
 
 
 def is_floating(a: Any) -> bool:

@@ -35,11 +35,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fnn.composite import Composite, With, plain
 from fnn.errors import FORWARDS, pair, speaking
+from fnn.factors import by_row, is_factor
 from fnn.layer import Layer, check_layer_type
-from fnn.logits import Logits
+from fnn.logits import Logits, is_factored
 from fnn.numerics import is_floating, ratio
 from fnn.records import Array, Data, PyTree, Record
 from fnn.sequence import over_positions
@@ -95,11 +97,24 @@ class Rule(Record):
 
     def at(self, seen: Any, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
         """(result, dx) at this layer: of its formula, or of the route."""
+        self._check_replaced(layer)
         if not (isinstance(layer, Composite) and self.routes(layer)):
             return self._formula(seen, layer, params, cache, dy)
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
         return (transposed(layer, result, 2) if self.learns else result), dx
+
+    def _check_replaced(self, layer):
+        """Raise where the rule has a formula for a layer that this one stands for, not for this."""
+        every, dispatch = (self.formula.dispatch(Layer), _route), self.formula.dispatch
+        if dispatch(type(layer)) not in every:
+            return
+        for other in layer.stands_for:
+            if dispatch(type(other)) not in every:
+                raise NotImplementedError(
+                    f"{self}: {other} is tied, and its formula here knows of one use only; "
+                    f"register one for {type(layer).__name__}."
+                )
 
     def routes(self, layer: Composite[Any]) -> bool:
         """Whether the rule has no formula for this composite."""
@@ -253,13 +268,15 @@ def _per_example(run, layer, share):
     """`run`, its result of δ_b / s_b; dx stays that of the batch. Under jit nothing runs twice."""
 
     def divided(d):
-        return ratio(d, share.reshape(-1, *(1,) * (d.ndim - 1)).astype(d.dtype))
+        if is_factor(d):
+            return d.scaled(ratio(jnp.ones_like(share), share))
+        return ratio(d, by_row(share, d).astype(d.dtype)) if is_floating(d) else d
 
     def own(dy):
         check_examples(layer, dy)
         if share is None:
             return run(dy)
-        result, _ = run(jax.tree.map(lambda d: divided(d) if is_floating(d) else d, dy))
+        result, _ = run(jax.tree.map(divided, dy, is_leaf=is_factor))
         return result, run(dy)[1]
 
     return own
@@ -267,11 +284,12 @@ def _per_example(run, layer, share):
 
 def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
     """Raise a NotImplementedError where examples cannot be told apart."""
-    if layer.mixes_examples:
+    if any(f.mixes_examples for f in (layer, *layer.stands_for)):
         raise NotImplementedError(
             f"{layer}: nothing per example here: a row of its y depends on other rows of x."
         )
-    if isinstance(dy, Logits):
+    leaves = jax.tree.leaves(dy, is_leaf=is_factored)
+    if any(isinstance(d, Logits) and not is_factor(d.w) for d in leaves):
         raise NotImplementedError(
             f"{layer}: nothing per example here: dw of factored logits is a sum over the batch; "
             "end the net in Dense and train it with SoftmaxCrossEntropy."

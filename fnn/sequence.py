@@ -6,10 +6,10 @@ dstate of the initial state, dmemory of the memory; it carries the mask, which h
 derivative.
 
 A state is nested like the layers, one entry per child: (h,) of an RNN or a GRU, (h, c) of an
-LSTM, ((h, c), (h, c)) of a Serial of two, {"ahead": …, "behind": …} of a Bidirectional, stacked
-under Repeat. None, () and zeros mean "before the beginning". What came out goes in again
-where the next part of a long sequence begins: truncated backpropagation through time
-(BPTT), sampling step by step.
+LSTM, (S,) of a linear attention, ((h, c), (h, c)) of a Serial of two LSTMs, {"ahead": …,
+"behind": …} of a Bidirectional, stacked under Repeat. None, () and zeros mean "before the
+beginning". What came out goes in again where the next part of a long sequence begins: truncated
+backpropagation through time (BPTT), sampling step by step.
 
 Steps where the mask is False are left out: their values are replaced by 0 before a layer
 reads them, whatever they are, and their dx is 0. Their y is whatever the layer makes there: of a

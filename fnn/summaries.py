@@ -8,6 +8,7 @@ from fnn.arrays import as_input, check_arrays
 from fnn.composite import Composite, Wrapper
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.repeat import Repeat
+from fnn.layers.shared import Shared, Uses
 from fnn.records import PyTree, Static
 from fnn.ruling import rule
 from fnn.sequence import value
@@ -18,6 +19,16 @@ def described(layer, params, cache, dy):
     """Any leaf: itself, its params and y, as the shapes that jax.eval_shape makes of them."""
     _, dx = layer.backward(params, cache, dy)
     return (Static(layer), params, dy), dx
+
+
+@described.register(Shared)
+def _(layer, params, cache, dy):
+    """Every use: its layer and y, and params at the one whose they are."""
+    _, dx = layer.backward(params, cache, dy)
+    rows = zip(layer.uses, dy.each, strict=True)
+    return Uses(
+        tuple((Static(u.layer), params if u.name == u.source else (), d) for u, d in rows)
+    ), dx
 
 
 def summary(net: Layer[Any, Any], params: PyTree, x: PyTree) -> str:

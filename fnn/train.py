@@ -6,8 +6,8 @@ callback the epochs are a scan too, and `fit` is itself jit- and vmap-able.
 Minibatches are rows of a fresh permutation. The last one, if rows are missing, is filled up
 with the first of them, whose weight there is 0: loss and gradient leave them out, so that every
 step has one shape and compiles once. The statistics of BatchNorm count them, which are then of
-as many different rows as everywhere; `drop_last=True` leaves the last batch out instead. A loss
-that mixes examples (InfoNCE) compares them with nothing.
+as many different rows as everywhere; `drop_last=True` leaves the last batch out instead. A
+loss that mixes examples (InfoNCE) compares rows of weight 0 with nothing.
 
 Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
 in `step` alone), or any pytree of arrays with the rows first.

@@ -106,11 +106,11 @@ def training():
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
-    known |= {"drop_last": False, "layer": NET}
-    functions = (fnn.value_and_grad, fnn.fold, fnn.start, fnn.step, fnn.epoch, fnn.evaluate,
-                 fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
+    known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
+    functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
+                 fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
     return [
-        *built(once),
+        *built(once), *built(fnn.Clipping(1.0)),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
           for f in functions],
         of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
@@ -133,6 +133,11 @@ def nets():
            n_memory=3),
         of("gpt", fnn.gpt, n_vocab=5, **sizes, n_layers=2, n_context=3, positions="learned",
            recompute=True),
+        of("resnet", fnn.resnet, n_in=3, n_out=5, widths=(4, 8), depths=(1, 2), bottleneck=False,
+           norm=fnn.BatchNorm, stem=None),
+        of("unet", fnn.unet, n_in=3, n_out=5, widths=(4, 8), norm=None),
+        of("vit", fnn.vit, n_in=3, n_out=5, n=4, n_heads=2, n_layers=2, n_patches=9, patch=2,
+           feed_forward=fnn.GLU(4, 3), norm=fnn.RMSNorm, dropout=0.1, bias=True),
         of("encoder_decoder", fnn.encoder_decoder, n_vocab=5, **sizes, n_layers=2, n_context=3,
            positions="learned", recompute=True, n_source=6),
         of("generate", fnn.generate, net=writer, params=writer.init(KEY), n=2, key=KEY,
@@ -150,8 +155,10 @@ def rules():
     dense = fnn.Dense(3, 2)
     y, cache = dense.forward(params := dense.init(KEY), X)
     known = {"layer": dense, "params": params, "cache": cache, "dy": y}
+    both = known | {"params": fnn.rules.With(params, params)}
+    found = {n: f for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)}
     return [
-        *[of(n, f, **known) for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)],
+        *[of(n, f, **(both if f.companion else known)) for n, f in found.items()],
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
@@ -164,24 +171,28 @@ def around():
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
     head, lstm = fnn.Unembed(6, 5), fnn.LSTM(3, 4)
     begun = fnn.Sequence(jnp.ones((2, 5, 3)), None, (jnp.ones((2, 4)), jnp.ones((2, 4))))
+    linear, begins = fnn.LinearAttention(6, 2), (jnp.ones((2, 2, 3, 3)),)
     pair = fnn.EncoderDecoder(fnn.Dense(7, 4), fnn.CrossAttention(6, 2, 4))
     cross, looks = fnn.CrossAttention(6, 2, 4), begun.with_fields(x=jnp.ones((2, 5, 6)), state=None)
     carrying = [fnn.Attention(6, 2), fnn.Positions(9, 6), fnn.Sinusoids(6)]
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
+        *built(fnn.Tie(2, 0)),
         of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
         of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
            params=WEIGHTS, select=None),
         *[of(f.__name__, f, key=KEY, n_in=2, n_out=3) for f in DRAWS],
         *built(logits), of("Logits", logits.backward, dz=jnp.ones((4, 5))),
         *layer(head, head.init(KEY), jnp.ones((7, 6))), *layer(lstm, lstm.init(KEY), begun),
+        *layer(linear, linear.init(KEY), fnn.Sequence(jnp.ones((2, 5, 6)), None, begins)),
         *layer(cross, cross.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 4)))),
         *[c for f in carrying for c in layer(f, f.init(KEY), looks.with_fields(
             state=f.zero_state(f.init(KEY), 2, 4)))],
         *layer(pair, pair.init(KEY), looks.with_fields(memory=jnp.ones((2, 3, 7)))),
         *loss(fnn.LinearSoftmaxCrossEntropy(), logits, jnp.arange(4)),
         *loss(LOSS, logits, jnp.arange(4)),
+        *loss(fnn.ELBO(), (jnp.ones((4, 3)), jnp.ones((4, 2))), jnp.ones((4, 3))),
     ]  # fmt: skip
 
 

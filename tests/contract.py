@@ -63,6 +63,20 @@ def check_layer(layer, x, *, key=None, keeps_dtype=True):
         chex.assert_trees_all_close(stacked, cache, **EXACT)
 
 
+def check_net(net, x):
+    """Check that a whole net's gradient is that of jax; its layers are checked each by itself."""
+    params = moved(net.init(jax.random.key(0)))
+
+    def both(params, x):
+        y, cache = net.forward(params, x)
+        dy = noise(*y.shape)
+        want = jax.vjp(lambda params, x: net.forward(params, x)[0], params, x)[1](dy)
+        return backprop(net, params, cache, dy), want
+
+    found, want = jax.jit(both, compiler_options=QUICK)(params, x)
+    chex.assert_trees_all_close(found, want, rtol=1e-9, atol=1e-11)
+
+
 def layer_facts(layer, params, x, dy, key):
     """The backward's own derivative by two ways, caches of rows, y in lower precision."""
 

@@ -21,14 +21,25 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
-    ("errors", "initializers", "sequence", "logits", "arrays", "mean", "targets", "named", "files"),
+    (
+        "errors",
+        "initializers",
+        "sequence",
+        "logits",
+        "arrays",
+        "mean",
+        "targets",
+        "factors",
+        "named",
+        "files",
+    ),
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "prediction", "decoding", "checkpoints"),
+    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -45,14 +56,22 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.attention",
     "fnn.layers.chunked",
     "fnn.layers.convolution",
+    "fnn.layers.delta_rule",
+    "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
     "fnn.layers.kv_cache",
+    "fnn.layers.normalization",
+    "fnn.layers.places",
     "fnn.layers.recurrence",
     "fnn.layers.reparametrized",
+    "fnn.layers.retention",
     "fnn.layers.rotary",
+    "fnn.layers.shared",
     "fnn.layers.tiling",
+    "fnn.layers.unembed",
     "fnn.layers.windows",
+    "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
     "fnn.nets.gpt",
@@ -152,7 +171,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed", "reparametrized"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

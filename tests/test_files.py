@@ -6,6 +6,7 @@ import os
 import sys
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -112,11 +113,19 @@ def test_more_names_and_texts_than_are_read_are_neither_read_nor_written(tmp_pat
     assert names(tmp_path) == ["a"]
 
 
-def test_a_dtype_that_no_such_file_has_is_refused_and_the_old_file_stays(tmp_path):
+@pytest.mark.parametrize("dtype", ["complex128", "longdouble", "float8_e4m3fn", "int4", "U1"])
+def test_a_dtype_that_cannot_be_read_again_is_refused_and_the_old_file_stays(dtype, tmp_path):
     write(tmp_path / "a", TENSORS, {})
-    with pytest.raises(TypeError, match="/a cannot hold these tensors: .*complex128"):
-        write(tmp_path / "a", {"w": np.zeros(2, complex)}, {})
+    a = np.zeros(2).astype(getattr(ml_dtypes, dtype, dtype))
+    with pytest.raises(TypeError, match=rf"w must be of bools, .*, got {a.dtype}\."):
+        write(tmp_path / "a", {"w": a}, {})
     same(read(tmp_path / "a").tensors, TENSORS)
+
+
+def test_a_dtype_of_others_that_numpy_has_not_is_told(tmp_path):
+    save_file({"w": np.zeros(2, ml_dtypes.float8_e5m2)}, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"/a has a dtype that cannot be read: .*float8_e5m2"):
+        read(tmp_path / "a")
 
 
 def test_a_file_that_is_not_there_is_the_systems_error(tmp_path):

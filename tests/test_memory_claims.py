@@ -71,6 +71,7 @@ CACHES = [  # the layer, the shape of one example, the bytes of its cache
     (fnn.LSTM(8, 16), (20, 8), 4 * 20 * (8 + 6 * 16)),
     (fnn.Attention(8, 2), (20, 8), 4 * 20 * (5 * 8 + 2)),  # x, q, k, v, o and m: nothing of T²
     (fnn.Attention(8, 2), (320, 8), 4 * 320 * (5 * 8 + 2)),
+    (fnn.LinearAttention(8, 2), (20, 8), 4 * (20 * (5 * 8 + 4 * 2) + 32)),  # x, q, k, v, u; S once
     (fnn.Recompute(fnn.LSTM(8, 16)), (20, 8), 4 * 20 * 8),
 ]
 

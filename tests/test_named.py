@@ -53,10 +53,10 @@ def test_of_many_differences_some_are_listed_and_long_names_cut():
 
 
 def test_arrays_come_to_jax_in_memory_of_their_own_and_never_narrower():
-    a = np.zeros(3, np.float32)
+    a = np.zeros(2**16, np.float32)
     found = on_jax("me", {"a": a})["a"]
-    a[0] = 1
-    assert found.tolist() == [0, 0, 0]
+    a[:] = 1
+    assert not found.any()
     assert on_jax("me", {"a": np.zeros(3)})["a"].dtype == "float64"
     with jax.enable_x64(False), pytest.raises(TypeError) as error:
         on_jax("me", {"a": np.zeros(3, np.float16), "b": np.zeros(3)})

@@ -14,6 +14,7 @@ from fnn.numerics import (
     like,
     narrowed,
     outer,
+    owned,
     plus,
     plus_gradient,
     ratio,
@@ -157,3 +158,11 @@ def test_unit_gradient_is_that_of_jax():
         (u, length), pull = jax.vjp(lambda a, axes=axes: unit(a, axes), a)
         (want,) = pull((d, 0 * length))
         np.testing.assert_allclose(unit_gradient(u, length, d, axes), want, rtol=1e-12)
+
+
+def test_an_owned_array_is_not_that_of_the_caller_who_changes_it_at_once():
+    for _ in range(500):  # JAX's own copy comes later, now and then
+        a = np.zeros(2**16, np.float32)
+        found = owned(a)
+        a[:] = 1
+        assert not found.any()

@@ -6,6 +6,7 @@ from benchmarks.cases.attention import ATTENTION
 from benchmarks.cases.convolution import CONVOLUTION
 from benchmarks.cases.heads import HEADS
 from benchmarks.cases.layers import LAYERS
+from benchmarks.cases.linear_attention import LINEAR_ATTENTION
 from benchmarks.cases.losses import LOSSES
 from benchmarks.cases.mlps import MLPS
 from benchmarks.cases.nets import NETS
@@ -14,5 +15,5 @@ from benchmarks.cases.recurrence import RECURRENCE
 
 TABLES = (
     MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION,
-    ALGORITHMS, RECURRENCE, ATTENTION, HEADS, NETS,
+    ALGORITHMS, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
 )  # fmt: skip

@@ -66,9 +66,34 @@ def u_net(width: int = 16) -> Pair:
     net = conv(4 * width, 4 * width)
     for n in (2 * width, width):
         around = fnn.Serial(fnn.MaxPool2d(2), net, fnn.Upsample(2))
-        net = fnn.Serial(conv(n, 2 * n), fnn.Skip(around), conv(6 * n, n))
+        net = fnn.Serial(conv(n, 2 * n), fnn.Skip(around), conv(4 * n, n))
     net = fnn.Serial(conv(1, width), net, fnn.Conv2d(width, 1, 1))
     return gradient(net, fnn.SquaredError(), draw(8, 32, 32, 1), draw(8, 32, 32, 1, seed=3))
+
+
+def autoencoder(n: int = 256, width: int = 64) -> Pair:
+    """256-64-256, the weights of the second layer those of the first."""
+    net = fnn.Serial(fnn.Dense(n, width), fnn.Tanh(), fnn.Dense(width, n, bias=False))
+    net, x = fnn.Tied(net, fnn.Tie(2, 0)), draw(256, n)
+    return gradient(net, fnn.SquaredError(), x, x)
+
+
+def swish(params: Any, x: jax.Array) -> jax.Array:
+    """x σ(x w) c."""
+    w, c = params
+    return x * jax.nn.sigmoid(x @ w) * c
+
+
+def swish_params(key: jax.Array) -> Any:
+    """w and c, for 256 features."""
+    return jax.random.normal(key, (256, 256)) / 16, jax.numpy.ones(256)
+
+
+def foreign() -> Pair:
+    """A function between two layers."""
+    inside = fnn.Dense(128, 256), fnn.Autodiff(swish, swish_params), fnn.Dense(256, 10)
+    net, x, target = fnn.Serial(*inside), draw(256, 128), labels(256, classes=10)
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target)
 
 
 def repeat(n: int = 12, width: int = 128) -> Pair:
@@ -82,6 +107,15 @@ def sequence() -> Pair:
     net = fnn.mlp([64, 256, 32], activation=fnn.GELU())
     x, target = draw(16, 128, 64), labels(16, 128, classes=32)
     return gradient(net, fnn.SoftmaxCrossEntropy(), x, target)
+
+
+def variational(n: int = 784, k: int = 32) -> Pair:
+    """A variational autoencoder, n-512-k-512-n."""
+    decoder = fnn.Serial(fnn.Gaussian(), fnn.mlp([k, 512, n]))
+    both = fnn.Parallel(decoder, fnn.Identity(), join=None)
+    net = fnn.Serial(fnn.mlp([n, 512, 2 * k]), both)
+    x = jax.nn.sigmoid(draw(256, n))
+    return gradient(net, fnn.ELBO(), x, x, key=jax.random.key(5))
 
 
 def softmax() -> Pair:
@@ -118,6 +152,7 @@ LAYERS = Table(
         Case("Dense without b, 256-512-512-10", without_biases),
         Case("Softmax and CrossEntropy", softmax),
         Case("Dropout, 256-512-512-10", dropout),
+        Case("Gaussian and ELBO, 784-512-32-512-784", variational),
         Case("Residual, 6 blocks of 128", residual),
         Case("Residual with DropPath, 6 blocks of 128", stochastic_depth),
         Case("Parallel, 4 branches side by side", lambda: branches("concat")),
@@ -126,6 +161,8 @@ LAYERS = Table(
         Case("WeightNorm, 256-512-512-10", lambda: normalized(fnn.WeightNorm)),
         Case("SpectralNorm, 256-512-512-10", lambda: normalized(fnn.SpectralNorm)),
         Case("Frozen but for the head, 256-512-512-10", frozen),
+        Case("Tied autoencoder, 256-64-256", autoencoder),
+        Case("Autodiff between Dense layers", foreign),
         Case("Repeat of Residual, 12 blocks of 128", repeat),
         Case("Cast to bfloat16, 256-512-512-10", lambda: cast("bfloat16"), tolerance=0.03),
     ),

@@ -50,6 +50,11 @@ def vocabulary() -> Pair:
     return loss_gradient(fnn.SoftmaxCrossEntropy(), draw(4096, 8192), labels(4096, classes=8192))
 
 
+def evidence() -> Pair:
+    """A reconstruction of probabilities from a code of 32 numbers."""
+    return loss_gradient(fnn.ELBO(), (real(), draw(SHAPE[0], 64, seed=4)), bits())
+
+
 def real() -> jax.Array:
     """Predictions or logits."""
     return draw(*SHAPE)
@@ -101,6 +106,7 @@ LOSSES = Table(
     "y [1024, 256], of CTC [16, 128, 64], of InfoNCE [512, 2, 128], against optax or a textbook.",
     (
         *[case for name, loss in losses().items() for case in cases(name, loss)],
+        Case("ELBO", evidence),
         Case("SoftmaxCrossEntropy, smoothed labels", smoothed),
         Case("SoftmaxCrossEntropy, y [4096, 8192]", vocabulary),
     ),

@@ -31,7 +31,7 @@ def classifier(n_in: int = 32, n: int = 128) -> fnn.Serial:
     return fnn.Serial(fnn.LSTM(n_in, n), fnn.GlobalAvgPool(), fnn.Dense(n, 10))
 
 
-def recomputing(net: fnn.Serial) -> fnn.Serial:
+def recomputing(net: fnn.Composite[Any]) -> fnn.Composite[Any]:
     """Every block of a Repeat in Recompute."""
 
     def lean(f):
@@ -44,6 +44,30 @@ def digits(batch: int = 64) -> Pair:
     """The convolutional net."""
     x, target = draw(batch, 8, 8, 1), labels(batch, classes=10)
     return gradient(cnn(), fnn.SoftmaxCrossEntropy(), x, target)
+
+
+def images(net: Net, size: int = 32, *, batch: int, pixels: bool = False) -> Pair:
+    """A net of images [size, size, 3]: one of ten classes for each, or for every pixel."""
+    x = draw(batch, size, size, 3)
+    target = labels(*(x.shape[:-1] if pixels else (batch,)), classes=10)
+    written = best(net)
+    return gradient(
+        net,
+        fnn.SoftmaxCrossEntropy(),
+        x,
+        target,
+        forward=lambda p, x, key: plain(written, p, x, key),
+    )
+
+
+def residual() -> fnn.Serial:
+    """Three stages of two blocks."""
+    return fnn.resnet(3, 10, widths=(16, 32, 64), depths=(2, 2, 2))
+
+
+def patches() -> fnn.Serial:
+    """4 blocks of width 128 with 4 heads, over 64 patches."""
+    return fnn.vit(3, 10, 128, 4, 4, 64, patch=4, bias=False)
 
 
 def series(*, checkpoint: bool, t: int = 128, batch: int = 32) -> Pair:
@@ -85,9 +109,9 @@ def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256
     )
 
 
-def gpt(n_vocab: int) -> fnn.Serial:
+def gpt(n_vocab: int, *, tied: bool = False) -> fnn.Composite[Any]:
     """4 blocks of width 256 with 4 heads."""
-    return fnn.gpt(n_vocab, 256, 4, 4, 256)
+    return fnn.gpt(n_vocab, 256, 4, 4, 256, tied=tied)
 
 
 def gpt_cases(n_vocab: int) -> tuple[Case, Case]:
@@ -97,6 +121,12 @@ def gpt_cases(n_vocab: int) -> tuple[Case, Case]:
         Case(f"GPT, V {n_vocab}", lambda: language(net, net, n_vocab)),
         Case(f"GPT, V {n_vocab}, against jax.nn", lambda: language(net, best(net), n_vocab)),
     )
+
+
+def tied(n_vocab: int) -> Pair:
+    """The head has the weights of the table."""
+    net = gpt(n_vocab, tied=True)
+    return language(net, net, n_vocab)
 
 
 def lean(*, recompute: bool, n_vocab: int = 256) -> Pair:
@@ -112,10 +142,17 @@ NETS = Table(
     "Encoder-decoder: 2 blocks each, sizes alike.",
     (
         Case("CNN, digits, batch 64", digits),
+        Case("ResNet, 3 × 2 blocks, 32 × 32, batch 32", lambda: images(residual(), batch=32)),
+        Case(
+            "U-Net, 3 levels, 32 × 32, batch 16",
+            lambda: images(fnn.unet(3, 10, widths=(16, 32, 64)), batch=16, pixels=True),
+        ),
+        Case("ViT, 64 patches, batch 32, against jax.nn", lambda: images(patches(), batch=32)),
         Case("LSTM classifier, T 128, batch 32", lambda: series(checkpoint=False)),
         Case("the same, against jax.checkpoint", lambda: series(checkpoint=True)),
         *gpt_cases(256),
         *gpt_cases(8192),
+        Case("GPT, tied, V 8192", lambda: tied(8192)),
         Case("encoder-decoder, V 256", lambda: translation(fused=False)),
         Case("encoder-decoder, V 256, against jax.nn", lambda: translation(fused=True)),
         Case("GPT, V 256, against jax.checkpoint", lambda: lean(recompute=False)),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 import fnn
@@ -40,6 +41,38 @@ class Headed(fnn.Layer[Any, Any]):
 
 
 @dataclass(frozen=True)
+class Coded(fnn.Loss[Any]):
+    """A loss of a pair as mistakes take it: y is reconstruction and code, [B, ..., n + 2 k]."""
+
+    loss: fnn.ELBO
+    n: int
+
+    @property
+    def children(self) -> dict[str, Any]:
+        """What it is made of."""
+        return {"loss": self.loss, "reconstruction": self.loss.reconstruction}
+
+    def pair(self, y: Any) -> Any:
+        """The two parts of y; of its shape, theirs."""
+        if isinstance(y, jax.ShapeDtypeStruct):
+            sizes = self.n, y.shape[-1] - self.n
+            return tuple(jax.ShapeDtypeStruct((*y.shape[:-1], n), y.dtype) for n in sizes)
+        return y[..., : self.n], y[..., self.n :]
+
+    def check(self, y, target):
+        """What the loss asks for."""
+        self.loss.check(self.pair(y), target)
+
+    def forward(self, y, target):
+        """The losses of the pair."""
+        return self.loss.forward(self.pair(y), target)
+
+    def backward(self, cache, dl):
+        """Both parts of dy behind each other."""
+        return jnp.concatenate(self.loss.backward(cache, dl), -1)
+
+
+@dataclass(frozen=True)
 class Looking(fnn.Layer[Any, Any]):
     """What looks at a memory, as mistakes take it: of one array the first t positions do."""
 
@@ -64,3 +97,13 @@ class Looking(fnn.Layer[Any, Any]):
         """dx and dz behind each other."""
         grads, dx = self.net.backward(params, cache, fnn.Sequence(dy))
         return grads, jnp.concatenate([dx.x, dx.memory], 1)
+
+
+def bent(params: Any, x: jax.Array) -> jax.Array:
+    """tanh(x w) c, a function that only jax differentiates."""
+    return jnp.tanh(x @ params["w"]) * params["c"]
+
+
+def bent_params(key: jax.Array) -> Any:
+    """w [4, 6] and c."""
+    return {"w": jax.random.normal(key, (4, 6)) / 2, "c": jnp.ones(6)}

@@ -13,7 +13,7 @@ import numpy as np
 
 import fnn
 from benchmarks.blocks import activations, forms, losses
-from benchmarks.mutations.shaped import Headed, Looking
+from benchmarks.mutations.shaped import Coded, Headed, Looking, bent, bent_params
 from fnn.losses.categorical import Categorical
 
 LEVELS = ("4", "50-100", "1 000", "16 000", "2¹⁸")  # sizes, about
@@ -125,6 +125,9 @@ BLOCKS = (
     Subject("PReLU", "layer", lambda level: fnn.PReLU(), values(0), levels=(1,)),
     Subject("PReLU, one slope per feature", "layer",
             lambda level: fnn.PReLU(SHAPES[level][-1]), values(0), levels=(1,)),
+    Subject("Gaussian", "layer", lambda level: fnn.Gaussian(),
+            lambda level, rng: (noise(rng, 7, 6), None), levels=(1,), key=True),
+    small("GaussianMean", fnn.GaussianMean(), 7, 6),
     small("Affine", fnn.Affine(24), 7, 24),
     small("Centered", fnn.Centered(24), 7, 24),
     small("LayerNorm", fnn.LayerNorm(24), 7, 24),
@@ -164,6 +167,8 @@ BLOCKS = (
     small("Attention, window, pairs of distances",
           fnn.Attention(6, 2, chunk=2, window=3, distances=2, bias=True), 2, 5, 6),
     small("CrossAttention", Looking(fnn.CrossAttention(4, 2, chunk=2), 3), 2, 8, 4),
+    small("LinearAttention", fnn.LinearAttention(6, 3, 2, bias=True), 2, 5, 6),
+    small("LinearAttention, delta rule", fnn.LinearAttention(6, 3, 2, delta=True), 2, 5, 6),
     small("EncoderDecoder", Looking(fnn.EncoderDecoder(
         fnn.RNN(4, 3), fnn.Serial(fnn.CrossAttention(4, 2, 3), fnn.Tanh())), 3), 2, 8, 4),
     small("Unembed, LinearSoftmaxCrossEntropy",
@@ -225,26 +230,21 @@ NETS = (
     Subject("Residual", "net", lambda n: fnn.Residual(block(n)), inputs("block")),
     Subject("Skip", "net", lambda n: fnn.Skip(block(n)), inputs("block")),
     Subject("Parallel", "net", lambda n: fnn.Parallel(block(n), fnn.Tanh()), inputs("block")),
-    Subject(
-        "Parallel, sum",
-        "net",
-        lambda n: fnn.Parallel(a=block(n), b=fnn.Tanh(), join="sum"),
-        inputs("block"),
-        (1,),
-    ),
+    small("Parallel, sum", fnn.Parallel(a=block(1), b=fnn.Tanh(), join="sum"), 6, 4, family="net"),
+    small("Tied, transposed", fnn.Tied(
+        fnn.Serial(fnn.Dense(4, 6), fnn.Tanh(), fnn.Dense(6, 4, bias=False)), fnn.Tie(2, 0)),
+        7, 4, family="net"),
+    small("Tied, table and head", fnn.Tied(
+        fnn.Serial(embed=fnn.Embedding(9, 4), head=fnn.Dense(4, 9, bias=False)), head="embed"),
+        3, 5, n_vocab=9, family="net"),
+    small("Autodiff", fnn.Autodiff(bent, bent_params), 7, 4, family="net"),
     Subject("Recompute", "net", lambda n: fnn.Recompute(block(n)), inputs("block")),
     Subject("Cast", "net", lambda n: fnn.Cast(block(n), "float32"), inputs("block")),
     small("Frozen", fnn.Frozen(fnn.Serial(fnn.Dense(4, 6), fnn.Tanh())), 7, 4, family="net"),
     small("transformer_block", fnn.transformer_block(4, 2, chunk=2), 2, 5, 4, family="net"),
-    small(
-        "transformer_block, of a decoder",
-        Looking(fnn.transformer_block(4, 2, n_memory=4), 3),
-        2,
-        8,
-        4,
-        family="net",
-    ),
-)
+    small("transformer_block, of a decoder",
+          Looking(fnn.transformer_block(4, 2, n_memory=4), 3), 2, 8, 4, family="net"),
+)  # fmt: skip
 
 
 def softmaxed(a: np.ndarray) -> np.ndarray:
@@ -353,6 +353,13 @@ def of_loss(name: str, block: Any) -> list[Subject]:
 LOSSES = (
     *[subject for name, block in losses().items() for subject in of_loss(name, block)],
     loss("SquaredError, ½", fnn.SquaredError(0.5), residuals),
+    Subject(
+        "ELBO",
+        "loss",
+        lambda level: Coded(fnn.ELBO(beta=2.0), 6),
+        lambda level, rng: (noise(rng, 7, 10), rng.uniform(0.1, 0.9, (7, 6))),
+        levels=(1,),
+    ),
 )
 
 

@@ -94,8 +94,8 @@ def _(net: fnn.Pad, params, x, key):
 
 @plain.register
 def _(net: fnn.Flatten, params, x, key):
-    """One row per example."""
-    return x.reshape(len(x), -1)
+    """One row per example, or one per position."""
+    return x.reshape(len(x), -1, x.shape[-1]) if net.keep_last else x.reshape(len(x), -1)
 
 
 @plain.register

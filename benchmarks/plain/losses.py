@@ -87,6 +87,15 @@ def _(loss: fnn.GaussianNLL, y, target):
 
 
 @plain_losses.register
+def _(loss: fnn.ELBO, y, target):
+    """As in a textbook."""
+    guess, code = y
+    m, s = jnp.split(code, 2, -1)
+    kl = 0.5 * (m**2 + jnp.exp(s) - 1 - s).sum(-1)
+    return plain_losses(loss.reconstruction, guess, target) + loss.beta * kl
+
+
+@plain_losses.register
 def _(loss: fnn.PoissonNLL, y, target):
     """As in a textbook."""
     return (jnp.exp(y) - target * y).sum(-1)

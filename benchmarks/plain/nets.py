@@ -14,7 +14,7 @@ from fnn.sequence import renewed, value
 
 
 @functools.singledispatch
-def plain(net: Any, params: Any, x: jax.Array, key: Any) -> jax.Array:
+def plain(net: Any, params: Any, x: Any, key: Any) -> Any:
     """y, by the layer's own forward."""
     return net.forward(params, x, key=key)[0]
 
@@ -62,6 +62,19 @@ def _(net: fnn.SpectralNorm, params, x, key):
 def _(net: fnn.PReLU, params, x, key):
     """x, and a x where that is negative."""
     return jnp.where(x >= 0, x, params.slope * x)
+
+
+@plain.register
+def _(net: fnn.Gaussian, params, x, key):
+    """m + ε e^s/2."""
+    m, s = jnp.split(x, 2, -1)
+    return m + jnp.exp(s / 2) * jax.random.normal(key, m.shape).astype(x.dtype)
+
+
+@plain.register
+def _(net: fnn.GaussianMean, params, x, key):
+    """m."""
+    return jnp.split(x, 2, -1)[0]
 
 
 @plain.register
@@ -115,11 +128,25 @@ def _(net: fnn.Skip, params, x, key):
 
 @plain.register
 def _(net: fnn.Parallel, params, x, key):
-    """Every layer of x, with the keys that Parallel gives them; side by side, or the sum."""
+    """Every layer of x, with the keys that Parallel gives them; all, side by side, or the sum."""
     parts: dict[Any, Any] = net.parts(params)
     keys = net.keys(key)
     ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
+    if net.join is None:
+        return dict(zip(net.names, ys, strict=True)) if net.names else tuple(ys)
     return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
+
+
+@plain.register
+def _(net: fnn.Tied, params, x, key):
+    """The net with every layer's params, made of those that there are."""
+    return plain(net.net, net.untied(params), x, key)
+
+
+@plain.register
+def _(net: fnn.Autodiff, params, x, key):
+    """f itself."""
+    return net.call(params, x, key)
 
 
 @plain.register

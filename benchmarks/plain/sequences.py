@@ -11,6 +11,7 @@ import numpy as np
 import fnn
 from benchmarks.plain.nets import plain
 from fnn.layers.distances import alibi
+from fnn.layers.linear_attention import EPS
 
 
 @plain.register
@@ -111,6 +112,44 @@ def _(net: fnn.Attention, params, x, key):
         scores = jnp.where(abs(delta) < net.window, scores, -jnp.inf)
     o = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
     return o.reshape(x.shape) @ params.wo
+
+
+def linear_heads(net: fnn.LinearAttention, params: Any, x: jax.Array) -> tuple[jax.Array, ...]:
+    """q/√d, k, v, the logarithm of the decay and, if there is one, β, [B, T, n_heads, ...]."""
+    q, k, v = (heads(x, w, net.n_heads) for w in (params.wq, params.wk, params.wv))
+    l, scale = jax.nn.log_sigmoid(x @ params.wa + params.ba), 1 / math.sqrt(q.shape[-1])
+    if not net.delta:
+        return q * scale, k, v, l
+    b = jax.nn.sigmoid(x @ params.wb + params.bb)
+    return unit(q) * scale, unit(k), v, l, b[..., None]
+
+
+def unit(a: jax.Array) -> jax.Array:
+    """`a` over its length."""
+    return a * jax.lax.rsqrt((a**2).sum(-1, keepdims=True) + EPS * a.shape[-1])
+
+
+def linear_output(net: fnn.LinearAttention, params: Any, o: jax.Array) -> jax.Array:
+    """Every head over its root mean square, then one product."""
+    if net.norm:
+        o = o * jax.lax.rsqrt((o**2).mean(-1, keepdims=True) + EPS)
+    return o.reshape(*o.shape[:2], net.n) @ params.wo
+
+
+@plain.register
+def _(net: fnn.LinearAttention, params, x, key):
+    """lax.scan of S = a S + kᵀ v, or kᵀ β (v − k a S), one step after another."""
+
+    def cell(s, inputs):
+        q, k, v, l, *b = inputs
+        s = jnp.exp(l)[..., None, None] * s
+        v = b[0] * (v - jnp.einsum("bhi,bhij->bhj", k, s)) if b else v
+        s = s + k[..., None] * v[..., None, :]
+        return s, jnp.einsum("bhi,bhij->bhj", q, s)
+
+    steps = [a.swapaxes(0, 1) for a in linear_heads(net, params, x)]
+    _, o = jax.lax.scan(cell, jnp.zeros((len(x), *net.state_shape), x.dtype), steps)
+    return linear_output(net, params, o.swapaxes(0, 1))
 
 
 @plain.register

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_known, check_shape
+from fnn.errors import check_known, check_moments, check_shape
 from fnn.loss import Loss
 from fnn.losses.elementwise import Elementwise
 from fnn.mean import spread
@@ -52,11 +52,7 @@ class GaussianNLL(Loss[GaussianNLLCache]):
     def check(self, y, target):
         """The last axis of y must be twice that of target."""
         check_prediction(self, y, target)
-        if y.ndim < 2 or y.shape[-1] % 2 or not y.shape[-1]:
-            raise ValueError(
-                f"{self}: y must have shape [B, ..., 2 n], n means and n logarithms of variances, "
-                f"got {list(y.shape)}."
-            )
+        check_moments(self, "y", y)
         hint = "; write target[:, None]" if target.ndim == 1 and y.shape[1:] == (2,) else ""
         shape = (*y.shape[:-1], y.shape[-1] // 2)
         check_shape(self, "target", target, shape, hint=hint)

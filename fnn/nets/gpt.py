@@ -27,6 +27,7 @@ from fnn.layers.positions import Positions, Sinusoids
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
+from fnn.layers.tied import Tied
 from fnn.layers.transformer_block import TransformerBlock
 from fnn.layers.unembed import Unembed
 from fnn.records import flag
@@ -106,6 +107,7 @@ def gpt(
     n_context: int,
     *,
     positions: Where = "learned",
+    rotary: float = BASE,
     n_kv_heads: int | None = None,
     feed_forward: Layer[Any, Any] | None = None,
     norm: Norm = LayerNorm,
@@ -113,7 +115,8 @@ def gpt(
     recompute: bool = False,
     chunk: int | None = 128,
     bias: bool = False,
-) -> Serial:
+    tied: bool = False,
+) -> Serial | Tied:
     """Tokens [B, T] → Logits of shape [B, T, n_vocab], for LinearSoftmaxCrossEntropy.
 
     Its layers are embed, positions (where they have a table or are added), blocks, norm, head:
@@ -121,8 +124,8 @@ def gpt(
 
     `fnn.inference(net, params)` gives the net whose y are the logits [B, T, n_vocab].
     Sequences may be shorter than n_context: no position sees a later one, so padding on the
-    right, left out by weights, changes nothing. Unlike GPT-2's, attention has biases only with
-    `bias`, and the head has weights of its own, not those of the table.
+    right, left out by weights, changes nothing. Attention has biases only with `bias`, the head has
+    the weights of the table only with `tied`; GPT-2 has both.
 
     Args:
         n_vocab: the number of tokens.
@@ -132,6 +135,7 @@ def gpt(
         n_context: the longest sequence that learned positions take; others take any.
         positions: how a token knows its place: a learned table, sines and cosines that are
             added, or rotary.
+        rotary: the base θ of rotary positions.
         n_kv_heads: of every block, as in transformer_block.
         feed_forward: of every block.
         norm: of every block, and in front of the head.
@@ -139,29 +143,32 @@ def gpt(
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
         bias: whether attention has biases.
+        tied: whether the head has the weights of the table, w = tableᵀ, as in Tied.
 
     Raises:
         ValueError: for sizes that do not fit, and for positions of another name.
     """
     how = {"n_kv_heads": n_kv_heads, "feed_forward": feed_forward, "norm": norm}
-    how |= {"dropout": dropout, "chunk": chunk, "bias": bias}
+    how |= {"rotary": rotary, "dropout": dropout, "chunk": chunk, "bias": bias}
     sizes = n_vocab, n, n_heads, n_layers, n_context
+    shared = flag("gpt: tied", tied)
     inside = tower("gpt", *sizes, positions=positions, recompute=recompute, **how)
     with at("gpt"):
-        return Serial(**inside, head=Unembed(n, n_vocab))
+        net = Serial(**inside, head=Unembed(n, n_vocab))
+        return Tied(net, head="embed") if shared else net
 
 
 def tower(
     owner: str, n_vocab: int, n: int, n_heads: int, n_layers: int, n_context: int, *,
-    positions: Where, recompute: bool, norm: Norm, **how: Any,
+    positions: Where, recompute: bool, norm: Norm, rotary: float = BASE, **how: Any,
 ) -> dict[str, Layer[Any, Any]]:  # fmt: skip
     """The layers from tokens [B, T] to [B, T, n] by name: all of `owner`'s but its head."""
     if not isinstance(positions, str) or positions not in get_args(Where):
         raise ValueError(f"{owner}: positions must be one of {get_args(Where)}, got {positions!r}.")
     again = flag(f"{owner}: recompute", recompute)
     with at(owner):
-        rotary = BASE if positions == "rotary" else None
-        inner: Layer[Any, Any] = transformer_block(n, n_heads, rotary=rotary, norm=norm, **how)
+        base = rotary if positions == "rotary" else None
+        inner: Layer[Any, Any] = transformer_block(n, n_heads, rotary=base, norm=norm, **how)
         added: dict[str, Layer[Any, Any]] = {}
         if positions != "rotary":
             added["positions"] = Positions(n_context, n) if positions == "learned" else Sinusoids(n)

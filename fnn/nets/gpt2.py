@@ -18,8 +18,10 @@ import numpy as np
 from fnn.errors import at
 from fnn.layers.normalization import LayerNorm
 from fnn.layers.serial import Serial
+from fnn.layers.tied import Tied
 from fnn.nets.gpt import gpt, perceptron
 from fnn.nets.loading import (
+    HEAD,
     Tensors,
     Weights,
     check_net,
@@ -31,10 +33,11 @@ from fnn.nets.loading import (
     size,
     table,
     tensors_of,
+    tied_head,
 )
 from fnn.records import PyTree
 
-PREFIX, TABLE, HEAD = "transformer.", "wte.weight", "lm_head.weight"
+PREFIX, TABLE = "transformer.", "wte.weight"
 MASKS = r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias"
 ROWS = {
     TABLE: "embed.table",
@@ -65,8 +68,10 @@ def from_gpt2(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
-) -> tuple[Serial, PyTree]:
-    """The net that these weights are of, `fnn.gpt(…, bias=True)`, and its params.
+) -> tuple[Serial | Tied, PyTree]:
+    """The net that these weights are of, `fnn.gpt(…, bias=True, tied=True)`, and its params.
+
+    A head of its own, which GPT-2 has not, stays one: tied=False.
 
     Args:
         weights: arrays by Hugging Face's names, or the path of a safetensors file.
@@ -83,13 +88,13 @@ def from_gpt2(
     """
     owner, tensors = "from_gpt2", tensors_of("from_gpt2", weights, MASKS)
     prefix = prefix_of(tensors, PREFIX, TABLE)
-    options = {"dropout": dropout, "recompute": recompute, "chunk": chunk}
+    tensors, tied = tied_head(tensors, prefix + TABLE)
+    options = {"tied": tied, "dropout": dropout, "recompute": recompute, "chunk": chunk}
     net = net_of(owner, tensors, prefix, n_heads, eps, **options)
-    tensors = {HEAD: tensors[prefix + TABLE]} | tensors
-    return net, incoming(owner, table(ROWS, prefix), tensors, net)
+    return net, incoming(owner, table(ROWS, prefix, tied), tensors, net)
 
 
-def to_gpt2(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
+def to_gpt2(net: Serial | Tied, params: PyTree) -> dict[str, np.ndarray]:
     """The weights by Hugging Face's names, as GPT2LMHeadModel has them; no number changes.
 
     n_heads, an ε other than 1e-5 and an n_hidden other than 4n are the business of its config.
@@ -100,17 +105,15 @@ def to_gpt2(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
             params that do not fit it.
     """
     owner, (attention, options) = "to_gpt2", options_of("to_gpt2", net)
-    tensors = outgoing(owner, table(ROWS, PREFIX), net, params)
+    tensors = outgoing(owner, table(ROWS, PREFIX, options["tied"]), net, params)
     eps = getattr(net["norm"], "eps", 1e-5)
     check_net(owner, net, net_of(owner, tensors, PREFIX, attention.n_heads, eps, **options))
-    if np.array_equal(tensors[HEAD], tensors[PREFIX + TABLE]):
-        del tensors[HEAD]
     return tensors
 
 
 def net_of(
     owner: str, tensors: Tensors, prefix: str, n_heads: int, eps: float, **options: Any
-) -> Serial:
+) -> Serial | Tied:
     """GPT-2 of the sizes that the tensors have."""
     n_vocab, n = size(owner, tensors, prefix + TABLE)
     n_context, _ = size(owner, tensors, f"{prefix}wpe.weight")

@@ -21,15 +21,13 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import at
-from fnn.layers.embedding import Embedding
 from fnn.layers.glu import GLU
 from fnn.layers.normalization import RMSNorm
-from fnn.layers.recompute import Recompute
-from fnn.layers.repeat import Repeat
 from fnn.layers.serial import Serial
-from fnn.layers.unembed import Unembed
-from fnn.nets.gpt import transformer_block
+from fnn.layers.tied import Tied
+from fnn.nets.gpt import gpt
 from fnn.nets.loading import (
+    HEAD,
     Tensors,
     Weights,
     check_net,
@@ -41,10 +39,11 @@ from fnn.nets.loading import (
     size,
     table,
     tensors_of,
+    tied_head,
 )
 from fnn.records import PyTree
 
-PREFIX, TABLE, HEAD = "model.", "embed_tokens.weight", "lm_head.weight"
+PREFIX, TABLE = "model.", "embed_tokens.weight"
 KEYS = "layers.0.self_attn.k_proj.weight"
 FREQUENCIES = r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 ROWS = {
@@ -72,8 +71,8 @@ def from_llama(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
-) -> tuple[Serial, PyTree]:
-    """The net that these weights are of, like `fnn.gpt(positions="rotary", …)`, and its params.
+) -> tuple[Serial | Tied, PyTree]:
+    """The net that these weights are of, `fnn.gpt(positions="rotary", …)`, and its params.
 
     Args:
         weights: arrays by Hugging Face's names, or the path of a safetensors file; of several
@@ -94,14 +93,14 @@ def from_llama(
     prefix = prefix_of(tensors, PREFIX, TABLE)
     (_, n), (n_keys, _) = (size(owner, tensors, prefix + name) for name in (TABLE, KEYS))
     n_kv_heads = n_heads * n_keys // n  # of n / n_heads features each
-    options = {"dropout": dropout, "recompute": recompute, "chunk": chunk}
-    options["n_kv_heads"] = None if n_kv_heads == n_heads else n_kv_heads
-    net = net_of(owner, tensors, prefix, n_heads, rotary, eps, **options)
-    tensors = {HEAD: tensors[prefix + TABLE]} | tensors
-    return net, incoming(owner, table(ROWS, prefix), tensors, net)
+    tensors, tied = tied_head(tensors, prefix + TABLE)
+    options = {"tied": tied, "dropout": dropout, "recompute": recompute, "chunk": chunk}
+    options |= {"rotary": rotary, "n_kv_heads": None if n_kv_heads == n_heads else n_kv_heads}
+    net = net_of(owner, tensors, prefix, n_heads, eps, **options)
+    return net, incoming(owner, table(ROWS, prefix, tied), tensors, net)
 
 
-def to_llama(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
+def to_llama(net: Serial | Tied, params: PyTree) -> dict[str, np.ndarray]:
     """The weights by Hugging Face's names, as LlamaForCausalLM has them; no number changes.
 
     Heads, θ and ε are the business of its config.
@@ -112,38 +111,22 @@ def to_llama(net: Serial, params: PyTree) -> dict[str, np.ndarray]:
             params that do not fit it.
     """
     owner, (attention, options) = "to_llama", options_of("to_llama", net)
-    tensors = outgoing(owner, table(ROWS, PREFIX), net, params)
-    options["n_kv_heads"] = attention.n_kv_heads
-    numbers = attention.n_heads, attention.rotary or 1e4, getattr(net["norm"], "eps", 1e-6)
-    check_net(owner, net, net_of(owner, tensors, PREFIX, *numbers, **options))
-    if np.array_equal(tensors[HEAD], tensors[PREFIX + TABLE]):
-        del tensors[HEAD]
+    tensors = outgoing(owner, table(ROWS, PREFIX, options["tied"]), net, params)
+    options |= {"rotary": attention.rotary or 1e4, "n_kv_heads": attention.n_kv_heads}
+    eps = getattr(net["norm"], "eps", 1e-6)
+    check_net(owner, net, net_of(owner, tensors, PREFIX, attention.n_heads, eps, **options))
     return tensors
 
 
 def net_of(
-    owner: str,
-    tensors: Tensors,
-    prefix: str,
-    n_heads: int,
-    rotary: float,
-    eps: float,
-    *,
-    recompute: bool,
-    **options: Any,
-) -> Serial:
-    """A Llama of the sizes that the tensors have."""
+    owner: str, tensors: Tensors, prefix: str, n_heads: int, eps: float, **options: Any
+) -> Serial | Tied:
+    """A Llama of the sizes that the tensors have; its rotary positions take any length."""
     n_vocab, n = size(owner, tensors, prefix + TABLE)
     n_layers = n_blocks(owner, tensors, f"{prefix}layers.")
     n_hidden, _ = size(owner, tensors, f"{prefix}layers.0.mlp.gate_proj.weight")
-    norm = functools.partial(RMSNorm, eps=eps)
     with at(owner):
-        inner = transformer_block(
-            n, n_heads, rotary=rotary, feed_forward=GLU(n, n_hidden), norm=norm, **options
-        )
-        return Serial(
-            embed=Embedding(n_vocab, n),
-            blocks=Repeat(n_layers, Recompute(inner) if recompute else inner),
-            norm=norm(n),
-            head=Unembed(n, n_vocab),
-        )
+        return gpt(
+            n_vocab, n, n_heads, n_layers, n_context=1, positions="rotary",
+            feed_forward=GLU(n, n_hidden), norm=functools.partial(RMSNorm, eps=eps), **options,
+        )  # fmt: skip

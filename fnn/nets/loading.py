@@ -25,13 +25,15 @@ from fnn.layer import Layer
 from fnn.layers.attention import Attention
 from fnn.layers.recompute import Recompute
 from fnn.layers.repeat import Repeat
+from fnn.layers.tied import Tied
 from fnn.layers.transformer_block import TransformerBlock
 from fnn.named import by_name, differences, of_names, on_jax
 from fnn.numerics import concrete
 from fnn.records import PyTree
 
 Weights = Mapping[str, Any] | str | os.PathLike[str]
-Tensors = Mapping[str, np.ndarray]
+Tensors = dict[str, np.ndarray]
+HEAD = "lm_head.weight"
 
 
 class Place(NamedTuple):
@@ -42,15 +44,19 @@ class Place(NamedTuple):
     turned: bool  # whether it is their transpose
 
 
-def table(rows: Mapping[str, str], prefix: str) -> list[Place]:
-    """The rows as places, their names behind `prefix`, but for that of the head."""
+def table(rows: Mapping[str, str], prefix: str, tied: bool) -> list[Place]:
+    """The rows as places, their names behind `prefix`, but for that of the head.
+
+    A head that is tied has none.
+    """
     return [
         Place(
-            name if name.startswith("lm_head.") else prefix + name,
+            name if name == HEAD else prefix + name,
             tuple(path.removesuffix(".T") for path in paths.split()),
             paths.endswith(".T"),
         )
         for name, paths in rows.items()
+        if not (tied and name == HEAD)
     ]
 
 
@@ -76,7 +82,15 @@ def tensors_of(owner: str, weights: Weights, ignored: str) -> dict[str, np.ndarr
 
 def prefix_of(tensors: Tensors, prefix: str, first: str) -> str:
     """`prefix` where the tensors' names begin with it, else nothing."""
-    return "" if first in tensors and prefix + first not in tensors else prefix
+    return "" if first in tensors else prefix
+
+
+def tied_head(tensors: Tensors, table: str) -> tuple[Tensors, bool]:
+    """The tensors, and whether the head is tied: missing, or the table itself, then left out."""
+    w = tensors.get(HEAD, a := tensors.get(table))
+    if w is None or a is None or w.dtype != a.dtype or not np.array_equal(w, a):
+        return tensors, False
+    return {name: a for name, a in tensors.items() if name != HEAD}, True
 
 
 def size(owner: str, tensors: Tensors, name: str) -> tuple[int, int]:
@@ -162,7 +176,7 @@ def of(a: Any, dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 def options_of(owner: str, net: Layer[Any, Any]) -> tuple[Attention, dict[str, Any]]:
-    """The attention of a net like those of fnn.gpt, and what changes nothing that it computes.
+    """The attention of a net like those of fnn.gpt, and how it was built.
 
     Raises:
         TypeError: for another net.
@@ -174,7 +188,8 @@ def options_of(owner: str, net: Layer[Any, Any]) -> tuple[Attention, dict[str, A
     if not isinstance(block, TransformerBlock) or not isinstance(block.attention, Attention):
         raise TypeError(f"{owner}: net must be made like those of fnn.gpt, got {net!r:.80}.")
     rate, chunk = getattr(block.attention_dropout, "rate", 0.0), block.attention.chunk
-    return block.attention, {"dropout": rate, "recompute": again, "chunk": chunk}
+    options = {"tied": isinstance(net, Tied), "recompute": again, "dropout": rate, "chunk": chunk}
+    return block.attention, options
 
 
 def check_net(owner: str, net: Layer[Any, Any], want: Layer[Any, Any], path: str = "") -> None:

@@ -7,7 +7,13 @@ import fnn
 from benchmarks.blocks import activations, forms, jax_nn, losses
 from benchmarks.case import draw, labels
 from benchmarks.plain import best, plain, plain_losses
-from benchmarks.plain.expert import CheckpointedLSTM, CheckpointedRepeat, Fused
+from benchmarks.plain.expert import (
+    CheckpointedLSTM,
+    CheckpointedRepeat,
+    Chunked,
+    Fused,
+    UnrolledRepeat,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +40,7 @@ LAYERS = [
     (fnn.Pad(((0, 2), (1, 3)), "reflect"), IMAGES),
     (fnn.Pad(2, "edge"), (7, 9, 4)),
     (fnn.Flatten(), IMAGES),
+    (fnn.Flatten(keep_last=True), IMAGES),
     (fnn.Affine(4), IMAGES),
     (fnn.Centered(4), IMAGES),
     (fnn.LayerNorm(4), (7, 9, 4)),
@@ -42,6 +49,7 @@ LAYERS = [
     (fnn.InstanceNorm(4), IMAGES),
     (fnn.BatchNorm(4), IMAGES),
     (fnn.PReLU(), IMAGES),
+    (fnn.GaussianMean(), (7, 9, 4)),
     (fnn.WeightNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.SpectralNorm(fnn.Conv2d(4, 6, 3)), IMAGES),
     (fnn.PReLU(4), (7, 9, 4)),
@@ -54,6 +62,9 @@ LAYERS = [
     (fnn.Attention(6, 3), (7, 9, 6)),
     (fnn.Attention(6, 3, causal=False, chunk=4), (7, 9, 6)),
     (fnn.Attention(8, 4, n_kv_heads=2), (7, 9, 8)),
+    (fnn.LinearAttention(6, 3), (7, 9, 6)),
+    (fnn.LinearAttention(6, 3, 4, norm=False), (7, 9, 6)),
+    (fnn.LinearAttention(6, 3, 4, delta=True), (7, 9, 6)),
 ]
 
 
@@ -81,10 +92,12 @@ def test_plain_layer_is_the_layer(net, shape):
     [
         (fnn.Attention(6, 3), (7, 9, 6), {Fused}),
         (fnn.Attention(8, 4, causal=False, n_kv_heads=2), (7, 9, 8), {Fused}),
+        (fnn.LinearAttention(6, 3, 4), (7, 9, 6), {Chunked}),
+        (fnn.LinearAttention(6, 3, 4, delta=True), (7, 9, 6), {Chunked}),
         (fnn.LSTM(4, 5), (7, 9, 4), {CheckpointedLSTM}),
         (fnn.Repeat(3, BLOCK), (7, 9, 4), {CheckpointedRepeat, Fused}),
     ],
-    ids=["causal", "shared key heads", "LSTM", "Repeat"],
+    ids=["causal", "shared key heads", "linear", "delta rule", "LSTM", "Repeat"],
 )
 def test_the_best_plain_net_is_the_net(net, shape, kinds):
     written, params, x = best(net, checkpoint=True), drawn(net), draw(*shape)
@@ -92,6 +105,15 @@ def test_the_best_plain_net_is_the_net(net, shape, kinds):
     with jax.numpy_dtype_promotion("standard"):  # jax's attention is float32 within
         np.testing.assert_allclose(plain(written, params, x, None), y, rtol=1e-5, atol=1e-6)
     assert kinds <= {type(layer) for layer in every(written)}
+
+
+def test_the_best_plain_net_of_convolutions_has_no_loop_and_is_the_net():
+    net = fnn.Repeat(3, fnn.Serial(fnn.Conv2d(4, 4, 3, padding="same"), fnn.Dropout(0.5)))
+    written, params, key = best(net), drawn(net), jax.random.key(3)
+    y, _ = net.forward(params, draw(*IMAGES), key=key)
+    np.testing.assert_allclose(plain(written, params, draw(*IMAGES), key), y, rtol=1e-10)
+    assert type(written) is UnrolledRepeat
+    assert type(best(fnn.Repeat(3, BLOCK))) is fnn.Repeat
 
 
 @pytest.mark.parametrize("written", [lambda net: net, best], ids=["einsum", "jax.nn"])
@@ -163,6 +185,12 @@ def test_plain_activation_is_the_layer_and_jax_nn_has_it(name):
         fnn.Serial(fnn.Dense(5, 4), fnn.Dropout(0.5), fnn.Repeat(2, fnn.Dropout(0.5))),
         fnn.Serial(up=fnn.Dense(5, 4), dropout=fnn.Dropout(0.5), down=fnn.Dense(4, 3)),
         fnn.Cast(fnn.Dense(5, 4), "float32"),
+        fnn.Tied(
+            fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5), fnn.Dense(3, 5, bias=False)),
+            fnn.Tie(2, 0),
+        ),
+        fnn.Autodiff(lambda p, x: x * p, lambda key: 2 * jnp.ones(5)),
+        fnn.Serial(fnn.Dense(5, 4), fnn.Gaussian(), fnn.Repeat(2, fnn.Dense(2, 2))),
         fnn.Skip(fnn.Serial(fnn.Dense(5, 3), fnn.Dropout(0.5))),
         fnn.Parallel(fnn.Dropout(0.5), fnn.Dense(5, 4)),
         fnn.Parallel(a=fnn.Dropout(0.5), b=fnn.Dense(5, 5), join="sum"),
@@ -204,6 +232,11 @@ def test_plain_losses_are_the_losses(name):
     for y, t in forms(loss):
         y, t = ARRAYS[y][0], ARRAYS[t][1]
         np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-12)
+
+
+def test_the_plain_loss_of_a_pair_is_the_loss():
+    loss, y, t = fnn.ELBO(beta=2.0), (draw(6, 4), draw(6, 8, seed=3)), jnp.eye(6, 4)
+    np.testing.assert_allclose(plain_losses(loss, y, t), loss.forward(y, t)[0], rtol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,28 @@ def test_weights_are_drawn_for_the_entries_of_a_window():
     layer = fnn.Conv1d(4, 6, 3, groups=2, w_init=w_init)
     assert layer.init(jax.random.key(0)).w.shape == layer.shapes()["w"] == (3, 2, 6)
     assert asked == [(6, 6)]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_sum_has_its_axes_where_xla_reads_them_inside_of_loops_too(groups):
+    layer = fnn.Conv2d(4, 6, (3, 2), (2, 1), 1, groups=groups)
+    params, x = layer.init(jax.random.key(0)), noise(5, 8, 9, 4)
+
+    def both(params, x):
+        y, cache = layer.forward(params, x)
+        return layer.backward(params, cache, y)
+
+    program = jax.make_jaxpr(both)(params, x)
+    found = [e.params for e in every(program) if e.primitive.name == "conv_general_dilated"]
+    assert len(found) == 3
+    for p in found:
+        assert tuple(p["dimension_numbers"]) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+def every(program):
+    """The equations of a program, those inside of others too."""
+    for e in program.eqns:
+        yield e
+        for inside in jax.tree.leaves(e.params, is_leaf=lambda p: hasattr(p, "eqns")):
+            if hasattr(inside, "eqns"):
+                yield from every(inside)

@@ -125,6 +125,8 @@ def test_options_choose_the_layers():
     rotary = gpt(**SIZES, positions="rotary")
     assert list(rotary.children) == ["embed", "blocks", "norm", "head"]
     assert rotary["blocks"] == Repeat(2, transformer_block(8, 2, rotary=1e4))
+    slower = gpt(**SIZES, positions="rotary", rotary=5e5)
+    assert slower["blocks"] == Repeat(2, transformer_block(8, 2, rotary=5e5))
 
 
 def test_recompute_changes_no_number():

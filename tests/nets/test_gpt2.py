@@ -18,6 +18,8 @@ from fnn.nets.gpt import gpt, perceptron
 from fnn.nets.gpt2 import from_gpt2, to_gpt2
 
 V, N, HEADS, LAYERS, CONTEXT, HIDDEN = 37, 20, 5, 2, 11, 28  # B, T, d are 3, 7, 4
+SIZES = V, N, HEADS, LAYERS, CONTEXT
+KIND = {"bias": True, "feed_forward": perceptron(N, HIDDEN), "norm": fnn.LayerNorm}
 BLOCK = {
     "ln_1.weight": (N,), "ln_1.bias": (N,), "ln_2.weight": (N,), "ln_2.bias": (N,),
     "attn.c_attn.weight": (N, 3 * N), "attn.c_attn.bias": (3 * N,),
@@ -50,13 +52,12 @@ def test_logits_are_those_of_a_forward_in_numpy(dtype, head, rtol):
 
 def test_the_net_is_the_gpt_of_these_sizes():
     net, params = from_gpt2(tensors(), HEADS)
-    sizes = V, N, HEADS, LAYERS, CONTEXT
-    assert net == gpt(*sizes, bias=True, feed_forward=perceptron(N, HIDDEN), norm=fnn.LayerNorm)
+    assert net == gpt(*SIZES, tied=True, **KIND)
     assert params["blocks"]["attention"].wv.shape == (LAYERS, N, N)
     how = {"dropout": 0.1, "recompute": True, "chunk": 3}
     net, _ = from_gpt2(tensors(), HEADS, eps=1e-3, **how)
     norm = functools.partial(fnn.LayerNorm, eps=1e-3)
-    assert net == gpt(*sizes, bias=True, feed_forward=perceptron(N, HIDDEN), norm=norm, **how)
+    assert net == gpt(*SIZES, tied=True, **KIND | {"norm": norm}, **how)
 
 
 def test_epsilon_counts():
@@ -96,11 +97,17 @@ def test_names_may_have_a_prefix_masks_are_left_out_and_jax_arrays_taken():
 
 
 def test_a_head_of_its_own_stays_one_and_a_tied_one_is_not_written_twice():
-    head = np.arange(V * N, dtype=float).reshape(V, N)
-    given = tensors() | {"lm_head.weight": head}
-    check_same(to_gpt2(*from_gpt2(given, HEADS)), behind("transformer.", given))
-    tied = tensors() | {"lm_head.weight": tensors()["wte.weight"]}
-    check_same(to_gpt2(*from_gpt2(tied, HEADS)), behind("transformer.", tensors()))
+    table = tensors()["wte.weight"]
+    given = tensors() | {"lm_head.weight": table + 1}
+    net, params = from_gpt2(given, HEADS)
+    assert net == gpt(*SIZES, **KIND)
+    np.testing.assert_array_equal(params["head"].w, table.T + 1)
+    check_same(to_gpt2(net, params), behind("transformer.", given))
+    net, params = from_gpt2(tensors() | {"lm_head.weight": table}, HEADS)
+    assert isinstance(net, fnn.Tied)
+    check_same(to_gpt2(net, params), behind("transformer.", tensors()))
+    untied, params = net.net, params | {"head": fnn.UnembedParams(params["embed"].table.T)}
+    assert "lm_head.weight" in to_gpt2(untied, params)
 
 
 def test_the_callers_arrays_are_not_shared():
@@ -150,11 +157,14 @@ def test_sizes_and_kinds_that_mean_nothing_are_refused():
         from_gpt2({name: a for name, a in tensors().items() if name[0] == "w"}, HEADS)
     with pytest.raises(TypeError, match="weights must be a dict of arrays or a file's path, got l"):
         from_gpt2([1], HEADS)
+    with pytest.raises(TypeError, match="must be a numpy array, got an array; of a tensor of"):
+        jax.jit(lambda weights: from_gpt2(weights, HEADS)[1])(tensors())
+    with pytest.raises(ValueError, match=r": transformer\.wte\.weight is unexpected, float64"):
+        from_gpt2(tensors() | behind("transformer.", tensors()), HEADS)
     with jax.enable_x64(False), pytest.raises(TypeError, match="float64, of which JAX would make"):
         from_gpt2(tensors(), HEADS)
 
 
-SIZES = V, N, HEADS, LAYERS, CONTEXT
 DOWN = fnn.Serial(activation=fnn.GELU(approximate=False), dense=fnn.Dense(8, N))
 EXACT = fnn.Serial(up=fnn.Dense(N, 8), down=fnn.Recompute(DOWN))
 
@@ -164,7 +174,8 @@ EXACT = fnn.Serial(up=fnn.Dense(N, 8), down=fnn.Recompute(DOWN))
     [
         (fnn.mlp([3, 4]), TypeError, "to_gpt2: net must be made like those of fnn.gpt, got Seria"),
         (fnn.Dense(3, 4), TypeError, "to_gpt2: net must be made like those of fnn.gpt, got Dense"),
-        (gpt(*SIZES), ValueError, "params of such a net: blocks.attention.bk is missing; blocks."),
+        (gpt(*SIZES, tied=True), ValueError,
+         "such a net: blocks.attention.bk is missing; blocks.attention.bo is missing; blocks."),
         (gpt(*SIZES, bias=True, positions="rotary"), ValueError, "positions.table is missing."),
         (gpt(*SIZES, bias=True, norm=fnn.RMSNorm), ValueError, "norm.b is missing"),
         (gpt(*SIZES, bias=True, n_kv_heads=1), ValueError,

@@ -85,7 +85,9 @@ def test_out_and_in_again_every_bit_is_the_same(dtype, tmp_path):
 def test_a_tied_head_is_not_written_twice():
     tied = tensors(tied=True)
     for given in (tied, tied | {"lm_head.weight": tied["embed_tokens.weight"]}):
-        check_same(to_llama(*from_llama(given, HEADS)), behind("model.", tied))
+        net, params = from_llama(given, HEADS)
+        assert isinstance(net, fnn.Tied)
+        check_same(to_llama(net, params), behind("model.", tied))
 
 
 def test_names_may_have_a_prefix_and_frequencies_are_left_out():
