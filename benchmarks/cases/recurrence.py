@@ -47,7 +47,7 @@ RECURRENCE = Table(
         case(fnn.LSTM, MIDDLE),
         case(fnn.LSTM, WIDE),
         case(fnn.LSTM, WIDE, checkpoint=True),
-        Case("LSTM, 2 layers with dropout, 64 → 128, T 256, batch 16", stack),
+        Case("LSTM, 2 layers with dropout, T 256, batch 16", stack),
         case(fnn.GRU, LONG),
         case(fnn.GRU, WIDE),
         case(fnn.RNN, LONG),

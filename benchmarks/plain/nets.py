@@ -52,7 +52,7 @@ def _(net: fnn.SpectralNorm, params, x, key):
         v = getattr(params, name).reshape(-1, getattr(params, name).shape[-1])
         u = jnp.cos(jnp.arange(1.0, v.shape[1] + 1)).astype(v.dtype)
         for _ in range(net.steps):
-            u = v.T @ (v @ u)
+            u = (v @ u) @ v
             u = u / jnp.linalg.norm(u)
         made[name] = getattr(params, name) / jnp.linalg.norm(v @ u)
     return plain(net.inner, params._replace(**made), x, key)

@@ -102,7 +102,7 @@ def iterated(v: Array, n: int) -> tuple[tuple[Array, Array], Array, Any]:
 
     def step(x, _):
         p = v @ x
-        new, length = unit(v.T @ p, (0,))
+        new, length = unit(p @ v, (0,))
         return new, (x, p, new, length)
 
     first = np.cos(np.arange(1.0, v.shape[1] + 1))  # of no symmetry
@@ -117,8 +117,8 @@ def sigma_gradient(v: Array, q: Array, x: Array, steps: Any) -> Array:
         _, _, new, length = of_step
         ds = unit_gradient(new, length, dx, (0,))
         dp = v @ ds
-        return v.T @ dp, (ds, dp)
+        return dp @ v, (ds, dp)
 
-    _, (ds, dp) = jax.lax.scan(step, v.T @ q, steps, reverse=True, unroll=min(len(steps[0]), 32))
+    _, (ds, dp) = jax.lax.scan(step, q @ v, steps, reverse=True, unroll=min(len(steps[0]), 32))
     before, p, *_ = steps
     return jnp.outer(q, x) + p.T @ ds + dp.T @ before
