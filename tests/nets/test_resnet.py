@@ -90,7 +90,8 @@ def test_names_and_convolutions_without_bias():
 def test_it_learns_with_running_averages_and_reads_what_it_learned():
     net = resnet(1, 2, widths=(4, 8), depths=(1, 2))
     target = jnp.arange(64) % 2
-    x = noise(64, 8, 8, 1) + 2 * target[:, None, None, None] * jnp.eye(8)[..., None]
+    stroke = 2 * jnp.where(target == 1, 1.0, 0.0)[:, None, None, None] * jnp.eye(8)[..., None]
+    x = noise(64, 8, 8, 1) + stroke
     rule = fnn.rules.backprop, fnn.rules.running_averages(net)
     plan = fnn.Plan(net, fnn.SoftmaxCrossEntropy(), fnn.optim.Adam(1e-2), rule=rule)
     state, _ = fnn.fit(plan, fnn.start(plan, KEY), (x, target), epochs=8, batch_size=16)
