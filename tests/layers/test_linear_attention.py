@@ -91,6 +91,7 @@ def test_the_delta_rule_by_hand():
     np.testing.assert_allclose(y.x[0, :, 0], [2, 4.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_the_delta_rule_the_size_of_q_and_k_is_no_matter():
     layer, x = LinearAttention(12, 3, 6, delta=True, norm=False), 9 * noise(2, 7, 12)
     params = layer.init(KEY)
