@@ -105,6 +105,27 @@ def norms(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pai
     return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
 
 
+def clipped(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pair:
+    """The sum of clipped gradients: fnn.clipped_grad against jax.vmap of jax.grad."""
+
+    def hand(params, x, target):
+        return fnn.clipped_grad(net, loss, params, x, target, 1.0)[1]
+
+    def reference(params, x, target):
+        def one(x, target):
+            def value(params):
+                y = plain(net, params, x[None], None)
+                return plain_losses(loss, y, target[None]).mean()
+
+            grads = jax.grad(value)(params)
+            norm = jnp.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+            return jax.tree.map(lambda g: g * jnp.minimum(1, 1 / norm), grads)
+
+        return jax.tree.map(lambda g: g.sum(0), jax.vmap(one)(x, target))
+
+    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
+
+
 def draw(*shape: int, seed: int = 1) -> jax.Array:
     """Standard normal numbers."""
     return jax.random.normal(jax.random.key(seed), shape)

@@ -19,6 +19,8 @@ import typing as _typing
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
+from fnn.clipping import Clipping as Clipping
+from fnn.clipping import clipped_grad as clipped_grad
 from fnn.composite import Back as Back
 from fnn.composite import Composite as Composite
 from fnn.composite import Forth as Forth

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from fnn.arrays import as_array, as_input, check_arrays
 from fnn.errors import check_key
 from fnn.layer import Layer, as_jax, check_layer_type
+from fnn.logits import Logits
 from fnn.loss import Loss, check_loss_type, compared, present
 from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
@@ -113,29 +114,11 @@ def run_fold(
 
     Where x is `selected`, its rows of weight 0 are what the net may see of them.
     """
-    check_layer_type(owner, net)
-    check_loss_type(owner, loss)
-    check_arrays(owner, params)
-    params = as_jax(params)
-    if key is not None:
-        check_key(owner, key)
-    x, target = as_input(owner, x), as_array(owner, "target", target)
-    weights = None if weights is None else as_array(owner, "weights", weights)
-
     rules, companions = check_rule(owner, rule)
-    check_alone(loss, rules)
-    x = x if selected else weighed_in(x, weights)
-    y, cache = net.forward(params, x, key=key)
-    z, mask = compared(loss, y)
-    counted = loss.counted(target), mask
-    w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
-    target = present(loss, settled(target, weights, mask), w, weights, mask)
-    dl, alone = normalized(w), batched(x) and all(r.per_example for r in rules)
-    dl_rule = normalized(w, per_example=True) if alone else dl
-    losses, dz = loss.value_and_backward(z, target, dl_rule)
-    losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
-    dy = renewed(y, x=value(dz), state=None, memory=None) if isinstance(y, Sequence) else dz
-
+    params, y, cache, dy, w, losses, target, alone = forth(
+        owner, net, loss, params, x, target, rules, key=key, weights=weights, selected=selected
+    )
+    dl = normalized(w)
     share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
     begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
     run = Several(rules, tuple(Seen(b, None if alone else share) for b in begun))
@@ -148,6 +131,54 @@ def run_fold(
         extra = extra + p.value(params).astype(extra.dtype)
         result = with_gradient(owner, rule, result, p.gradient(params))
     return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
+
+
+class Forward(NamedTuple):
+    """What one forward leaves for the way back."""
+
+    params: PyTree
+    y: PyTree
+    cache: Any
+    dy: PyTree  # of L, or of every example's own loss
+    weights: Array
+    losses: Array
+    target: Array
+    alone: bool  # whether dy is every example's own
+
+
+def forth(
+    owner: str, net, loss, params, x, target, rules: tuple[Rule, ...], *,
+    key=None, weights=None, selected=False,
+) -> Forward:  # fmt: skip
+    """The forward, the losses and dy, after all checks.
+
+    dy is every example's own where all rules want that; where one does, dw of Logits has factors.
+    """
+    check_layer_type(owner, net)
+    check_loss_type(owner, loss)
+    check_alone(loss, rules)
+    check_arrays(owner, params)
+    params = as_jax(params)
+    if key is not None:
+        check_key(owner, key)
+    x, target = as_input(owner, x), as_array(owner, "target", target)
+    weights = None if weights is None else as_array(owner, "weights", weights)
+    x = x if selected else weighed_in(x, weights)
+    y, cache = net.forward(params, x, key=key)
+    z, mask = compared(loss, y)
+    counted = loss.counted(target), mask
+    w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
+    target = present(loss, settled(target, weights, mask), w, weights, mask)
+    alone = batched(x) and all(r.per_example for r in rules)
+    dl = normalized(w, per_example=alone)
+    if isinstance(z, Logits) and any(r.per_example for r in rules):
+        losses, dz = loss.value_and_backward(z.whole(), target, dl)
+        dz = z.factors(dz)
+    else:
+        losses, dz = loss.value_and_backward(z, target, dl)
+    losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
+    dy = renewed(y, x=value(dz), state=None, memory=None) if isinstance(y, Sequence) else dz
+    return Forward(params, y, cache, dy, w, losses, target, alone)
 
 
 def weighed_in(x: PyTree, weights: Array | None) -> PyTree:

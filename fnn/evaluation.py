@@ -5,8 +5,7 @@ by its test-time form, in two steps:
 
 1. `evaluation_form`, open on the layer's type: (layer, params) → (layer′, params′), from the
    layer alone. Dropout, DropPath → Identity, or Scale in the standard convention; Gaussian →
-   GaussianMean; Unembed → Dense; Frozen, WeightNorm and
-   SpectralNorm → the inner layer.
+   GaussianMean; Unembed → Dense; Frozen, WeightNorm and SpectralNorm → the inner layer.
 2. Where a layer needs statistics of data (`needs_data`), a calibration batch x is sent
    forward once, and the open rule `calibrated` makes (layer′, params′) of every leaf's
    cache. BatchNorm may have running averages instead, which training gathered: it takes them

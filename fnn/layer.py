@@ -47,6 +47,7 @@ from fnn.errors import (
     pair,
     speaking,
 )
+from fnn.factors import Factor
 from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
 from fnn.sequence import Sequence, over_positions, select, unmasked
@@ -81,6 +82,8 @@ class Layer(Record, abc.ABC, Generic[P, C]):
                 f"got {cls.sequences!r}."
             )
         wrap_methods(cls, Layer, {"forward": _forward, "backward": _backward})
+        if "backward" in vars(cls) and "factors" not in vars(cls):
+            cls.factors = Layer.factors  # those of a parent belong to the parent's backward
 
     def init(self, key: Key) -> P:
         """Draw the parameters; `()`, as here, of a layer without any."""
@@ -99,6 +102,14 @@ class Layer(Record, abc.ABC, Generic[P, C]):
     def stands_for(self) -> tuple["Layer[Any, Any]", ...]:
         """Layers in whose place a rule meets this one, so that a formula of theirs is not asked."""
         return ()
+
+    def factors(self, params: P, cache: C, dy: Any) -> tuple[Mapping[str, Factor], Any] | None:
+        """The gradient of every array of params in factors, by its name, and dx; None if unsaid.
+
+        What asks for the gradients of single examples asks for these; without them it
+        calls backward once per example. A class with another backward has others, too.
+        """
+        return None
 
     def zero_state(self, params: P, n: int, capacity: int | None = None) -> PyTree:
         """x.state of n sequences before their first step, all zeros; () of a layer without one.

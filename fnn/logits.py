@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_shape
+from fnn.factors import Outer
 from fnn.numerics import like, outer, wide
 from fnn.records import Array, Data
 
@@ -22,7 +23,7 @@ class Logits(Data):
     """z = h w, as its factors."""
 
     h: Array  # [B, ..., n]
-    w: Array  # [n, V]
+    w: Any  # [n, V]; of a cotangent dw, in factors where every example's own is wanted
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,8 +49,16 @@ class Logits(Data):
         check_floating("Logits", "dz", dz)
         check_shape("Logits", "dz", dz, self.shape)
         dz = dz.astype(self.w.dtype)
-        h = jnp.where((dz == 0).all(-1, keepdims=True), 0, self.h)  # left out: 0 · NaN too
-        return like(Logits(dz @ self.w.T, outer(h, dz)), self)
+        return like(Logits(dz @ self.w.T, outer(self.counting(dz), dz)), self)
+
+    def factors(self, dz: Array) -> "Logits":
+        """dh = dz wᵀ,  dw: h, dz."""
+        dz = dz.astype(self.w.dtype)
+        return Logits((dz @ self.w.T).astype(self.h.dtype), Outer(self.counting(dz), dz))
+
+    def counting(self, dz: Array) -> Array:
+        """h, 0 where dz is: left out, 0 · NaN too."""
+        return jnp.where((dz == 0).all(-1, keepdims=True), 0, self.h)
 
 
 def is_factored(y: Any) -> bool:

@@ -35,9 +35,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fnn.composite import Composite, With, plain
 from fnn.errors import FORWARDS, pair, speaking
+from fnn.factors import by_row, is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits, is_factored
 from fnn.numerics import is_floating, ratio
@@ -266,13 +268,15 @@ def _per_example(run, layer, share):
     """`run`, its result of δ_b / s_b; dx stays that of the batch. Under jit nothing runs twice."""
 
     def divided(d):
-        return ratio(d, share.reshape(-1, *(1,) * (d.ndim - 1)).astype(d.dtype))
+        if is_factor(d):
+            return d.scaled(ratio(jnp.ones_like(share), share))
+        return ratio(d, by_row(share, d).astype(d.dtype)) if is_floating(d) else d
 
     def own(dy):
         check_examples(layer, dy)
         if share is None:
             return run(dy)
-        result, _ = run(jax.tree.map(lambda d: divided(d) if is_floating(d) else d, dy))
+        result, _ = run(jax.tree.map(divided, dy, is_leaf=is_factor))
         return result, run(dy)[1]
 
     return own
@@ -284,7 +288,8 @@ def check_examples(layer: Layer[Any, Any], dy: Any) -> None:
         raise NotImplementedError(
             f"{layer}: nothing per example here: a row of its y depends on other rows of x."
         )
-    if any(isinstance(d, Logits) for d in jax.tree.leaves(dy, is_leaf=is_factored)):
+    leaves = jax.tree.leaves(dy, is_leaf=is_factored)
+    if any(isinstance(d, Logits) and not is_factor(d.w) for d in leaves):
         raise NotImplementedError(
             f"{layer}: nothing per example here: dw of factored logits is a sum over the batch; "
             "end the net in Dense and train it with SoftmaxCrossEntropy."

@@ -106,11 +106,11 @@ def training():
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
-    known |= {"drop_last": False, "layer": NET}
-    functions = (fnn.value_and_grad, fnn.fold, fnn.start, fnn.step, fnn.epoch, fnn.evaluate,
-                 fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
+    known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
+    functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
+                 fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
     return [
-        *built(once),
+        *built(once), *built(fnn.Clipping(1.0)),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
           for f in functions],
         of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
@@ -155,8 +155,10 @@ def rules():
     dense = fnn.Dense(3, 2)
     y, cache = dense.forward(params := dense.init(KEY), X)
     known = {"layer": dense, "params": params, "cache": cache, "dy": y}
+    both = known | {"params": fnn.rules.With(params, params)}
+    found = {n: f for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)}
     return [
-        *[of(n, f, **known) for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)],
+        *[of(n, f, **(both if f.companion else known)) for n, f in found.items()],
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
@@ -176,6 +178,7 @@ def around():
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
+        *built(fnn.Tie(2, 0)),
         of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
         of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
            params=WEIGHTS, select=None),

@@ -21,14 +21,25 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
-    ("errors", "initializers", "sequence", "logits", "arrays", "mean", "targets", "named", "files"),
+    (
+        "errors",
+        "initializers",
+        "sequence",
+        "logits",
+        "arrays",
+        "mean",
+        "targets",
+        "factors",
+        "named",
+        "files",
+    ),
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "prediction", "decoding", "checkpoints"),
+    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 

@@ -76,6 +76,7 @@ def by_autodiff(x, target, weights):
     return jax.value_and_grad(mean, (0, 1))(PARAMS, x)
 
 
+@pytest.mark.slow
 def test_contract():
     check_loss(LOSS, Guess(noise(5, 3), noise(5, 2, seed=2), noise(5, 2, seed=3)), TARGET)
 

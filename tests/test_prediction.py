@@ -57,6 +57,7 @@ def test_any_number_of_rows_runs_one_program_and_any_pytree_goes_in_and_out():
     assert TRACED == [(4, 3)]
 
 
+@pytest.mark.slow
 def test_sequences_go_in_and_come_out_with_their_mask_and_without_a_state():
     net = fnn.Serial(fnn.LSTM(3, 4), fnn.Repeat(2, fnn.LSTM(4, 4)), fnn.Unembed(4, 5))
     both = plan(net=net)

@@ -66,7 +66,7 @@ def u_net(width: int = 16) -> Pair:
     net = conv(4 * width, 4 * width)
     for n in (2 * width, width):
         around = fnn.Serial(fnn.MaxPool2d(2), net, fnn.Upsample(2))
-        net = fnn.Serial(conv(n, 2 * n), fnn.Skip(around), conv(6 * n, n))
+        net = fnn.Serial(conv(n, 2 * n), fnn.Skip(around), conv(4 * n, n))
     net = fnn.Serial(conv(1, width), net, fnn.Conv2d(width, 1, 1))
     return gradient(net, fnn.SquaredError(), draw(8, 32, 32, 1), draw(8, 32, 32, 1, seed=3))
 

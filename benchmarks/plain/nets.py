@@ -14,7 +14,7 @@ from fnn.sequence import renewed, value
 
 
 @functools.singledispatch
-def plain(net: Any, params: Any, x: jax.Array, key: Any) -> jax.Array:
+def plain(net: Any, params: Any, x: Any, key: Any) -> Any:
     """y, by the layer's own forward."""
     return net.forward(params, x, key=key)[0]
 
@@ -128,10 +128,12 @@ def _(net: fnn.Skip, params, x, key):
 
 @plain.register
 def _(net: fnn.Parallel, params, x, key):
-    """Every layer of x, with the keys that Parallel gives them; side by side, or the sum."""
+    """Every layer of x, with the keys that Parallel gives them; all, side by side, or the sum."""
     parts: dict[Any, Any] = net.parts(params)
     keys = net.keys(key)
     ys = [plain(layer, parts[name], x, keys[name]) for name, layer in net.children.items()]
+    if net.join is None:
+        return dict(zip(net.names, ys, strict=True)) if net.names else tuple(ys)
     return functools.reduce(jnp.add, ys) if net.join == "sum" else jnp.concatenate(ys, -1)
 
 

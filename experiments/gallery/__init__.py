@@ -22,7 +22,16 @@ from experiments.common.cli import UserError, nearest
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Networks that learn": ("digits", "cnn", "gpt", "seq2seq", "autoencoder", "sequences", "gates"),
+    "Networks that learn": (
+        "digits",
+        "cnn",
+        "denoising",
+        "gpt",
+        "seq2seq",
+        "autoencoder",
+        "sequences",
+        "gates",
+    ),
     "Models": (
         "linear_regression",
         "logistic_regression",

@@ -1,7 +1,9 @@
 """What a trained encoder-decoder answers, and where it looks when it does.
 
-answered    t = 1, 2, ...    token_t = argmax of the logits behind token_0 ... token_{t−1}
-weights     p[t,s] = exp(q_t·k_s/√d − m_t)     of every head that looks at the source
+    answered    t = 1, 2, ...    token_t = argmax of the logits behind token_0 ... token_{t−1}
+    weights     p[t,s] = exp(q_t·k_s/√d − m_t)     of every head that looks at the source
+
+q, k and m are what cross-attention keeps for its backward pass.
 """
 
 from typing import Any
@@ -14,19 +16,10 @@ from experiments.seq2seq.strings import EDGE
 
 
 def answered(net: Any, params: Any, source: fnn.Sequence) -> jax.Array:
-    """The likeliest token at every place, one by one behind the edge, [B, T] as the source.
-
-    The whole net runs for every token, over a window of one size.
-    """
-    net, params = fnn.inference(net, params)
+    """The likeliest token at every place, one by one behind the edge, [B, T] as the source."""
     n, length = source.x.shape
-
-    def step(t, tokens):
-        y, _ = net.forward(params, fnn.Sequence(tokens[:, :-1], memory=source))
-        return tokens.at[:, t + 1].set(y.x[:, t].argmax(-1).astype(tokens.dtype))
-
-    tokens = jnp.full((n, length + 1), EDGE, source.x.dtype)
-    return jax.lax.fori_loop(0, length, step, tokens)[:, 1:]
+    begun = fnn.Sequence(jnp.full((n, 1), EDGE, source.x.dtype), memory=source)
+    return fnn.generate(net, params, begun, length, temperature=0, stop=EDGE)
 
 
 def right(net: Any, params: Any, x: Any, answer: jax.Array) -> jax.Array:

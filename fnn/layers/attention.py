@@ -44,13 +44,14 @@ import jax.numpy as jnp
 
 from fnn.composite import empty
 from fnn.errors import check_key, check_steps
+from fnn.factors import Alone, Outer, Sum, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import C, Layer
 from fnn.layers.chunked import Sight, attend, attend_back
 from fnn.layers.distances import by_head, gathered
 from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
-from fnn.numerics import common, like, outer, total, wide
+from fnn.numerics import common, like, wide
 from fnn.records import Array, Key, Static
 from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
 
@@ -157,7 +158,7 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         return affine(merge(o), params.wo, params.bo), cache, final(state, whole)
 
     def back(self, params: AttentionParams, cache: AttentionCache, dy: Any) -> Any:
-        """dq, dk, dv of every head, then the gradients, dq wqᵀ, dz and the state's."""
+        """dq, dk, dv of every head, then the gradients in factors, dq wqᵀ, dz and the state's."""
         x, mask, z, keys, pairs, q, k, v, o, m, dtypes = cache
         z, own = (x, mask) if z is None else (z, keys)
         dlast, dy, n_state = state_of(dy), value(dy), k.shape[2] - z.shape[1]
@@ -167,15 +168,16 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         dq, dk = self.rotated(dq, n_state, back=True), self.rotated(dk, back=True)
         dstate, dk, dv = gradients(dlast, dk, dv, n_state)
         dq, dk, dv = merge(dq), merge(dk), merge(dv)
-        grads = AttentionParams(outer(x, dq), outer(z, dk), outer(z, dv), outer(merge(o), dy))
+        found = {"wq": Outer(x, dq), "wk": Outer(z, dk), "wv": Outer(z, dv)}
+        found |= {"wo": Outer(merge(o), dy)}
         if self.bias:
-            grads = grads._replace(bq=total(dq), bk=total(dk), bv=total(dv), bo=total(dy))
+            found |= {"bq": Sum(dq), "bk": Sum(dk), "bv": Sum(dv), "bo": Sum(dy)}
         if self.distances is not None:
-            grads = grads._replace(r=gathered(da, self.distances, self.n_heads))
+            found["r"] = Alone(gathered(da, self.distances, self.n_heads))
         dz = select(own, dk @ params.wk.T + dv @ params.wv.T)
         given = zip(dstate, dtypes.value, strict=False)
         dstate = (*(d.astype(t) for d, t in given), None) if dtypes.value else None
-        return like(grads, params), select(mask, dq @ params.wq.T), dz, dstate
+        return found, select(mask, dq @ params.wq.T), dz, dstate
 
     def sight(self, params: AttentionParams, k: Array, keys: Any, pairs: Any, ahead: int) -> Sight:
         """What a position may see, and what is added to the scores of what it sees."""
@@ -272,9 +274,14 @@ class Attention(Heads[AttentionCache]):
 
     def backward(self, params, cache, dy):
         """dx = dq wqᵀ + dz."""
-        grads, dx, dz, dstate = self.back(params, cache, dy)
+        found, dx = self.factors(params, cache, dy)
+        return summed(found, params), dx
+
+    def factors(self, params, cache, dy):
+        """dwq: x, dq;  dwk: z, dk;  dwv: z, dv;  dwo: o, dy."""
+        found, dx, dz, dstate = self.back(params, cache, dy)
         dx = like(dx + dz, cache.x)
-        return grads, renewed(lift(lambda _: dx, dy), state=dstate)
+        return found, renewed(lift(lambda _: dx, dy), state=dstate)
 
 
 def affine(x: Array, w: Array, b: Array | None) -> Array:

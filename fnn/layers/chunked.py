@@ -62,10 +62,11 @@ def attend(q, k, v, sight: Sight, chunk: int | None) -> tuple[Array, Array]:
 
 
 def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
-    """dq, dk, dv, and da summed over its diagonals, like a."""
+    """dq, dk, dv, and da summed over its diagonals, like a for every example."""
     spans = spans_of(q.shape[3], k.shape[2], chunk, sight)
     if not spans or not k.shape[2]:
-        return jax.tree.map(jnp.zeros_like, (q, k, v, sight.a))
+        da = None if sight.a is None else jnp.zeros((len(q), *sight.a.shape), sight.a.dtype)
+        return *jax.tree.map(jnp.zeros_like, (q, k, v)), da
 
     def head(q, k, v, o, m, do, sight):
         dq, (dk, dv, sums) = [], jax.tree.map(wide_zeros, (k, v, sight.a))
@@ -78,8 +79,7 @@ def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
                 sums = sums.at[:, where(at, to, sight)].add(over_diagonals(da_i))
         return jnp.concatenate(dq, 1), dk.astype(k.dtype), dv.astype(v.dtype), sums
 
-    dq, dk, dv, sums = over_heads(head, (q, k, v, o, m, do), sight, chunk)
-    return dq, dk, dv, None if sums is None else sums.sum(0)
+    return over_heads(head, (q, k, v, o, m, do), sight, chunk)
 
 
 def wide_zeros(a: Array) -> Array:

@@ -20,10 +20,12 @@ Dumoulin & Visin (2016), arXiv:1603.07285, for strides and dilations.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fnn.factors import Factor, Sum
 from fnn.layers.convolution import (
     ConvCache,
     Convolution,
     ConvParams,
+    Kernel,
     Windows,
     convolve,
     convolve_kernel,
@@ -53,6 +55,13 @@ class Conv(Convolution):
         dw = convolve_kernel(cache.x, dy, along, self.groups)
         dx = convolve_transpose(dy, swap_channels(params.w, self.groups), along, self.groups)
         return like((ConvParams(dw, plus_gradient(params.b, dy)), dx), (params, cache.x))
+
+    def factors(self, params, cache, dy):
+        """dw: x, dy;  db: dy."""
+        along = self.windows(cache.x.shape)
+        dx = convolve_transpose(dy, swap_channels(params.w, self.groups), along, self.groups)
+        found: dict[str, Factor] = {"w": Kernel(cache.x, dy, along, self.groups)}
+        return found | ({"b": Sum(dy)} if self.bias else {}), like(dx, cache.x)
 
 
 @dataclass(frozen=True)

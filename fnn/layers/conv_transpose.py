@@ -21,10 +21,12 @@ Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapter 4; Long, Shelhamer & 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from fnn.factors import Factor, Sum
 from fnn.layers.convolution import (
     ConvCache,
     Convolution,
     ConvParams,
+    Kernel,
     Windows,
     convolve,
     convolve_kernel,
@@ -81,6 +83,13 @@ class ConvTranspose(Convolution):
         dw = swap_channels(convolve_kernel(dy, cache.x, along, self.groups), self.groups)
         dx = convolve(dy, swap_channels(params.w, self.groups), along, self.groups)
         return like((ConvParams(dw, plus_gradient(params.b, dy)), dx), (params, cache.x))
+
+    def factors(self, params, cache, dy):
+        """dw: dy, x;  db: dy."""
+        along = self.windows(cache.x.shape)
+        dx = convolve(dy, swap_channels(params.w, self.groups), along, self.groups)
+        found: dict[str, Factor] = {"w": Kernel(dy, cache.x, along, self.groups, turned=True)}
+        return found | ({"b": Sum(dy)} if self.bias else {}), like(dx, cache.x)
 
 
 @dataclass(frozen=True)

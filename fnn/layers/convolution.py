@@ -14,13 +14,14 @@ Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_key
+from fnn.factors import Factor, Outer, scaled, selected, square_sum, steps
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.windows import Padding, Window, check_padding, pairs
@@ -90,6 +91,49 @@ class Convolution(Layer[ConvParams, ConvCache]):
         w = self.w_init(key, math.prod(size) * n_in, self.n_out)
         b = jnp.zeros(self.n_out) if self.bias else None
         return ConvParams(w.reshape(*size, n_in, self.n_out), b)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel(Factor):
+    """x ∗ y as factors, [K..., n_x / groups, n_y]; `turned`, with the channels swapped."""
+
+    x: Array  # [B, ..., n_x]
+    y: Array  # [B, ..., n_y]
+    along: Windows = field(metadata={"static": True})
+    groups: int = field(metadata={"static": True})
+    turned: bool = field(default=False, metadata={"static": True})
+
+    def gradient(self):
+        """Σ_b x ∗ y."""
+        w = convolve_kernel(self.x, self.y, self.along, self.groups)
+        return swap_channels(w, self.groups) if self.turned else w
+
+    def scaled(self, c):
+        """x and c y."""
+        return replace(self, x=selected(c, self.x), y=scaled(c, self.y))
+
+    def each(self):
+        """x_b ∗ y_b."""
+        return jax.vmap(lambda x, y: replace(self, x=x[None], y=y[None]).gradient())(self.x, self.y)
+
+    def square_norms(self):
+        """Those of Σ patchesᵀ y over the places of a window; of groups ‖x_b ∗ y_b‖²."""
+        if self.groups > 1:
+            return square_sum(self.each())
+        return Outer(patches(self.x, self.along), steps(self.y)).square_norms()
+
+
+def patches(x: Array, along: Windows) -> Array:
+    """All entries of every window, [B, windows, n_x K...]."""
+    found = jax.lax.conv_general_dilated_patches(
+        x,
+        [a.size for a in along],
+        window_strides=[a.stride for a in along],
+        padding=[(a.low, a.high) for a in along],
+        rhs_dilation=[a.dilation for a in along],
+        dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
+    )
+    return steps(found)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from fnn.composite import empty
 from fnn.errors import check_steps
+from fnn.factors import summed
 from fnn.initializers import glorot_uniform
 from fnn.layers.attention import AttentionCache, Heads
 from fnn.numerics import like
@@ -91,8 +92,13 @@ class CrossAttention(Heads[CrossAttentionCache]):
 
     def backward(self, params, cache, dy):
         """dx = dq wqᵀ, dmemory = dz."""
+        found, dx = self.factors(params, cache, dy)
+        return summed(found, params), dx
+
+    def factors(self, params, cache, dy):
+        """As in Attention."""
         memory, inner = cache
-        grads, dx, dz, _ = self.back(params, inner, renewed(dy, state=None))
+        found, dx, dz, _ = self.back(params, inner, renewed(dy, state=None))
         dx, dz = like((dx, dz), (inner.x, inner.z))
         dmemory = add(dy.memory, lift(lambda _: dz, memory))
-        return grads, dy.with_fields(x=dx, state=None, memory=dmemory)
+        return found, dy.with_fields(x=dx, state=None, memory=dmemory)

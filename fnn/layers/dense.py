@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from fnn.errors import check_key, check_last_axis
+from fnn.factors import Outer, Sum
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.numerics import like, outer, plus, plus_gradient
@@ -88,3 +89,8 @@ class Dense(Layer[DenseParams, DenseCache]):
         """dw = Σ xᵀ dy,  db = Σ dy,  dx = dy wᵀ."""
         grads = DenseParams(w=outer(cache.x, dy), b=plus_gradient(params.b, dy))
         return like((grads, dy @ params.w.T), (params, cache.x))
+
+    def factors(self, params, cache, dy):
+        """dw: x, dy;  db: dy."""
+        found = {"w": Outer(cache.x, dy)} | ({"b": Sum(dy)} if self.bias else {})
+        return found, like(dy @ params.w.T, cache.x)

@@ -43,10 +43,10 @@ def by_head(line: bool, r: Array | None, n_heads: int, length: int, dtype: Any) 
 
 
 def gathered(da: Any, n: int, n_heads: int) -> Array:
-    """dr [H, 2 n − 1] of da [H, G, 2 length − 1]."""
-    da = da.reshape(n_heads, -1)
-    at = places(n, (da.shape[1] + 1) // 2)
-    return jnp.zeros((n_heads, 2 * n - 1), da.dtype).at[:, at].add(da)
+    """dr [B, H, 2 n − 1] of da [B, H, G, 2 length − 1]."""
+    da = da.reshape(len(da), n_heads, da.shape[-1])
+    at = places(n, (da.shape[-1] + 1) // 2)
+    return jnp.zeros((len(da), n_heads, 2 * n - 1), da.dtype).at[..., at].add(da)
 
 
 def distances(length: int) -> np.ndarray:

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_key
+from fnn.factors import Rows
 from fnn.layer import Layer
-from fnn.numerics import concrete, like, widened
+from fnn.numerics import concrete, like
 from fnn.records import Array
 
 
@@ -80,10 +81,11 @@ class Embedding(Layer[EmbeddingParams, EmbeddingCache]):
 
     def backward(self, params, cache, dy) -> tuple[EmbeddingParams, Any]:
         """dtable[v] = Σ dy where x = v."""
-        x, (rows,) = cache.x.reshape(-1), widened(dy.reshape(-1, self.n))
-        table = jnp.zeros(params.table.shape, rows.dtype)
-        table = table.at[x].add(rows, mode="drop", wrap_negative_indices=False)
-        return like(EmbeddingParams(table), params), None
+        return like(EmbeddingParams(Rows(cache.x, dy, self.n_vocab).gradient()), params), None
+
+    def factors(self, params, cache, dy):
+        """dtable: dy, row by row."""
+        return {"table": Rows(cache.x, dy, self.n_vocab)}, None
 
 
 def check_tokens(owner: Layer, x: Array, n_vocab: int) -> None:

@@ -26,10 +26,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from fnn.errors import at, check_key, check_last_axis
+from fnn.factors import Outer, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import SiLU
-from fnn.numerics import like, outer
+from fnn.numerics import like
 from fnn.records import Array, Key
 
 
@@ -101,10 +102,15 @@ class GLU(Layer[GLUParams, GLUCache]):
 
     def backward(self, params, cache, dy):
         """dg = da u φ′,  du = da φ, then one sum for each weight matrix."""
+        found, dx = self.factors(params, cache, dy)
+        return summed(found, params), dx
+
+    def factors(self, params, cache, dy):
+        """dwg: x, dg;  dwu: x, du;  dwd: a u, dy."""
         x, g, u = cache
         a, inner = self.activation.forward((), g)
         da = dy @ params.wd.T
         _, dg = self.activation.backward((), inner, da * u)
         du = da * a
-        grads = GLUParams(outer(x, dg), outer(x, du), outer(a * u, dy))
-        return like((grads, dg @ params.wg.T + du @ params.wu.T), (params, x))
+        found = {"wg": Outer(x, dg), "wu": Outer(x, du), "wd": Outer(a * u, dy)}
+        return found, like(dg @ params.wg.T + du @ params.wu.T, x)

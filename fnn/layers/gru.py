@@ -27,6 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.factors import Outer, Sum
 from fnn.layers.recurrence import (
     Form,
     Recurrent,
@@ -36,7 +37,6 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
-from fnn.numerics import outer, total
 from fnn.records import Array
 
 
@@ -108,7 +108,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
         y = swap(outputs(steps.h, h))
         return self.pack(x, y, (h,)), GRUCache(a, swap(steps), form)
 
-    def backward(self, params, cache, dy):
+    def back(self, params, cache, dy, *, apart):
         """da_T ... da_1 and du_T ... du_1, and of every chunk one product for each matrix."""
         wh, wx = params.wh.T, params.wx.T
 
@@ -123,10 +123,10 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
         def weigh(inputs, d):
             (x, _, s, _), (da, du) = inputs, d
-            grads = GRUParams(outer(x, da), outer(s.h, du), total(da), total(du))
-            return grads, da @ wx
+            found = {"wx": Outer(x, da), "wh": Outer(s.h, du), "bx": Sum(da), "bh": Sum(du)}
+            return found, da @ wx
 
         d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))
-        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        state, grads, dx = back_through_time(step, weigh, state, steps, params, apart=apart)
         return grads, self.pack_cotangent(cache.form, dy, dx, (state,))

@@ -28,6 +28,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.factors import Outer, Sum
 from fnn.layers.recurrence import (
     Form,
     Recurrent,
@@ -37,7 +38,6 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
-from fnn.numerics import outer, total
 from fnn.records import Array
 
 
@@ -113,7 +113,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
         y = swap(outputs(steps.h, h))
         return self.pack(x, y, (h, c)), LSTMCache(a, swap(steps), form)
 
-    def backward(self, params, cache, dy):
+    def back(self, params, cache, dy, *, apart):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
         wh, wx = params.wh.T, params.wx.T
 
@@ -131,9 +131,9 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
         def weigh(inputs, da):
             x, _, s, _ = inputs
-            return LSTMParams(outer(x, da), outer(s.h, da), total(da)), da @ wx
+            return {"wx": Outer(x, da), "wh": Outer(s.h, da), "b": Sum(da)}, da @ wx
 
         d, state = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))
-        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        state, grads, dx = back_through_time(step, weigh, state, steps, params, apart=apart)
         return grads, self.pack_cotangent(cache.form, dy, dx, state)

@@ -28,9 +28,10 @@ import numpy as np
 
 from fnn.composite import empty
 from fnn.errors import check_key, check_shape, check_steps
+from fnn.factors import Rows
 from fnn.layer import Layer, P
 from fnn.layers.embedding import EmbeddingParams
-from fnn.numerics import like, total, wide, widened
+from fnn.numerics import like, total, wide
 from fnn.records import Array
 from fnn.sequence import lift, mask_of, renewed, select, state_of, value
 
@@ -147,14 +148,17 @@ class Positions(Places[EmbeddingParams]):
 
     def gradient(self, params, i, dy):
         """dtable[i] = Σ dy."""
-        table = jnp.zeros(params.table.shape, wide(dy.dtype))
-        if i is None:
-            rows = total(dy.reshape(len(dy), -1)).reshape(dy.shape[1:])
-            table = table.at[: len(rows)].set(rows)
-        else:
-            (d,) = widened(dy)
-            table = table.at[i].add(d, mode="drop", wrap_negative_indices=False)
+        if i is not None:
+            return like(EmbeddingParams(Rows(i, dy, self.n_context).gradient()), params)
+        rows = total(dy.reshape(len(dy), -1)).reshape(dy.shape[1:])
+        table = jnp.zeros(params.table.shape, rows.dtype).at[: len(rows)].set(rows)
         return like(EmbeddingParams(table), params)
+
+    def factors(self, params, cache, dy):
+        """dtable: dy, row by row."""
+        d, i = value(dy), cache.i
+        i = jnp.broadcast_to(jnp.arange(d.shape[1]), d.shape[:2]) if i is None else i
+        return {"table": Rows(i, d, self.n_context)}, self.backward(params, cache, dy)[1]
 
 
 @dataclass(frozen=True)

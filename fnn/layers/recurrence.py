@@ -12,7 +12,8 @@ Slopes of gates are taken of their values: that of a saturated one is right to a
 and 0 for less.
 """
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from fnn.composite import empty
 from fnn.errors import check_floating, check_key, check_shape, check_steps
+from fnn.factors import Factor
 from fnn.initializers import glorot_uniform, orthogonal
 from fnn.layer import C, Layer, P
 from fnn.numerics import common, like, wide
@@ -130,6 +132,18 @@ class Recurrent(Stateful[P, C]):
         check_steps(self, "x", value(x), self.n_in)
         self.check_state(x)
 
+    def backward(self, params, cache, dy):
+        """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
+        return self.back(params, cache, dy, apart=False)
+
+    def factors(self, params, cache, dy):
+        """dwx: x, da;  dwh: h, da;  db: da, of all steps."""
+        return self.back(params, cache, dy, apart=True)
+
+    @abstractmethod
+    def back(self, params: P, cache: C, dy: Any, *, apart: bool) -> tuple[Any, Any]:
+        """The gradients, or `apart` their factors, and dx, by back_through_time."""
+
     def drawn(self, key: Key, n_gates: int) -> tuple[Array, Array]:
         """wx [n_in, n_gates n_hidden] and wh [n_hidden, n_gates n_hidden], gate by gate."""
         check_key(self, key)
@@ -141,32 +155,39 @@ class Recurrent(Stateful[P, C]):
 
 def back_through_time(
     step: Callable[[Any, Any], Any],
-    weigh: Callable[[Any, Any], tuple[Any, Array]],
+    weigh: Callable[[Any, Any], tuple[Mapping[str, Factor], Array]],
     carry: Any,
     steps: Any,
     params: PyTree,
+    *,
+    apart: bool,
 ) -> tuple[Any, PyTree, Array]:
-    """The last carry, the gradients of the weights, and dx [B, T, n_in].
+    """The last carry, the gradients of the weights or their factors, and dx [B, T, n_in].
 
     Args:
         step: (carry, one of steps) → (carry, da), as a scan from the last step to the first.
-        weigh: (a chunk of steps, its da) → (what they add to the gradients, dx).
+        weigh: (a chunk of steps, its da) → (what they add to the gradients, in factors, dx).
         carry: behind the last step.
         steps: all that the steps need, [T, B, ...] each.
         params: the parameters; their gradients are summed in at least float32.
+        apart: whether the factors of all steps are wanted, not their sums.
     """
     size = chunk_size(len(jax.tree.leaves(steps)[0]))
 
     def chunk(state, inputs):
         carry, grads = state
         carry, da = jax.lax.scan(step, carry, inputs, reverse=True)
-        more, dx = weigh(inputs, da)
-        return (carry, jax.tree.map(jnp.add, grads, more)), dx
+        found, dx = weigh(inputs, da)
+        if apart:
+            return (carry, grads), (found, dx)
+        more = grads._replace(**{name: f.gradient() for name, f in found.items()})
+        return (carry, jax.tree.map(jnp.add, grads, more)), ((), dx)
 
     chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
     grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
-    (carry, grads), dx = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
-    return carry, like(grads, params), swap(dx.reshape(-1, *dx.shape[2:]))
+    (carry, grads), made = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
+    found, dx = swap(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made))
+    return carry, found if apart else like(grads, params), dx
 
 
 def chunk_size(length: int) -> int:

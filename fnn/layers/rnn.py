@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.factors import Outer, Sum
 from fnn.layers.recurrence import (
     Form,
     Recurrent,
@@ -30,7 +31,6 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
-from fnn.numerics import outer, total
 from fnn.records import Array
 
 
@@ -87,7 +87,7 @@ class RNN(Recurrent[RNNParams, RNNCache]):
         h, y = swap((h, outputs(h, last)))
         return self.pack(x, y, (last,)), RNNCache(a, h, y, form)
 
-    def backward(self, params, cache, dy):
+    def back(self, params, cache, dy, *, apart):
         """da_T ... da_1, and of every chunk of them one product for each weight matrix."""
         wh, wx = params.wh.T, params.wx.T
 
@@ -99,9 +99,9 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
         def weigh(inputs, da):
             x, _, _, h, _ = inputs
-            return RNNParams(outer(x, da), outer(h, da), total(da)), da @ wx
+            return {"wx": Outer(x, da), "wh": Outer(h, da), "b": Sum(da)}, da @ wx
 
         d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.y, cache.h, cache.form.mask))
-        state, grads, dx = back_through_time(step, weigh, state, steps, params)
+        state, grads, dx = back_through_time(step, weigh, state, steps, params, apart=apart)
         return grads, self.pack_cotangent(cache.form, dy, dx, (state,))

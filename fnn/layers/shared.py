@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from fnn.factors import Together, is_factor
 from fnn.layer import Layer
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.embedding import Embedding, EmbeddingParams
@@ -97,6 +98,21 @@ class Shared(Layer[Any, Uses]):
         calls = zip(self.uses, cache.each, dy.each, strict=True)
         grads, dxs = zip(*[use.backward(params, c, d) for use, c, d in calls], strict=True)
         return whole(functools.reduce(add, grads), params), Uses(dxs)
+
+    def factors(self, params, cache, dy):
+        """Those of every use, in the place of the first layer's; None if one does not say."""
+        found, dxs = [], []
+        for use, own, d in zip(self.uses, cache.each, dy.each, strict=True):
+            p = use.share(params)
+            if (said := use.layer.factors(p, own, d)) is None:
+                return None
+            found.append(use.back(p._replace(**said[0])))
+            dxs.append(said[1])
+        uses = {n: tuple(filter(is_factor, (getattr(f, n) for f in found))) for n in params._fields}
+        names = [n for n in params._fields if getattr(params, n) is not None]
+        if not all(uses[n] for n in names):
+            return None
+        return {n: Together(uses[n]) for n in names}, Uses(tuple(dxs))
 
 
 def whole(grads: PyTree, params: PyTree) -> PyTree:

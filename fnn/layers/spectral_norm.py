@@ -106,7 +106,7 @@ def iterated(v: Array, n: int) -> tuple[tuple[Array, Array], Array, Any]:
         return new, (x, p, new, length)
 
     first = np.cos(np.arange(1.0, v.shape[1] + 1))  # of no symmetry
-    x, steps = jax.lax.scan(step, jnp.asarray(first, v.dtype), None, length=n)
+    x, steps = jax.lax.scan(step, jnp.asarray(first, v.dtype), None, length=n, unroll=min(n, 32))
     return unit(v @ x, (0,)), x, steps
 
 
@@ -119,6 +119,6 @@ def sigma_gradient(v: Array, q: Array, x: Array, steps: Any) -> Array:
         dp = v @ ds
         return v.T @ dp, (ds, dp)
 
-    _, (ds, dp) = jax.lax.scan(step, v.T @ q, steps, reverse=True)
+    _, (ds, dp) = jax.lax.scan(step, v.T @ q, steps, reverse=True, unroll=min(len(steps[0]), 32))
     before, p, *_ = steps
     return jnp.outer(q, x) + p.T @ ds + dp.T @ before

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from fnn.errors import check_key, check_last_axis
+from fnn.factors import Factor
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.logits import Logits
+from fnn.numerics import like
 from fnn.records import Array, Key
 
 
@@ -35,8 +37,7 @@ class Unembed(Layer[UnembedParams, tuple[()]]):
     """y = Logits(x, w).  x [B, ..., n_in] → y, whose shape is [B, ..., n_vocab].
 
     It ends a net that is trained with LinearSoftmaxCrossEntropy. `w_init` (key, n_in, n_out)
-    → w draws the weights. Rules for single examples refuse it, since all examples share w:
-    use Dense and SoftmaxCrossEntropy there.
+    → w draws the weights. For rules of single examples dz is formed whole.
 
     Raises:
         ValueError: for n_in below 1 or n_vocab below 2.
@@ -73,4 +74,9 @@ class Unembed(Layer[UnembedParams, tuple[()]]):
 
     def backward(self, params, cache, dy):
         """dw: dw,  dx = dh."""
-        return UnembedParams(dy.w), dy.h
+        dw = dy.w.gradient() if isinstance(dy.w, Factor) else dy.w
+        return like(UnembedParams(dw), params), dy.h
+
+    def factors(self, params, cache, dy):
+        """dw: h, dz, where dy has them."""
+        return ({"w": dy.w}, dy.h) if isinstance(dy.w, Factor) else None

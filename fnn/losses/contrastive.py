@@ -111,19 +111,31 @@ class InfoNCE(Loss[InfoNCECache]):
         self.check(y, target)
         y, target = jax.tree.map(owned, y), as_classes(target)
         s, _ = self.scores(y, target)
-        losses = self.both(s, lambda s: SOFTMAX.parts(s, own(s))[0])
+        losses = SOFTMAX.parts(s, own(s))[0]
+        if self.symmetric:
+            losses = (losses + SOFTMAX.parts(s.T, own(s))[0]) / 2
         return jnp.where(target >= 0, losses, 0), InfoNCECache(y, target)
+
+    def value_and_backward(self, y, target, dl):
+        """The losses and dy, from the same scores."""
+        return self.one_pass(jax.tree.map(owned, y), as_classes(target), dl)
 
     def backward(self, cache, dl):
         """dq = ds k/τ,  dk = dsᵀ q/τ,  ds = dl (p − 1)."""
-        y, target = cache
+        return self.one_pass(*cache, dl)[1]
+
+    def one_pass(self, y: Any, target: Array, dl: Array) -> tuple[Array, Any]:
+        """The losses, and dq = ds k/τ,  dk = dsᵀ q/τ."""
         s, ((q, n_q), (k, n_k)) = self.scores(y, target)
         dl = select(target >= 0, dl.astype(s.dtype))
-        ds = self.both(s, lambda s: SOFTMAX.one_pass(s, own(s), dl)[1], jnp.transpose)
+        losses, ds = SOFTMAX.one_pass(s, own(s), dl)
+        if self.symmetric:
+            other, dst = SOFTMAX.one_pass(s.T, own(s), dl)
+            losses, ds = (losses + other) / 2, (ds + dst.T) / 2
         dq, dk = ds @ k / self.temperature, ds.T @ q / self.temperature
         if self.cosine:
             dq, dk = unit_gradient(q, n_q, dq, (-1,)), unit_gradient(k, n_k, dk, (-1,))
-        return like(joined(dq, dk, y), y)
+        return jnp.where(target >= 0, losses, 0), like(joined(dq, dk, y), y)
 
     def scores(self, y: Any, target: Array) -> tuple[Array, Any]:
         """s, −∞ where j is no key for i, and what it is made of: q with ‖q‖, k with ‖k‖."""
@@ -133,10 +145,6 @@ class InfoNCE(Loss[InfoNCECache]):
         other = target[:, None] != target
         allowed = (other & there & there[:, None]) | jnp.eye(len(target), dtype=bool)
         return jnp.where(allowed, q @ k.T / self.temperature, -jnp.inf), ((q, n_q), (k, n_k))
-
-    def both(self, s: Array, f: Any, back: Any = lambda a: a) -> Array:
-        """f of s; symmetric: the mean with what f makes of sᵀ, brought back."""
-        return (f(s) + back(f(s.T))) / 2 if self.symmetric else f(s)
 
 
 def own(s: Array) -> Array:

@@ -83,7 +83,8 @@ def resnet(
             begin = Serial(conv=convolution(n_in, n, 3), norm=norm(n), activation=ReLU())
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             wide, stride = factor * width, 1 if i == 0 else 2
-            stage = {"first": residual_block(n, width, wide, stride, norm)}
+            stage: dict[str, Layer[Any, Any]] = {}
+            stage["first"] = residual_block(n, width, wide, stride, norm)
             if depth > 1:
                 stage["rest"] = Repeat(depth - 1, residual_block(wide, width, wide, 1, norm))
             stages[f"stage{i + 1}"] = Serial(**stage)

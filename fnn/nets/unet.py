@@ -35,7 +35,7 @@ def unet(
 ) -> Serial:
     """Images [B, H, W, n_in] → y [B, H, W, n_out], one prediction for every pixel.
 
-    H and W must be divisible by 2 len(widths) − 1 times; Pad makes them so. Its layers are body
+    H and W must be multiples of 2 ** (len(widths) − 1); Pad makes them so. Its layers are body
     and head; params["body"]["around"] holds what is coarser.
 
     Args:

@@ -2,7 +2,10 @@
 
 from fnn.composite import With as With
 from fnn.rules.cotangents import deltas as deltas
+from fnn.rules.per_example import example_grads as example_grads
 from fnn.rules.per_example import example_norms as example_norms
+from fnn.rules.per_example import example_products as example_products
+from fnn.rules.per_example import example_slopes as example_slopes
 from fnn.rules.per_example import total as total
 from fnn.rules.running import running_averages as running_averages
 from fnn.ruling import Given as Given

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from fnn.errors import check_number
 from fnn.layer import Layer, check_layer_type
+from fnn.layers.frozen import Held
 from fnn.layers.normalization import BatchNorm, BatchNormAverages, unbiased_std
 from fnn.numerics import like
 from fnn.records import Array
@@ -81,6 +82,12 @@ def _(layer, params, cache, dy, own):
     s = jnp.hypot(jnp.sqrt(m * own.weight / w) * s, jnp.sqrt((1 - m) / w) * std)
     _, dx = layer.backward(params, cache, dy)
     return ((), BatchNormAverages(a, s, w, m)), dx
+
+
+@averaged.register(Held)
+def _(layer, params, cache, dy, own):
+    """Those of the layer that is frozen: statistics are no params."""
+    return averaged.formula(layer.inner, params, cache, dy, own)
 
 
 def _refuse_others(layer: Layer[Any, Any]) -> None:

@@ -47,4 +47,5 @@ def test_what_is_further_counts_as_the_furthest():
     assert by_head(False, r, 1, 3, "float64").tolist() == [[1, 1, 2, 4, 4]]
     assert by_head(True, None, 1, 2, "float64").tolist() == [[-(2.0**-8), 0, -(2.0**-8)]]
     assert by_head(False, None, 1, 2, "float64") is None
-    assert gathered(jnp.array([[[1.0, 2, 4, 8, 16]]]), 2, 1).tolist() == [[3, 4, 24]]
+    da = jnp.array([[[[1.0, 2, 4, 8, 16]]], [[[0, 0, 1, 0, 0]]]])
+    assert gathered(da, 2, 1).tolist() == [[[3, 4, 24]], [[0, 1, 0]]]

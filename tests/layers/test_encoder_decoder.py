@@ -20,7 +20,7 @@ from fnn.sequence import Sequence, renewed, select, value
 
 KEY = jax.random.key(0)
 SEEN = jnp.array([[True, False, True, True, True, False, True], [True] * 6 + [False]])
-BLOCK = fnn.transformer_block(6, 2, n_memory=4, chunk=2, bias=True)
+BLOCK = fnn.transformer_block(6, 2, n_memory=4)
 NET = EncoderDecoder(
     Serial(Dense(3, 4), Repeat(2, fnn.transformer_block(4, 2, causal=False))),
     Serial(Dense(5, 6), Repeat(2, BLOCK), Dense(6, 8)),
@@ -106,6 +106,7 @@ def test_a_decoder_that_does_not_look_leaves_the_encoder_without_a_gradient():
     np.testing.assert_array_equal(dx.memory.mask, SEEN)
 
 
+@pytest.mark.slow
 def test_states_of_both_come_out_by_their_names_and_go_in_again():
     net = EncoderDecoder(LSTM(3, 4), Serial(LSTM(5, 6), CrossAttention(6, 2, 4)))
     params, x, dy = drawn(net, noise(2, 5, 5), noise(2, 7, 3, seed=2))
@@ -126,6 +127,7 @@ def test_states_of_both_come_out_by_their_names_and_go_in_again():
     chex.assert_trees_all_close((grads, dx.x, dx.memory.x, dx.state), want, **EXACT)
 
 
+@pytest.mark.slow
 def test_a_source_that_is_a_memory_with_a_memory_gets_both_cotangents():
     net = EncoderDecoder(Look(), CrossAttention(6, 2, 4))
     params, x, z, m = net.init(KEY), noise(2, 5, 6), noise(2, 7, 4, seed=2), noise(2, 4, seed=3)

@@ -88,10 +88,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n not in ("momentum", "AdamW")))
-        for n in OPTIMIZERS
-    ],
+    [pytest.param(n, marks=[pytest.mark.slow] * (n != "AdamW")) for n in OPTIMIZERS],
 )
 def test_after_20_steps_what_is_frozen_is_there_bit_for_bit(name):
     optimizer, penalty = OPTIMIZERS[name]
@@ -174,6 +171,7 @@ def test_around_it(around):
     assert np.any(dx)
 
 
+@pytest.mark.slow
 def test_a_frozen_table_has_no_dx_and_inference_gives_the_inner_layer():
     net = Frozen(fnn.Serial(fnn.Embedding(7, 3), fnn.Dropout(0.5), fnn.BatchNorm(3)))
     params, x = net.init(KEY), jnp.array([[1, 6], [3, 4]])
@@ -200,3 +198,18 @@ def test_errors():
         NET.forward(NET.init(KEY) | {"body": BODY.init(KEY)}, X)
     with pytest.raises(ValueError, match=r"^layer body.up, Dense\(n_in=3, n_out=4\): x must have"):
         NET.forward(NET.init(KEY), noise(5, 4))
+
+
+@pytest.mark.slow
+def test_statistics_inside_are_averaged():
+    body = fnn.Serial(fnn.Dense(3, 4), fnn.BatchNorm(4))
+    found = []
+    for around in (Frozen, fnn.Residual):
+        net = fnn.Serial(around(fnn.Serial(body, fnn.Dense(4, 3))), fnn.Dense(3, 2))
+        rule = fnn.rules.backprop, fnn.rules.running_averages(net)
+        plan = fnn.Plan(net, LOSS, fnn.optim.SGD(1e-12), rule=rule)
+        state, _ = fnn.fit(plan, fnn.start(plan, KEY), (X, TARGET), epochs=2, batch_size=3)
+        assert np.isfinite(fnn.evaluate(plan, state, (X, TARGET))["loss"])
+        found.append(jax.tree.leaves(state.companion[1]))
+    assert found[0]
+    chex.assert_trees_all_close(*found)

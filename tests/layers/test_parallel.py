@@ -29,7 +29,9 @@ TWO = Parallel(Scale(2.0), Scale(5.0))
     "net",
     [
         Parallel(Dense(3, 4), Serial(Dense(3, 2), Tanh())),
-        Parallel(left=Dense(3, 4), right=Dense(3, 4), join="sum"),
+        pytest.param(
+            Parallel(left=Dense(3, 4), right=Dense(3, 4), join="sum"), marks=pytest.mark.slow
+        ),
         Parallel(left=Dense(3, 4), right=Identity(), join=None),
     ],
     ids=str,
@@ -83,33 +85,45 @@ def test_an_array_of_features_is_a_concatenation_of_layers_of_one_each():
 TEXT = Serial(embed=fnn.Embedding(7, 2), rnn=fnn.RNN(2, 4), last=Last())
 
 
-@pytest.mark.parametrize("join", ["concat", "sum"])
-def test_a_net_of_two_inputs(join):
-    n = 8 if join == "concat" else 4
+def two_inputs(join):
+    """A net, params, x of a Sequence of tokens and an array, and targets."""
     towers = Parallel(text=TEXT, image=Dense(3, 4), split=True, join=join)
-    net = Serial(towers=towers, head=Dense(n, 2))
-    params, target = net.init(KEY), noise(2, 2, seed=5)
+    net = Serial(towers=towers, head=Dense(8 if join == "concat" else 4, 2))
     tokens = Sequence(jnp.array([[1, 4, 0, 6, 2], [3, 3, 5, 0, 1]]), MASK)
-    x = {"text": tokens, "image": noise(2, 3)}
+    return net, net.init(KEY), {"text": tokens, "image": noise(2, 3)}, noise(2, 2, seed=5)
+
+
+@pytest.mark.parametrize("join", [pytest.param("concat", marks=pytest.mark.slow), "sum"])
+def test_a_net_of_two_inputs(join):
+    net, params, x, target = two_inputs(join)
+
+    def value(params, image):
+        y, _ = net.forward(params, x | {"image": image})
+        return ((y - target) ** 2).sum() / 2
+
     done = jax.jit(fold)(net, SquaredError(), params, x, target)
-    want, want_image = jax.grad(
-        lambda p, image: ((net.forward(p, x | {"image": image})[0] - target) ** 2).sum() / 2,
-        (0, 1),
-    )(params, x["image"])
+    want, want_image = jax.jit(jax.grad(value, (0, 1)))(params, x["image"])
     close(done.result, want)
     close(done.dx["image"], want_image)
     assert done.dx["text"].x is None
+
+
+@pytest.mark.slow
+def test_norms_of_examples_of_two_inputs_are_those_of_each_alone():
+    net, params, x, target = two_inputs("concat")
     rows = jax.jit(fold)(net, SquaredError(), params, x, target, rule=example_norms).result
-    one = {"text": tokens.with_fields(x=tokens.x[:1], mask=MASK[:1]), "image": x["image"][:1]}
-    _, grads = value_and_grad(net, SquaredError(), params, one, target[:1])
-    norm = sum((g**2).sum() for g in jax.tree.leaves(grads))
-    np.testing.assert_allclose(fnn.rules.total(rows)[0], norm, rtol=1e-10)
+    for b in range(2):
+        one = jax.tree.map(lambda a, b=b: a[b : b + 1], x)
+        _, grads = value_and_grad(net, SquaredError(), params, one, target[b : b + 1])
+        norm = sum((g**2).sum() for g in jax.tree.leaves(grads))
+        np.testing.assert_allclose(fnn.rules.total(rows)[b], norm, rtol=1e-10)
 
 
 def close(found, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), found, want)
 
 
+@pytest.mark.slow
 def test_one_sequence_of_several_inputs_has_one_mask_state_and_memory():
     net = Parallel(a=GRU(2, 3), b=Serial(Look(), GRU(3, 4)), split=True)
     params, memory = net.init(KEY), noise(2, 3, seed=8)

@@ -12,7 +12,9 @@ KEY = jax.random.key(0)
 KINDS = pytest.mark.parametrize("kind", [fnn.WeightNorm, fnn.SpectralNorm])
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "kind", [fnn.WeightNorm, pytest.param(fnn.SpectralNorm, marks=pytest.mark.slow)]
+)
 def test_rules_see_one_layer_and_inference_gives_the_inner_one(kind):
     net, x, target = fnn.Serial(kind(fnn.Dense(3, 2))), noise(5, 3), noise(5, 2, seed=2)
     params, loss = net.init(KEY), fnn.SquaredError()

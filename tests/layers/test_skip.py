@@ -24,6 +24,7 @@ def test_contract():
     check_layer(Skip(Serial(Dense(3, 4), Tanh())), X)
 
 
+@pytest.mark.slow
 def test_contract_of_sequences():
     check_sequence(Skip(LSTM(3, 4)), Sequence(noise(2, 5, 3), MASK, states(4, 4)))
 
@@ -49,6 +50,7 @@ def test_it_is_the_identity_beside_a_layer_whose_params_are_its_own():
     jax.tree.map(np.testing.assert_array_equal, (grads, dx), (other, other_dx))
 
 
+@pytest.mark.slow
 def test_a_u_net_is_levels_around_levels():
     inside = Dense(4, 5)
     for n in (4, 3):  # the features of each level, from the coarse one

@@ -200,10 +200,13 @@ def test_a_formula_that_knows_one_use_only_is_refused_by_name():
         names(CODE, params, cache, y)
 
 
-def test_factored_logits_have_nothing_per_example():
+def test_norms_of_examples_with_a_factored_head_have_the_term_between_the_uses():
     net = Tied(Serial(embed=Embedding(7, 4), head=fnn.Unembed(4, 7)), head="embed")
-    with pytest.raises(NotImplementedError, match="^layer head, Shared.* end the net in Dense"):
-        fold(net, fnn.LinearSoftmaxCrossEntropy(), drawn(net), TOKENS, NEXT, rule=example_norms)
+    loss, params = fnn.LinearSoftmaxCrossEntropy(), drawn(net)
+    norms = fold(net, loss, params, TOKENS, NEXT, rule=example_norms).result
+    for b in range(3):
+        one = fold(net, loss, params, TOKENS[b : b + 1], NEXT[b : b + 1]).result
+        np.testing.assert_allclose(total(norms)[b], (one["embed"].table ** 2).sum(), rtol=1e-10)
 
 
 def test_summary_counts_shared_params_once():

@@ -72,14 +72,16 @@ def test_by_hand():
 
 def test_by_hand_with_a_memory():
     block = TransformerBlock(
-        Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), None, None, Scale(11.0), Look()
+        Scale(2.0), Tanh(), Scale(5.0), Scale(7.0), None, None, Scale(11.0), Look()
     )
-    x = Sequence(jnp.full((1, 1, 1), 13.0), memory=jnp.full((1, 1), 17.0))
+    x = Sequence(jnp.full((1, 1, 1), 0.3), memory=jnp.full((1, 1), 17.0))
     y, cache = block.forward({}, x)
-    assert y.x == 13 * (1 + 2 * 3) * (1 + 11 * 17) * (1 + 5 * 7)
+    a = 0.3 + np.tanh(2 * 0.3)
+    np.testing.assert_allclose(y.x, a * (1 + 11 * 17) * (1 + 5 * 7), rtol=1e-12)
     _, dx = block.backward({}, cache, Sequence(jnp.ones((1, 1, 1))))
-    assert dx.x == (1 + 5 * 7) * (1 + 11 * 17) * (1 + 2 * 3)
-    assert dx.memory == (1 + 5 * 7) * 11 * 13 * (1 + 2 * 3)
+    da = (1 + 5 * 7) * (1 + 11 * 17)
+    np.testing.assert_allclose(dx.x, da * (1 + 2 * (1 - np.tanh(2 * 0.3) ** 2)), rtol=1e-12)
+    np.testing.assert_allclose(dx.memory, (1 + 5 * 7) * 11 * a, rtol=1e-12)
 
 
 def test_it_is_two_residuals_one_after_the_other():

@@ -15,7 +15,8 @@ from fnn.layers.serial import Serial
 from fnn.layers.unembed import Unembed, UnembedParams
 from fnn.logits import Logits
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy
-from fnn.rules.per_example import example_norms
+from fnn.rules.per_example import example_norms, total
+from fnn.ruling import backprop
 
 KEY = jax.random.key(0)
 
@@ -61,14 +62,20 @@ def test_at_test_time_it_is_a_dense_layer_whose_y_are_the_logits():
     assert dense_params.b is None
 
 
-def test_norms_of_examples_are_refused_with_the_layer_and_what_to_use():
-    net, x = Serial(Dense(3, 5), Unembed(5, 4)), noise(7, 3)
-    labels = jnp.arange(7) % 4
-    message = (
-        r"^layer 1, Unembed\(n_in=5, n_vocab=4\): .*in Dense and .*with SoftmaxCrossEntropy\.$"
-    )
-    with pytest.raises(NotImplementedError, match=message):
-        fold(net, LinearSoftmaxCrossEntropy(), net.init(KEY), x, labels, rule=example_norms)
+@pytest.mark.parametrize("beside", [False, True])
+def test_norms_of_examples_are_those_of_each_alone(beside):
+    net, x, loss = Serial(Dense(3, 5), Unembed(5, 4)), noise(7, 2, 3), LinearSoftmaxCrossEntropy()
+    params, labels = net.init(KEY), jnp.arange(14).reshape(7, 2) % 4
+    rule = (backprop, example_norms) if beside else example_norms
+    result = fold(net, loss, params, x, labels, rule=rule).result
+    grads, norms = result if beside else (None, result)
+    for b in range(7):
+        one = fold(net, loss, params, x[b : b + 1], labels[b : b + 1]).result
+        want = sum((g**2).sum() for g in jax.tree.leaves(one))
+        np.testing.assert_allclose(total(norms)[b], want, rtol=1e-10)
+    if beside:
+        want = fold(net, loss, params, x, labels).result
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), grads, want)
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,25 @@ class Pair(NamedTuple):
     k: Any
 
 
-@pytest.mark.parametrize(
-    "loss", [ALL[1], *(pytest.param(f, marks=SLOW) for f in (ALL[0], ALL[2]))], ids=repr
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ALL, ids=repr)
 def test_contract(loss):
     check_loss(loss, noise(5, 2, 3), IDS)
+
+
+def test_gradients_are_those_of_jax():
+    y, dl = noise(5, 2, 3), noise(5, seed=3)
+
+    @jax.jit
+    def both(y):
+        pulls = [jax.vjp(lambda y, f=f: f.forward(y, IDS)[0], y)[1] for f in ALL]
+        return [
+            (pull(dl)[0], f.value_and_backward(y, IDS, dl)[1])
+            for pull, f in zip(pulls, ALL, strict=True)
+        ]
+
+    for want, dy in both(y):
+        np.testing.assert_allclose(dy, want, rtol=1e-10, atol=1e-13)
 
 
 def test_forward_and_backward_by_hand():
@@ -61,6 +75,7 @@ def test_it_is_the_cross_entropy_of_cosines():
     np.testing.assert_allclose(both, (ours + other) / 2, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_it_bounds_the_mutual_information_by_the_logarithm_of_the_batch():
     """The source, eq. 5: I ≥ log N − L, and L is 0 where every pair is certain."""
     y = jnp.broadcast_to(jnp.eye(6)[:, None], (6, 2, 6))
@@ -76,7 +91,9 @@ def test_equal_ids_are_not_each_others_negatives():
     np.testing.assert_allclose(losses[0], InfoNCE(0.5).forward(y[without], without)[0][0])
 
 
-@pytest.mark.parametrize("loss", ALL, ids=repr)
+@pytest.mark.parametrize(
+    "loss", [ALL[1], *(pytest.param(f, marks=SLOW) for f in (ALL[0], ALL[2]))], ids=repr
+)
 def test_rows_of_weight_0_are_nobodys_negatives(loss):
     net, x = fnn.Dense(3, 4), noise(7, 2, 3)
     params, weights = net.init(jax.random.key(0)), jnp.array([1.0, 0, 2, 1, 0, 1, 3])
@@ -113,6 +130,7 @@ def test_two_arrays_are_the_same_as_one():
     chex.assert_trees_all_equal((losses, dy), (same, jnp.stack(pair, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-25, 1e25])
 def test_scores_of_any_size_are_right_in_single_precision(size):
     y = noise(5, 2, 3).astype("float32")

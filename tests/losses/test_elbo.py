@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_loss, noise
+from contract import QUICK, check_loss, noise
 
 import fnn
 from fnn.losses.binary import SigmoidBinaryCrossEntropy
@@ -110,12 +110,14 @@ def test_a_variational_autoencoder_has_the_gradient_of_jax():
         likelihood = x * jax.nn.log_sigmoid(y) + (1 - x) * jax.nn.log_sigmoid(-y)
         return (0.5 * kl - likelihood.sum(-1)).mean()
 
-    found = fnn.value_and_grad(NET, loss, params, x, x, key=KEY)
-    want = jax.value_and_grad(mean)(params)
+    run = jax.jit(fnn.value_and_grad, compiler_options=QUICK)
+    found = run(NET, loss, params, x, x, key=KEY)
+    want = jax.jit(jax.value_and_grad(mean), compiler_options=QUICK)(params)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_and_rows_that_are_left_out():
     x = chances(30, 5).at[3].set(jnp.nan)
     plan = fnn.Plan(NET, ELBO(), fnn.optim.Adam(0.01))

@@ -113,6 +113,7 @@ def test_options_choose_the_layers():
     assert "positions" not in rotary["decoder"].children
 
 
+@pytest.mark.slow
 def test_padding_is_worth_nothing_on_either_side_whatever_stands_there():
     net, params = net_and_params()
 
@@ -128,6 +129,7 @@ def test_padding_is_worth_nothing_on_either_side_whatever_stands_there():
     np.testing.assert_allclose(forward(X)[1:2, :2], forward(alone), **EXACT)
 
 
+@pytest.mark.slow
 def test_a_token_sees_all_of_the_source_and_of_the_target_what_is_before_it():
     net, params = net_and_params(chunk=2)
 

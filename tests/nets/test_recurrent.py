@@ -59,6 +59,7 @@ def test_contract_of_sequences():
     check_sequence(both, Sequence(noise(2, 5, 3), MASK, state), steps=False)
 
 
+@pytest.mark.slow
 def test_it_streams_and_is_trained_with_a_mask():
     net, x = recurrent(3, 4, 2, fnn.GRU, dropout=0.5), noise(2, 5, 3)
     plan = fnn.Plan(net, fnn.SquaredError(), fnn.optim.Adam(0.05))

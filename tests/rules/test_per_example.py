@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import pytest
 
 import fnn
-from fnn.rules.per_example import example_norms, total
+from fnn.rules.per_example import (
+    example_grads,
+    example_norms,
+    example_products,
+    example_slopes,
+    total,
+)
 from fnn.ruling import backprop
 
 LOSS = fnn.SoftmaxCrossEntropy()
@@ -182,3 +188,30 @@ def test_a_layer_that_mixes_examples_is_named():
     params = net.init(jax.random.key(0))
     with pytest.raises(NotImplementedError, match=r"^layer 1, Centred\(\): nothing per example"):
         fnn.fold(net, LOSS, params, jnp.ones((2, 3)), jnp.array([0, 1]), rule=example_norms)
+
+
+def test_gradients_products_and_slopes_are_those_of_every_example_alone():
+    net = fnn.Serial(
+        fnn.Embedding(7, 4), fnn.Repeat(2, fnn.Residual(fnn.GRU(4, 4))), fnn.LayerNorm(4),
+        fnn.Unembed(4, 7),
+    )  # fmt: skip
+    params = net.init(jax.random.key(0))
+    x, target = jax.random.randint(jax.random.key(1), (2, 5, 3), 0, 7)
+    direction = jax.tree.map(jnp.cos, params)
+    rules = (example_grads, example_products, example_slopes.given(direction))
+    grads, products, slopes = fold(net, LOSS, params, x, target, rule=rules).result
+
+    def alone(x, target):
+        return fnn.value_and_grad(net, LOSS, params, x[None], target[None])[1]
+
+    want = jax.jit(lambda: jax.lax.map(lambda row: alone(*row), (x, target)))()
+    moved = {  # under Repeat the copies are in front
+        1: jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), grads[1])
+    }
+    grads = (grads[0], moved[1], *grads[2:])
+    chex.assert_trees_all_close(grads, want, rtol=1e-10, atol=1e-14)
+    flat = jnp.concatenate([g.reshape(5, -1) for g in jax.tree.leaves(want)], 1)
+    found = sum(p.reshape(-1, 5, 5).sum(0) for p in jax.tree.leaves(products))
+    chex.assert_trees_all_close(found, flat @ flat.T, rtol=1e-10)
+    v = jnp.concatenate([a.reshape(-1) for a in jax.tree.leaves(direction)])
+    chex.assert_trees_all_close(total(slopes), flat @ v, rtol=1e-10)

@@ -150,6 +150,7 @@ def test_evaluation_by_averages_is_about_that_by_the_training_set():
     chex.assert_trees_all_close(history["validation_loss"][-1], ours["loss"], **CLOSE)
 
 
+@pytest.mark.slow
 def test_momenta_are_swept_by_vmap_and_nothing_is_reported():
     net, batch = wrapped(), (X, TARGET)
 

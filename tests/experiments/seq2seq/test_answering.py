@@ -20,6 +20,7 @@ def params():
         return tree.unflatten(jnp.asarray(rng.normal(size=a.shape), a.dtype) for a in leaves)
 
 
+@pytest.mark.slow
 def test_every_letter_is_the_likeliest_behind_those_before_it(params):
     found = jax.jit(answering.answered, static_argnums=0)(NET, params, PROBLEMS.x.memory)
     net, params = fnn.inference(NET, params)

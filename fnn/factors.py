@@ -1,0 +1,273 @@
+"""A gradient that is a sum of outer products, kept as its factors.
+
+Of most weights, with a what the weight multiplies and δ the derivative of what that makes,
+
+    dw = Σ_b Σ_t a[b,t]ᵀ δ[b,t]
+
+so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ needs no g_b:
+
+    Σ_b c_b g_b     = Σ_b Σ_t aᵀ (c_b δ)
+    ‖g_b‖²          = Σ_t Σ_s (a_t·a_s) (δ_t·δ_s)         while 2 T² < n_in n_out, else formed
+    ⟨g_b, v⟩        = Σ_t a_t v δ_tᵀ
+    ⟨g_b, g_c⟩      = Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs)     while T² (n_in + n_out) < n_in n_out
+
+Of a bias a is 1; of a table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`,
+one gradient per example.
+
+Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
+Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
+"""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.numerics import like, outer, times, total, wide, widened
+from fnn.records import Array, Data
+
+
+@dataclass(frozen=True, eq=False)
+class Factor(Data, abc.ABC):
+    """The gradients of all examples for one array of params, in factors."""
+
+    @abc.abstractmethod
+    def gradient(self) -> Array:
+        """Σ_b g_b."""
+
+    @abc.abstractmethod
+    def scaled(self, c: Array) -> "Factor":
+        """c_b g_b in place of g_b, c [B]; where c_b is 0 all is 0, whatever stood there."""
+
+    @abc.abstractmethod
+    def each(self) -> Array:
+        """g_b, [B, ...], in at least float32."""
+
+    def square_norms(self) -> Array:
+        """‖g_b‖², [B], in at least float32."""
+        return square_sum(self.each())
+
+    def along(self, v: Array) -> Array:
+        """⟨g_b, v⟩, [B], in at least float32."""
+        g, v = widened(self.each(), v)
+        return jnp.tensordot(g, v, v.ndim)
+
+    def products(self) -> Array:
+        """⟨g_b, g_c⟩ of all pairs, [B, B], in at least float32."""
+        g = self.each()
+        g = g.reshape(len(g), -1)
+        return g @ g.T
+
+    def turned(self) -> "Factor":
+        """g_bᵀ in place of g_b."""
+        return Alone(self.each().mT)
+
+    @property
+    def mT(self) -> "Factor":  # noqa: N802, the name that arrays have for it
+        """g_bᵀ in place of g_b."""
+        return self.turned()
+
+
+@dataclass(frozen=True, eq=False)
+class Outer(Factor):
+    """Σ_t aᵀ δ; the gradient of w has its shape."""
+
+    a: Array  # [B, ..., n_in]
+    d: Array  # [B, ..., n_out]
+
+    def gradient(self):
+        """Σ aᵀ δ."""
+        return outer(self.a, self.d)
+
+    def scaled(self, c):
+        """a and c δ."""
+        return Outer(selected(c, self.a), scaled(c, self.d))
+
+    def each(self):
+        """Σ_t aᵀ δ."""
+        a, d = map(steps, widened(self.a, self.d))
+        return a.mT @ d
+
+    def along(self, v):
+        """Σ_t a_t v δ_tᵀ."""
+        a, d, v = widened(self.a, self.d, v)
+        return (steps(a @ v) * steps(d)).sum((1, 2))
+
+    def products(self):
+        """Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs), or of what is formed where that is cheaper."""
+        a, d = map(steps, widened(self.a, self.d))
+        n, n_in, n_out = a.shape[1], a.shape[-1], d.shape[-1]
+        if n**2 * (n_in + n_out) >= n_in * n_out:
+            return super().products()
+        return (jnp.einsum("btn,csn->btcs", a, a) * jnp.einsum("btn,csn->btcs", d, d)).sum((1, 3))
+
+    def turned(self):
+        """Σ_t δᵀ a."""
+        return Outer(self.d, self.a)
+
+    def square_norms(self):
+        """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
+        a, d = map(steps, widened(self.a, self.d))
+        n = a.shape[1]
+        if n == 1:
+            return square_sum(a) * square_sum(d)
+        if 2 * n**2 < a.shape[-1] * d.shape[-1]:
+            return ((a @ a.mT) * (d @ d.mT)).sum((1, 2))
+        return square_sum(self.each())
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Factor):
+    """Σ_t δ, of a bias."""
+
+    d: Array  # [B, ..., n]
+
+    def gradient(self):
+        """Σ δ."""
+        return total(self.d)
+
+    def scaled(self, c):
+        """c δ."""
+        return Sum(scaled(c, self.d))
+
+    def each(self):
+        """Σ_t δ."""
+        (d,) = widened(self.d)
+        return steps(d).sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Factor):
+    """Σ_t 1{row = i} δ, of a table with n rows; what points outside is left out."""
+
+    i: Array  # [B, ...], integers
+    d: Array  # [B, ..., width]
+    n: int = field(metadata={"static": True})
+
+    def gradient(self):
+        """Σ δ, row by row."""
+        (d,) = widened(self.d.reshape(-1, self.d.shape[-1]))
+        table = jnp.zeros((self.n, d.shape[-1]), d.dtype)
+        return table.at[self.i.reshape(-1)].add(d, mode="drop", wrap_negative_indices=False)
+
+    def scaled(self, c):
+        """c δ of the same rows."""
+        return Rows(self.i, scaled(c, self.d), self.n)
+
+    def each(self):
+        """Σ_t δ, row by row."""
+        return jax.vmap(lambda i, d: Rows(i, d, self.n).gradient())(self.i, self.d)
+
+    def along(self, v):
+        """Σ_t v[i]·δ."""
+        d, v = widened(self.d, v)
+        rows = v.at[self.i].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+        return (steps(rows) * steps(d)).sum((1, 2))
+
+    def square_norms(self):
+        """Σ_v ‖Σ_t 1{i = v} δ‖² over the rows that the example has, T at most."""
+        i, d = self.i.reshape(len(self.i), -1), steps(self.d)
+        inside = (i >= 0) & (i < self.n)
+        (d,) = widened(jnp.where(inside[..., None], d, 0))
+
+        def norm(i, d):
+            _, which = jnp.unique(i, return_inverse=True, size=i.size)  # which of its rows
+            return (jax.ops.segment_sum(d, which, i.size) ** 2).sum()
+
+        return jax.vmap(norm)(i, d)
+
+
+@dataclass(frozen=True, eq=False)
+class Alone(Factor):
+    """g_b itself, of what is small or no such sum."""
+
+    g: Array  # [B, ...]
+
+    def gradient(self):
+        """Σ_b g_b."""
+        return self.g.sum(0, dtype=wide(self.g.dtype))
+
+    def scaled(self, c):
+        """c g."""
+        return Alone(scaled(c, self.g))
+
+    def each(self):
+        """g_b."""
+        return widened(self.g)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Together(Factor):
+    """The sum of the gradients of several uses."""
+
+    uses: tuple[Factor, ...]
+
+    def gradient(self):
+        """Σ over the uses."""
+        first, *rest = (f.gradient() for f in self.uses)
+        return sum(rest, first)
+
+    def scaled(self, c):
+        """c g of each."""
+        return Together(tuple(f.scaled(c) for f in self.uses))
+
+    def each(self):
+        """g_b, summed over the uses."""
+        first, *rest = (f.each() for f in self.uses)
+        return sum(rest, first)
+
+    def square_norms(self):
+        """‖f‖² + ‖g‖² + 2 ⟨f, g⟩ of a table's rows and a head; of others that of the sum."""
+        if sorted(map(type, self.uses), key=str) != [Outer, Rows]:
+            return super().square_norms()
+        f, g = sorted(self.uses, key=lambda f: isinstance(f, Outer))
+        return f.square_norms() + g.square_norms() + 2 * between(f, g)
+
+
+def between(f: Rows, g: Outer) -> Array:
+    """⟨f_b, g_b⟩ = Σ_t Σ_s (ε_t·d_s) a_s[i_t], ε_t what comes to row i_t, of each example."""
+    e, a, d = widened(f.d, g.a, g.d)
+    i, (e, a, d) = f.i.reshape(len(e), -1), map(steps, (e, a, d))
+    inside = (i >= 0) & (i < f.n)
+    at_rows = jnp.take_along_axis(a, jnp.where(inside, i, 0)[:, None], 2)  # [B, S, T]
+    at_rows = jnp.where(inside[:, None], at_rows, 0)
+    return jnp.einsum("btn,bsn,bst->b", e, d, at_rows)
+
+
+def is_factor(a: Any) -> bool:
+    """Whether `a` is a Factor, which is a tree of arrays itself."""
+    return isinstance(a, Factor)
+
+
+def summed(found: Mapping[str, Factor], params: Any) -> Any:
+    """The gradients, like params."""
+    return like(params._replace(**{name: f.gradient() for name, f in found.items()}), params)
+
+
+def steps(a: Array) -> Array:
+    """All positions of an example in a row, [B, ..., n] → [B, T, n]."""
+    return a.reshape(len(a), -1, a.shape[-1])
+
+
+def square_sum(g: Array) -> Array:
+    """‖g_b‖² of every example: [B, ...] → [B], summed in at least float32."""
+    (g,) = widened(g)
+    return (g**2).sum(tuple(range(1, g.ndim)))
+
+
+def by_row(c: Array, a: Array) -> Array:
+    """c [B] with an axis for every one of a's, [B, 1, ...]."""
+    return c.reshape(-1, *(1,) * (a.ndim - 1))
+
+
+def scaled(c: Array, d: Array) -> Array:
+    """c_b d_b, and 0 where c_b is 0."""
+    return times(by_row(c, d).astype(d.dtype), d)
+
+
+def selected(c: Array, a: Array) -> Array:
+    """a_b, and 0 where c_b is 0."""
+    return jnp.where(by_row(c, a) == 0, jnp.zeros((), a.dtype), a)

@@ -1,0 +1,87 @@
+"""Tests of fnn.factors."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import EXACT, noise
+
+from benchmarks.mutations.subjects import BLOCKS, LAYERS, point
+from fnn.factors import Alone, Outer, Rows, Sum, Together, summed
+from fnn.layer import Layer
+from fnn.rules.per_example import one_by_one
+
+C = jnp.array([2.0, 0.0, -1.0])
+I = jnp.array([[1, 4, 1, 0], [2, 2, 2, 2], [9, 3, 4, -1]])  # 9 and −1 are outside
+KINDS = {
+    "outer, Gram": Outer(noise(3, 2, 5), noise(3, 2, 7, seed=2)),
+    "outer, formed": Outer(noise(3, 4, 2), noise(3, 4, 5, seed=2)),
+    "outer, one step": Outer(noise(3, 5), noise(3, 7, seed=2)),
+    "outer, places": Outer(noise(3, 2, 2, 5), noise(3, 2, 2, 7, seed=2)),
+    "sum": Sum(noise(3, 4, 5)),
+    "rows": Rows(I, noise(3, 4, 5), 6),
+    "alone": Alone(noise(3, 4, 5)),
+    "together": Together(
+        (Rows(I, noise(3, 4, 5), 6), Outer(noise(3, 2, 6), noise(3, 2, 5, seed=4)))
+    ),
+    "together, of a kind": Together(
+        (Outer(noise(3, 2, 6), noise(3, 2, 5)), Outer(noise(3, 4, 6), noise(3, 4, 5, seed=4)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_all_is_said_of_the_gradients_of_examples(name):
+    f = KINDS[name]
+    g = f.each()
+    np.testing.assert_allclose(f.gradient(), g.sum(0), **EXACT)
+    np.testing.assert_allclose(f.square_norms(), (g**2).reshape(3, -1).sum(1), **EXACT)
+    flat = g.reshape(3, -1)
+    np.testing.assert_allclose(f.products(), flat @ flat.T, **EXACT)
+    v = noise(*g.shape[1:], seed=5)
+    np.testing.assert_allclose(f.along(v), (g * v).reshape(3, -1).sum(1), **EXACT)
+    if g.ndim > 2:
+        np.testing.assert_allclose(f.mT.each(), g.mT, **EXACT)
+    np.testing.assert_allclose(f.scaled(C).each(), C.reshape(3, *(1,) * (g.ndim - 1)) * g, **EXACT)
+
+
+@pytest.mark.parametrize("name", [n for n in KINDS if n not in ("rows", "together")])
+def test_what_has_the_factor_0_is_left_out_whatever_stands_there(name):
+    broken = jax.tree.map(lambda a: a.at[1].set(jnp.nan), KINDS[name])
+    got, want = broken.scaled(C), KINDS[name].scaled(C)
+    np.testing.assert_array_equal(got.gradient(), want.gradient())
+
+
+def test_by_hand():
+    a, d = jnp.array([[[1.0, 2.0], [3.0, 4.0]]]), jnp.array([[[5.0], [6.0]]])
+    np.testing.assert_array_equal(Outer(a, d).each(), [[[5 + 18], [10 + 24]]])
+    np.testing.assert_array_equal(Outer(a, d).square_norms(), [23**2 + 34**2])
+    np.testing.assert_array_equal(Sum(d).square_norms(), [121])
+    i = jnp.array([[2, 2]])
+    np.testing.assert_array_equal(Rows(i, d, 3).each(), [[[0], [0], [11]]])
+
+
+SAYING = [s for s in (*LAYERS, *BLOCKS) if type(s.build(1)).factors is not Layer.factors]
+
+
+@pytest.mark.parametrize("subject", SAYING, ids=lambda s: s.name)
+def test_factors_are_the_gradients_of_examples_and_their_sum_is_the_gradient(subject):
+    f, params, x, _, _ = point(subject, 1)
+
+    @jax.jit
+    def facts(params, x):
+        y, cache = f.forward(params, x)
+        dy = noise(*y.shape, seed=3)
+        found, dx = f.factors(params, cache, dy)
+        backward = f.backward(params, cache, dy)
+        alone = one_by_one(f, params, cache, dy)
+        told = {name: (e.each(), e.square_norms()) for name, e in found.items()}
+        return (summed(found, params), dx), backward, told, alone
+
+    found, backward, told, alone = facts(params, x)
+    chex.assert_trees_all_close(found, backward, **EXACT)
+    for name, (each, squares) in told.items():
+        g = getattr(alone, name).g
+        np.testing.assert_allclose(each.reshape(g.shape), g, **EXACT)
+        np.testing.assert_allclose(squares, (g**2).reshape(len(g), -1).sum(1), **EXACT)
