@@ -100,6 +100,7 @@ def test_with_the_delta_rule_the_size_of_q_and_k_is_no_matter():
     np.testing.assert_allclose(layer.forward(larger, x)[0], y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_a_norm_the_size_of_q_and_k_is_no_matter():
     params, x = LAYER.init(KEY), 9 * noise(2, 7, 12)
     y, _ = LAYER.forward(params, x)
