@@ -64,9 +64,9 @@ def test_chunks_have_the_values_and_gradients_of_single_steps(sharp):
 
 
 def test_with_a_rate_of_1_and_no_decay_the_state_answers_a_key_with_its_last_value():
-    q, k, v, l, b, s, do, ds = given(5)
+    q, k, v, l, b, s, do, ds = given(7)
     _, last, *_ = in_chunks(q, k, v, 0 * l, jnp.ones_like(b), s, do, ds)
-    keys, values = (a[:, 4].reshape(2, 3, 1, 4) for a in (k, v))
+    keys, values = (a[:, 6].reshape(2, 3, 1, 4) for a in (k, v))
     np.testing.assert_allclose(keys @ last, values, rtol=1e-10, atol=1e-12)
 
 

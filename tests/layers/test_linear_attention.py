@@ -91,6 +91,7 @@ def test_the_delta_rule_by_hand():
     np.testing.assert_allclose(y.x[0, :, 0], [2, 4.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_the_delta_rule_the_size_of_q_and_k_is_no_matter():
     layer, x = LinearAttention(12, 3, 6, delta=True, norm=False), 9 * noise(2, 7, 12)
     params = layer.init(KEY)
@@ -99,6 +100,7 @@ def test_with_the_delta_rule_the_size_of_q_and_k_is_no_matter():
     np.testing.assert_allclose(layer.forward(larger, x)[0], y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_a_norm_the_size_of_q_and_k_is_no_matter():
     params, x = LAYER.init(KEY), 9 * noise(2, 7, 12)
     y, _ = LAYER.forward(params, x)
