@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.driver import Forward, Pass, forth
-from fnn.errors import check_number
+from fnn.errors import check_number, check_one
 from fnn.factors import Factor, is_factor
 from fnn.layer import Layer
 from fnn.loss import Loss
@@ -76,10 +76,11 @@ def clipped_grad(
         NotImplementedError: for a layer that mixes examples.
     """
     c = max_norm if callable(max_norm) else bounded(max_norm)
+    shown = flag("clipped_grad: norms", norms)
     run = {"per_layer": flag("clipped_grad: per_layer", per_layer), "key": key, "weights": weights}
     way, gradient, found = clipped("clipped_grad", c, net, loss, params, x, target, **run)
     value = mean(way.losses, normalized(way.weights))
-    return (value, gradient, found) if norms else (value, gradient)
+    return (value, gradient, found) if shown else (value, gradient)
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def measured(layer, params, cache, dy):
 
 def bounded(max_norm: Any) -> Callable[[Array], Array]:
     """n → c = min(1, max_norm / n)."""
-    check_number("clipped_grad", "max_norm", max_norm, 0, open_low=True)
+    check_one("clipped_grad", "max_norm", max_norm, 0, open_low=True)
     return lambda n: jnp.minimum(1, number(max_norm, n) / jnp.where(n == 0, 1, n))
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from fnn.arrays import as_input, check_arrays
 from fnn.batches import count
 from fnn.composite import empty
-from fnn.errors import at, check_key, check_number
+from fnn.errors import at, check_key, check_one
 from fnn.evaluation import inference
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.encoder_decoder import EncoderDecoder
@@ -72,9 +72,9 @@ def generate(
     check_arrays("generate", params)
     x = check_prompt(as_sequence(as_input("generate", prompt)))
     n, most = count("generate: n", n), None if top_k is None else count("generate: top_k", top_k)
-    check_number("generate", "temperature", temperature, 0)
+    check_one("generate", "temperature", temperature, 0)
     if top_p is not None:
-        check_number("generate", "top_p", top_p, 0, 1, open_low=True, closed_high=True)
+        check_one("generate", "top_p", top_p, 0, 1, open_low=True, closed_high=True)
     if key is None:
         known = concrete(temperature)
         if known is None or known != 0:

@@ -170,6 +170,13 @@ def check_number(
         raise ValueError(f"{owner}: {name} must be in {span}, got {value}.")
 
 
+def check_one(owner: str, name: str, value: Any, low: float, *high: float, **ends: bool) -> None:
+    """Raise unless `value` is one number, and as check_number wants it."""
+    check_number(owner, name, value, low, *high, **ends)
+    if jnp.shape(value) != ():
+        raise ValueError(f"{owner}: {name} must be one number, got shape {list(jnp.shape(value))}.")
+
+
 def check_key(owner: Any, key: Any) -> None:
     """Raise a TypeError unless `key` is one typed PRNG key."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):

@@ -125,7 +125,16 @@ def nets():
     sizes |= {"norm": fnn.RMSNorm, "dropout": 0.1}
     a, b = fnn.Dense(3, 3), fnn.Tanh()
     writer = fnn.Serial(fnn.Embedding(5, 3), fnn.Dense(3, 5))
+    one = fnn.gpt(5, 4, 2, 1, 3, bias=True)
+    llama = fnn.gpt(5, 4, 2, 1, 3, positions="rotary", norm=fnn.RMSNorm, feed_forward=fnn.GLU(4, 3))
+    ways = []
+    for name, net in (("gpt2", one), ("llama", llama)):
+        out, back = getattr(fnn, f"to_{name}"), getattr(fnn, f"from_{name}")
+        ways.append(of(f"to_{name}", out, net=net, params=net.init(KEY)))
+        ways.append(of(f"from_{name}", back, weights=out(net, net.init(KEY)), n_heads=2, eps=1e-6,
+                       dropout=0.1, recompute=False, chunk=2))  # fmt: skip
     return [
+        *ways,
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),
         of("recurrent", fnn.recurrent, n_in=3, n_hidden=4, n_layers=2, kind=fnn.GRU, dropout=0.1,
            bidirectional=True),
