@@ -56,7 +56,9 @@ def rows(tree):
     return [jax.tree.map(lambda a, b=b: a[b], tree) for b in range(5)]
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("mlp", "lstm") else pytest.param(n, marks=pytest.mark.slow) for n in NETS]
+)
 def test_it_is_the_sum_of_the_clipped_gradients_of_all_examples(name):
     net, x, target = NETS[name]
     params = net.init(KEY)

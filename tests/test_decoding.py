@@ -45,7 +45,7 @@ def greedy(net, params, tokens):
     return z.argmax(-1), first - second
 
 
-SLOW = ("sinusoidal", "windows", "recurrent")
+SLOW = ("learned", "sinusoidal", "windows", "recurrent")
 
 
 def ways(*names):
@@ -67,7 +67,10 @@ def test_at_temperature_0_the_tokens_are_those_of_the_whole_forward(name):
         tokens = jnp.concatenate([tokens, want[:, None]], 1)
 
 
-@pytest.mark.parametrize(("dtype", "within"), [("float64", 1e-10), ("float32", 1e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "within"),
+    [("float64", 1e-10), pytest.param("float32", 1e-5, marks=pytest.mark.slow)],
+)
 @ways("learned", "sinusoidal", "rotary", "recurrent")
 def test_logits_step_by_step_are_those_of_the_whole_forward(name, dtype, within):
     net, params = fnn.inference(NETS[name], NETS[name].init(KEY))
@@ -84,7 +87,7 @@ def test_logits_step_by_step_are_those_of_the_whole_forward(name, dtype, within)
 
 
 @ways("learned", "rotary", "windows", "recurrent")
-@pytest.mark.parametrize("front", [True, False])
+@pytest.mark.parametrize("front", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_prompts_of_different_length_go_on_as_each_would_alone(name, front):
     net = NETS[name]
     params = params_of(net)
@@ -190,6 +193,7 @@ def test_any_integers_are_a_prompt(prompt):
     assert fnn.generate(net, net.init(KEY), prompt, 3, KEY).shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_it_goes_through_vmap_and_half_precision():
     net = fnn.Cast(NETS["rotary"], "bfloat16")
     params = jax.vmap(net.init)(jax.random.split(KEY, 3))

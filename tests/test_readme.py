@@ -16,6 +16,7 @@ ROOT = pathlib.Path(fnn.__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_runs_as_it_stands(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # it writes files
     module = types.ModuleType("readme")

@@ -55,10 +55,14 @@ def test_contract_of_states(layer):
     check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK, kv(layer, 9)))
 
 
-@pytest.mark.parametrize("chunk", [2, None])
 @pytest.mark.parametrize(
-    "fields",
-    [{"rotary": 9.0}, {"window": 3}, {"alibi": True, "distances": 2, "n_kv_heads": 1}],
+    ("chunk", "fields"),
+    [
+        (2, {"rotary": 9.0}),
+        pytest.param(None, {"rotary": 9.0}, marks=pytest.mark.slow),
+        pytest.param(2, {"window": 3}, marks=pytest.mark.slow),
+        (None, {"alibi": True, "distances": 2, "n_kv_heads": 1}),
+    ],
     ids=str,
 )
 def test_part_by_part_is_the_whole_with_the_gradients_of_all_parts(fields, chunk):

@@ -1,5 +1,7 @@
 """Tests of fnn.layers.recurrence."""
 
+from typing import Any, NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from contract import MASK, check_sequence, noise, states
 
 import fnn
+from fnn.factors import Outer
 from fnn.layers.gru import GRU
 from fnn.layers.lstm import LSTM
 from fnn.layers.recurrence import (
@@ -116,8 +119,15 @@ def test_chunks_divide_the_length_and_are_8_to_16_steps_where_that_can_be():
     assert all(n % size == 0 for n, size in zip(lengths, sizes, strict=True))
 
 
+class Weights(NamedTuple):
+    """Of one matrix."""
+
+    w: Any
+
+
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("length", [0, 1, 5, 17, 24, 32])
-def test_back_through_time_by_hand(length):
+def test_back_through_time_by_hand(length, apart):
     """h_t = h_{t−1} w + x_t: da_t = dy_t + da_{t+1} w, dw = Σ h_{t−1} da_t, dx_t = da_t."""
     h, dy = noise(length, 2, 1), noise(length, 2, 1, seed=2)
     w = jnp.full((1, 1), 0.7)
@@ -127,14 +137,17 @@ def test_back_through_time_by_hand(length):
         return da @ w.T, da
 
     def weigh(inputs, da):
-        return {"w": jnp.einsum("tbi,tbj->ij", inputs[0], da)}, da
+        return {"w": Outer(inputs[0], da)}, da
 
-    carry, grads, dx = back_through_time(step, weigh, jnp.zeros((2, 1)), (h, dy), {"w": w})
+    carry, found, dx = back_through_time(
+        step, weigh, jnp.zeros((2, 1)), (h, dy), Weights(w), apart=apart
+    )
+    dw = found["w"].gradient() if apart else found.w
     want, da = np.zeros((length, 2, 1)), np.zeros((2, 1))
     for t in reversed(range(length)):
         da = want[t] = dy[t] + 0.7 * da
     np.testing.assert_allclose(dx, want.swapaxes(0, 1), rtol=1e-12)
-    np.testing.assert_allclose(grads["w"], (h * want).sum((0, 1))[None], rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(dw, (h * want).sum((0, 1))[None], rtol=1e-10, atol=1e-15)
     np.testing.assert_allclose(carry, 0.7 * da, rtol=1e-12)
 
 

@@ -32,7 +32,12 @@ def test_names_are_those_of_the_classes(name, dashed):
 
 def test_every_loss_of_one_row_of_scores_can_be_chosen():
     every = {type(objective.loss) for objective in choices.LOSSES.values()}
-    others = {fnn.GaussianNLL, fnn.CTC}  # two numbers of y for one of the target; sequences
+    others = {
+        fnn.GaussianNLL,
+        fnn.CTC,
+        fnn.ELBO,
+        fnn.InfoNCE,
+    }  # two numbers of y for one, sequences
     assert every == {c for c in choices.exported(fnn, fnn.Loss) if not c.fused} - others
 
 
