@@ -31,6 +31,7 @@ from fnn.driver import Forward, Pass, forth
 from fnn.errors import check_number, check_one
 from fnn.factors import Factor, is_factor
 from fnn.layer import Layer
+from fnn.layers.frozen import FrozenParams
 from fnn.loss import Loss
 from fnn.mean import mean, normalized
 from fnn.numerics import wide
@@ -179,22 +180,30 @@ def like_param(f: Factor, p: Array) -> Array:
 
 
 def noisy(tree: PyTree, std: Any, key: Key) -> PyTree:
-    """tree + std ξ, drawn in at least float32."""
-    leaves, form = jax.tree.flatten(tree)
+    """tree + std ξ, drawn in at least float32; what is frozen stays as it is."""
+    leaves, form = jax.tree.flatten(tree, is_leaf=is_frozen)
     keys = jax.random.split(key, max(len(leaves), 1))
 
     def leaf(a, key):
+        if is_frozen(a):
+            return a
         b = jax.random.normal(key, a.shape, wide(a.dtype))
         return (a + number(std, b) * b).astype(a.dtype)
 
     return form.unflatten([leaf(a, k) for a, k in zip(leaves, keys, strict=False)])
 
 
+def is_frozen(params: Any) -> bool:
+    """Whether these are params that nothing moves."""
+    return isinstance(params, FrozenParams)
+
+
 def n_layers(net: Layer[Any, Any], params: PyTree) -> int:
-    """How many layers have params, every copy under Repeat for one."""
+    """How many layers have params that learn, every copy under Repeat for one."""
 
     def one(_, params):
         return jnp.zeros(()) if jax.tree.leaves(params) else ()
 
-    layers = jax.eval_shape(lambda params: companion(net, one, params), params)
+    learned = jax.tree.map(lambda p: () if is_frozen(p) else p, params, is_leaf=is_frozen)
+    layers = jax.eval_shape(lambda params: companion(net, one, params), learned)
     return sum(math.prod(a.shape) for a in jax.tree.leaves(layers))

@@ -139,6 +139,16 @@ def test_as_the_rule_of_a_plan_it_divides_by_the_expected_size_and_adds_noise_an
     chex.assert_trees_all_close(moved(None, None), jax.tree.map(jnp.zeros_like, params), **EXACT)
 
 
+def test_what_is_frozen_gets_no_noise_and_counts_for_no_layer():
+    net = fnn.Serial(fnn.Frozen(fnn.Dense(3, 4)), fnn.Dense(4, 7))
+    params, (_, x, target) = net.init(KEY), NETS["mlp"]
+    rule = fnn.Clipping(0.3, noise=2.0, per_layer=True)
+    assert rule.sensitivity(net, params) == 0.3
+    done = rule.run(net, LOSS, params, x, target, key=KEY)
+    assert not np.any(done.result[0].inner.w)
+    assert np.any(done.result[1].b)
+
+
 def test_errors():
     net, x, target = NETS["mlp"]
     params = net.init(KEY)
