@@ -31,11 +31,10 @@ from fnn.driver import Forward, Pass, forth
 from fnn.errors import check_number, check_one
 from fnn.factors import Factor, is_factor
 from fnn.layer import Layer
-from fnn.layers.frozen import FrozenParams
 from fnn.loss import Loss
 from fnn.mean import mean, normalized
 from fnn.numerics import wide
-from fnn.penalties import members
+from fnn.penalties import is_frozen, members
 from fnn.records import Array, Data, Key, PyTree, flag
 from fnn.rules.per_example import example_factors, square_norms, total
 from fnn.ruling import Seen, companion, rule
@@ -191,11 +190,6 @@ def noisy(tree: PyTree, std: Any, key: Key) -> PyTree:
         return (a + number(std, b) * b).astype(a.dtype)
 
     return form.unflatten([leaf(a, k) for a, k in zip(leaves, keys, strict=False)])
-
-
-def is_frozen(params: Any) -> bool:
-    """Whether these are params that nothing moves."""
-    return isinstance(params, FrozenParams)
 
 
 def n_layers(net: Layer[Any, Any], params: PyTree) -> int:
