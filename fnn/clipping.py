@@ -4,10 +4,11 @@ With g_b the gradient of example b's own loss, the weighted mean of its own pred
 
     n_b = ‖g_b‖        c_b = min(1, max_norm / n_b)        G = Σ_b c_b g_b
 
-One forward and one fold, which keeps every layer's g_b in factors (factors.py), and their norms;
-then the sum of the factors, each times c_b. Per layer, n_b and c_b are those of the layer's own
-part of g_b. An example whose norm is not finite, or whose weights are all 0, has c_b = 0: it is
-left out, whatever its cache holds. One example more or less changes G by at most
+n_b is taken larger by what rounding may hide of it where the steps of an example cancel, so that
+the bound holds. One forward and one fold, which keeps every layer's g_b in factors (factors.py),
+and their norms; then the sum of the factors, each times c_b. Per layer, n_b and c_b are those of
+the layer's own part of g_b. An example whose norm is not finite, or whose weights are all 0, has
+c_b = 0: it is left out, whatever its cache holds. One example more or less changes G by at most
 
     S = max_norm, per layer max_norm √(number of layers with params)
 
@@ -39,6 +40,8 @@ from fnn.records import Array, Data, Key, PyTree, flag
 from fnn.rules.per_example import example_factors, square_norms, total
 from fnn.ruling import Seen, companion, rule
 from fnn.sharding import automatic
+
+ROUNDINGS = 8.0  # of size², that a square may be too small by
 
 
 def clipped_grad(
@@ -138,18 +141,21 @@ def clipped(
     """The forward, G and the norms."""
     way = forth(owner, net, loss, params, x, target, (measured,), key=key, weights=weights)
     made, _ = measured.at(Seen(None, None), net, way.params, way.cache, way.dy)
-    squares, kept = (companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in (0, 1))
-    whole = total(squares)
+    squares, slack, kept = (
+        companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in (0, 1, 2)
+    )
+    whole, extra = total(squares), total(slack)
     there = (way.weights != 0).any(tuple(range(1, way.weights.ndim)))
     counts = there & jnp.isfinite(whole)
 
-    def leaf(_, found, square, own):
+    def leaf(_, found, square, more, own):
         if not jax.tree.leaves(own):
             return ()
-        c = jnp.where(counts, clip(jnp.sqrt(square if per_layer else whole)), 0)
+        n = jnp.sqrt(square + more if per_layer else whole + extra)
+        c = jnp.where(counts, clip(n), 0)
         return jax.tree.map(lambda f, p: like_param(f.scaled(c), p), found, own, is_leaf=is_factor)
 
-    found = companion(net, leaf, kept, squares, way.params)
+    found = companion(net, leaf, kept, squares, slack, way.params)
     gradient = jax.tree.unflatten(jax.tree.structure(way.params), jax.tree.leaves(found))
     norms = jax.tree.map(jnp.sqrt, squares) if per_layer else jnp.sqrt(whole)
     return way, gradient, norms
@@ -157,15 +163,20 @@ def clipped(
 
 @rule(per_example=True)
 def measured(layer, params, cache, dy):
-    """‖g_b‖² and g_b in factors, of every layer."""
+    """‖g_b‖², what rounding may hide of it, and g_b in factors, of every layer."""
     found, dx = example_factors(layer, params, cache, dy)
-    return (square_norms(found, dy), found), dx
+    squares = square_norms(found, dy)
+    slack = jnp.zeros_like(squares)
+    for f in jax.tree.leaves(found, is_leaf=is_factor):
+        slack += ROUNDINGS * jnp.finfo(slack.dtype).eps * f.size().astype(slack.dtype) ** 2
+    return (squares, slack, found), dx
 
 
 def bounded(max_norm: Any) -> Callable[[Array], Array]:
     """n → c = min(1, max_norm / n)."""
     check_one("clipped_grad", "max_norm", max_norm, 0, open_low=True)
-    return lambda n: jnp.minimum(1, number(max_norm, n) / jnp.where(n == 0, 1, n))
+    most = jnp.where(jnp.asarray(max_norm) > 0, max_norm, jnp.nan)
+    return lambda n: jnp.minimum(1, number(most, n) / jnp.where(n == 0, 1, n))
 
 
 def number(value: Any, a: Array) -> Array:

@@ -13,6 +13,7 @@ Source: Fan, Lewis & Dauphin (2018), arXiv:1805.04833, section 4.1, for top-k; H
 """
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,13 +22,15 @@ import numpy as np
 
 from fnn.arrays import as_input, check_arrays
 from fnn.batches import count
-from fnn.composite import empty
+from fnn.composite import Composite, empty
 from fnn.errors import at, check_key, check_one
 from fnn.evaluation import inference
 from fnn.layer import Layer, check_layer_type
+from fnn.layers.cast import Cast
 from fnn.layers.encoder_decoder import EncoderDecoder
+from fnn.layers.recompute import Recompute
 from fnn.logits import whole
-from fnn.numerics import concrete, wide
+from fnn.numerics import cast, concrete, wide
 from fnn.records import Array, Key, PyTree, integer
 from fnn.sequence import Sequence, as_sequence, renewed, value
 
@@ -48,7 +51,8 @@ def generate(
 
     The net is the trained one, tokens [B, T] → logits [B, T, V], no position of which sees a
     later one; its inference(net, params) runs. Other lengths of prompts compile again, other
-    numbers do not. Where the largest logit is not finite the token is −1.
+    numbers do not. Where the largest logit is not finite, or a number out of range that only a run
+    knows, the token is −1.
 
     Args:
         net: such as gpt, or a Serial of Embedding, recurrent layers and Dense.
@@ -64,8 +68,8 @@ def generate(
         stop: the token behind which a sequence holds only that token.
 
     Raises:
-        ValueError: for a prompt without a token, T + n above the net's n_context, a net that sees
-            later steps, temperature, top_k or top_p out of range, and without a key.
+        ValueError: for a prompt without a token, T + n − 1 above the net's n_context, a net that
+            sees later steps, temperature, top_k or top_p out of range, and without a key.
         TypeError: for what is not a net, an array of integers, or a number of its kind.
     """
     check_layer_type("generate", net)
@@ -149,6 +153,38 @@ def decoder(net, params, x):
     return net, params, x
 
 
+@decoder.register(Composite)
+def _(net, params, x):
+    """The net itself, if no EncoderDecoder is inside, whose encoder would run for every token."""
+    if any(isinstance(f, EncoderDecoder) for f in inside(net)):
+        raise ValueError(
+            f"generate: {type(net).__name__} has an EncoderDecoder inside; that must be the net "
+            "itself, or the inner layer of Cast or Recompute."
+        )
+    return net, params, x
+
+
+@decoder.register(Recompute)
+def _(net, params, x):
+    """That of the inner layer: nothing goes back."""
+    return decoder(net.inner, params, x)
+
+
+@decoder.register(Cast)
+def _(net, params, x):
+    """That of the inner layer, in its dtype."""
+    if not any(isinstance(f, EncoderDecoder) for f in inside(net)):
+        return net, params, x
+    return decoder(net.inner, cast(params, net.dtype), cast(x, net.dtype))
+
+
+def inside(net: Layer[Any, Any]) -> Iterator[Layer[Any, Any]]:
+    """All layers in a composite, however deep."""
+    for layer in net.children.values() if isinstance(net, Composite) else ():
+        yield layer
+        yield from inside(layer)
+
+
 @decoder.register(EncoderDecoder)
 def _(net, params, x):
     """The decoder, with z = encoder(source) for its memory."""
@@ -188,8 +224,8 @@ def last_logits(y: Any) -> Array:
 
 def drawn(z: Array, key: Key, temperature: Any, top_k: int | None, top_p: Any) -> Array:
     """A token for every row of z [B, V]; −1 where its largest is not finite."""
-    largest, broken = z.argmax(-1), ~jnp.isfinite(z.max(-1))
     t = jnp.asarray(temperature, z.dtype)
+    largest, broken = z.argmax(-1), ~(jnp.isfinite(z.max(-1)) & (t >= 0))
     cold = t < float(jnp.finfo(z.dtype).tiny)
     numbers = None
     if top_k is not None or top_p is not None:
@@ -197,6 +233,7 @@ def drawn(z: Array, key: Key, temperature: Any, top_k: int | None, top_p: Any) -
     u = (z - z.max(-1, keepdims=True)) / jnp.where(cold, 1, t)
     if top_p is not None:
         p = jax.nn.softmax(u, -1)
+        broken |= ~((jnp.asarray(top_p) > 0) & (jnp.asarray(top_p) <= 1))
         u = jnp.where(jnp.cumsum(p, -1) - p < jnp.asarray(top_p, p.dtype), u, -jnp.inf)
     found = jax.random.categorical(key, u)
     if numbers is not None:

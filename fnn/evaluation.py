@@ -79,7 +79,7 @@ def evaluated(
     if not needs_data(net):
         return net, params
     if x is None:
-        _ask_for_data("inference", "a calibration batch x", net)
+        _ask_for_data("inference", "a calibration batch x, or averages=…", net)
     y, cache = net.forward(params, x)
     dy = jax.tree.map(jnp.zeros_like, y)
     result, _ = calibrated(net, params, cache, dy)

@@ -11,8 +11,10 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
     ⟨g_b, v⟩        = Σ_t a_t v δ_tᵀ
     ⟨g_b, g_c⟩      = Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs)     while T² (n_in + n_out) < n_in n_out
 
-Of a bias a is 1; of a table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`,
-one gradient per example.
+The second form of ‖g_b‖² is a difference of large numbers where the steps of an example cancel: it
+is right to some roundings of size² = (Σ_t ‖a_t‖ ‖δ_t‖)², and at least 0. Of a bias a is 1; of a
+table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`, one gradient per
+example.
 
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
 Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
@@ -49,6 +51,10 @@ class Factor(Data, abc.ABC):
     def square_norms(self) -> Array:
         """‖g_b‖², [B], in at least float32."""
         return square_sum(self.each())
+
+    @abc.abstractmethod
+    def size(self) -> Array:
+        """What ‖g_b‖ is at most, Σ_t ‖a_t‖ ‖δ_t‖, [B]."""
 
     def slopes(self, v: Array) -> Array:
         """⟨g_b, v⟩, [B], in at least float32."""
@@ -96,6 +102,10 @@ class Outer(Factor):
         a, d, v = widened(self.a, self.d, v)
         return (steps(a @ v) * steps(d)).sum((1, 2))
 
+    def size(self):
+        """Σ_t ‖a_t‖ ‖δ_t‖."""
+        return (lengths(self.a) * lengths(self.d)).sum(1)
+
     def products(self):
         """Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs), or of what is formed where that is cheaper."""
         a, d = map(steps, widened(self.a, self.d))
@@ -115,7 +125,7 @@ class Outer(Factor):
         if n == 1:
             return square_sum(a) * square_sum(d)
         if 2 * n**2 < a.shape[-1] * d.shape[-1]:
-            return ((a @ a.mT) * (d @ d.mT)).sum((1, 2))
+            return jnp.maximum(((a @ a.mT) * (d @ d.mT)).sum((1, 2)), 0)
         return square_sum(self.each())
 
 
@@ -132,6 +142,10 @@ class Sum(Factor):
     def scaled(self, c):
         """c δ."""
         return Sum(scaled(c, self.d))
+
+    def size(self):
+        """Σ_t ‖δ_t‖."""
+        return lengths(self.d).sum(1)
 
     def each(self):
         """Σ_t δ."""
@@ -156,6 +170,10 @@ class Rows(Factor):
     def scaled(self, c):
         """c δ of the same rows."""
         return Rows(self.i, scaled(c, self.d), self.n)
+
+    def size(self):
+        """Σ_t ‖δ_t‖."""
+        return lengths(self.d).sum(1)
 
     def each(self):
         """Σ_t δ, row by row."""
@@ -194,6 +212,10 @@ class Alone(Factor):
         """c g."""
         return Alone(scaled(c, self.g))
 
+    def size(self):
+        """‖g_b‖."""
+        return jnp.sqrt(square_sum(self.g))
+
     def each(self):
         """g_b."""
         return widened(self.g)[0]
@@ -214,6 +236,11 @@ class Together(Factor):
         """c g of each."""
         return Together(tuple(f.scaled(c) for f in self.uses))
 
+    def size(self):
+        """Σ over the uses."""
+        first, *rest = (f.size() for f in self.uses)
+        return sum(rest, first)
+
     def each(self):
         """g_b, summed over the uses."""
         first, *rest = (f.each() for f in self.uses)
@@ -226,7 +253,7 @@ class Together(Factor):
         if (len(rows), len(outer), len(self.uses)) != (1, 1, 2):
             return super().square_norms()
         (f,), (g,) = rows, outer
-        return f.square_norms() + g.square_norms() + 2 * between(f, g)
+        return jnp.maximum(f.square_norms() + g.square_norms() + 2 * between(f, g), 0)
 
 
 def between(f: Rows, g: Outer) -> Array:
@@ -252,6 +279,12 @@ def summed(found: Mapping[str, Factor], params: Any) -> Any:
 def steps(a: Array) -> Array:
     """All positions of an example in a row, [B, ..., n] → [B, T, n]."""
     return a.reshape(len(a), -1, a.shape[-1])
+
+
+def lengths(a: Array) -> Array:
+    """‖a_t‖ of every step, [B, T], in at least float32."""
+    (a,) = widened(steps(a))
+    return jnp.sqrt((a**2).sum(-1))
 
 
 def square_sum(g: Array) -> Array:

@@ -139,6 +139,22 @@ def test_as_the_rule_of_a_plan_it_divides_by_the_expected_size_and_adds_noise_an
     chex.assert_trees_all_close(moved(None, None), jax.tree.map(jnp.zeros_like, params), **EXACT)
 
 
+def test_where_the_steps_of_an_example_cancel_the_bound_holds_and_nothing_is_nan():
+    with jax.enable_x64(False):
+        net, loss = fnn.Dense(16, 16, bias=False), fnn.SquaredError()
+        params, rng = net.init(KEY), np.random.default_rng(0)
+        for size in (1e-3, 1e-6, 0.0):
+            a = jnp.asarray(np.tile(5 * rng.standard_normal((64, 1, 16)), (1, 2, 1)), "float32")
+            d = 10 * rng.standard_normal((64, 1, 16)) * [[[1], [-1]]]
+            d += size * rng.standard_normal((64, 2, 16))
+            target = net.forward(params, a)[0] + jnp.asarray(d, "float32")
+            for b in range(0, 64, 8):
+                row = slice(b, b + 1)
+                _, g, n = clipped_grad(net, loss, params, a[row], target[row], 1e-2, norms=True)
+                assert np.isfinite(n).all()
+                assert norm(g) <= 1.01e-2
+
+
 def test_what_is_frozen_gets_no_noise_and_counts_for_no_layer():
     net = fnn.Serial(fnn.Frozen(fnn.Dense(3, 4)), fnn.Dense(4, 7))
     params, (_, x, target) = net.init(KEY), NETS["mlp"]

@@ -118,6 +118,35 @@ def test_an_encoder_decoder_writes_what_its_whole_forward_says(masked):
         tokens = jnp.concatenate([tokens, want[:, None]], 1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("wrap", [fnn.Recompute, lambda net: fnn.Cast(net, "float64")])
+def test_around_an_encoder_decoder_the_encoder_runs_once_too(wrap):
+    decoder = fnn.Serial(
+        fnn.Embedding(V, 8), fnn.Residual(fnn.CrossAttention(8, 2)), fnn.Dense(8, V)
+    )
+    net = fnn.EncoderDecoder(fnn.Serial(fnn.Embedding(V, 6), fnn.LSTM(6, 8)), decoder)
+    params, begin = params_of(net), jnp.zeros((2, 1), int)
+    x = Sequence(begin, memory=Sequence(jnp.array([[3, 1, 4, 5], [2, 7, 1, 8]])))
+    want = fnn.generate(net, params, x, 4, temperature=0)
+    np.testing.assert_array_equal(fnn.generate(wrap(net), params, x, 4, temperature=0), want)
+    outside = fnn.Serial(net, fnn.Identity())
+    with pytest.raises(ValueError, match="Serial has an EncoderDecoder inside; that must be the n"):
+        fnn.generate(outside, (params, ()), x, 4, temperature=0)
+
+
+def test_numbers_out_of_range_that_only_a_run_knows_make_no_token():
+    net = NETS["memoryless"]
+    params = net.init(KEY)
+
+    @jax.jit
+    def write(temperature, top_p):
+        return fnn.generate(net, params, PROMPT, 2, KEY, temperature=temperature, top_p=top_p)
+
+    assert (write(1.0, 0.9) >= 0).all()
+    for temperature, top_p in ((-1.0, 0.9), (jnp.nan, 0.9), (1.0, 0.0), (1.0, 2.0)):
+        np.testing.assert_array_equal(write(temperature, top_p), -1)
+
+
 def test_behind_the_stop_token_there_is_nothing_else():
     net = NETS["memoryless"]
     params = params_of(net)

@@ -116,6 +116,12 @@ class Kernel(Factor):
         """x_b ∗ y_b."""
         return jax.vmap(lambda x, y: replace(self, x=x[None], y=y[None]).gradient())(self.x, self.y)
 
+    def size(self):
+        """As of Σ patchesᵀ y; of groups ‖x_b ∗ y_b‖."""
+        if self.groups > 1:
+            return jnp.sqrt(square_sum(self.each()))
+        return Outer(patches(self.x, self.windows), steps(self.y)).size()
+
     def square_norms(self):
         """Those of Σ patchesᵀ y over the places of a window; of groups ‖x_b ∗ y_b‖²."""
         if self.groups > 1:

@@ -207,7 +207,10 @@ def known(net: Composite[Any], tie: Tie) -> Tie:
     if tie.share is None or tie.back is None:
         found = ways(first, layer)
         if not found:
-            raise TypeError(f"{tie}: no way is known from {first} to {layer}; give share and back.")
+            raise TypeError(
+                f"{tie}: no way is known from {first} to {layer}; give share and back, or "
+                "bias=False where a Dense would take a transposed w."
+            )
         if len(found) > 1:
             raise ValueError(
                 f"{tie}: {layer} could have the params of {first} as they are, or transposed; "

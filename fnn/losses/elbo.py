@@ -63,6 +63,10 @@ class ELBO(Loss[ELBOCache]):
         """Reject what is not a loss, and a reward for a code that says much."""
         super().__post_init__()
         check_loss_type("ELBO", self.reconstruction)
+        if self.reconstruction.mixes_examples or self.reconstruction.whole_sequences:
+            raise ValueError(
+                f"{self}: reconstruction must give every prediction a loss of its own."
+            )
         check_number("ELBO", "beta", self.beta, 0)
 
     def parts(self, y: Any) -> tuple[Any, Any]:
@@ -82,6 +86,11 @@ class ELBO(Loss[ELBOCache]):
                 f"{self}: the losses of the reconstruction, {list(shape)}, must begin with "
                 f"the axes of the code, {list(rows)}."
             )
+
+    def counted(self, target):
+        """Those of which a prediction of the reconstruction counts."""
+        counts = self.reconstruction.counted(target)
+        return counts if counts is None else counts.any(tuple(range(1, counts.ndim)))
 
     def shape(self, y):
         """The axes of the code but its last."""

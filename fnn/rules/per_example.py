@@ -55,7 +55,7 @@ def _(layer, params, cache, dy):
 
 @rule(per_example=True)
 def example_grads(layer, params, cache, dy):
-    """g_b themselves, like params with the examples first: B times their memory."""
+    """g_b themselves, like params with an axis of examples, behind that of a Repeat."""
     found, dx = example_factors(layer, params, cache, dy)
     return jax.tree.map(
         lambda f, p: f.each().reshape(-1, *p.shape), found, params, is_leaf=is_factor

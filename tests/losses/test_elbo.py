@@ -160,3 +160,20 @@ def test_errors():
         ELBO(beta=-1.0)
     with pytest.raises(TypeError, match="^ELBO: loss must be a Loss, got <class .*; build it: Sq"):
         ELBO(SquaredError)
+
+
+def test_what_the_reconstruction_leaves_out_is_left_out_whole():
+    loss = ELBO(fnn.SoftmaxCrossEntropy(ignore_label=-1))
+    guess, code = noise(5, 4), noise(5, 2, seed=2)
+    labels, counts = jnp.array([0, 1, -1, 2, -1]), np.array([0, 1, 3])
+
+    def value(rows):
+        y = guess[rows], code[rows]
+        return fnn.value_and_grad(fnn.Identity(), loss, (), y, labels[rows])[0]
+
+    np.testing.assert_allclose(value(slice(None)), value(counts), rtol=1e-12)
+
+
+def test_a_reconstruction_that_mixes_examples_is_refused():
+    with pytest.raises(ValueError, match="loss of its own"):
+        ELBO(fnn.InfoNCE())
