@@ -80,6 +80,7 @@ class Composite(Layer[Any, C]):
     """
 
     sequences: ClassVar[Literal["refused", "positions", "own"]] = "own"
+    backward_is_route: ClassVar[bool] = False  # of a backward of its own: that of backward_with
 
     def __post_init__(self):
         """Refuse a composite some of whose layers are nobody's children."""

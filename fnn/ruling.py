@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.composite import Composite, With, plain
-from fnn.errors import FORWARDS, pair, speaking
+from fnn.errors import FORWARDS, pair, speaking, who
 from fnn.factors import by_row, is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits, is_factored
@@ -100,6 +100,16 @@ class Rule(Record):
         self._check_replaced(layer)
         if not (isinstance(layer, Composite) and self.routes(layer)):
             return self._formula(seen, layer, params, cache, dy)
+        kind = type(layer)
+        if (
+            self.per_example
+            and kind.backward is not Composite.backward
+            and not kind.backward_is_route
+        ):
+            raise NotImplementedError(
+                f"{self}: {who(layer)} has a backward of its own, of which the way through its "
+                f"layers knows nothing; register a formula for {kind.__name__}."
+            )
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
         return (transposed(layer, result, 2) if self.learns else result), dx

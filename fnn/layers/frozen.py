@@ -15,7 +15,7 @@ transferred and left frozen, where the errors go through.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ class Frozen(Wrapper[Any]):
     Raises:
         TypeError: for what is not a layer; from forward, for params that are not FrozenParams.
     """
+
+    backward_is_route: ClassVar = True
 
     def init(self, key):
         """Those of inner, frozen."""

@@ -26,10 +26,10 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_floating, check_number, check_shape
+from fnn.errors import check_floating, check_known, check_number, check_shape
 from fnn.loss import Loss
 from fnn.losses.categorical import SoftmaxCrossEntropy
-from fnn.numerics import like, owned, unit, unit_gradient, widened
+from fnn.numerics import concrete, like, owned, unit, unit_gradient, widened
 from fnn.records import Array
 from fnn.sequence import select
 from fnn.targets import as_classes, check_numbers
@@ -83,6 +83,11 @@ class InfoNCE(Loss[InfoNCECache]):
                 f"{self}: target must be integers that tell examples apart, got {target.dtype}; "
                 "jnp.arange(len(x)) are, where all differ."
             )
+        known = concrete(target)
+        if known is not None:
+            most = jnp.iinfo(jax.dtypes.canonicalize_dtype(jnp.int64)).max
+            most = most if target.dtype.itemsize == 8 else jnp.iinfo(jnp.int32).max
+            check_known(self, "target", known, known <= most, f"be at most {most}")
 
     def shape(self, y):
         """[B]."""

@@ -169,3 +169,14 @@ def test_what_does_not_fit_is_refused(y, target, kind, message):
 def test_a_temperature_without_a_meaning_is_refused():
     with pytest.raises(ValueError, match=r"^InfoNCE: temperature must be in \(0, inf\), got 0"):
         InfoNCE(0.0)
+
+
+def test_ids_that_could_not_be_told_apart_are_refused():
+    y = noise(4, 2, 3)
+    with pytest.raises(ValueError, match="target must be at most 2147483647, got 2147483648"):
+        InfoNCE().check(y, np.array([0, 2**31, 2**31 + 5, 7], np.uint32))
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="target must be at most 2147483647"),
+    ):
+        InfoNCE().check(jnp.float32(y), np.array([0, 2**32, 1, 2]))

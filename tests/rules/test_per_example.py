@@ -190,6 +190,26 @@ def test_a_layer_that_mixes_examples_is_named():
         fnn.fold(net, LOSS, params, jnp.ones((2, 3)), jnp.array([0, 1]), rule=example_norms)
 
 
+def test_a_composite_with_a_backward_of_its_own_needs_a_formula():
+    @dataclass(frozen=True)
+    class Half(fnn.composite.Wrapper):
+        def forward(self, params, x, *, key=None):
+            return self.inner.forward(params, x, key=key)
+
+        def backward(self, params, cache, dy):
+            grads, dx = self.inner.backward(params, cache, dy)
+            return jax.tree.map(lambda g: g / 2, grads), dx
+
+        def backward_with(self, rule, params, cache, dy):
+            return rule(self.inner, params, cache, dy)
+
+    net, x = Half(fnn.Dense(3, 4)), jax.random.normal(jax.random.key(1), (5, 3))
+    with pytest.raises(
+        NotImplementedError, match=r"example_norms: Half.* has a backward of its own"
+    ):
+        fnn.fold(net, LOSS, net.init(jax.random.key(0)), x, jnp.arange(5) % 4, rule=example_norms)
+
+
 def test_gradients_products_and_slopes_are_those_of_every_example_alone():
     net = fnn.Serial(
         fnn.Embedding(7, 4), fnn.Repeat(2, fnn.Residual(fnn.GRU(4, 4))), fnn.LayerNorm(4),
