@@ -100,16 +100,6 @@ class Rule(Record):
         self._check_replaced(layer)
         if not (isinstance(layer, Composite) and self.routes(layer)):
             return self._formula(seen, layer, params, cache, dy)
-        kind = type(layer)
-        if (
-            self.per_example
-            and kind.backward is not Composite.backward
-            and not kind.backward_is_route
-        ):
-            raise NotImplementedError(
-                f"{self}: {who(layer)} has a backward of its own, of which the way through its "
-                f"layers knows nothing; register a formula for {kind.__name__}."
-            )
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
         return (transposed(layer, result, 2) if self.learns else result), dx
@@ -127,8 +117,20 @@ class Rule(Record):
                 )
 
     def routes(self, layer: Composite[Any]) -> bool:
-        """Whether the rule has no formula for this composite."""
-        return self.formula.dispatch(type(layer)) is _route
+        """Whether the rule has no formula for this composite.
+
+        Raises NotImplementedError where that would pass over a backward of the composite's own.
+        """
+        kind = type(layer)
+        if self.formula.dispatch(kind) is not _route:
+            return False
+        own = kind.backward is not Composite.backward and not kind.backward_is_route
+        if self.per_example and own:
+            raise NotImplementedError(
+                f"{self}: {who(layer)} has a backward of its own, of which the way through its "
+                f"layers knows nothing; register a formula for {kind.__name__}."
+            )
+        return True
 
     def _formula(self, seen, layer, params, cache, dy):
         """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""

@@ -204,10 +204,11 @@ def test_a_composite_with_a_backward_of_its_own_needs_a_formula():
             return rule(self.inner, params, cache, dy)
 
     net, x = Half(fnn.Dense(3, 4)), jax.random.normal(jax.random.key(1), (5, 3))
-    with pytest.raises(
-        NotImplementedError, match=r"example_norms: Half.* has a backward of its own"
-    ):
-        fnn.fold(net, LOSS, net.init(jax.random.key(0)), x, jnp.arange(5) % 4, rule=example_norms)
+    params, target = net.init(jax.random.key(0)), jnp.arange(5) % 4
+    with pytest.raises(NotImplementedError, match=r"example_norms: Half.* a backward of its own"):
+        fnn.fold(net, LOSS, params, x, target, rule=example_norms)
+    with pytest.raises(NotImplementedError, match="a backward of its own"):
+        fnn.clipped_grad(net, LOSS, params, x, target, 1.0)
 
 
 def test_gradients_products_and_slopes_are_those_of_every_example_alone():
