@@ -334,6 +334,8 @@ def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]
     if not isinstance(rule, Rule):
         if isinstance(rule, list):
             raise TypeError(f"{owner}: several rules are a tuple, got a list: {rule!r:.60}.")
+        if hasattr(rule, "run"):
+            raise TypeError(f"{owner}: {rule!r:.60} runs by itself: it stands alone in a Plan.")
         raise TypeError(
             f"{owner}: rule must be a Rule, got {rule!r:.60}; write @fnn.rule above the function: "
             "a function around a rule loses what the fold must know of it."

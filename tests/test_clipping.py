@@ -178,6 +178,8 @@ def test_errors():
     mixing = fnn.Serial(fnn.BatchNorm(3), fnn.Dense(3, 7))
     with pytest.raises(NotImplementedError, match=r"layer 0, BatchNorm.*: nothing per example"):
         fnn.clipped_grad(mixing, LOSS, mixing.init(KEY), x, target, 1.0)
+    with pytest.raises(TypeError, match=r"fold: Clipping\(.* runs by itself: it stands alone"):
+        fnn.fold(net, LOSS, params, x, target, rule=fnn.Clipping(1.0))
     plan = fnn.Plan(net, LOSS, fnn.optim.SGD(1.0), rule=fnn.Clipping(1.0, noise=1.0))
     with pytest.raises(ValueError, match="Clipping: noise needs a key"):
         fnn.step(plan, fnn.start(plan, None, params), (x, target))
