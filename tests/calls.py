@@ -131,8 +131,9 @@ def nets():
     for name, net in (("gpt2", one), ("llama", llama)):
         out, back = getattr(fnn, f"to_{name}"), getattr(fnn, f"from_{name}")
         ways.append(of(f"to_{name}", out, net=net, params=net.init(KEY)))
-        ways.append(of(f"from_{name}", back, weights=out(net, net.init(KEY)), n_heads=2, eps=1e-6,
-                       dropout=0.1, recompute=False, chunk=2))  # fmt: skip
+        known = functools.partial(back, out(net, net.init(KEY)))  # a text would be a file's path
+        ways.append(of(f"from_{name}", known, n_heads=2, eps=1e-6, dropout=0.1, recompute=False,
+                       chunk=2))  # fmt: skip
     return [
         *ways,
         of("mlp", fnn.mlp, sizes=(3, 4, 2), activation=b, output=b, dropout=0.1, w_init=None),

@@ -41,7 +41,7 @@ from fnn.nets.loading import (
     tensors_of,
     tied_head,
 )
-from fnn.records import PyTree
+from fnn.records import PyTree, integer
 
 PREFIX, TABLE = "model.", "embed_tokens.weight"
 KEYS = "layers.0.self_attn.k_proj.weight"
@@ -92,6 +92,7 @@ def from_llama(
     owner, tensors = "from_llama", tensors_of("from_llama", weights, FREQUENCIES)
     prefix = prefix_of(tensors, PREFIX, TABLE)
     (_, n), (n_keys, _) = (size(owner, tensors, prefix + name) for name in (TABLE, KEYS))
+    n_heads = integer(f"{owner}: n_heads", n_heads)
     n_kv_heads = n_heads * n_keys // n  # of n / n_heads features each
     tensors, tied = tied_head(tensors, prefix + TABLE)
     options = {"tied": tied, "dropout": dropout, "recompute": recompute, "chunk": chunk}

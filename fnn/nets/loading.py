@@ -133,7 +133,8 @@ def outgoing(
     faults = [f"{path} is missing" for path in sorted(paths - {*named})]
     faults += [f"{path} is unexpected" for path in named if path not in paths]
     if faults:
-        raise ValueError(f"{owner}: net must have the params of such a net: {'; '.join(faults)}.")
+        told = "; ".join(faults[:4]) + f" and {len(faults) - 4} more" * (len(faults) > 4)
+        raise ValueError(f"{owner}: net must have the params of such a net: {told}.")
     like = by_name(jax.eval_shape(net.init, jax.random.key(0)))
     dtypes = {path: named[place.paths[0]].dtype for place in places for path in place.paths}
     if faults := differences(named, {path: of(a, dtypes[path]) for path, a in like.items()}):
