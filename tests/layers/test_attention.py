@@ -248,6 +248,7 @@ def test_a_position_that_sees_nothing_says_nothing_and_is_not_nan(chunk):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_hessian_vector_products_and_vmap_go_through():
     layer = Attention(6, 2, chunk=2)
     params, x = layer.init(KEY), noise(3, 2, 5, 6)

@@ -21,6 +21,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", CASES, ids=str)
 def test_contract(layer):
     check_layer(layer, noise(2, 29, 12))

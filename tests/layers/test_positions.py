@@ -82,6 +82,7 @@ def test_a_place_behind_the_table_poisons_its_row_alone():
     np.testing.assert_array_equal(grads.table[:, 0], [0, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_norms_of_examples_are_those_of_each_alone(layer):
     net = fnn.Serial(layer, fnn.Dense(layer.n, 2))
