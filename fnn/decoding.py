@@ -194,13 +194,12 @@ def _(net, params, x):
 
 
 def to_the_right(x: Sequence) -> Sequence:
-    """The prompt with its padding in front: every row ends in a token."""
+    """The prompt with its padding in front: every row ends in a token, or is none at all, −1."""
     if x.mask is None:
         return x
     order = jnp.argsort(x.mask, 1, stable=True)
-    return x.with_fields(
-        x=jnp.take_along_axis(x.x, order, 1), mask=jnp.take_along_axis(x.mask, order, 1)
-    )
+    tokens, mask = (jnp.take_along_axis(a, order, 1) for a in (x.x, x.mask))
+    return x.with_fields(x=jnp.where(mask[:, -1:], tokens, -1), mask=mask)
 
 
 def check_length(net: Layer[Any, Any], params: PyTree, x: Sequence, length: int) -> None:

@@ -146,6 +146,10 @@ def test_numbers_out_of_range_that_only_a_run_knows_make_no_token():
     for temperature, top_p in ((-1.0, 0.9), (jnp.nan, 0.9), (1.0, 0.0), (1.0, 2.0)):
         np.testing.assert_array_equal(write(temperature, top_p), -1)
 
+    mask = jnp.array([[True] * 3, [False] * 3])
+    written = jax.jit(lambda m: fnn.generate(net, params, Sequence(PROMPT, m), 2, KEY))(mask)
+    assert ((written >= 0).all(1) == jnp.array([True, False])).all()
+
 
 def test_behind_the_stop_token_there_is_nothing_else():
     net = NETS["memoryless"]
