@@ -9,9 +9,9 @@ and gradients are pytrees of arrays; all that computes works under jit and vmap,
 a callback. The file of a block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
-schedules are in fnn.optim, rules in fnn.rules, curvature in fnn.curvature, initializers in
-fnn.initializers. To read the
-idea in one sitting: layer.py, layers/serial.py, layers/dense.py, driver.py.
+schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers, products with
+Hessians and their kin in fnn.curvature. To read the idea in one sitting: layer.py,
+layers/serial.py, layers/dense.py, driver.py.
 """
 
 import importlib as _importlib

@@ -176,6 +176,32 @@ def rules():
     ]  # fmt: skip
 
 
+def curvature():
+    """Products, diagonals, spectra."""
+    home, w = fnn.curvature, jnp.ones(11)
+    known = {"net": NET, "loss": LOSS, "params": PARAMS, "x": X, "target": TARGET, "v": PARAMS}
+    known |= {"key": KEY, "weights": w, "penalty": fnn.L2(0.1), "gradient": True, "samples": 2}
+    products = (home.hessian_product, home.gauss_newton_product, home.gauss_newton_diagonal)
+    kinds = [(f, kind) for f in (home.fisher_product, home.fisher_diagonal)
+             for kind in ("exact", "monte_carlo", "empirical")]  # fmt: skip
+    spectra = {"product": lambda v: v, "params": PARAMS, "key": KEY}
+    spectra |= {"k": 1, "steps": 2, "which": "largest", "samples": 2, "starts": 1}
+    density = home.Density(jnp.ones((1, 2)), jnp.ones((1, 2)))
+
+    def given(f, known):
+        return {n: known[n] for n in inspect.signature(f).parameters}
+
+    return [
+        *[of(f.__name__, f, **given(f, known)) for f in products],
+        *[of(f.__name__, f, **given(f, known | {"kind": kind})) for f, kind in kinds],
+        *[of(f.__name__, f, **given(f, spectra))
+          for f in (home.top_eigenvalues, home.spectral_density, home.trace)],
+        of("Density", density.at, t=jnp.ones(3), width=0.1),
+        of("likelihood", lambda loss: home.likelihood(loss).loss, loss=LOSS),
+        *built(home.likelihood(LOSS)),
+    ]  # fmt: skip
+
+
 def around():
     """What stands around optimizers, factored logits, states that come in."""
     chain, logits = fnn.optim.Chain, fnn.Logits(jnp.ones((4, 3)), jnp.ones((3, 5)))
@@ -261,6 +287,6 @@ MAKERS = {
     **{name: lambda make=make: optimizer(make(0.1)) for name, make in EVERY.items()},
     **{c.__name__: functools.partial(schedule, c) for c in public(fnn.optim, fnn.optim.Schedule)},
     **{c.__name__: functools.partial(penalty, c) for c in public(fnn, fnn.Penalty)},
-    **{f.__name__: f for f in (training, nets, rules, around, checks)},
+    **{f.__name__: f for f in (training, nets, rules, curvature, around, checks)},
 }
 CALLS = {name: functools.cache(make) for name, make in MAKERS.items()}  # made when asked for
