@@ -13,6 +13,7 @@ Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequen
 in `step` alone), or any pytree of arrays with the rows first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,7 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
+from fnn.watching import Packed, by_turns, nothing, unpacked
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -201,12 +203,27 @@ def _step(plan, state, rows):
 
 
 def _summed_step(plan, state, rows):
+    """`_advanced`, watched or not: by a branch, so that what nobody watches costs nothing."""
+    if plan.watch is None:
+        return _advanced(plan, state, rows)
+
+    def between(state, rows):
+        nexts, (sums, weight, results) = _advanced(plan.with_fields(watch=None), state, rows)
+        return nexts, (sums, weight, results | {"watch": nothing(like)})
+
+    like = jax.eval_shape(_jit_watched, plan, state, rows)[1][2]["watch"]
+    due = plan.watch.due(state.step)
+    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
+
+
+def _advanced(plan, state, rows):
     """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
     x, target, weights = rows
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
-    done = plan.run("step", state, x, target, weights, key)
+    watch = plan.watch
+    done, seen = plan.run("step", state, x, target, weights, key, watch.rules if watch else ())
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -221,8 +238,11 @@ def _summed_step(plan, state, rows):
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
-    params = apply_updates(state.params, updates)
-    state = State(params, inner, state.key, next_step(state.step), companion)
+    params, number = apply_updates(state.params, updates), next_step(state.step)
+    if watch:
+        moved = state.params, grads, updates
+        results["watch"] = watch.seen(plan.net, number, seen, moved)
+    state = State(params, inner, state.key, number, companion)
     return (state, state_of(done.y)), (sums, weight, results)
 
 
@@ -237,12 +257,27 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(state, chosen):
-        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
+    def body(plan, state, chosen):
+        (state, _), seen = _advanced(plan, state, taken(rows, *chosen))
         return state, seen
 
-    chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
+    def watched(state, chosen):
+        state, (sums, weight, results) = body(plan, state, chosen)
+        watch = results.pop("watch")
+        return state, ((sums, weight, results), watch)
+
+    def between(state, chosen):
+        state, seen = body(unwatched, state, chosen)
+        return state, (seen,)
+
+    chosen, watch = minibatches(len(rows.target), batch_size, key, drop_last), plan.watch
+    unwatched = plan.with_fields(watch=None)
+    if watch is None:
+        state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
+    else:
+        due = lambda state: watch.due(state.step)
+        state, (sums, weight, results), seen = by_turns(watched, between, due, state, chosen)
+        results["watch"] = seen
     return state, averages(plan.metrics, sums, weight) | results
 
 
@@ -305,9 +340,21 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
+def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
+    """`f` → (state, row), what was watched unpacked, behind all scans."""
+
+    @functools.wraps(f)
+    def run(*args, **options):
+        state, row = f(*args, **options)
+        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+
+    return run
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(automatic(_step))
-_jit_epoch = jax.jit(automatic(_epoch), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
+_jit_watched = jax.jit(_advanced)  # traced once, for its shapes and to run
+_jit_step = jax.jit(automatic(shown(_step)))
+_jit_epoch = jax.jit(automatic(shown(_epoch)), static_argnames=_RUN)
+_jit_epoch_row = jax.jit(automatic(shown(_epoch_row)), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))
+_jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
