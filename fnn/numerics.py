@@ -140,7 +140,7 @@ def unit_gradient(u: Array, length: Array, d: Array, axes: tuple[int, ...]) -> A
 
 
 def global_norm(tree: PyTree) -> Array:
-    """√Σ a² over all leaves, in at least float32; where squares leave its range, of a scaled tree."""
+    """√Σ a² over all leaves, in at least float32, scaled where squares would leave the range."""
     leaves = [a.astype(wide(a.dtype)) for a in jax.tree.leaves(tree) if a.size]
     if not leaves:
         return jnp.zeros(())

@@ -84,27 +84,20 @@ class Plan(Data):
         check_watch(self.watch, self.rule)
 
     def run(
-        self, owner: str, state: State, x, target, weights, key, watching=()
+        self, owner: str, state: State, x, target, weights, key
     ) -> tuple[Pass, tuple[PyTree, ...]]:
         """One pass forward and back, of the rule with the companion it has by now.
 
         x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides. With it comes
-        what the rules `watching`, behind that of the plan, make of the same pass.
+        what the rules of the Watch, behind that of the plan, make of the same pass.
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
         if hasattr(self.rule, "run"):
             return self.rule.run(*args, **options), ()
-        rule = grown(self.rule, state.companion)
-        if not watching:
-            return run_fold(owner, *args, rule=rule, selected=True, **options), ()
-        own = rule if many(rule) else (rule,)
-        done = run_fold(owner, *args, rule=(*own, *watching), selected=True, **options)
-        pairs = [(t[: len(own)], t[len(own) :]) for t in (done.result, done.companion)]
-        (result, seen), (companion, _) = pairs
-        if not many(rule):
-            (result,), (companion,) = result, companion
-        return done._replace(result=result, companion=companion), seen
+        rule, looking = grown(self.rule, state.companion), self.watch.rules if self.watch else ()
+        done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
+        return apart(done, rule, looking)
 
     def names(self) -> tuple[str, ...]:
         """The names of the rules behind the first, whose results are reported."""
@@ -162,13 +155,31 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     return pairs
 
 
+def beside(rule: Any, looking: tuple[Any, ...]) -> Any:
+    """The rule with those of a Watch behind it."""
+    if not looking:
+        return rule
+    return (*(rule if many(rule) else (rule,)), *looking)
+
+
+def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[PyTree, ...]]:
+    """The Pass as the rule alone had it, and what those of a Watch found."""
+    if not looking:
+        return done, ()
+    n = len(rule) if many(rule) else 1
+    own = done._replace(result=done.result[:n], companion=done.companion[:n])
+    if not many(rule):
+        own = own._replace(result=own.result[0], companion=own.companion[0])
+    return own, done.result[n:]
+
+
 def check_watch(watch: Any, rule: Any) -> None:
-    """Raise a TypeError unless `watch` is None, or a Watch that can look at the pass of this rule."""
+    """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
     if watch is None:
         return
     if not isinstance(watch, Watch):
         raise TypeError(
-            f"Plan: watch must be a Watch, got {watch!r:.60}; write fnn.Watch(fnn.rules.dead_units)."
+            f"Plan: watch must be a Watch, got {watch!r:.60}; write fnn.Watch(rule, ...)."
         )
     if watch.rules and hasattr(rule, "run"):
         names = ", ".join(n for n in watch.names if n not in watch.functions)

@@ -54,7 +54,7 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
-from fnn.watching import Packed, by_turns, nothing, unpacked
+from fnn.watching import Packed, by_turns, nothing, packed, unpacked
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -222,8 +222,21 @@ def _advanced(plan, state, rows):
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
-    watch = plan.watch
-    done, seen = plan.run("step", state, x, target, weights, key, watch.rules if watch else ())
+    done, others, params, inner, seen = _moved(plan, state, x, target, weights, key)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
+    companion = next_companion(plan.rule, done.companion)
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    if plan.watch:
+        results["watch"] = packed({"step": state.step, **seen})
+    return (state, state_of(done.y)), (sums, weight, results)
+
+
+def _moved(plan, state, x, target, weights, key):
+    """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
+    done, found = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -233,17 +246,9 @@ def _advanced(plan, state, rows):
     updates, inner = plan.optimizer.update(
         grads, state.optimizer_state, state.params, value=done.loss
     )
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    params, number = apply_updates(state.params, updates), next_step(state.step)
-    if watch:
-        moved = state.params, grads, updates
-        results["watch"] = watch.seen(plan.net, number, seen, moved)
-    state = State(params, inner, state.key, number, companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    moved = state.params, grads, updates
+    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
+    return done, others, apply_updates(state.params, updates), inner, seen
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -263,21 +268,19 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
 
     def watched(state, chosen):
         state, (sums, weight, results) = body(plan, state, chosen)
-        watch = results.pop("watch")
-        return state, ((sums, weight, results), watch)
+        packed = results.pop("watch")
+        return state, ((sums, weight, results), packed)
 
     def between(state, chosen):
-        state, seen = body(unwatched, state, chosen)
+        state, seen = body(plan.with_fields(watch=None), state, chosen)
         return state, (seen,)
 
-    chosen, watch = minibatches(len(rows.target), batch_size, key, drop_last), plan.watch
-    unwatched = plan.with_fields(watch=None)
-    if watch is None:
+    chosen = minibatches(len(rows.target), batch_size, key, drop_last)
+    if plan.watch is None:
         state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
     else:
-        due = lambda state: watch.due(state.step)
-        state, (sums, weight, results), seen = by_turns(watched, between, due, state, chosen)
-        results["watch"] = seen
+        steps = by_turns(watched, between, lambda s: plan.watch.due(s.step), state, chosen)
+        state, (sums, weight, results), results["watch"] = steps
     return state, averages(plan.metrics, sums, weight) | results
 
 

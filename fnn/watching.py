@@ -83,13 +83,14 @@ class Watch(Data):
         return (every > 0) & (step % jnp.maximum(every, 1) == 0)
 
     def seen(
-        self, net: Layer[Any, Any], step: Array, found: tuple[PyTree, ...], moved: tuple[PyTree, ...]
-    ) -> "Packed":
-        """All that is reported, of what the rules found and of (params, grads, updates)."""
-        results, shown = iter(found), {"step": step}
-        for name, w in zip(self.names, self.what, strict=True):
-            shown[name] = companion(net, w.value, *moved) if isinstance(w, Static) else next(results)
-        return packed(shown)
+        self, net: Layer[Any, Any], found: tuple[PyTree, ...], moved: tuple[PyTree, ...]
+    ) -> dict[str, PyTree]:
+        """By name what the rules found, and functions make of moved, (params, grads, updates)."""
+        results = iter(found)
+        return {
+            name: companion(net, w.value, *moved) if isinstance(w, Static) else next(results)
+            for name, w in zip(self.names, self.what, strict=True)
+        }
 
 
 def name_of(entry: Any) -> str:
@@ -185,7 +186,7 @@ def by_turns(
         def body(carry):
             i, state, kept = carry
             state, new = step(state, jax.tree.map(lambda a: a[i], batches))
-            put = jax.tree.map(lambda all, one: all.at[i].set(one), kept[: len(new)], new)
+            put = jax.tree.map(lambda rows, row: rows.at[i].set(row), kept[: len(new)], new)
             return i + 1, state, (*put, *kept[len(new) :])
 
         return lambda carry: jax.lax.while_loop(

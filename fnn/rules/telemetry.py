@@ -3,9 +3,9 @@
 Rules see a layer in the pass itself, δ = ∂L/∂y, and y of an activation with limits l (Elementwise):
 
     delta_norms      ‖δ‖, over the batch
-    dead_units       the share of units whose y is l for the whole batch: through them nothing learns
-    saturation       the share of y within (l₁ − l₀)/40 of l₀ or l₁, where σ′ and tanh′ are less than
-                     a tenth of their largest
+    dead_units       the share of units whose y is l for the whole batch: nothing goes back there
+    saturation       the share of y within (l₁ − l₀)/40 of l₀ or l₁, where σ′ and tanh′ are less
+                     than a tenth of their largest
     non_finite       the shares of params, cache and δ that are NaN or infinite
 
 Functions see what the optimizer got and made, all arrays p of a layer together:
@@ -24,13 +24,17 @@ arXiv:1708.03888, section 4.
 """
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arrays import check_arrays
 from fnn.composite import Composite, Wrapper
+from fnn.errors import type_of
 from fnn.factors import is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import Elementwise
@@ -94,9 +98,9 @@ def _(layer, params, cache, dy):
 class NonFinite(NamedTuple):
     """Shares of numbers that are NaN or infinite."""
 
-    params: Array
-    cache: Array  # what the layer keeps: its input, its output, or both
-    delta: Array
+    params: Any
+    cache: Any  # what the layer keeps: its input, its output, or both
+    delta: Any
 
 
 @rule
@@ -167,42 +171,49 @@ def first_non_finite(net: Layer[Any, Any], found: PyTree) -> Place | None:
         ValueError, TypeError: for what is not nested like the net, or not what non_finite finds.
     """
     check_layer_type("first_non_finite", net)
+    check_arrays("first_non_finite", found, "found")
     places = list(places_of(net, found, (), ()))
-    if not places:
-        return None
-    steps = max(len(np.atleast_1d(f.delta)) for *_, f in places)
-    for step in range(steps):
-        here = [(path, copy, [bool(np.atleast_1d(a)[step] > 0) for a in f]) for path, copy, f in places]
-        forth = [(*at, what) for *at, (p, c, _) in here for what in ["params"] * p + ["cache"] * c]
-        back = [(*at, "delta") for *at, (*_, d) in reversed(here) if d]
-        for path, copy, what in (*forth, *back):
-            return Place(step, what, path, copy)
+    sizes = {np.shape(a) for *_, f in places for a in f}
+    if len(sizes) > 1 or any(len(shape) > 1 for shape in sizes):
+        raise ValueError(
+            "first_non_finite: found must be of one step or have one axis of steps, got shapes "
+            f"{sorted(sizes)}; give fnn.watched(history['watch'])['non_finite']."
+        )
+    order = [(p, what) for p in places for what in ("params", "cache")]
+    order += [(p, "delta") for p in reversed(places)]
+    for step in range(max(map(math.prod, sizes), default=0)):
+        for (path, copy, f), what in order:
+            if np.atleast_1d(getattr(f, what))[step] > 0:
+                return Place(step, what, path, copy)
     return None
 
 
-def places_of(net: Layer[Any, Any], found: Any, path: tuple[str, ...], copy: tuple[int, ...]) -> Any:
-    """(path, copy, what was found) of every leaf and every copy, in the order of forward."""
-    if not isinstance(net, Composite):
-        if not isinstance(found, NonFinite):
-            raise TypeError(
-                f"first_non_finite: found must be what the rule non_finite finds, got "
-                f"{type(found).__name__} at layer {'.'.join(path)}."
-            )
-        if np.ndim(found.delta) > 1:
-            raise ValueError(
-                "first_non_finite: found must be of one step or have one axis of steps, got "
-                f'{np.ndim(found.delta)} axes; give fnn.watched(history["watch"])["non_finite"].'
-            )
-        yield ".".join(path), copy, found
-    elif isinstance(net, Repeat):
+def places_of(
+    net: Layer[Any, Any], found: Any, path: tuple[str, ...], copies: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[str, tuple[int, ...], NonFinite]]:
+    """(path, copy, what was found) of every leaf and every copy, in the order of forward.
+
+    `copies` are (which, of how many) of the Repeats around.
+    """
+    if isinstance(net, Repeat):
         for i in range(net.n):
-            one = jax.tree.map(lambda a, i=i: np.asarray(a)[..., i], found)
-            yield from places_of(net.inner, one, path, (*copy, i))
-    else:
+            yield from places_of(net.inner, found, path, (*copies, (i, net.n)))
+    elif isinstance(net, Composite):
         parts = net.parts(found)
         for name, layer in net.children.items():
             below = path if isinstance(net, Wrapper) else (*path, str(name))
-            yield from places_of(layer, parts[name], below, copy)
+            yield from places_of(layer, parts[name], below, copies)
+    else:
+        copy, many = (tuple(c[i] for c in copies) for i in (0, 1))
+        fits = isinstance(found, NonFinite) and all(
+            np.shape(a)[max(np.ndim(a) - len(many), 0) :] == many for a in found
+        )
+        if not fits:
+            raise TypeError(
+                "first_non_finite: found must be what the rule non_finite finds in this net, got "
+                f"{type_of(found)} at layer {'.'.join(path)}."
+            )
+        yield ".".join(path), copy, NonFinite(*(np.asarray(a)[(..., *copy)] for a in found))
 
 
 def norm(dy: PyTree) -> Array:
