@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import check_number
+from fnn.errors import by_path, check_leaves, check_number, shown, type_of
 from fnn.layer import Layer
 from fnn.numerics import concrete, is_floating
 from fnn.records import Array, Data, PyTree, Static
@@ -211,16 +211,22 @@ def watched(seen: dict[str, PyTree]) -> dict[str, PyTree]:
     The axes of epochs and steps become one, and what was not watched is left out.
 
     Raises:
-        TypeError: for what is not the "watch" of a row or of a history.
+        TypeError: for what is not the "watch" of a row or of a history, or is not known yet.
+        ValueError: for arrays without the axes of "step", by path.
     """
     if not isinstance(seen, dict) or "step" not in seen:
         raise TypeError(
-            f'watched: seen must be the entry "watch" of a history, got {type(seen).__name__}.'
+            f'watched: seen must be the entry "watch" of a history, got {type_of(seen)}.'
         )
-    step = np.asarray(seen["step"])
+    check_leaves("watched", "seen", seen)
+    step = concrete(seen["step"])
+    if step is None or step.dtype.kind != "i":
+        raise TypeError(f"watched: seen.step must be known integers, got {shown(seen['step'])}.")
+    for path, a in by_path("seen", seen).items():
+        if a.shape[: step.ndim] != step.shape:
+            raise ValueError(
+                f"watched: {path} must begin with the axes of seen.step, {list(step.shape)}, "
+                f"got {list(a.shape)}."
+            )
     kept = np.flatnonzero(step.reshape(-1))
-
-    def leaf(a):
-        return jnp.asarray(a).reshape(-1, *jnp.shape(a)[step.ndim :])[kept]
-
-    return jax.tree.map(leaf, seen)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[step.ndim :])[kept], seen)

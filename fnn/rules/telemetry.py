@@ -128,22 +128,24 @@ for each in (dead_units, saturation):
 
 def gradient_norms(layer: Layer[Any, Any], params: PyTree, grads: PyTree, updates: PyTree) -> Any:
     """‖g‖ of a layer's params together; () of a layer without any."""
-    return norm_of(grads)
+    return norm_of("gradient_norms", "grads", grads)
 
 
 def update_norms(layer: Layer[Any, Any], params: PyTree, grads: PyTree, updates: PyTree) -> Any:
     """‖Δp‖ of a layer's params together; () of a layer without any."""
-    return norm_of(updates)
+    return norm_of("update_norms", "updates", updates)
 
 
 def weight_norms(layer: Layer[Any, Any], params: PyTree, grads: PyTree, updates: PyTree) -> Any:
     """‖p‖ of a layer's params together, before the update; () of a layer without any."""
-    return norm_of(params)
+    return norm_of("weight_norms", "params", params)
 
 
 def update_ratios(layer: Layer[Any, Any], params: PyTree, grads: PyTree, updates: PyTree) -> Any:
     """‖Δp‖ / ‖p‖ of a layer's params together; infinite where p is 0, () of a layer without any."""
-    return norm_of(updates) / norm_of(params) if jax.tree.leaves(params) else ()
+    moved = norm_of("update_ratios", "updates", updates)
+    length = norm_of("update_ratios", "params", params)
+    return moved / length if isinstance(moved, Array) and isinstance(length, Array) else ()
 
 
 class Place(NamedTuple):
@@ -222,8 +224,9 @@ def norm(dy: PyTree) -> Array:
     return global_norm([d for d in jax.tree.leaves(whole) if is_floating(d)])
 
 
-def norm_of(tree: PyTree) -> Any:
+def norm_of(owner: str, name: str, tree: PyTree) -> Any:
     """The norm of all arrays; () where there is none."""
+    check_arrays(owner, tree, name)
     return global_norm(tree) if jax.tree.leaves(tree) else ()
 
 
