@@ -26,7 +26,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
-    ("rules", "evaluation", "summaries", "interop", "checking"),
+    ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
     ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
@@ -73,6 +73,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.foreign",
     "fnn.optim.adam",
     "fnn.batches",
+    "fnn.caches",
     "fnn.plan",
 }
 
