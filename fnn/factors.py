@@ -23,13 +23,24 @@ Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
+from fnn.sides import Hot, Side, Vectors
+
+
+class Sides(NamedTuple):
+    """g_b = Σ_t rowsᵀ columns, one of which are the inputs, the other the cotangents."""
+
+    rows: Side | None  # [B, T, n_rows]; None: 1
+    columns: Side  # [B, T, n_columns]
+    source: Any  # the array that the columns are made of: who has the same shares them
+    flipped: bool = False  # whether the rows are the cotangents
+    swapped: bool = False  # whether the rows are the last axis but one, not all but the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +78,10 @@ class Factor(Data, abc.ABC):
         g = g.reshape(len(g), -1)
         return g @ g.T
 
+    def sides(self) -> "Sides | None":
+        """What g_b is a sum of products of; None where it is no such sum."""
+        return None
+
     def turned(self) -> "Factor":
         """g_bᵀ in place of g_b."""
         return Alone(self.each().mT)
@@ -83,6 +98,7 @@ class Outer(Factor):
 
     a: Array  # [B, ..., n_in]
     d: Array  # [B, ..., n_out]
+    flipped: bool = field(default=False, metadata={"static": True})  # whether a is δ, and d the a
 
     def gradient(self):
         """Σ aᵀ δ."""
@@ -90,7 +106,12 @@ class Outer(Factor):
 
     def scaled(self, c):
         """a and c δ."""
-        return Outer(selected(c, self.a), scaled(c, self.d))
+        return Outer(selected(c, self.a), scaled(c, self.d), self.flipped)
+
+    def sides(self):
+        """a and δ."""
+        a, d = Vectors(steps(self.a)), Vectors(steps(self.d))
+        return Sides(a, d, self.d, self.flipped)
 
     def each(self):
         """Σ_t aᵀ δ."""
@@ -116,7 +137,7 @@ class Outer(Factor):
 
     def turned(self):
         """Σ_t δᵀ a."""
-        return Outer(self.d, self.a)
+        return Outer(self.d, self.a, not self.flipped)
 
     def square_norms(self):
         """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
@@ -142,6 +163,10 @@ class Sum(Factor):
     def scaled(self, c):
         """c δ."""
         return Sum(scaled(c, self.d))
+
+    def sides(self):
+        """1 and δ."""
+        return Sides(None, Vectors(steps(self.d)), self.d)
 
     def size(self):
         """Σ_t ‖δ_t‖."""
@@ -170,6 +195,11 @@ class Rows(Factor):
     def scaled(self, c):
         """c δ of the same rows."""
         return Rows(self.i, scaled(c, self.d), self.n)
+
+    def sides(self):
+        """1{row = i} and δ."""
+        i = self.i.reshape(len(self.i), -1)
+        return Sides(Hot(i, self.n), Vectors(steps(self.d)), self.d)
 
     def size(self):
         """Σ_t ‖δ_t‖."""
