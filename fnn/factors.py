@@ -252,6 +252,42 @@ class Alone(Factor):
 
 
 @dataclass(frozen=True, eq=False)
+class Zero(Factor):
+    """0 for every example, of params that nothing moves."""
+
+    none: Array  # 0 for every example, [B]
+    shape: tuple[int, ...] = field(metadata={"static": True})
+
+    def gradient(self):
+        """0."""
+        return jnp.zeros(self.shape, wide(self.none.dtype))
+
+    def scaled(self, c):
+        """0."""
+        return self
+
+    def size(self):
+        """0."""
+        return self.none
+
+    def each(self):
+        """0."""
+        return jnp.zeros((len(self.none), *self.shape), wide(self.none.dtype))
+
+    def square_norms(self):
+        """0."""
+        return self.none
+
+    def slopes(self, v):
+        """0."""
+        return self.none
+
+    def products(self):
+        """0."""
+        return jnp.zeros((len(self.none), len(self.none)), wide(self.none.dtype))
+
+
+@dataclass(frozen=True, eq=False)
 class Together(Factor):
     """The sum of the gradients of several uses."""
 

@@ -206,6 +206,18 @@ def _summed_step(plan, state, rows):
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
+    done, others, params, inner = _moved(plan, state, x, target, weights, key)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
+    companion = next_companion(plan.rule, done.companion)
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    return (state, state_of(done.y)), (sums, weight, results)
+
+
+def _moved(plan, state, x, target, weights, key):
+    """(Pass, results of the other rules, next params and optimizer state): gradient, then update."""
     done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
@@ -216,14 +228,7 @@ def _summed_step(plan, state, rows):
     updates, inner = plan.optimizer.update(
         grads, state.optimizer_state, state.params, value=done.loss
     )
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    params = apply_updates(state.params, updates)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    return done, others, apply_updates(state.params, updates), inner
 
 
 def drawn_key(state: State, i: int) -> Any:
