@@ -110,7 +110,8 @@ class Blocks(Data):
     """The blocks of one layer."""
 
     kronecker: tuple[Kronecker, ...]
-    squares: PyTree  # the diagonal of F of the other arrays, by name; of a layer without names all
+    squares: PyTree  # the diagonal of F of the other arrays, by name
+    whole: bool = field(default=False, metadata={"static": True})  # squares are like params
 
 
 def is_blocks(a: Any) -> bool:
@@ -125,16 +126,16 @@ def each_copy(f: Callable[..., PyTree], copies: int) -> Callable[..., PyTree]:
     return f
 
 
-def blockwise(f: Callable[..., PyTree], blocks: PyTree, *trees: PyTree) -> PyTree:
+def blockwise(f: Callable[..., PyTree], blocks: PyTree, params: PyTree, *trees: PyTree) -> PyTree:
     """f(Blocks of a layer, *its entries), nested like params; 0 where nothing is learned."""
     if isinstance(blocks, Blocks):
-        return f(blocks, *trees)
-    first = trees[0]
+        return f(blocks, params, *trees)
     if type(blocks) is dict:
-        return {n: blockwise(f, blocks.get(n, ()), *(t[n] for t in trees)) for n in first}
-    if type(blocks) is tuple and blocks and not hasattr(first, "frozen"):
-        return tuple(blockwise(f, b, *(t[i] for t in trees)) for i, b in enumerate(blocks))
-    return jax.tree.map(jnp.zeros_like, first)
+        entries = {n: [t.get(n, ()) for t in (blocks, params, *trees)] for n in params}
+        return {n: blockwise(f, *entry) for n, entry in entries.items()}
+    if blocks and not hasattr(params, "frozen"):
+        return tuple(blockwise(f, *entry) for entry in zip(blocks, params, *trees, strict=True))
+    return jax.tree.map(jnp.zeros_like, params)
 
 
 @dataclass(frozen=True, eq=False)

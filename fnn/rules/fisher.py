@@ -25,9 +25,9 @@ from fnn.layers.frozen import Held
 from fnn.layers.shared import Shared
 from fnn.layers.unembed import Unembed
 from fnn.numerics import ratio
-from fnn.records import Array
+from fnn.records import Array, PyTree
 from fnn.rules.per_example import none_of, one_by_one
-from fnn.ruling import Rule, check_examples, rule
+from fnn.ruling import Given, Rule, check_examples, rule
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +43,13 @@ class Fisher(Rule):
         if self.sharing not in ("expand", "reduce"):
             raise ValueError(f'kfac: sharing must be "expand" or "reduce", got {self.sharing!r}.')
         check_number("kfac", "widest", self.widest, 1)
+
+    def learning(self, bases: PyTree = ()) -> Given:
+        """The rule that finds the gradient as its result, and the blocks as its next companion.
+
+        `bases`, nested like params, are those in which the blocks have moments; () of none.
+        """
+        return replace(self, companion=True, learns=True).given(bases)
 
     def besides(self, seen, dy):
         """How, and what the examples weigh."""
@@ -126,4 +133,5 @@ def made(layer, params, cache, dy, *more, classes=False):
         return ((grads, ()) if learns else ()), dx
     alone = one_by_one(layer, params, cache, dy)
     squares = jax.tree.map(lambda f: mean_square(f, how.weights.c), alone, is_leaf=is_factor)
-    return ((grads, Blocks((), squares)) if learns else Blocks((), squares)), dx
+    blocks = Blocks((), squares, whole=True)
+    return ((grads, blocks) if learns else blocks), dx
