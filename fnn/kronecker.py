@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.factors import Factor, Sides, Together, by_row
+from fnn.factors import Factor, Sides, Together
 from fnn.numerics import ratio, times, widened
 from fnn.records import Array, Data, PyTree
 from fnn.sides import Hot, Side, Vectors, side_by_side
@@ -235,13 +235,7 @@ def blocks_of(
         block(params, group, how, None if bases is None else pair, classes=classes)
         for group, pair in pairs
     )
-    return Blocks(kronecker, {n: mean_square(f, how.weights.c) for n, f in alone.items()})
-
-
-def mean_square(f: Factor, c: Array) -> Array:
-    """Σ_b c_b g_b²."""
-    g = f.each()
-    return times(by_row(c, g).astype(g.dtype), g**2).sum(0)
+    return Blocks(kronecker, {n: f.squares(how.weights.c) for n, f in alone.items()})
 
 
 Group = dict[str, tuple[Sides, ...]]  # name → its sides in every use

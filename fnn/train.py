@@ -228,7 +228,7 @@ def _summed_step(plan, state, rows):
 
 
 def _moved(plan, state, x, target, weights, key):
-    """(Pass, results of the other rules, next params and optimizer state): gradient, then update."""
+    """(Pass, results of other rules, next params and optimizer state): gradient, then update."""
     done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):

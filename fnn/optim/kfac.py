@@ -144,7 +144,7 @@ class KFAC(Optimizer[KFACState]):
         return updates, KFACState(next_step(state.step), w, averages, inverses, v)
 
     def inverted(self, state: KFACState, averages: PyTree, factors: PyTree) -> PyTree:
-        """New inverses where it is time; else the old ones, S nearer to the moments of this step."""
+        """New inverses where it is time; else the old ones, S nearer to this step's moments."""
         if state.inverses == ():
             return layerwise(self.inverse, averages)
         kept = state.inverses

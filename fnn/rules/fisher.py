@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from fnn.errors import check_number
 from fnn.factors import is_factor, summed
-from fnn.kronecker import Bases, Blocks, How, Weights, blocks_of, mean_square
+from fnn.kronecker import Bases, Blocks, How, Weights, blocks_of
 from fnn.layers.frozen import Held
 from fnn.layers.shared import Shared
 from fnn.layers.unembed import Unembed
@@ -132,6 +132,6 @@ def made(layer, params, cache, dy, *more, classes=False):
     if not jax.tree.leaves(params):
         return ((grads, ()) if learns else ()), dx
     alone = one_by_one(layer, params, cache, dy)
-    squares = jax.tree.map(lambda f: mean_square(f, how.weights.c), alone, is_leaf=is_factor)
+    squares = jax.tree.map(lambda f: f.squares(how.weights.c), alone, is_leaf=is_factor)
     blocks = Blocks((), squares, whole=True)
     return ((grads, blocks) if learns else blocks), dx
