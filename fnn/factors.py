@@ -24,24 +24,14 @@ Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
-from fnn.sides import Hot, Side, Vectors
-
-
-class Sides(NamedTuple):
-    """g_b = Σ_t rowsᵀ columns, one of which are the inputs, the other the cotangents."""
-
-    rows: Side | None  # [B, T, n_rows]; None: 1
-    columns: Side  # [B, T, n_columns]
-    source: Any  # the array that the columns are made of: who has the same shares them
-    flipped: bool = False  # whether the rows are the cotangents
-    swapped: bool = False  # whether the rows are the last axis but one, not all but the last
+from fnn.sides import Hot, Sides, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +69,7 @@ class Factor(Data, abc.ABC):
         g = g.reshape(len(g), -1)
         return g @ g.T
 
-    def sides(self) -> "Sides | None":
+    def sides(self) -> Sides | None:
         """What g_b is a sum of products of; None where it is no such sum."""
         return None
 

@@ -41,10 +41,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.factors import Factor, Sides, Together
+from fnn.factors import Factor, Together
 from fnn.numerics import ratio, times, widened
 from fnn.records import Array, Data, PyTree
-from fnn.sides import Hot, Side, Vectors, side_by_side
+from fnn.sides import Hot, Side, Sides, Vectors, side_by_side
 
 
 class Part(NamedTuple):
@@ -84,6 +84,7 @@ class Kronecker(Data):
     diagonal: tuple[bool, bool] = field(
         default=(False, False), kw_only=True, metadata={"static": True}
     )
+    mixed: bool = field(default=False, kw_only=True, metadata={"static": True})  # of other units
 
     @property
     def copies(self) -> int:
@@ -158,6 +159,7 @@ class How(NamedTuple):
     sharing: str
     widest: int
     weights: Weights
+    learns: bool = False  # whether the gradient is wanted, too
 
 
 class Term(NamedTuple):
@@ -278,7 +280,8 @@ def block(params: Any, group: Group, how: How, bases: Any, *, classes: bool) -> 
     parts = tuple(Part(n, getattr(params, n).shape, s[0].swapped) for n, s in group.items())
     diagonal = rows.ndim == 1, columns.ndim == 1
     moments = None if bases is None else squared([t.turned(*bases) for t in terms], how.weights.c)
-    return Kronecker(rows, columns, moments, parts=parts, diagonal=diagonal)
+    mixed = len(pairs) > 1
+    return Kronecker(rows, columns, moments, parts=parts, diagonal=diagonal, mixed=mixed)
 
 
 def term(use: tuple[Sides, ...]) -> Term:

@@ -14,7 +14,7 @@ Source: Martens & Grosse (2015), arXiv:1503.05671, section 3.1.
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +145,16 @@ class Hot(Side):
     def places(self):
         """i, with what lies outside behind the end: negative ones would count from there."""
         return jnp.where(self.i < 0, self.n, self.i)
+
+
+class Sides(NamedTuple):
+    """g_b = Σ_t rowsᵀ columns, one of which are the inputs, the other the cotangents."""
+
+    rows: Side | None  # [B, T, n_rows]; None: 1
+    columns: Side  # [B, T, n_columns]
+    source: Any  # the array that the columns are made of: who has the same shares them
+    flipped: bool = False  # whether the rows are the cotangents
+    swapped: bool = False  # whether the rows are the last axis but one, not all but the last
 
 
 def square(a: Array) -> Array:

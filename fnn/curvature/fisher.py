@@ -25,9 +25,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.composite import With
 from fnn.curvature.likelihoods import Likelihood, by_position, likelihood
 from fnn.curvature.products import curved, direction, penalized, sandwich
-from fnn.composite import With
 from fnn.driver import forth
 from fnn.errors import check_key
 from fnn.factors import Factor, is_factor

@@ -21,14 +21,14 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_key
-from fnn.factors import Factor, Outer, Sides, scaled, selected, square_sum, steps
+from fnn.factors import Factor, Outer, scaled, selected, square_sum, steps
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.seen import AXES, Seen, numbers, patches
 from fnn.layers.windows import Padding, Window, check_padding, pairs
 from fnn.numerics import wide
 from fnn.records import QUIET, Array, Key
-from fnn.sides import Vectors
+from fnn.sides import Sides, Vectors
 
 Windows = tuple[Window, ...]
 

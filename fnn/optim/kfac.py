@@ -30,6 +30,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 
+from fnn.curvature.blocks import FisherPass
+from fnn.curvature.fisher import check_kind
 from fnn.errors import check_number
 from fnn.kronecker import Bases, Blocks, Kronecker, blockwise, each_copy, is_blocks, trace
 from fnn.numerics import concrete, wide
@@ -84,13 +86,15 @@ class KFAC(Optimizer[KFACState]):
         NotImplementedError: in a step, for a layer that mixes examples.
     """
 
-    learning_rate: float | Array  # η
-    damping: float | Array = 1e-3  # λ
+    learning_rate: float | Array = 0.1  # η
+    damping: float | Array = 1e-2  # λ
     momentum: float | Array = 0.9  # μ
     decay: float | Array = 0.95  # m, of the averages
     interval: int | Array = 10  # steps from one inversion to the next
-    max_kl: float | Array | None = None  # κ
+    max_kl: float | Array | None = 1e-2  # κ; None: no bound
     method: str = field(default="cholesky", kw_only=True, metadata={"static": True})
+    kind: str = field(default="empirical", kw_only=True, metadata={"static": True})
+    samples: int = field(default=1, kw_only=True, metadata={"static": True})
     sharing: str = field(default="expand", kw_only=True, metadata={"static": True})
     widest: int = field(default=2048, kw_only=True, metadata={"static": True})
 
@@ -109,6 +113,8 @@ class KFAC(Optimizer[KFACState]):
             raise ValueError(
                 f"KFAC: method must be one of {', '.join(METHODS)}, got {self.method!r:.60}."
             )
+        check_kind("KFAC", self.kind)
+        check_number("KFAC", "samples", self.samples, 1)
         kfac(self.sharing, self.widest)
 
     def init(self, params):
@@ -119,7 +125,10 @@ class KFAC(Optimizer[KFACState]):
     def rule(self, state):
         """The rule that finds gradient and factors; for ekfac the moments in the bases, too."""
         known = bases(state.inverses) if self.method == "ekfac" else ()
-        return kfac(self.sharing, self.widest).learning(known)
+        rule = kfac(self.sharing, self.widest)
+        if self.kind == "empirical":
+            return rule.learning(known)
+        return FisherPass(known, rule=rule, kind=self.kind, samples=self.samples)
 
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """F̄ and, where it is time, its inverses; then v ← μ v + c U, and −η v."""

@@ -51,9 +51,13 @@ class Fisher(Rule):
         """
         return replace(self, companion=True, learns=True).given(bases)
 
+    def within(self, bases: PyTree) -> Given:
+        """The rule whose blocks have moments in these bases, nested like params."""
+        return replace(self, companion=True).given(bases)
+
     def besides(self, seen, dy):
         """How, and what the examples weigh."""
-        return (How(self.sharing, self.widest, weights_of(seen, none_of(dy))),)
+        return (How(self.sharing, self.widest, weights_of(seen, none_of(dy)), self.learns),)
 
     def on_cotangents(self, run, layer, seen):
         """`run` of δ as they come: what they weigh stands beside."""
@@ -66,7 +70,9 @@ class Fisher(Rule):
 
 
 def weights_of(seen: Any, none: Array) -> Weights:
-    """The shares of examples; alike where nobody says."""
+    """What the examples weigh: their shares in the loss, alike where nobody says."""
+    if seen is not None and isinstance(seen.begun, Weights):
+        return seen.begun
     s = none + 1 / len(none) if seen is None else seen.whole.astype(none.dtype)
     alone = seen is None or seen.share is None
     return Weights(s, s if alone else ratio(jnp.ones_like(s), s))
@@ -105,7 +111,7 @@ def fisher(layer, params, cache, dy, *more):
 def _(layer, params, cache, dy, *more):
     """Nothing of a frozen layer is learned."""
     grads, dx = layer.backward(params, cache, dy)
-    return ((grads, ()) if len(more) > 1 else ()), dx
+    return ((grads, ()) if more[-1].learns else ()), dx
 
 
 @fisher.register(Unembed)
@@ -123,7 +129,7 @@ def _(layer, params, cache, dy, *more):
 def made(layer, params, cache, dy, *more, classes=False):
     """The blocks, of `factors` or of one backward per example, and dx."""
     *own, how = more
-    learns, bases = bool(own), next((o for o in own if isinstance(o, Bases)), None)
+    learns, bases = how.learns, next((o for o in own if isinstance(o, Bases)), None)
     if (said := layer.factors(params, cache, dy)) is not None:
         found, dx = said
         blocks = blocks_of(params, found, how, bases, classes=classes)
