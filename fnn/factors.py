@@ -31,6 +31,7 @@ import jax.numpy as jnp
 
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
+from fnn.sides import Hot, Sides, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,10 @@ class Factor(Data, abc.ABC):
         g = g.reshape(len(g), -1)
         return g @ g.T
 
+    def sides(self) -> Sides | None:
+        """What g_b is a sum of products of; None where it is no such sum."""
+        return None
+
     def squares(self, c: Array) -> Array:
         """Σ_b c_b g_b², entry by entry, in at least float32; one g_b at a time."""
 
@@ -96,6 +101,7 @@ class Outer(Factor):
 
     a: Array  # [B, ..., n_in]
     d: Array  # [B, ..., n_out]
+    flipped: bool = field(default=False, metadata={"static": True})  # whether a is δ, and d the a
 
     def gradient(self):
         """Σ aᵀ δ."""
@@ -103,7 +109,12 @@ class Outer(Factor):
 
     def scaled(self, c):
         """a and c δ."""
-        return Outer(selected(c, self.a), scaled(c, self.d))
+        return Outer(selected(c, self.a), scaled(c, self.d), self.flipped)
+
+    def sides(self):
+        """a and δ."""
+        a, d = Vectors(steps(self.a)), Vectors(steps(self.d))
+        return Sides(a, d, self.d, self.flipped)
 
     def each(self):
         """Σ_t aᵀ δ."""
@@ -137,7 +148,7 @@ class Outer(Factor):
 
     def turned(self):
         """Σ_t δᵀ a."""
-        return Outer(self.d, self.a)
+        return Outer(self.d, self.a, not self.flipped)
 
     def square_norms(self):
         """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
@@ -163,6 +174,10 @@ class Sum(Factor):
     def scaled(self, c):
         """c δ."""
         return Sum(scaled(c, self.d))
+
+    def sides(self):
+        """1 and δ."""
+        return Sides(None, Vectors(steps(self.d)), self.d)
 
     def size(self):
         """Σ_t ‖δ_t‖."""
@@ -195,6 +210,11 @@ class Rows(Factor):
     def scaled(self, c):
         """c δ of the same rows."""
         return Rows(self.i, scaled(c, self.d), self.n)
+
+    def sides(self):
+        """1{row = i} and δ."""
+        i = self.i.reshape(len(self.i), -1)
+        return Sides(Hot(i, self.n), Vectors(steps(self.d)), self.d)
 
     def size(self):
         """Σ_t ‖δ_t‖."""

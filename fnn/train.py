@@ -50,6 +50,7 @@ from fnn.plan import (
     check_trained,
     evaluation_net,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
@@ -73,7 +74,8 @@ def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    return _jit_step(plan, state, as_rows("step", "batch", batch))
+    rows = as_rows("step", "batch", batch)
+    return _jit_step(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
@@ -89,7 +91,7 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=drops)
+    return _jit_epoch(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -167,6 +169,7 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
+    state = roomy(plan, state, rows)
     if callback is None:
         return _jit_fit(plan, state, rows, held_out, **how)
     if not callable(callback):
@@ -192,6 +195,14 @@ def checked(
         (net, params), key = evaluation_net(plan, state, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
     return rows
+
+
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
 
 
 def _step(plan, state, rows):
@@ -237,6 +248,8 @@ def _advanced(plan, state, rows):
 def _moved(plan, state, x, target, weights, key):
     """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
     done, found = plan.run("step", state, x, target, weights, key)
+    """(Pass, results of other rules, next params and optimizer state): gradient, then update."""
+    done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -244,7 +257,7 @@ def _moved(plan, state, x, target, weights, key):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
     moved = state.params, grads, updates
     seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
