@@ -172,6 +172,8 @@ def rules():
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
+        of("total_noise", fnn.rules.total_noise,
+           found=fnn.rules.GradientNoise(jnp.ones(()), jnp.ones(()))),
         of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
     ]  # fmt: skip
 

@@ -71,6 +71,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.adam",
     "fnn.batches",
     "fnn.plan",
+    "fnn.rules.per_example",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
