@@ -29,7 +29,9 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    ("batches",),
+    ("microbatches",),
+    ("plan", "train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -69,7 +71,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
     "fnn.optim.adam",
-    "fnn.batches",
+    "fnn.example_sums",
     "fnn.plan",
     "fnn.rules.per_example",
 }
