@@ -29,7 +29,9 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    ("batches",),
+    ("microbatches",),
+    ("plan", "train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -77,7 +79,9 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.adam",
     "fnn.batches",
     "fnn.caches",
+    "fnn.example_sums",
     "fnn.plan",
+    "fnn.rules.per_example",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
