@@ -195,6 +195,7 @@ class Sum(Factor):
     def sides(self):
         """1 and δ."""
         return Sides(None, Vectors(steps(self.d)), self.d)
+
     def formed(self):
         """Σ_t δ of several steps."""
         return Alone(self.each()) if self.d.ndim > 2 else self
@@ -338,6 +339,10 @@ class Zero(Factor):
     def products(self):
         """0."""
         return jnp.zeros((len(self.none), len(self.none)), wide(self.none.dtype))
+
+    def squares(self, c):
+        """0."""
+        return self.gradient()
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,15 +95,11 @@ class Plan(Data):
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
-        if hasattr(self.rule, "run"):
-            return self.rule.run(*args, **options), ()
-        rule, looking = grown(self.rule, state.companion), self.watch.rules if self.watch else ()
+        rule, looking = self.first(state), self.watch.rules if self.watch else ()
+        if hasattr(rule, "run"):
+            return rule.run(*args, **options), ()
         done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
         return apart(done, rule, looking)
-        rule = self.first(state)
-        if hasattr(rule, "run"):
-            return rule.run(*args, **options)
-        return run_fold(owner, *args, rule=rule, selected=True, **options)
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""

@@ -61,7 +61,6 @@ class Seen(NamedTuple):
 
     begun: Any  # what begin returned; None without a begin
     share: Array | None  # [B], of every example in L; None: dy is each example's own
-    whole: Array | None = None  # [B], of every example in L, whatever dy is
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,8 +146,6 @@ class Rule(Record):
         formula = self.formula.dispatch(type(layer))
         own = (params.own,) if self.companion else ()
         more = *own, *self.besides(seen, dy)
-        more = own if self.begin is None else (*own, seen.begun)
-        more = (*more, None if seen is None else seen.share) if self.shares else more
         params = params.params if self.companion else params
 
         def run(dy):
@@ -159,20 +156,15 @@ class Rule(Record):
                 result = Results(pair(f"{self} at {layer}, which learns,", form, result))
             return result, dx
 
-        run = self.on_cotangents(run, layer, seen)
-        return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
-
-    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
-        """What a formula gets besides its own: what begin made."""
-        return () if self.begin is None else (seen.begun,)
-
-    def on_cotangents(self, run: Any, layer: Layer[Any, Any], seen: Any) -> Any:
-        """`run` of dy as the formula asks for it: per example, of δ_b / s_b."""
-        return _per_example(run, layer, seen and seen.share) if self.per_example else run
         if self.per_example:
             divides = None if seen is None or self.shares else seen.share
             run = _per_example(run, layer, divides)
         return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
+        """What a formula gets besides its own: what begin made, and the shares."""
+        begun = () if self.begin is None else (seen.begun,)
+        return (*begun, None if seen is None else seen.share) if self.shares else begun
 
     @property
     def alone(self) -> bool:

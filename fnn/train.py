@@ -248,8 +248,6 @@ def _advanced(plan, state, rows):
 def _moved(plan, state, x, target, weights, key):
     """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
     done, found = plan.run("step", state, x, target, weights, key)
-    """(Pass, results of other rules, next params and optimizer state): gradient, then update."""
-    done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(

@@ -81,7 +81,6 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.caches",
     "fnn.example_sums",
     "fnn.plan",
-    "fnn.rules.per_example",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides

@@ -101,7 +101,6 @@ def top_eigenvalues(
         TypeError: for a product that is no function or whose A v is not like v.
     """
     if not isinstance(which, str) or which not in ("largest", "smallest"):
-    if which not in ("largest", "smallest"):
         raise ValueError(f"top_eigenvalues: which must be largest or smallest, got {which!r:.60}.")
     run = Krylov.of("top_eigenvalues", product, params, key, steps)
     k = whole("top_eigenvalues", "k", k, run.steps)
@@ -205,29 +204,12 @@ class Krylov(NamedTuple):
             alpha, size = v @ w, jnp.linalg.norm(w)
             w = apart(q, w - alpha * v)
             beta = jnp.linalg.norm(w)
-            q, vector, before, beta = carry
-            j, key = inputs
-            q = q.at[j].set(vector)
-            w = self.times(vector) - beta * before
-            alpha, size = vector @ w, jnp.linalg.norm(w)
-            w = apart(q, apart(q, w - alpha * vector))
-            beta, other = (
-                jnp.linalg.norm(w),
-                apart(q, apart(q, jax.random.normal(key, w.shape, w.dtype))),
-            )
             over = ~(beta > tiny * size)
             other = apart(q, jax.random.normal(key, w.shape, w.dtype))
             beta, w = jnp.where(over, 0, beta), jnp.where(over, other, w)
             return (q, w / length(w), v, beta), (alpha, beta)
 
         carry = jnp.zeros((self.steps, self.n), self.dtype), start / length(start), zero, zero[0]
-        first = start / length(start)
-        carry = (
-            jnp.zeros((self.steps, self.n), self.dtype),
-            first,
-            jnp.zeros_like(first),
-            jnp.zeros((), self.dtype),
-        )
         inputs = jnp.arange(self.steps), jax.random.split(key, self.steps)
         (q, *_), (alpha, beta) = jax.lax.scan(step, carry, inputs)
         beside = jnp.diag(beta[:-1], 1)

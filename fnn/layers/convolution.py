@@ -12,7 +12,6 @@ Each is linear in both arguments, and the other two are its derivatives.
 Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -171,19 +170,6 @@ def some(f: Callable[[Kernel], Array], factor: Kernel) -> Array:
         return f(replace(factor, x=xy[0][None], y=xy[1][None]))[0]
 
     return jax.lax.map(of, (factor.x, factor.y), batch_size=8)
-
-
-def patches(x: Array, along: Windows) -> Array:
-    """All entries of every window, [B, windows, K... n_x]."""
-    pads = [(0, 0, 0), *((a.low, a.high, 0) for a in along), (0, 0, 0)]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), pads)
-    cuts = [
-        [slice(k * a.dilation, k * a.dilation + (a.n_out - 1) * a.stride + 1, a.stride)
-         for k in range(a.size)]
-        for a in along
-    ]  # fmt: skip
-    found = jnp.concatenate([x[:, *cut] for cut in itertools.product(*cuts)], -1)
-    return steps(found)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
