@@ -183,6 +183,8 @@ class Wrapper(Composite[C]):
         TypeError: for what is not a layer.
     """
 
+    hands_on: ClassVar[bool] = False  # inner gets the params themselves, once forth and once back
+
     inner: Layer[Any, Any]
 
     def __post_init__(self):

@@ -10,6 +10,7 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
     ‖g_b‖²          = Σ_t Σ_s (a_t·a_s) (δ_t·δ_s)         while 2 T² < n_in n_out, else formed
     ⟨g_b, v⟩        = Σ_t a_t v δ_tᵀ
     ⟨g_b, g_c⟩      = Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs)     while T² (n_in + n_out) < n_in n_out
+    Σ_b c_b g_b²    = (a²)ᵀ(c δ²), entry by entry         of T = 1, else g_b after g_b
 
 The second form of ‖g_b‖² is a difference of large numbers where the steps of an example cancel: it
 is right to some roundings of size² = (Σ_t ‖a_t‖ ‖δ_t‖)², and at least 0. Of a bias a is 1; of a
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
+from fnn.sides import Hot, Sides, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,22 @@ class Factor(Data, abc.ABC):
         g = g.reshape(len(g), -1)
         return g @ g.T
 
+    def sides(self) -> Sides | None:
+        """What g_b is a sum of products of; None where it is no such sum."""
+        return None
+
+    def squares(self, c: Array) -> Array:
+        """Σ_b c_b g_b², entry by entry, in at least float32; one g_b at a time."""
+
+        def add(total, row):
+            f, c = row
+            g = jax.tree.map(lambda a: a[None], f).each()[0]
+            return total + times(c.astype(g.dtype), g**2), None
+
+        first = jax.tree.map(lambda a: a[:1], self)
+        g = jax.eval_shape(lambda f: f.each()[0], first)
+        return jax.lax.scan(add, jnp.zeros(g.shape, g.dtype), (self, c))[0]
+
     def turned(self) -> "Factor":
         """g_bᵀ in place of g_b."""
         return Alone(self.each().mT)
@@ -83,6 +101,7 @@ class Outer(Factor):
 
     a: Array  # [B, ..., n_in]
     d: Array  # [B, ..., n_out]
+    flipped: bool = field(default=False, metadata={"static": True})  # whether a is δ, and d the a
 
     def gradient(self):
         """Σ aᵀ δ."""
@@ -90,7 +109,12 @@ class Outer(Factor):
 
     def scaled(self, c):
         """a and c δ."""
-        return Outer(selected(c, self.a), scaled(c, self.d))
+        return Outer(selected(c, self.a), scaled(c, self.d), self.flipped)
+
+    def sides(self):
+        """a and δ."""
+        a, d = Vectors(steps(self.a)), Vectors(steps(self.d))
+        return Sides(a, d, self.d, self.flipped)
 
     def each(self):
         """Σ_t aᵀ δ."""
@@ -114,9 +138,17 @@ class Outer(Factor):
             return super().products()
         return (jnp.einsum("btn,csn->btcs", a, a) * jnp.einsum("btn,csn->btcs", d, d)).sum((1, 3))
 
+    def squares(self, c):
+        """(a²)ᵀ(c δ²) of one step."""
+        a, d = map(steps, widened(self.a, self.d))
+        if a.shape[1] != 1:
+            return super().squares(c)
+        a, d = selected(c, a), scaled(c, d**2)
+        return outer(a**2, d)
+
     def turned(self):
         """Σ_t δᵀ a."""
-        return Outer(self.d, self.a)
+        return Outer(self.d, self.a, not self.flipped)
 
     def square_norms(self):
         """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
@@ -143,6 +175,10 @@ class Sum(Factor):
         """c δ."""
         return Sum(scaled(c, self.d))
 
+    def sides(self):
+        """1 and δ."""
+        return Sides(None, Vectors(steps(self.d)), self.d)
+
     def size(self):
         """Σ_t ‖δ_t‖."""
         return lengths(self.d).sum(1)
@@ -151,6 +187,10 @@ class Sum(Factor):
         """Σ_t δ."""
         (d,) = widened(self.d)
         return steps(d).sum(1)
+
+    def squares(self, c):
+        """Σ_b c_b (Σ_t δ)²."""
+        return scaled(c, self.each() ** 2).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +211,11 @@ class Rows(Factor):
         """c δ of the same rows."""
         return Rows(self.i, scaled(c, self.d), self.n)
 
+    def sides(self):
+        """1{row = i} and δ."""
+        i = self.i.reshape(len(self.i), -1)
+        return Sides(Hot(i, self.n), Vectors(steps(self.d)), self.d)
+
     def size(self):
         """Σ_t ‖δ_t‖."""
         return lengths(self.d).sum(1)
@@ -187,15 +232,25 @@ class Rows(Factor):
 
     def square_norms(self):
         """Σ_v ‖Σ_t 1{i = v} δ‖² over the rows that the example has, T at most."""
+        _, d = self.merged()
+        return (d**2).sum((1, 2))
+
+    def squares(self, c):
+        """Σ_b c_b (Σ_t 1{i = v} δ)², row by row."""
+        i, d = self.merged()
+        return Rows(i, scaled(c, d**2), self.n).gradient()
+
+    def merged(self) -> tuple[Array, Array]:
+        """The rows that every example has, each once, and Σ_t 1{i = v} δ of them, [B, T, width]."""
         i, d = self.i.reshape(len(self.i), -1), steps(self.d)
         inside = (i >= 0) & (i < self.n)
         (d,) = widened(jnp.where(inside[..., None], d, 0))
 
-        def norm(i, d):
-            _, which = jnp.unique(i, return_inverse=True, size=i.size)  # which of its rows
-            return (jax.ops.segment_sum(d, which, i.size) ** 2).sum()
+        def of_one(i, d):
+            rows, which = jnp.unique(i, return_inverse=True, size=i.size, fill_value=-1)
+            return rows, jax.ops.segment_sum(d, which, i.size)
 
-        return jax.vmap(norm)(i, d)
+        return jax.vmap(of_one)(i, d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +274,46 @@ class Alone(Factor):
     def each(self):
         """g_b."""
         return widened(self.g)[0]
+
+    def squares(self, c):
+        """Σ_b c_b g_b²."""
+        return scaled(c, self.each() ** 2).sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Zero(Factor):
+    """0 for every example, of params that nothing moves."""
+
+    none: Array  # 0 for every example, [B]
+    shape: tuple[int, ...] = field(metadata={"static": True})
+
+    def gradient(self):
+        """0."""
+        return jnp.zeros(self.shape, wide(self.none.dtype))
+
+    def scaled(self, c):
+        """0."""
+        return self
+
+    def size(self):
+        """0."""
+        return self.none
+
+    def each(self):
+        """0."""
+        return jnp.zeros((len(self.none), *self.shape), wide(self.none.dtype))
+
+    def square_norms(self):
+        """0."""
+        return self.none
+
+    def slopes(self, v):
+        """0."""
+        return self.none
+
+    def products(self):
+        """0."""
+        return jnp.zeros((len(self.none), len(self.none)), wide(self.none.dtype))
 
 
 @dataclass(frozen=True, eq=False)

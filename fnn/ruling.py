@@ -59,6 +59,7 @@ class Seen(NamedTuple):
 
     begun: Any  # what begin returned; None without a begin
     share: Array | None  # [B], of every example in L; None: dy is each example's own
+    whole: Array | None = None  # [B], of every example in L, whatever dy is
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +137,7 @@ class Rule(Record):
         """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""
         formula = self.formula.dispatch(type(layer))
         own = (params.own,) if self.companion else ()
-        more = own if self.begin is None else (*own, seen.begun)
+        more = *own, *self.besides(seen, dy)
         params = params.params if self.companion else params
 
         def run(dy):
@@ -147,9 +148,16 @@ class Rule(Record):
                 result = Results(pair(f"{self} at {layer}, which learns,", form, result))
             return result, dx
 
-        if self.per_example:
-            run = _per_example(run, layer, None if seen is None else seen.share)
+        run = self.on_cotangents(run, layer, seen)
         return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
+        """What a formula gets besides its own: what begin made."""
+        return () if self.begin is None else (seen.begun,)
+
+    def on_cotangents(self, run: Any, layer: Layer[Any, Any], seen: Any) -> Any:
+        """`run` of dy as the formula asks for it: per example, of δ_b / s_b."""
+        return _per_example(run, layer, seen and seen.share) if self.per_example else run
 
     def register(self, kind: type) -> Callable[..., Any]:
         """Decorate the formula of a layer type."""

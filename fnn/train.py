@@ -49,6 +49,7 @@ from fnn.plan import (
     check_trained,
     evaluation_net,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
@@ -71,7 +72,8 @@ def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    return _jit_step(plan, state, as_rows("step", "batch", batch))
+    rows = as_rows("step", "batch", batch)
+    return _jit_step(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
@@ -87,7 +89,7 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=drops)
+    return _jit_epoch(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -165,6 +167,7 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
+    state = roomy(plan, state, rows)
     if callback is None:
         return _jit_fit(plan, state, rows, held_out, **how)
     if not callable(callback):
@@ -192,6 +195,14 @@ def checked(
     return rows
 
 
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
+
+
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
@@ -206,6 +217,18 @@ def _summed_step(plan, state, rows):
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
+    done, others, params, inner = _moved(plan, state, x, target, weights, key)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
+    companion = next_companion(plan.rule, done.companion)
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    return (state, state_of(done.y)), (sums, weight, results)
+
+
+def _moved(plan, state, x, target, weights, key):
+    """(Pass, results of other rules, next params and optimizer state): gradient, then update."""
     done = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
@@ -214,16 +237,9 @@ def _summed_step(plan, state, rows):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    params = apply_updates(state.params, updates)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    return done, others, apply_updates(state.params, updates), inner
 
 
 def drawn_key(state: State, i: int) -> Any:

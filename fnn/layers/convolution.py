@@ -24,11 +24,12 @@ from fnn.errors import check_floating, check_key
 from fnn.factors import Factor, Outer, scaled, selected, square_sum, steps
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
+from fnn.layers.seen import AXES, Seen, numbers, patches
 from fnn.layers.windows import Padding, Window, check_padding, pairs
 from fnn.numerics import wide
 from fnn.records import QUIET, Array, Key
+from fnn.sides import Sides, Vectors
 
-AXES = "HW"
 Windows = tuple[Window, ...]
 
 
@@ -112,6 +113,15 @@ class Kernel(Factor):
         """x and c y."""
         return replace(self, x=selected(c, self.x), y=scaled(c, self.y))
 
+    def sides(self):
+        """The windows of x and y, or turned round y and the windows; None of groups."""
+        if self.groups > 1:
+            return None
+        seen, made = Seen(self.x, self.windows), Vectors(steps(self.y))
+        if self.swapped:
+            return Sides(made, seen, self, swapped=True)  # nobody else has these columns
+        return Sides(seen, made, self.y)
+
     def each(self):
         """x_b ∗ y_b."""
         return jax.vmap(lambda x, y: replace(self, x=x[None], y=y[None]).gradient())(self.x, self.y)
@@ -127,19 +137,6 @@ class Kernel(Factor):
         if self.groups > 1:
             return square_sum(self.each())
         return Outer(patches(self.x, self.windows), steps(self.y)).square_norms()
-
-
-def patches(x: Array, along: Windows) -> Array:
-    """All entries of every window, [B, windows, n_x K...]."""
-    found = jax.lax.conv_general_dilated_patches(
-        x,
-        [a.size for a in along],
-        window_strides=[a.stride for a in along],
-        padding=[(a.low, a.high) for a in along],
-        rhs_dilation=[a.dilation for a in along],
-        dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
-    )
-    return steps(found)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
@@ -215,11 +212,6 @@ def around(a: Window) -> tuple[int, int]:
     """The padding of the spread y for which y ∗ w has as many entries as x."""
     low, length = a.span - 1 - a.low, (a.n_out - 1) * a.stride + 1
     return low, a.n_in + a.span - 1 - length - low
-
-
-def numbers(n_axes: int, *forms: str) -> Any:
-    """Dimension numbers: the spatial axes in place of _."""
-    return tuple(form.replace("_", AXES[:n_axes]) for form in forms)
 
 
 def check_images(owner: Any, x: Any, n_axes: int, n_in: int) -> None:

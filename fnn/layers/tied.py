@@ -63,10 +63,10 @@ class Tied(Composite[Any]):
         Tied(Serial(Dense(9, 4), Tanh(), Dense(4, 9, bias=False)), Tie(2, 0))
 
     The first is a language model whose head has the weights tableᵀ, the second a tied autoencoder.
-    Both layers are leaves, their paths lead through no Wrapper: Cast, Repeat and Recompute go
-    around Tied, or beside. A rule with a formula for the type of one of the two needs one for
-    `Shared`, too. `fnn.inference` gives each layer its params: nothing is tied where nothing
-    is learned.
+    Both layers are leaves; Cast, Repeat and Recompute go around Tied, or beside it, Residual and
+    Skip may lie on the way to them. A rule with a formula for the type of one of the two needs
+    one for `Shared`, too. `fnn.inference` gives each layer its params: nothing is tied where
+    nothing is learned.
 
     Raises:
         TypeError: for what is not a composite, or has a backward of its own; for layers that are

@@ -2,6 +2,7 @@
 
 from fnn.composite import With as With
 from fnn.rules.cotangents import deltas as deltas
+from fnn.rules.fisher import kfac as kfac
 from fnn.rules.per_example import example_grads as example_grads
 from fnn.rules.per_example import example_norms as example_norms
 from fnn.rules.per_example import example_products as example_products
