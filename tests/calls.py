@@ -183,6 +183,8 @@ def rules():
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
         of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
+        of("update", fnn.rules.update, net=dense, optimizer=fnn.optim.Adam(), params=params,
+           penalty=fnn.L2(0.1)),
     ]  # fmt: skip
 
 

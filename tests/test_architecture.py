@@ -29,7 +29,17 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    (
+        "batches",
+        "plan",
+        "train",
+        "clipping",
+        "prediction",
+        "decoding",
+        "checkpoints",
+        "updating",
+        "donation",
+    ),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -50,6 +60,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
+    "fnn.layers.in_place",
     "fnn.layers.kv_cache",
     "fnn.layers.normalization",
     "fnn.layers.places",
@@ -71,7 +82,9 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.adam",
     "fnn.batches",
     "fnn.caches",
+    "fnn.donation",
     "fnn.plan",
+    "fnn.updating",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
@@ -162,7 +175,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized", "in_place"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:
