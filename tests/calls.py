@@ -186,6 +186,8 @@ def rules():
         of("total_noise", fnn.rules.total_noise,
            found=fnn.rules.GradientNoise(jnp.ones(()), jnp.ones(()))),
         of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
+        of("update", fnn.rules.update, net=dense, optimizer=fnn.optim.Adam(), params=params,
+           penalty=fnn.L2(0.1)),
     ]  # fmt: skip
 
 

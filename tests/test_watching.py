@@ -314,3 +314,20 @@ def test_it_goes_through_ties_sequences_and_wrappers(around):
     assert seen["gradient_norms"]["blocks"][0].shape == (2, 2)
     assert seen["delta_norms"]["head"].shape == seen["delta_norms"]["embed"].shape == (2,)
     assert all(jnp.isfinite(a).all() for a in jax.tree.leaves(seen))
+
+
+def test_rules_look_at_a_pass_that_steps_on_the_way_back():
+    look = rules.delta_norms, rules.dead_units, rules.example_norms
+    clipped = fnn.optim.Chain(fnn.optim.ClipByNorm(0.01), fnn.optim.Adam(0.01))
+    plans = [
+        watching(*look, optimizer=clipped, in_backward=inside, rule=(rules.backprop, rules.deltas))
+        for inside in (True, False)
+    ]
+    starts = [fnn.start(plan, KEY, PARAMS) for plan in plans]
+    (state, history), (expected, wanted) = map(fit, plans, starts)
+    chex.assert_trees_all_close(state.params, expected.params, rtol=1e-8, atol=1e-12)
+    chex.assert_trees_all_close(history, wanted, rtol=1e-8, atol=1e-12)
+    assert history.keys() == {"loss", "deltas", "watch"}
+    message = "^Plan: update_norms of watch want gradients and updates, which a pass that steps on"
+    with pytest.raises(TypeError, match=message):
+        watching(rules.update_norms, in_backward=True)
