@@ -219,8 +219,7 @@ def _step(plan, state, rows):
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
     (state, final), (sums, weight, results), seen = _watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    watch = {} if seen is None else {"watch": seen}
-    return state, averages(plan.metrics, sums, weight) | results | carried | watch
+    return state, averages(plan.metrics, sums, weight) | results | carried | seen
 
 
 def _watched_step(plan, state, rows):
@@ -251,7 +250,7 @@ def _summed_step(plan, state, rows):
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
     state = State(params, inner, state.key, next_step(state.step), companion)
-    seen = packed({"step": state.step, **seen}) if plan.watch else None
+    seen = {"watch": packed({"step": state.step, **seen})} if plan.watch else {}
     return (state, state_of(done.y)), (sums, weight, results), seen
 
 
@@ -294,18 +293,18 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(plan, state, chosen):
+    def body(plan, state, chosen) -> Any:
         (state, _), *seen = _summed_step(plan, state, taken(rows, *chosen))
         return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
     if plan.watch is None:
-        state, ((sums, weight, results), _) = jax.lax.scan(between, state, chosen)
-        return state, averages(plan.metrics, sums, weight) | results
-    state, given, seen = by_turns(plan.watch, watched, between, state, chosen)
-    sums, weight, results = given
-    return state, averages(plan.metrics, sums, weight) | results | {"watch": seen}
+        state, found = jax.lax.scan(between, state, chosen)
+    else:
+        state, found = by_turns(plan.watch, watched, between, state, chosen)
+    (sums, weight, results), seen = found
+    return state, averages(plan.metrics, sums, weight) | results | seen
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
