@@ -24,6 +24,7 @@ from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree, Record, flag
+from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
 from fnn.updating import begun, check_in_backward
@@ -54,7 +55,8 @@ class Plan(Data):
         rule: what computes the gradients, its result like params: a Rule, one with its
             companion (rule.given(tree)), a tuple of which the first gives the gradients
             and the others are reported, or a record with run(net, loss, params, x, target,
-            *, key, weights, penalty) → Pass, for a learning rule that is not a fold.
+            *, key, weights, penalty) → Pass, for a learning rule that is not a fold. An optimizer
+            with a rule of its own, such as KFAC, has it in the place of backprop.
         metrics: name → function (y, target) → one number per prediction, averaged over
             what is reported, from the y of the steps themselves; a Metric, such as
             Perplexity(), may make something else of the mean.
@@ -106,11 +108,39 @@ class Plan(Data):
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
-        if hasattr(self.rule, "run"):
-            return self.rule.run(*args, **options), ()
-        rule, looking = grown(self.rule, state.companion), self.looking()
+        rule = self.first(state)
+        if hasattr(rule, "run"):
+            return rule.run(*args, **options), ()
+        looking = self.looking()
         done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
         return apart(done, rule, looking)
+
+    def first(self, state: State) -> Any:
+        """The rule with the companion it has by now, that of the optimizer in place of backprop."""
+        asked = self.optimizer.rule(state.optimizer_state)
+        if hasattr(self.rule, "run"):
+            return self.rule
+        rules = grown(self.rule, state.companion)
+        first, *rest = rules if many(rules) else (rules,)
+        if isinstance(first, Fisher) and not first.learns:
+            first = first.learning()
+        if asked is not None:
+            check_asked(self.optimizer, first, asked, rest)
+            first = asked
+        return (first, *rest) if many(rules) else first
+
+    def factors(self, done: Pass) -> PyTree:
+        """What the first rule of a Pass found for the optimizer; None where it asks for nothing."""
+        if not self.asks:
+            return None
+        return done.companion[0] if many(self.rule) else done.companion
+
+    @property
+    def asks(self) -> bool:
+        """Whether the optimizer is given factors."""
+        first = self.rule[0] if many(self.rule) else self.rule
+        shape = jax.eval_shape(self.optimizer.init, ())
+        return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
 
     def first_state(self, params: PyTree) -> Any:
         """The optimizer's state before the first step; with in_backward one for each layer."""
@@ -154,6 +184,18 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     companion = learned(plan.rule)
     step = jnp.zeros((), jnp.int32)
     return State(params, plan.first_state(params), key, step, companion)
+
+
+def check_asked(optimizer: Any, first: Any, asked: Any, rest: Iterable[Any]) -> None:
+    """Raise a TypeError where the optimizer's rule has no room in the plan."""
+    name = type(optimizer).__name__
+    if first != backprop:
+        raise TypeError(
+            f"Plan: {name} finds the gradient by its own rule, where the plan has {first!r:.60}; "
+            "leave rule out, or put fnn.rules.backprop first."
+        )
+    if hasattr(asked, "run") and any(True for _ in rest):
+        raise TypeError(f"Plan: the rule of {name} runs by itself; leave the other rules out.")
 
 
 def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
@@ -257,6 +299,21 @@ def next_companion(rule: Any, companion: PyTree) -> PyTree:
     return companion if isinstance(rule, Given) and rule.rule.learns else None
 
 
+def with_room(state: Any, like: Any) -> Any:
+    """The optimizer's state with zeros where one `like` it has more, before the first factors."""
+    known = dict(jax.tree_util.tree_flatten_with_path(state)[0])
+    paths, form = jax.tree_util.tree_flatten_with_path(like)
+    return form.unflatten(
+        [known[path] if path in known else jnp.zeros(a.shape, a.dtype) for path, a in paths]
+    )
+
+
+def holds(state: Any, made: Any) -> bool:
+    """Whether the state has every array of a fresh one."""
+    known = {path for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]}
+    return known >= {path for path, _ in jax.tree_util.tree_flatten_with_path(made)[0]}
+
+
 def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer[Any, Any], PyTree]:
     """Net and params to evaluate with: by the calibration, else by averages that were gathered."""
     averages = averages_in(plan.rule, state.companion)
@@ -313,7 +370,8 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
     for name, part, made, maker in zip(
         ("optimizer_state", "companion"), parts, fresh, makers, strict=True
     ):
-        if jax.tree.structure(made) != jax.tree.structure(part):
+        grows = name == "optimizer_state" and plan.asks and holds(part, made)
+        if not grows and jax.tree.structure(made) != jax.tree.structure(part):
             raise ValueError(
                 f"{owner}: the State was not made for {maker}: its {name} is "
                 f"{type(part).__name__}; fnn.start(plan, key, state.params) makes a new one."

@@ -53,6 +53,7 @@ from fnn.plan import (
     evaluation_net,
     grown,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
@@ -81,7 +82,8 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     check_plan("step", plan)
     check_state("step", plan, state)
     rows = as_rows("step", "batch", batch)
-    return _program(_jit_step, flag("step: donate", donate))(plan, state, rows)
+    run = _program(_jit_step, flag("step: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
@@ -104,7 +106,7 @@ def epoch(
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
     run = _program(_jit_epoch, flag("epoch: donate", donate))
-    return run(plan, state, rows, batch_size=size, drop_last=drops)
+    return run(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -185,7 +187,7 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
-    gives = flag("fit: donate", donate)
+    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is None:
         return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
     if not callable(callback):
@@ -212,6 +214,14 @@ def checked(
         (net, params), key = evaluation_net(plan, state, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
     return rows
+
+
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
 
 
 def _step(plan, state, rows):
@@ -275,7 +285,7 @@ def _behind(plan, state, x, target, weights, key):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
     moved = state.params, grads, updates
     seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}

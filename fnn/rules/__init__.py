@@ -2,6 +2,10 @@
 
 from fnn.composite import With as With
 from fnn.rules.cotangents import deltas as deltas
+from fnn.rules.fisher import kfac as kfac
+from fnn.rules.gradient_noise import GradientNoise as GradientNoise
+from fnn.rules.gradient_noise import noise_scale as noise_scale
+from fnn.rules.gradient_noise import total_noise as total_noise
 from fnn.rules.per_example import example_grads as example_grads
 from fnn.rules.per_example import example_norms as example_norms
 from fnn.rules.per_example import example_products as example_products
