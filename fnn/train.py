@@ -14,7 +14,6 @@ in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,10 +52,11 @@ from fnn.plan import (
     evaluation_net,
     grown,
     next_companion,
+    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import state_of, value
+from fnn.sequence import state_of
 from fnn.sharding import automatic
 from fnn.updating import stepped
 from fnn.watching import by_turns, nothing, packed, shown
@@ -364,16 +364,6 @@ def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
-
-
-def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
-    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
-
-    def outputs(params, x):
-        return value(plan.net.forward(params, x, key=state.key)[0])
-
-    y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
 def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
