@@ -29,9 +29,11 @@ from benchmarks.report import (
     save_json,
     share_table,
     step_table,
+    update_table,
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.steps import Step, training_steps
+from benchmarks.updates import updates
 
 BLOCKS = (
     *[table.title.lower() for table in TABLES],
@@ -41,6 +43,7 @@ BLOCKS = (
     "import",
     "curves",
     "precision",
+    "updates",
 )
 
 
@@ -55,7 +58,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization algorithms recurrence attention heads whole curves precision runs steps
-    share import."""
+    share import updates."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -113,7 +116,10 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """The curves and the precision, added to the report."""
+    """The steps inside the backward pass, curves and precision, added to the report."""
+    if "updates" in wanted:
+        report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
+        show(update_table(report.updates))
     if "curves" in wanted:
         found = curves(QUICK if quick else Effort(), quick=quick)
         deep = depths(quick=quick, rounds=1 if quick else 5)
