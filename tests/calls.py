@@ -106,7 +106,14 @@ def training():
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
-    known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
+    known |= {
+        "donate": False,
+        "drop_last": False,
+        "layer": NET,
+        "max_norm": 1.0,
+        "per_layer": False,
+        "norms": True,
+    }
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
     return [
