@@ -147,16 +147,22 @@ def moved(p: Array, u: Array) -> Array:
 
 
 def global_norm(tree: PyTree) -> Array:
-    """√Σ a² over all leaves, in at least float32, without overflow on the way."""
+    """√Σ a² over all leaves, in at least float32, scaled where squares would leave the range."""
     leaves = [a.astype(wide(a.dtype)) for a in jax.tree.leaves(tree) if a.size]
     if not leaves:
         return jnp.zeros(())
     dtype = jnp.result_type(*(a.dtype for a in leaves))
-    largest = jnp.stack([abs(a).max().astype(dtype) for a in leaves]).max()
-    unit = jnp.where(largest > 0, largest, 1)
-    return unit * jnp.sqrt(
-        sum((over(a, unit.astype(a.dtype)) ** 2).sum().astype(dtype) for a in leaves)
-    )
+
+    def scaled():
+        largest = jnp.stack([abs(a).max().astype(dtype) for a in leaves]).max()
+        unit = jnp.where(largest > 0, largest, 1)
+        total = sum((over(a, unit.astype(a.dtype)) ** 2).sum().astype(dtype) for a in leaves)
+        return unit * jnp.sqrt(total)
+
+    total = sum((a**2).sum().astype(dtype) for a in leaves)
+    n, kind = sum(a.size for a in leaves), jnp.finfo(dtype)
+    kept = (total > n * kind.tiny / kind.eps) & (total < jnp.inf)  # of squares below tiny, too
+    return jax.lax.cond(kept, lambda: jnp.sqrt(total), scaled)
 
 
 def over(a: Array, b: Array) -> Array:

@@ -23,11 +23,13 @@ params, leaf by leaf:
                   those outside. The result takes their place and own′ that of own, as the pass
                   goes: under Repeat there are no two sets of them
     per_example   dy is the derivative of every example's own loss
+    shares        per example too, but dy stays that of the batch's loss, and `share`, one more
+                  argument, the last, is s_b [B], 0 of what is left out; None without a fold
 
 Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
 cotangents are those of the batch's loss; a rule per example sees δ_b / s_b, s_b = Σ_t w_bt / Σ w
-the example's share in it, and 0 where s_b = 0. Where all rules are per example, δ_b / s_b itself
-is sent back. Formulas see arrays at every layer that knows no time.
+the example's share in it, and 0 where s_b = 0. Where all rules want that, δ_b / s_b itself is
+sent back. Formulas see arrays at every layer that knows no time.
 """
 
 import functools
@@ -78,8 +80,8 @@ class Rule(Record):
     """What the fold does at a layer; open on the layer's type. Write @fnn.rule.
 
     Raises:
-        TypeError: for a rule that learns without a companion, or is in place and learns nothing;
-            from given, for one without a companion.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares and is not per example; from given, for a rule without a companion.
         NotImplementedError: in a fold, per example, for a layer that mixes examples.
     """
 
@@ -89,10 +91,16 @@ class Rule(Record):
     learns: bool = False
     in_place: bool = False
     begin: Callable[..., Any] | None = None
+    shares: bool = False
 
     def __post_init__(self):
-        """Refuse a rule that would lose what it learns."""
+        """Refuse a rule that would lose what it learns, and shares in nothing."""
         super().__post_init__()
+        if self.shares and not self.per_example:
+            raise TypeError(
+                f"{self}: shares are those of examples; "
+                "write @fnn.rule(per_example=True, shares=True)."
+            )
         if self.learns and not self.companion:
             raise TypeError(
                 f"{self}: what a rule learns is its companion; "
@@ -167,8 +175,7 @@ class Rule(Record):
         if self.in_place:
             masters = params if own.masters is None else own.masters
             more = *more, masters
-        if self.begin is not None:
-            more = *more, seen.begun
+        more = *more, *self.besides(seen, dy)
 
         def run(dy):
             given = formula(layer, params, cache, dy, *more)
@@ -180,8 +187,19 @@ class Rule(Record):
             return result, dx
 
         if self.per_example:
-            run = _per_example(run, layer, None if seen is None else seen.share)
+            divides = None if seen is None or self.shares else seen.share
+            run = _per_example(run, layer, divides)
         return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
+        """What a formula gets besides its own: what begin made, and the shares."""
+        begun = () if self.begin is None else (seen.begun,)
+        return (*begun, None if seen is None else seen.share) if self.shares else begun
+
+    @property
+    def alone(self) -> bool:
+        """Whether dy is to be the derivative of every example's own loss."""
+        return self.per_example and not self.shares
 
     def _replaced(self, layer, result, more):
         """The result as what replaces masters and own, which it is like."""
@@ -227,12 +245,13 @@ def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
 
     Args:
         leaf: the formula of layers without one of their own; `register` gives them one.
-        **facts: what the fold must know, @rule(per_example=True): per_example, companion,
+        **facts: what the fold must know, @rule(per_example=True): per_example, shares, companion,
             learns and in_place, booleans, and begin, a function (y, target, dy) → what every leaf
             sees.
 
     Raises:
-        TypeError: for a rule that learns without a companion, or is in place and learns nothing.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares of nothing.
     """
     if leaf is None:
         return functools.partial(rule, **facts)

@@ -13,6 +13,7 @@ Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequen
 in `step` alone), or any pytree of arrays with the rows first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,7 @@ from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import (
     Plan,
     State,
+    beside,
     check_evaluated,
     check_plan,
     check_state,
@@ -51,11 +53,13 @@ from fnn.plan import (
     evaluation_net,
     grown,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
 from fnn.updating import stepped
+from fnn.watching import by_turns, nothing, packed, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -78,7 +82,8 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     check_plan("step", plan)
     check_state("step", plan, state)
     rows = as_rows("step", "batch", batch)
-    return _program(_jit_step, flag("step: donate", donate))(plan, state, rows)
+    run = _program(_jit_step, flag("step: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
@@ -101,7 +106,7 @@ def epoch(
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
     run = _program(_jit_epoch, flag("epoch: donate", donate))
-    return run(plan, state, rows, batch_size=size, drop_last=drops)
+    return run(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -182,7 +187,7 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
-    gives = flag("fit: donate", donate)
+    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is None:
         return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
     if not callable(callback):
@@ -211,42 +216,69 @@ def checked(
     return rows
 
 
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
+
+
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
+    (state, final), (sums, weight, results), seen = _watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    return state, averages(plan.metrics, sums, weight) | results | carried
+    watch = {} if seen is None else {"watch": seen}
+    return state, averages(plan.metrics, sums, weight) | results | carried | watch
+
+
+def _watched_step(plan, state, rows):
+    """`_summed_step`, in a branch that watches or in one that does not."""
+    if plan.watch is None:
+        return _summed_step(plan, state, rows)
+
+    def between(state, rows):
+        nexts, sums, _ = _summed_step(plan.with_fields(watch=None), state, rows)
+        return nexts, sums, nothing(like)
+
+    like = jax.eval_shape(_jit_watched, plan, state, rows)[2]
+    due = plan.watch.due(state.step)
+    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
 
 
 def _summed_step(plan, state, rows):
-    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
+    """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
     x, target, weights = rows
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
     move = _within if plan.in_backward else _behind
-    done, others, params, inner = move(plan, state, x, target, weights, key)
+    done, others, params, inner, seen = move(plan, state, x, target, weights, key)
     weight = done.weights.sum()
     loss = times(done.weights, done.losses).sum() + done.penalty * weight
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
     state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    seen = packed({"step": state.step, **seen}) if plan.watch else None
+    return (state, state_of(done.y)), (sums, weight, results), seen
 
 
 def _within(plan, state, x, target, weights, key):
     """What `_behind` returns, of a pass that steps on the way back."""
-    parts = plan.net, plan.loss, plan.optimizer, plan.penalty, grown(plan.rule, state.companion)
+    rule, n = grown(plan.rule, state.companion), len(plan.names())
+    parts = plan.net, plan.loss, plan.optimizer, plan.penalty, beside(rule, plan.looking())
     args = state.params, state.optimizer_state, x, target, weights, key
     done, params, inner = stepped(*parts, *args)
-    return done._replace(companion=(None, *done.companion)), done.result, params, inner
+    seen = plan.watch.seen(plan.net, done.result[n:], ()) if plan.watch else {}
+    done = done._replace(result=done.result[:n], companion=(None, *done.companion[:n]))
+    return done, done.result, params, inner, seen
 
 
 def _behind(plan, state, x, target, weights, key):
-    """(Pass, results of rules behind the first, next params and optimizer state)."""
-    done = plan.run("step", state, x, target, weights, key)
+    """(Pass, results behind the first rule, next params and optimizer state, what was watched)."""
+    done, found = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -254,9 +286,11 @@ def _behind(plan, state, x, target, weights, key):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
-    return done, others, apply_updates(state.params, updates), inner
+    moved = state.params, grads, updates
+    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
+    return done, others, apply_updates(state.params, updates), inner, seen
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -270,13 +304,18 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(state, chosen):
-        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
-        return state, seen
+    def body(plan, state, chosen):
+        (state, _), *seen = _summed_step(plan, state, taken(rows, *chosen))
+        return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
-    return state, averages(plan.metrics, sums, weight) | results
+    watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
+    if plan.watch is None:
+        state, ((sums, weight, results), _) = jax.lax.scan(between, state, chosen)
+        return state, averages(plan.metrics, sums, weight) | results
+    state, given, seen = by_turns(plan.watch, watched, between, state, chosen)
+    sums, weight, results = given
+    return state, averages(plan.metrics, sums, weight) | results | {"watch": seen}
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -360,11 +399,12 @@ def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
 
 _RUN = ("batch_size", "drop_last")
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
+_jit_watched = jax.jit(_summed_step)  # traced once, for its shapes and to run
 _steps = {
-    _step: (),
-    _epoch: _RUN,
-    _epoch_row: _RUN,
-    _fit: (*_RUN, "epochs"),
+    shown(_step): (),
+    shown(_epoch): _RUN,
+    shown(_epoch_row): _RUN,
+    shown(_fit): (*_RUN, "epochs"),
 }
 _kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
 _jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
