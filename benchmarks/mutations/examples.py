@@ -126,11 +126,13 @@ def made(mutant: Mutant) -> Iterator[None]:
         setattr(mutant.owner, mutant.attribute, wrong)
     else:
         f.__code__ = wrong.__code__
-    jax.clear_caches()
+    traced = mutant.attribute in ("combined", "in_turn")  # of which jax.lax.cond keeps a trace
+    jax.clear_caches() if traced else None
     try:
         yield
     finally:
         f.__code__ = right
+        jax.clear_caches() if traced else None
         if isinstance(mutant.owner, type):
             setattr(mutant.owner, mutant.attribute, f)
 
