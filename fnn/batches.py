@@ -184,12 +184,17 @@ def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
         used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)
-    x = rows.x
-    if isinstance(x, Sequence) and concrete(x.mask) is not None:
-        x = x.with_fields(x=select(x.mask, x.x))
+    x = jax.tree.map(seen, rows.x, is_leaf=lambda a: isinstance(a, Sequence))
     for what, a in ((f"{name}x", x), (f"{name}target", target)):
         for leaf in jax.tree.leaves(a):
             check_finite(owner, what, leaf, used)
+
+
+def seen(x: PyTree) -> PyTree:
+    """A Sequence with 0 in the steps that its known mask leaves out; anything else as it is."""
+    if not isinstance(x, Sequence) or concrete(x.mask) is None:
+        return x
+    return x.with_fields(x=select(x.mask, x.x))
 
 
 def check_finite(owner: str, name: str, a: Array, used: np.ndarray | None) -> None:

@@ -55,7 +55,12 @@ def merge_weights(
             w = jnp.where(chosen.reshape(*chosen.shape, *(1,) * (w.ndim - chosen.ndim)), w, 0)
     known = concrete(w)
     if known is not None and known.max() < jnp.finfo(dtype).tiny:
-        raise ValueError(f"{owner}: weights must not all be 0, got Σ w = 0.")
+        what = (
+            "weights must not all be 0, got Σ w = 0"
+            if weights is not None
+            else ("nothing counts: the mask or the target leaves every prediction out")
+        )
+        raise ValueError(f"{owner}: {what}.")
     return w
 
 

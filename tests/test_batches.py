@@ -191,6 +191,10 @@ def test_rows_that_fit_pass_with_anything_in_rows_of_weight_zero():
     check_rows("f", "", TRAINED, as_rows("f", "data", (X, TARGET)))
     left_out = ([[1.0], [jnp.nan]], TARGET, [1.0, 0.0])
     check_rows("f", "", TRAINED, as_rows("f", "data", left_out))
+    net = fnn.Parallel(fnn.Last(), fnn.Dense(1, 1), split=True, join="sum")
+    read = fnn.Sequence(jnp.array([[[1.0], [jnp.nan]]] * 2), jnp.array([[True, False]] * 2))
+    rows = as_rows("f", "data", ((read, X), jnp.zeros((2, 1))))
+    check_rows("f", "", (net, fnn.SquaredError(), net.init(jax.random.key(0)), None), rows)
     traced = jax.jit(
         lambda x: (check_rows("f", "", TRAINED, as_rows("f", "data", (x, TARGET))), x)[1]
     )

@@ -12,7 +12,6 @@ Each is linear in both arguments, and the other two are its derivatives.
 Source: Dumoulin & Visin (2016), arXiv:1603.07285, chapters 2 and 4.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,15 +20,17 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import lengths, scaled, selected, square_sum, steps
 from fnn.errors import check_floating, check_key
-from fnn.factors import MORE, Alone, Factor, Outer, lengths, scaled, selected, square_sum, steps
+from fnn.factors import MORE, Alone, Factor, Outer
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
+from fnn.layers.seen import AXES, Seen, numbers, patches
 from fnn.layers.windows import Padding, Window, check_padding, pairs
 from fnn.numerics import wide, widened
 from fnn.records import QUIET, Array, Key
+from fnn.sides import Sides, Vectors
 
-AXES = "HW"
 Windows = tuple[Window, ...]
 
 
@@ -113,6 +114,15 @@ class Kernel(Factor):
         """x and c y."""
         return replace(self, x=selected(c, self.x), y=scaled(c, self.y))
 
+    def sides(self):
+        """The windows of x and y, or turned round y and the windows; None of groups."""
+        if self.groups > 1:
+            return None
+        seen, made = Seen(self.x, self.windows), Vectors(steps(self.y))
+        if self.swapped:
+            return Sides(made, seen, self, swapped=True)  # nobody else has these columns
+        return Sides(seen, made, self.y)
+
     def each(self):
         """Σ patchesᵀ y of every example, a few at a time."""
         return some(lambda f: f._each(), self)
@@ -161,19 +171,6 @@ def some(f: Callable[[Kernel], Array], factor: Kernel) -> Array:
         return f(replace(factor, x=xy[0][None], y=xy[1][None]))[0]
 
     return jax.lax.map(of, (factor.x, factor.y), batch_size=8)
-
-
-def patches(x: Array, along: Windows) -> Array:
-    """All entries of every window, [B, windows, K... n_x]."""
-    pads = [(0, 0, 0), *((a.low, a.high, 0) for a in along), (0, 0, 0)]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), pads)
-    cuts = [
-        [slice(k * a.dilation, k * a.dilation + (a.n_out - 1) * a.stride + 1, a.stride)
-         for k in range(a.size)]
-        for a in along
-    ]  # fmt: skip
-    found = jnp.concatenate([x[:, *cut] for cut in itertools.product(*cuts)], -1)
-    return steps(found)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
@@ -249,11 +246,6 @@ def around(a: Window) -> tuple[int, int]:
     """The padding of the spread y for which y ∗ w has as many entries as x."""
     low, length = a.span - 1 - a.low, (a.n_out - 1) * a.stride + 1
     return low, a.n_in + a.span - 1 - length - low
-
-
-def numbers(n_axes: int, *forms: str) -> Any:
-    """Dimension numbers: the spatial axes in place of _."""
-    return tuple(form.replace("_", AXES[:n_axes]) for form in forms)
 
 
 def check_images(owner: Any, x: Any, n_axes: int, n_in: int) -> None:

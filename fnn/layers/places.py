@@ -5,8 +5,9 @@
     entry(net, tree, "decoder.head")           what a tree has there
     placed(net, tree, {"decoder.head": p})     the tree with something else there
 
-A path is that of error messages and summaries. It leads through no Wrapper and nothing else whose
-way back is its own.
+A path is that of error messages and summaries, in which Wrappers have no name. It leads through
+those that hand params on as they are, Residual and Skip, and through nothing whose way back is
+its own.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ from fnn.ruling import Results
 
 
 def layer_at(net: Any, path: str) -> Layer[Any, Any]:
-    """The layer at this path."""
+    """The layer at this path, inside of what only hands on."""
+    net = within(net)
     for name in path.split("."):
         if not isinstance(net, Composite):
             raise ValueError(f"Tied: no layer {path!r}: {net} has none inside.")
@@ -31,8 +33,20 @@ def layer_at(net: Any, path: str) -> Layer[Any, Any]:
         children = {str(n): f for n, f in net.children.items()}
         if name not in children:
             raise ValueError(f"Tied: no layer {path!r}; there are {', '.join(children)}.")
-        net = children[name]
+        net = within(children[name])
     return net
+
+
+def within(layer: Any) -> Any:
+    """The layer inside of the Wrappers that hand its params on."""
+    return within(layer.inner) if isinstance(layer, Wrapper) and layer.hands_on else layer
+
+
+def around(layer: Any, inner: Layer[Any, Any]) -> Layer[Any, Any]:
+    """The same Wrappers around another layer."""
+    if isinstance(layer, Wrapper) and layer.hands_on:
+        return layer.with_children({"inner": around(layer.inner, inner)})
+    return inner
 
 
 def inside(name: Any, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,18 +57,20 @@ def inside(name: Any, entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def replaced(net: Any, layers: Mapping[str, Layer[Any, Any]]) -> Composite[Any]:
     """The net with other layers at these paths."""
-    children: dict[Any, Any] = dict(net.children)
-    for name, layer in net.children.items():
+    bare = within(net)
+    children: dict[Any, Any] = dict(bare.children)
+    for name, layer in bare.children.items():
         if str(name) in layers:
-            children[name] = layers[str(name)]
+            children[name] = around(layer, layers[str(name)])
         elif below := inside(name, layers):
             children[name] = replaced(layer, below)
-    return net.with_children(children)
+    made: Any = around(net, bare.with_children(children))
+    return made
 
 
 def entry(net: Any, tree: PyTree, path: str) -> PyTree:
     """The entry of the layer at this path in a tree nested like the net."""
-    first, _, rest = path.partition(".")
+    net, (first, _, rest) = within(net), path.partition(".")
     name = next(n for n in net.children if str(n) == first)
     own = net.parts(tree)[name]
     return entry(net.children[name], own, rest) if rest else own
@@ -65,7 +81,8 @@ def placed(net: Any, tree: PyTree, entries: Mapping[str, PyTree]) -> PyTree:
     if isinstance(tree, Results):
         each = enumerate(tree.each)
         parts = [placed(net, t, {p: e.each[i] for p, e in entries.items()}) for i, t in each]
-        return Results(tuple(parts))
+        return tree.of(parts)
+    net = within(net)
     parts = net.parts(tree)
     for name, layer in net.children.items():
         if str(name) in entries:

@@ -6,7 +6,7 @@ Source: He, Zhang, Ren & Sun (2016), arXiv:1603.05027, eqs. 3 and 5.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -24,6 +24,8 @@ class Residual(Wrapper[Any]):
         TypeError: for what is not a layer.
         ValueError: from forward, for an inner that makes another shape.
     """
+
+    hands_on: ClassVar = True
 
     def forward(self, params, x, *, key=None):
         """y = x + f(x)."""

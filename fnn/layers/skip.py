@@ -12,7 +12,7 @@ Source: Ronneberger, Fischer & Brox (2015), arXiv:1505.04597, section 2 and figu
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -38,6 +38,8 @@ class Skip(Wrapper[SkipCache]):
         TypeError: for what is not a layer; from forward, for an x that is not floating.
         ValueError: from forward, for an inner that changes another axis than the last.
     """
+
+    hands_on: ClassVar = True
 
     def forward(self, params, x, *, key=None):
         """y = [x, f(x)]."""

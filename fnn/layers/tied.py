@@ -63,10 +63,10 @@ class Tied(Composite[Any]):
         Tied(Serial(Dense(9, 4), Tanh(), Dense(4, 9, bias=False)), Tie(2, 0))
 
     The first is a language model whose head has the weights tableᵀ, the second a tied autoencoder.
-    Both layers are leaves, their paths lead through no Wrapper: Cast, Repeat and Recompute go
-    around Tied, or beside. A rule with a formula for the type of one of the two needs one for
-    `Shared`, too. `fnn.inference` gives each layer its params: nothing is tied where nothing
-    is learned.
+    Both layers are leaves; Cast, Repeat and Recompute go around Tied, or beside it, Residual and
+    Skip may lie on the way to them. A rule with a formula for the type of one of the two needs
+    one for `Shared`, too. `fnn.inference` gives each layer its params: nothing is tied where
+    nothing is learned.
 
     Raises:
         TypeError: for what is not a composite, or has a backward of its own; for layers that are
@@ -245,14 +245,14 @@ def of_each(layer: Composite[Any], result: PyTree) -> PyTree:
     if not isinstance(first, Results):
         return result
     trees = transposed(layer, result, len(first.each)).each
-    return Results(tuple(of_each(layer, tree) for tree in trees))
+    return first.of(of_each(layer, tree) for tree in trees)
 
 
 def dealt(result: PyTree, uses: tuple[Use, ...]) -> dict[str, PyTree]:
     """What a rule made of several uses, by their paths: of each, or where the params are."""
     if isinstance(result, Results):
         each = [dealt(r, uses) for r in result.each]
-        return {use.name: Results(tuple(e[use.name] for e in each)) for use in uses}
+        return {use.name: result.of(e[use.name] for e in each) for use in uses}
     if isinstance(result, Uses):
         return {use.name: r for use, r in zip(uses, result.each, strict=True)}
     return {use.name: result if use.name == use.source else () for use in uses}

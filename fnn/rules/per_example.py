@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.arrays import check_arrays
-from fnn.factors import Alone, is_factor
+from fnn.factors import Alone, Zero, is_factor
 from fnn.layer import Layer
 from fnn.layers.frozen import Held
 from fnn.numerics import wide
@@ -44,13 +44,6 @@ def example_norms(layer, params, cache, dy):
     """
     found, dx = example_factors(layer, params, cache, dy)
     return square_norms(found, dy), dx
-
-
-@example_norms.register(Held)
-def _(layer, params, cache, dy):
-    """0, whatever the cache holds: nothing of a frozen layer is trained."""
-    _, dx = layer.backward(params, cache, dy)
-    return none_of(dy), dx
 
 
 @rule(per_example=True)
@@ -93,6 +86,8 @@ def example_factors(layer, params, cache, dy) -> tuple[PyTree, Any]:
         found, dx = said
         return params._replace(**found), dx
     _, dx = layer.backward(params, cache, dy)
+    if isinstance(layer, Held):  # nothing of a frozen layer is trained, whatever its cache holds
+        return jax.tree.map(lambda p: Zero(none_of(dy), p.shape), params), dx
     return one_by_one(layer, params, cache, dy), dx
 
 

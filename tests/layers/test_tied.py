@@ -15,8 +15,10 @@ from fnn.layers.embedding import Embedding, EmbeddingParams
 from fnn.layers.frozen import Frozen, FrozenParams
 from fnn.layers.parallel import Parallel
 from fnn.layers.repeat import Repeat
+from fnn.layers.residual import Residual
 from fnn.layers.serial import Serial
 from fnn.layers.shared import Shared, transposed
+from fnn.layers.skip import Skip
 from fnn.layers.tied import Tie, Tied
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.regression import SquaredError
@@ -299,6 +301,25 @@ def test_another_net_keeps_its_ties():
     assert CODE.with_children({**CODE.children, 1: fnn.ReLU()})[1] == fnn.ReLU()
     assert repr(CODE).endswith("Tie(user='2', source='0'))")
     assert Tied(NET, Tie("head", "embed")) == WORDS
+
+
+def test_layers_that_share_may_lie_in_residual_and_skip():
+    block = Serial(Dense(5, 3), Tanh(), Dense(3, 5, bias=False))
+    net = Residual(Serial(ahead=Residual(block), again=Residual(block)))
+    tied = Tied(net, Tie("again.0", "ahead.0"), Tie("again.2", "ahead.2"))
+    check_layer(tied, X)
+    skip = Tied(Serial(Dense(5, 3), Skip(Dense(3, 5, bias=False))), Tie(1, 0))
+    check_layer(skip, X)
+
+
+def test_a_frozen_net_that_shares_has_norms_of_zero():
+    net, target = Serial(Frozen(CODE), Dense(5, 2)), jnp.arange(4) % 2
+    first, last = net.init(KEY)
+    found = fold(net, LOSS, (first, last), X, target, rule=example_norms).result
+    y, _ = net[0].forward(first, X)
+    alone = fold(net[1], LOSS, last, y, target, rule=example_norms).result
+    assert all((a == 0).all() for a in jax.tree.leaves(found[0]))
+    np.testing.assert_allclose(total(found), alone, **EXACT)
 
 
 SQUARE = Serial(a=Dense(3, 3, bias=False), b=Dense(3, 3, bias=False), c=Tanh())
