@@ -53,6 +53,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Optimization": (
         "descent_lemma",
         "batch_size",
+        "noise_scale",
         "shallow_minima",
         "momentum",
         "optimizers",
