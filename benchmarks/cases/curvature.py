@@ -138,5 +138,4 @@ CURVATURE = Table(
         *[row("Hessian", name, gauss_newton=False) for name in TASKS],
         *[row("Gauss–Newton", name, gauss_newton=True) for name in TASKS],
     ),
-    mean=True,
 )
