@@ -139,10 +139,8 @@ def measure(config: Config) -> Outcome:
     p, key = problem(config), jax.random.key(config.seed + 1)
     rates = tuple(sorted(config.rates))
     args = p.net, p.params, p.x, p.target
-    for _ in track("descents", [0]):
-        ends, (losses, tops) = jax.block_until_ready(
-            descent(*args, jnp.array(rates), key, config.points, config.every, config.lanczos)
-        )
+    sizes = config.points, config.every, config.lanczos
+    ends, (losses, tops) = descent(*args, jnp.array(rates), key, *sizes)
     middle = jax.tree.map(lambda a: a[len(rates) // 2], ends)
     found = [
         densities(p.net, at, p.x, p.target, key, 5 * config.lanczos)

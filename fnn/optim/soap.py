@@ -116,16 +116,15 @@ class SOAP(Optimizer[SOAPState]):
         def node(path, p):
             if is_frozen(p):
                 return jax.tree.map(lambda _: 0, p)
-            whole, names = 2 if isinstance(p, ConvParams) else 1, getattr(type(p), "weights", None)
-            if self.select is not None or names is None:
-                chosen = self.select or (lambda path: True)
-                return jax.tree_util.tree_map_with_path(
-                    lambda more, a: whole * (a.ndim > 1 and bool(chosen(dotted("", path + more)))),
-                    p,
-                )
-            pairs = zip(p._fields, p, strict=True)
-            return type(p)(*(jax.tree.map(lambda a, n=n: whole * (n in names and a.ndim > 1), a)
-                             for n, a in pairs))  # fmt: skip
+            whole, names = 2 if isinstance(p, ConvParams) else 1, getattr(type(p), "weights", ())
+
+            def leaf(more, a):
+                chosen = not ends(p) or more[0].name in names
+                if self.select is not None:
+                    chosen = bool(self.select(dotted("", path + more)))
+                return whole * (a.ndim > 1 and chosen)
+
+            return jax.tree_util.tree_map_with_path(leaf, p)
 
         def ends(p):
             return isinstance(getattr(type(p), "weights", None), tuple)
@@ -187,7 +186,7 @@ def turned_back(sides: tuple[Side | None, ...], a: Array) -> Array:
     return a if right is None else a @ right.q.mT
 
 
-def seen(side: Side, g: Array, b2: Array) -> Side:
+def seen(side: Side, g: Array, b2: Any) -> Side:
     """P ← β₂ P + (1 − β₂) G Gᵀ."""
     largest = abs(g).max((1, 2), keepdims=True)
     c = jnp.maximum(jnp.sqrt(b2) * side.c, jnp.sqrt(1 - b2) * largest)
