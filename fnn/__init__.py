@@ -170,6 +170,8 @@ from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate
 from fnn.train import fit as fit
 from fnn.train import step as step
+from fnn.watching import Watch as Watch
+from fnn.watching import watched as watched
 
 if _typing.TYPE_CHECKING:
     from fnn import checkpoints as checkpoints

@@ -19,18 +19,23 @@ params, leaf by leaf:
                   rule.given(tree): feedback matrices, states of optimizers, rates
     begin         `seen`, one more argument: begin(y, target, dy), the same for every leaf
     learns        with a companion; the formula returns ((result, own′), dx), and the fold own′
+    in_place      with learns; `masters`, one more argument: the params, of any Cast around them
+                  those outside. The result takes their place and own′ that of own, as the pass
+                  goes: under Repeat there are no two sets of them
     per_example   dy is the derivative of every example's own loss
+    shares        per example too, but dy stays that of the batch's loss, and `share`, one more
+                  argument, the last, is s_b [B], 0 of what is left out; None without a fold
 
 Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
 cotangents are those of the batch's loss; a rule per example sees δ_b / s_b, s_b = Σ_t w_bt / Σ w
-the example's share in it, and 0 where s_b = 0. Where all rules are per example, δ_b / s_b itself
-is sent back. Formulas see arrays at every layer that knows no time.
+the example's share in it, and 0 where s_b = 0. Where all rules want that, δ_b / s_b itself is
+sent back. Formulas see arrays at every layer that knows no time.
 """
 
 import functools
 import importlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -42,7 +47,7 @@ from fnn.errors import FORWARDS, pair, speaking, who
 from fnn.factors import by_row, is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits, is_factored
-from fnn.numerics import is_floating, ratio
+from fnn.numerics import is_floating, is_like, ratio
 from fnn.records import Array, Data, PyTree, Record
 from fnn.sequence import over_positions
 
@@ -52,6 +57,15 @@ class Results(Data):
     """The results of several rules at one place of the net."""
 
     each: tuple[Any, ...]
+
+    def of(self, each: Iterable[Any]) -> "Results":
+        """Other results of the same kind."""
+        return self.with_fields(each=tuple(each))
+
+
+@dataclass(frozen=True)
+class Replaced(Results):
+    """(result, own′) of a rule in place, which stand for params and own from now on."""
 
 
 class Seen(NamedTuple):
@@ -66,7 +80,8 @@ class Rule(Record):
     """What the fold does at a layer; open on the layer's type. Write @fnn.rule.
 
     Raises:
-        TypeError: for a rule that learns without a companion; from given, for one without any.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares and is not per example; from given, for a rule without a companion.
         NotImplementedError: in a fold, per example, for a layer that mixes examples.
     """
 
@@ -74,15 +89,27 @@ class Rule(Record):
     per_example: bool = False
     companion: bool = False
     learns: bool = False
+    in_place: bool = False
     begin: Callable[..., Any] | None = None
+    shares: bool = False
 
     def __post_init__(self):
-        """Refuse a rule that would lose what it learns."""
+        """Refuse a rule that would lose what it learns, and shares in nothing."""
         super().__post_init__()
+        if self.shares and not self.per_example:
+            raise TypeError(
+                f"{self}: shares are those of examples; "
+                "write @fnn.rule(per_example=True, shares=True)."
+            )
         if self.learns and not self.companion:
             raise TypeError(
                 f"{self}: what a rule learns is its companion; "
                 "write @fnn.rule(companion=True, learns=True)."
+            )
+        if self.in_place and not self.learns:
+            raise TypeError(
+                f"{self}: a rule in place returns what takes the place of params and companion; "
+                "write @fnn.rule(companion=True, learns=True, in_place=True)."
             )
 
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
@@ -102,7 +129,14 @@ class Rule(Record):
             return self._formula(seen, layer, params, cache, dy)
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
-        return (transposed(layer, result, 2) if self.learns else result), dx
+        return self.apart(layer, result), dx
+
+    def apart(self, layer: Composite[Any], result: PyTree) -> PyTree:
+        """What it made of the children of a route, of a rule that learns the two trees."""
+        if not self.learns:
+            return result
+        both = transposed(layer, result, 2)
+        return Replaced(both.each) if self.in_place else both
 
     def _check_replaced(self, layer):
         """Raise where the rule has a formula for a layer that this one stands for, not for this."""
@@ -135,21 +169,47 @@ class Rule(Record):
     def _formula(self, seen, layer, params, cache, dy):
         """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""
         formula = self.formula.dispatch(type(layer))
-        own = (params.own,) if self.companion else ()
-        more = own if self.begin is None else (*own, seen.begun)
-        params = params.params if self.companion else params
+        more, own = (), params
+        if self.companion:
+            params, more = own.params, (own.own,)
+        if self.in_place:
+            masters = params if own.masters is None else own.masters
+            more = *more, masters
+        more = *more, *self.besides(seen, dy)
 
         def run(dy):
             given = formula(layer, params, cache, dy, *more)
             result, dx = pair(f"{self} at {layer}", "(result, dx)", given)
             if self.learns:
                 form = "((result, next companion), dx)"
-                result = Results(pair(f"{self} at {layer}, which learns,", form, result))
+                result = pair(f"{self} at {layer}, which learns,", form, result)
+                result = self._replaced(layer, result, more) if self.in_place else Results(result)
             return result, dx
 
         if self.per_example:
-            run = _per_example(run, layer, None if seen is None else seen.share)
+            divides = None if seen is None or self.shares else seen.share
+            run = _per_example(run, layer, divides)
         return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
+        """What a formula gets besides its own: what begin made, and the shares."""
+        begun = () if self.begin is None else (seen.begun,)
+        return (*begun, None if seen is None else seen.share) if self.shares else begun
+
+    @property
+    def alone(self) -> bool:
+        """Whether dy is to be the derivative of every example's own loss."""
+        return self.per_example and not self.shares
+
+    def _replaced(self, layer, result, more):
+        """The result as what replaces masters and own, which it is like."""
+        own, masters, *_ = more
+        if not is_like(result, (masters, own)):
+            raise TypeError(
+                f"{self} at {layer}: what a rule in place returns, ((params, own), dx), must have "
+                "the form and the shapes of masters and own, which it replaces."
+            )
+        return Replaced(result)
 
     def register(self, kind: type) -> Callable[..., Any]:
         """Decorate the formula of a layer type."""
@@ -185,11 +245,13 @@ def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
 
     Args:
         leaf: the formula of layers without one of their own; `register` gives them one.
-        **facts: what the fold must know, @rule(per_example=True): per_example, companion and
-            learns, booleans, and begin, a function (y, target, dy) → what every leaf sees.
+        **facts: what the fold must know, @rule(per_example=True): per_example, shares, companion,
+            learns and in_place, booleans, and begin, a function (y, target, dy) → what every leaf
+            sees.
 
     Raises:
-        TypeError: for a rule that learns without a companion.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares of nothing.
     """
     if leaf is None:
         return functools.partial(rule, **facts)
@@ -240,7 +302,7 @@ class Several:
             results, dx = layer.backward_with(self, params, cache, dy)
             each = transposed(layer, results, len(self.rules)).each
             pairs = zip(self.rules, each, strict=True)
-            return Results(tuple(transposed(layer, r, 2) if f.learns else r for f, r in pairs)), dx
+            return Results(tuple(rule.apart(layer, result) for rule, result in pairs)), dx
         slots = unstacked(self.rules, params)
         found = [
             rule.at(seen, layer, slot, cache, dy)
@@ -250,22 +312,27 @@ class Several:
 
 
 def stacked(rules: tuple[Rule, ...], companions: tuple[Any, ...], params: PyTree) -> PyTree:
-    """Params with the companions of the rules that have one around them, the last outermost."""
-    for rule, own in zip(rules, companions, strict=True):
-        params = With(params, own) if rule.companion else params
+    """Params with the companions of the rules that have one around them, in their `layering`."""
+    bare = params
+    for i in layering(rules):
+        masters = bare if rules[i].in_place else None
+        params = With(params, companions[i], masters) if rules[i].companion else params
     return params
 
 
 def unstacked(rules: tuple[Rule, ...], params: PyTree) -> list[PyTree]:
     """For every rule the params, and around them its own companion alone."""
-    bare, found = plain(params), []
-    for rule in reversed(rules):
-        if rule.companion:
-            found.append(With(bare, params.own))
+    found = [plain(params)] * len(rules)
+    for i in reversed(layering(rules)):
+        if rules[i].companion:
+            found[i] = params._replace(params=found[i])
             params = params.params
-        else:
-            found.append(bare)
-    return found[::-1]
+    return found
+
+
+def layering(rules: tuple[Rule, ...]) -> list[int]:
+    """The order of the companions around params: innermost that of a rule in place."""
+    return sorted(range(len(rules)), key=lambda i: not rules[i].in_place)
 
 
 def transposed(layer: Composite[Any], results: PyTree, n: int) -> Results:
@@ -329,6 +396,8 @@ def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]
         rules, companions = (tuple(a for pair in pairs for a in pair[i]) for i in range(2))
         if not rules:
             raise ValueError(f"{owner}: rule must be a Rule or a tuple of at least one, got ().")
+        if sum(r.in_place for r in rules) > 1:
+            raise ValueError(f"{owner}: of several rules one may replace params, got {rule!r:.80}.")
         return rules, companions
     rule, own = rule if isinstance(rule, Given) else (rule, None)
     if not isinstance(rule, Rule):

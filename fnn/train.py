@@ -13,6 +13,7 @@ Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequen
 in `step` alone), or any pytree of arrays with the rows first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
+from fnn.donation import donatable
 from fnn.driver import many, weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
@@ -43,39 +45,55 @@ from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import (
     Plan,
     State,
+    beside,
     check_evaluated,
     check_plan,
     check_state,
     check_trained,
     evaluation_net,
+    grown,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
+from fnn.updating import stepped
+from fnn.watching import by_turns, nothing, packed, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
-def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
+def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
     Of several rules, the row has the results of all but the first under their names, where they
     have any. x may be a Sequence with a state: row["state"] is the final one, to begin the next
     part with. Values out of range give NaN instead of an error.
 
+    With donate=True the next State is written where this one stood: there are no two sets of
+    params, and this State is gone, the params that `start` was given for it, too; not its key.
+
     Raises:
         TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
-            for shapes and dtypes that do not fit.
+            for shapes and dtypes that do not fit; for a State that is gone.
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    return _jit_step(plan, state, as_rows("step", "batch", batch))
+    rows = as_rows("step", "batch", batch)
+    run = _program(_jit_step, flag("step: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
-    plan: Plan, state: State, data: Batch, *, batch_size: int, drop_last: bool = False
+    plan: Plan,
+    state: State,
+    data: Batch,
+    *,
+    batch_size: int,
+    drop_last: bool = False,
+    donate: bool = False,
 ) -> tuple[State, Row]:
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -87,7 +105,8 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=drops)
+    run = _program(_jit_epoch, flag("epoch: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -129,6 +148,7 @@ def fit(
     calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
+    donate: bool = False,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -150,6 +170,8 @@ def fit(
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
+        donate: write the next State where `state` stood, which is gone then, as in `step`; so is
+            each State that the callback sees, after the next epoch, unless it copies.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -165,11 +187,13 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
+    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is None:
-        return _jit_fit(plan, state, rows, held_out, **how)
+        return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
     if not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
-    return _fit_watched(callback, plan, state, rows, held_out, **how)
+    run = _program(_jit_epoch_row, gives)
+    return _fit_watched(run, callback, plan, state, rows, held_out, **how)
 
 
 def checked(
@@ -192,21 +216,69 @@ def checked(
     return rows
 
 
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
+
+
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
+    (state, final), (sums, weight, results), seen = _watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    return state, averages(plan.metrics, sums, weight) | results | carried
+    watch = {} if seen is None else {"watch": seen}
+    return state, averages(plan.metrics, sums, weight) | results | carried | watch
+
+
+def _watched_step(plan, state, rows):
+    """`_summed_step`, in a branch that watches or in one that does not."""
+    if plan.watch is None:
+        return _summed_step(plan, state, rows)
+
+    def between(state, rows):
+        nexts, sums, _ = _summed_step(plan.with_fields(watch=None), state, rows)
+        return nexts, sums, nothing(like)
+
+    like = jax.eval_shape(_jit_watched, plan, state, rows)[2]
+    due = plan.watch.due(state.step)
+    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
 
 
 def _summed_step(plan, state, rows):
-    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
+    """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
     x, target, weights = rows
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
-    done = plan.run("step", state, x, target, weights, key)
+    move = _within if plan.in_backward else _behind
+    done, others, params, inner, seen = move(plan, state, x, target, weights, key)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
+    companion = next_companion(plan.rule, done.companion)
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    seen = packed({"step": state.step, **seen}) if plan.watch else None
+    return (state, state_of(done.y)), (sums, weight, results), seen
+
+
+def _within(plan, state, x, target, weights, key):
+    """What `_behind` returns, of a pass that steps on the way back."""
+    rule, n = grown(plan.rule, state.companion), len(plan.names())
+    parts = plan.net, plan.loss, plan.optimizer, plan.penalty, beside(rule, plan.looking())
+    args = state.params, state.optimizer_state, x, target, weights, key
+    done, params, inner = stepped(*parts, *args)
+    seen = plan.watch.seen(plan.net, done.result[n:], ()) if plan.watch else {}
+    done = done._replace(result=done.result[:n], companion=(None, *done.companion[:n]))
+    return done, done.result, params, inner, seen
+
+
+def _behind(plan, state, x, target, weights, key):
+    """(Pass, results behind the first rule, next params and optimizer state, what was watched)."""
+    done, found = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -214,16 +286,11 @@ def _summed_step(plan, state, rows):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    params = apply_updates(state.params, updates)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    moved = state.params, grads, updates
+    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
+    return done, others, apply_updates(state.params, updates), inner, seen
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -237,13 +304,18 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(state, chosen):
-        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
-        return state, seen
+    def body(plan, state, chosen):
+        (state, _), *seen = _summed_step(plan, state, taken(rows, *chosen))
+        return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
-    return state, averages(plan.metrics, sums, weight) | results
+    watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
+    if plan.watch is None:
+        state, ((sums, weight, results), _) = jax.lax.scan(between, state, chosen)
+        return state, averages(plan.metrics, sums, weight) | results
+    state, given, seen = by_turns(plan.watch, watched, between, state, chosen)
+    sums, weight, results = given
+    return state, averages(plan.metrics, sums, weight) | results | {"watch": seen}
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -284,11 +356,11 @@ def _fit(plan, state, rows, held_out, *, epochs, **how):
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
+def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
     """A loop of epochs on the host, to the last or until the callback stops it."""
     history = []
     for _ in range(epochs):
-        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
+        state, row = run(plan, state, rows, held_out, **how)
         history.append(row)
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
@@ -305,9 +377,35 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
+def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """f, jitted, that is given the State but for its key."""
+
+    def of_parts(plan, state, key, *args, **how):
+        return f(plan, state._replace(key=key), *args, **how)
+
+    jitted = jax.jit(of_parts, donate_argnums=1, **options)
+
+    def run(plan, state, *args, **how):
+        given, key = state._replace(key=None), state.key
+        return jitted(plan, donatable(given, (plan, key, args)), key, *args, **how)
+
+    return run
+
+
+def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
+    """The jitted function, or the one that is given the State."""
+    return _given[jitted] if donates else jitted
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(automatic(_step))
-_jit_epoch = jax.jit(automatic(_epoch), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))
+_jit_watched = jax.jit(_summed_step)  # traced once, for its shapes and to run
+_steps = {
+    shown(_step): (),
+    shown(_epoch): _RUN,
+    shown(_epoch_row): _RUN,
+    shown(_fit): (*_RUN, "epochs"),
+}
+_kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
+_jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
+_given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}

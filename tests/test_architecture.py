@@ -21,15 +21,18 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
-    ("errors", "factors", "initializers", "sequence"),
-    ("logits", "arrays", "mean", "targets", "named", "files"),
+    ("errors", "factors", "initializers", "sequence", "sides"),
+    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
     ("layer", "composite", "loss", "ruling"),
     ("layers", "losses", "penalties", "metrics"),
     ("driver", "nets"),
-    ("rules", "evaluation", "summaries", "interop", "checking"),
+    ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    ("batches",),
+    ("microbatches",),
+    ("updating", "donation"),
+    ("plan", "train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -38,6 +41,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.errors",
     "fnn.named",
     "fnn.sequence",
+    "fnn.sides",
     "fnn.logits",
     "fnn.layer",
     "fnn.composite",
@@ -50,6 +54,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
+    "fnn.layers.in_place",
     "fnn.layers.kv_cache",
     "fnn.layers.normalization",
     "fnn.layers.places",
@@ -57,6 +62,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.reparametrized",
     "fnn.layers.retention",
     "fnn.layers.rotary",
+    "fnn.layers.seen",
     "fnn.layers.shared",
     "fnn.layers.tiling",
     "fnn.layers.unembed",
@@ -69,11 +75,16 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.curvature.products",
     "fnn.nets.gpt",
     "fnn.nets.loading",
+    "fnn.rules.per_example",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
     "fnn.optim.adam",
     "fnn.batches",
+    "fnn.caches",
+    "fnn.example_sums",
+    "fnn.donation",
     "fnn.plan",
+    "fnn.updating",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
@@ -164,7 +175,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim", "curvature"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized", "in_place"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

@@ -45,7 +45,12 @@ def test_all_is_said_of_the_gradients_of_examples(name):
     np.testing.assert_allclose(f.slopes(v), (g * v).reshape(3, -1).sum(1), **EXACT)
     if g.ndim > 2:
         np.testing.assert_allclose(f.mT.each(), g.mT, **EXACT)
-    np.testing.assert_allclose(f.scaled(C).each(), c * g, **EXACT)
+    scaled = c * g
+    np.testing.assert_allclose(f.scaled(C).each(), scaled, **EXACT)
+    for h in (f, f.formed()):
+        np.testing.assert_allclose(h.each(), g, **EXACT)
+        for finite in (True, False):
+            np.testing.assert_allclose(h.weighed(C, jnp.array(finite)), scaled.sum(0), **EXACT)
 
 
 @pytest.mark.parametrize("name", [n for n in KINDS if n not in ("rows", "together")])
@@ -54,6 +59,14 @@ def test_what_has_the_factor_0_is_left_out_whatever_stands_there(name):
     got, want = broken.scaled(C), KINDS[name].scaled(C)
     np.testing.assert_array_equal(got.gradient(), want.gradient())
     np.testing.assert_array_equal(broken.squares(C), KINDS[name].squares(C))
+    for f in (broken, broken.formed()):
+        np.testing.assert_allclose(f.weighed(C, jnp.array(False)), want.gradient(), **EXACT)
+
+
+def test_what_is_formed_takes_at_most_three_times_the_memory_of_its_factors():
+    for n, kind in ((1, Outer), (2, Outer), (3, Alone)):  # 10 · 15 ≤ 3 n (10 + 15) from n = 2
+        f = Outer(noise(3, n, 10), noise(3, n, 18, seed=2))
+        assert type(f.formed()) is kind
 
 
 def test_by_hand():

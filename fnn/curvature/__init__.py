@@ -1,5 +1,6 @@
 """Curvature: products of a loss's second derivatives with directions, diagonals, spectra."""
 
+from fnn.curvature.blocks import fisher_blocks as fisher_blocks
 from fnn.curvature.diagonals import fisher_diagonal as fisher_diagonal
 from fnn.curvature.diagonals import gauss_newton_diagonal as gauss_newton_diagonal
 from fnn.curvature.fisher import fisher_product as fisher_product

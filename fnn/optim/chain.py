@@ -4,7 +4,7 @@ u_0 = g        u_k = update_k(u_{k−1})        update = u_n
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fnn.optim.foreign import as_optimizer
 from fnn.optim.optimizer import Optimizer
@@ -21,6 +21,8 @@ class Chain(Optimizer[tuple[Any, ...]]):
         TypeError: for what is not an optimizer; from rate, where no link has one.
     """
 
+    elementwise: ClassVar = True
+
     links: tuple[Optimizer[Any], ...]
 
     def __init__(self, *links: Any):
@@ -33,11 +35,16 @@ class Chain(Optimizer[tuple[Any, ...]]):
         """Every link's state."""
         return tuple(link.init(params) for link in self.links)
 
-    def update(self, grads, state, params=None, *, value=None):
+    def rule(self, state):
+        """That of the first link that has one."""
+        found = (link.rule(s) for link, s in zip(self.links, state, strict=True))
+        return next((r for r in found if r is not None), None)
+
+    def update(self, grads, state, params=None, *, value=None, factors=None):
         """g → u_1 → ... → u_n."""
         states = []
         for link, s in zip(self.links, state, strict=True):
-            grads, s = link.update(grads, s, params, value=value)
+            grads, s = link.update(grads, s, params, value=value, factors=factors)
             states.append(s)
         return grads, tuple(states)
 
