@@ -78,9 +78,8 @@ def fisher_blocks(
     owner = "fisher_blocks"
     check_kind(owner, kind)
     rule = kfac(sharing, widest)
-    options = {"key": key, "weights": weights}
     inner = None if kind == "empirical" else inner_of(owner, kind, loss, samples, key)
-    way = forth(owner, net, loss, params, x, target, (rule,), **options)
+    way = forth(owner, net, loss, params, x, target, (rule,), key=key, weights=weights)
     if inner is None:
         return of(net, way, way.dy, rule, ())
     return (by_draws if kind == "monte_carlo" else by_roots)(inner, net, loss, way, rule, ())
@@ -100,8 +99,8 @@ class FisherPass(Data):
         if key is None and self.kind == "monte_carlo":
             raise ValueError('KFAC: kind="monte_carlo" needs a key; give fnn.start one.')
         inner = inner_of("KFAC", self.kind, loss, self.samples, key)
-        both, options = (backprop, self.rule), {"key": key, "weights": weights}
-        way = forth("KFAC", net, loss, params, x, target, both, **options)
+        rules = backprop, self.rule
+        way = forth("KFAC", net, loss, params, x, target, rules, key=key, weights=weights)
         gradient, dx = backprop.at(None, net, way.params, way.cache, way.dy)
         find = by_draws if self.kind == "monte_carlo" else by_roots
         blocks = find(inner, net, loss, way, self.rule, self.bases)
