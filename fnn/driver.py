@@ -121,7 +121,7 @@ def run_fold(
     dl = normalized(w)
     share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
     begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
-    run = Several(rules, tuple(Seen(b, None if alone else share, share) for b in begun))
+    run = Several(rules, tuple(Seen(b, None if alone else share) for b in begun))
     found, dx = run(net, stacked(rules, companions, params), cache, dy)
     dx = shared_out(dx, share) if alone else dx
     result, companion = sorted_out(rule, rules, found, companions)
@@ -169,7 +169,7 @@ def forth(
     counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
     target = present(loss, settled(target, weights, mask), w, weights, mask)
-    alone = batched(x) and all(r.per_example and not r.learns for r in rules)
+    alone = batched(x) and all(r.alone for r in rules)
     dl = normalized(w, per_example=alone)
     if isinstance(z, Logits) and any(r.per_example for r in rules):
         losses, dz = loss.value_and_backward(z.whole(), target, dl)

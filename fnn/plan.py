@@ -26,6 +26,7 @@ from fnn.records import Array, Data, Key, PyTree, Record
 from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
+from fnn.watching import Watch
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
 
@@ -57,9 +58,11 @@ class Plan(Data):
         metrics: name → function (y, target) → one number per prediction, averaged over
             what is reported, from the y of the steps themselves; a Metric, such as
             Perplexity(), may make something else of the mean.
+        watch: a Watch: what some of the steps show of their inside.
 
     Raises:
-        TypeError: for what is not a layer, a loss, an optimizer, a penalty or a rule.
+        TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; for
+            a Watch with rules beside a rule that is not a fold.
         ValueError: for a metric of a name that reports use themselves.
     """
 
@@ -69,6 +72,7 @@ class Plan(Data):
     penalty: Any = field(default=None, kw_only=True)
     rule: Any = field(default=backprop, kw_only=True)
     metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
+    watch: Watch | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         """Check every part, and hold optimizer and metrics in the forms that jit takes."""
@@ -79,18 +83,23 @@ class Plan(Data):
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
             check_rule("Plan", self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
+        check_watch(self.watch, self.rule)
 
-    def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
+    def run(
+        self, owner: str, state: State, x, target, weights, key
+    ) -> tuple[Pass, tuple[PyTree, ...]]:
         """One pass forward and back, of the rule with the companion it has by now.
 
-        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides.
+        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides. With it comes
+        what the rules of the Watch, behind that of the plan, make of the same pass.
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
-        rule = self.first(state)
+        rule, looking = self.first(state), self.watch.rules if self.watch else ()
         if hasattr(rule, "run"):
-            return rule.run(*args, **options)
-        return run_fold(owner, *args, rule=rule, selected=True, **options)
+            return rule.run(*args, **options), ()
+        done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
+        return apart(done, rule, looking)
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""
@@ -179,11 +188,45 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
             raise TypeError(f"Plan: metric {name!r} must be a function (y, target), got {f!r:.60}.")
     names = [name for name, _ in pairs] + list(rules)
     for i, name in enumerate(names):
-        if name in ("loss", "state", *names[:i]) or name.startswith("validation_"):
+        if name in ("loss", "state", "watch", *names[:i]) or name.startswith("validation_"):
             raise ValueError(
                 f"Plan: {name!r} stands for something else in reports; choose another."
             )
     return pairs
+
+
+def beside(rule: Any, looking: tuple[Any, ...]) -> Any:
+    """The rule with those of a Watch behind it."""
+    if not looking:
+        return rule
+    return (*(rule if many(rule) else (rule,)), *looking)
+
+
+def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[PyTree, ...]]:
+    """The Pass as the rule alone had it, and what those of a Watch found."""
+    if not looking:
+        return done, ()
+    n = len(rule) if many(rule) else 1
+    own = done._replace(result=done.result[:n], companion=done.companion[:n])
+    if not many(rule):
+        own = own._replace(result=own.result[0], companion=own.companion[0])
+    return own, done.result[n:]
+
+
+def check_watch(watch: Any, rule: Any) -> None:
+    """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
+    if watch is None:
+        return
+    if not isinstance(watch, Watch):
+        raise TypeError(
+            f"Plan: watch must be a Watch, got {watch!r:.60}; write fnn.Watch(rule, ...)."
+        )
+    if watch.rules and hasattr(rule, "run"):
+        names = ", ".join(n for n in watch.names if n not in watch.functions)
+        raise TypeError(
+            f"Plan: {names} of watch join the pass of a Rule, and {type(rule).__name__} runs by "
+            "itself; watch functions (layer, params, grads, updates) there."
+        )
 
 
 def learned(rule: Any) -> PyTree:

@@ -13,6 +13,7 @@ Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequen
 in `step` alone), or any pytree of arrays with the rows first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,7 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
+from fnn.watching import Packed, by_turns, nothing, packed, unpacked
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -212,24 +214,40 @@ def _step(plan, state, rows):
 
 
 def _summed_step(plan, state, rows):
+    """`_advanced`, watched or not: by a branch, so that what nobody watches costs nothing."""
+    if plan.watch is None:
+        return _advanced(plan, state, rows)
+
+    def between(state, rows):
+        nexts, (sums, weight, results) = _advanced(plan.with_fields(watch=None), state, rows)
+        return nexts, (sums, weight, results | {"watch": nothing(like)})
+
+    like = jax.eval_shape(_jit_watched, plan, state, rows)[1][2]["watch"]
+    due = plan.watch.due(state.step)
+    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
+
+
+def _advanced(plan, state, rows):
     """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
     x, target, weights = rows
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
-    done, others, params, inner = _moved(plan, state, x, target, weights, key)
+    done, others, params, inner, seen = _moved(plan, state, x, target, weights, key)
     weight = done.weights.sum()
     loss = times(done.weights, done.losses).sum() + done.penalty * weight
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
     state = State(params, inner, state.key, next_step(state.step), companion)
+    if plan.watch:
+        results["watch"] = packed({"step": state.step, **seen})
     return (state, state_of(done.y)), (sums, weight, results)
 
 
 def _moved(plan, state, x, target, weights, key):
-    """(Pass, results of other rules, next params and optimizer state): gradient, then update."""
-    done = plan.run("step", state, x, target, weights, key)
+    """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
+    done, found = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -239,7 +257,9 @@ def _moved(plan, state, x, target, weights, key):
     updates, inner = plan.optimizer.update(
         grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
-    return done, others, apply_updates(state.params, updates), inner
+    moved = state.params, grads, updates
+    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
+    return done, others, apply_updates(state.params, updates), inner, seen
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -253,12 +273,25 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(state, chosen):
-        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
+    def body(plan, state, chosen):
+        (state, _), seen = _advanced(plan, state, taken(rows, *chosen))
         return state, seen
 
+    def watched(state, chosen):
+        state, (sums, weight, results) = body(plan, state, chosen)
+        packed = results.pop("watch")
+        return state, ((sums, weight, results), packed)
+
+    def between(state, chosen):
+        state, seen = body(plan.with_fields(watch=None), state, chosen)
+        return state, (seen,)
+
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
+    if plan.watch is None:
+        state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
+    else:
+        steps = by_turns(watched, between, lambda s: plan.watch.due(s.step), state, chosen)
+        state, (sums, weight, results), results["watch"] = steps
     return state, averages(plan.metrics, sums, weight) | results
 
 
@@ -321,9 +354,21 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
+def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
+    """`f` → (state, row), what was watched unpacked, behind all scans."""
+
+    @functools.wraps(f)
+    def run(*args, **options):
+        state, row = f(*args, **options)
+        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+
+    return run
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(automatic(_step))
-_jit_epoch = jax.jit(automatic(_epoch), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
+_jit_watched = jax.jit(_advanced)  # traced once, for its shapes and to run
+_jit_step = jax.jit(automatic(shown(_step)))
+_jit_epoch = jax.jit(automatic(shown(_epoch)), static_argnames=_RUN)
+_jit_epoch_row = jax.jit(automatic(shown(_epoch_row)), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))
+_jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
