@@ -31,6 +31,7 @@ from fnn.layer import Layer
 from fnn.logits import Logits, whole
 from fnn.loss import Loss, compared
 from fnn.mean import mean, normalized, spread
+from fnn.numerics import ratio
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree
 from fnn.rules.fisher import Fisher, kfac
@@ -112,10 +113,10 @@ class FisherPass(Data):
 
 
 def of(net: Any, way: Forward, dy: Any, rule: Fisher, bases: PyTree) -> PyTree:
-    """The blocks of a cotangent that has what an example weighs in it, but of each one's own."""
+    """The blocks of a cotangent whose δ² have the share of an example in them; of L's, twice."""
     dl = normalized(way.weights)
     s = dl.sum(tuple(range(1, dl.ndim)))
-    weights = Weights(s, s if dy is way.dy else jnp.ones_like(s))
+    weights = Weights(s, ratio(jnp.ones_like(s), s) if dy is way.dy else jnp.ones_like(s))
     given = rule if bases == () else rule.within(bases).rule
     params = way.params if bases == () else With(way.params, bases)
     return given.at(Seen(weights, None), net, params, way.cache, dy)[0]
