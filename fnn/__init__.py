@@ -9,9 +9,9 @@ and gradients are pytrees of arrays; all that computes works under jit and vmap,
 a callback. The file of a block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
-schedules are in fnn.optim, rules in fnn.rules, curvature in fnn.curvature, initializers in
-fnn.initializers. To read the
-idea in one sitting: layer.py, layers/serial.py, layers/dense.py, driver.py.
+schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers, products with
+Hessians and their kin in fnn.curvature. To read the idea in one sitting: layer.py,
+layers/serial.py, layers/dense.py, driver.py.
 """
 
 import importlib as _importlib
@@ -170,6 +170,8 @@ from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate
 from fnn.train import fit as fit
 from fnn.train import step as step
+from fnn.watching import Watch as Watch
+from fnn.watching import watched as watched
 
 if _typing.TYPE_CHECKING:
     from fnn import checkpoints as checkpoints

@@ -15,7 +15,8 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
 The second form of ‖g_b‖² is a difference of large numbers where the steps of an example cancel: it
 is right to some roundings of size² = (Σ_t ‖a_t‖ ‖δ_t‖)², and at least 0. Of a bias a is 1; of a
 table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`, one gradient per
-example.
+example. So is, `formed`, what takes no more memory than its factors three times: then the product
+that gives ‖g_b‖² is that of Σ_b c_b g_b, too.
 
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
 Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
@@ -29,9 +30,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import (
+    combined,
+    in_turn,
+    lengths,
+    scaled,
+    selected,
+    square_sum,
+    steps,
+)  # fmt: skip
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
 from fnn.sides import Hot, Sides, Vectors
+
+MORE = 3  # times the memory of its factors is what a formed gradient may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,14 @@ class Factor(Data, abc.ABC):
     @abc.abstractmethod
     def each(self) -> Array:
         """g_b, [B, ...], in at least float32."""
+
+    def weighed(self, c: Array, finite: Array) -> Array:
+        """Σ_b c_b g_b, and where c_b is 0 nothing of g_b; `finite`: whether all g_b are."""
+        return self.scaled(c).gradient()
+
+    def formed(self) -> "Factor":
+        """The same as Alone, where that is at most MORE times as large."""
+        return self
 
     def square_norms(self) -> Array:
         """‖g_b‖², [B], in at least float32."""
@@ -121,6 +141,11 @@ class Outer(Factor):
         a, d = map(steps, widened(self.a, self.d))
         return a.mT @ d
 
+    def formed(self):
+        """Σ_t aᵀ δ of several steps."""
+        n = self.a[0].size // max(self.a.shape[-1], 1)
+        return Alone(self.each()) if n > 1 and compact(n, self.a, self.d) else self
+
     def slopes(self, v):
         """Σ_t a_t v δ_tᵀ."""
         a, d, v = widened(self.a, self.d, v)
@@ -178,6 +203,10 @@ class Sum(Factor):
     def sides(self):
         """1 and δ."""
         return Sides(None, Vectors(steps(self.d)), self.d)
+
+    def formed(self):
+        """Σ_t δ of several steps."""
+        return Alone(self.each()) if self.d.ndim > 2 else self
 
     def size(self):
         """Σ_t ‖δ_t‖."""
@@ -261,7 +290,11 @@ class Alone(Factor):
 
     def gradient(self):
         """Σ_b g_b."""
-        return self.g.sum(0, dtype=wide(self.g.dtype))
+        return combined(jnp.ones(len(self.g), wide(self.g.dtype)), self.g)
+
+    def weighed(self, c, finite):
+        """Σ_b c_b g_b, in a product or, where not all is finite, one after another."""
+        return jax.lax.cond(finite, combined, in_turn, c, self.g)
 
     def scaled(self, c):
         """c g."""
@@ -315,50 +348,9 @@ class Zero(Factor):
         """0."""
         return jnp.zeros((len(self.none), len(self.none)), wide(self.none.dtype))
 
-
-@dataclass(frozen=True, eq=False)
-class Together(Factor):
-    """The sum of the gradients of several uses."""
-
-    uses: tuple[Factor, ...]
-
-    def gradient(self):
-        """Σ over the uses."""
-        first, *rest = (f.gradient() for f in self.uses)
-        return sum(rest, first)
-
-    def scaled(self, c):
-        """c g of each."""
-        return Together(tuple(f.scaled(c) for f in self.uses))
-
-    def size(self):
-        """Σ over the uses."""
-        first, *rest = (f.size() for f in self.uses)
-        return sum(rest, first)
-
-    def each(self):
-        """g_b, summed over the uses."""
-        first, *rest = (f.each() for f in self.uses)
-        return sum(rest, first)
-
-    def square_norms(self):
-        """‖f‖² + ‖g‖² + 2 ⟨f, g⟩ of a table's rows and a head; of others that of the sum."""
-        rows = [f for f in self.uses if isinstance(f, Rows)]
-        outer = [f for f in self.uses if isinstance(f, Outer)]
-        if (len(rows), len(outer), len(self.uses)) != (1, 1, 2):
-            return super().square_norms()
-        (f,), (g,) = rows, outer
-        return jnp.maximum(f.square_norms() + g.square_norms() + 2 * between(f, g), 0)
-
-
-def between(f: Rows, g: Outer) -> Array:
-    """⟨f_b, g_b⟩ = Σ_t Σ_s (ε_t·d_s) a_s[i_t], ε_t what comes to row i_t, of each example."""
-    e, a, d = widened(f.d, g.a, g.d)
-    i, (e, a, d) = f.i.reshape(len(e), -1), map(steps, (e, a, d))
-    inside = (i >= 0) & (i < f.n)
-    at_rows = jnp.take_along_axis(a, jnp.where(inside, i, 0)[:, None], 2)  # [B, S, T]
-    at_rows = jnp.where(inside[:, None], at_rows, 0)
-    return jnp.einsum("btn,bsn,bst->b", e, d, at_rows)
+    def squares(self, c):
+        """0."""
+        return self.gradient()
 
 
 def is_factor(a: Any) -> bool:
@@ -371,33 +363,6 @@ def summed(found: Mapping[str, Factor], params: Any) -> Any:
     return like(params._replace(**{name: f.gradient() for name, f in found.items()}), params)
 
 
-def steps(a: Array) -> Array:
-    """All positions of an example in a row, [B, ..., n] → [B, T, n]."""
-    return a.reshape(len(a), -1, a.shape[-1])
-
-
-def lengths(a: Array) -> Array:
-    """‖a_t‖ of every step, [B, T], in at least float32."""
-    (a,) = widened(steps(a))
-    return jnp.sqrt((a**2).sum(-1))
-
-
-def square_sum(g: Array) -> Array:
-    """‖g_b‖² of every example: [B, ...] → [B], summed in at least float32."""
-    (g,) = widened(g)
-    return (g**2).sum(tuple(range(1, g.ndim)))
-
-
-def by_row(c: Array, a: Array) -> Array:
-    """c [B] with an axis for every one of a's, [B, 1, ...]."""
-    return c.reshape(-1, *(1,) * (a.ndim - 1))
-
-
-def scaled(c: Array, d: Array) -> Array:
-    """c_b d_b, and 0 where c_b is 0."""
-    return times(by_row(c, d).astype(d.dtype), d)
-
-
-def selected(c: Array, a: Array) -> Array:
-    """a_b, and 0 where c_b is 0."""
-    return jnp.where(by_row(c, a) == 0, jnp.zeros((), a.dtype), a)
+def compact(n: int, a: Array, d: Array) -> bool:
+    """Whether Σ_t aᵀ δ of n steps is not much larger than its factors."""
+    return a.shape[-1] * d.shape[-1] <= MORE * n * (a.shape[-1] + d.shape[-1])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arrays import check_arrays
+from fnn.donation import check_there
 from fnn.driver import Pass, many, run_fold
 from fnn.errors import check_key, check_known, dotted
 from fnn.evaluation import check_averages, check_calibration, evaluated
@@ -22,10 +23,12 @@ from fnn.loss import Loss, check_loss_type
 from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
-from fnn.records import Array, Data, Key, PyTree, Record
+from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
+from fnn.updating import begun, check_in_backward
+from fnn.watching import Watch
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
 
@@ -34,7 +37,7 @@ class State(NamedTuple):
     """All that training carries from step to step."""
 
     params: PyTree
-    optimizer_state: Any
+    optimizer_state: Any  # with in_backward one for each layer, nested like params
     key: Key | None  # stays the same; every draw folds the step into it
     step: Array  # steps taken so far, int32 []
     companion: PyTree = None  # of a rule that learns
@@ -57,9 +60,18 @@ class Plan(Data):
         metrics: name → function (y, target) → one number per prediction, averaged over
             what is reported, from the y of the steps themselves; a Metric, such as
             Perplexity(), may make something else of the mean.
+        in_backward: whether each layer steps where its gradient is made, so that there never is
+            a gradient of all layers: the same params to rounding, in less memory. The optimizer
+            must be elementwise, or Chain(ClipByNorm(c), one), which costs a second pass back.
+            A loss that is not finite is seen before: params, optimizer and what rules learn
+            stay as they were, where else they become NaN. Gradients that are not finite are
+            seen only where the optimizer clips: then the row's loss is NaN, and all stays, too.
+        watch: a Watch: what some of the steps show of their inside.
 
     Raises:
-        TypeError: for what is not a layer, a loss, an optimizer, a penalty or a rule.
+        TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; with
+            in_backward for an optimizer or a rule that cannot step layer by layer; for a Watch with
+            rules beside a rule that is not a fold, or with functions beside in_backward.
         ValueError: for a metric of a name that reports use themselves.
     """
 
@@ -69,6 +81,8 @@ class Plan(Data):
     penalty: Any = field(default=None, kw_only=True)
     rule: Any = field(default=backprop, kw_only=True)
     metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
+    in_backward: bool = field(default=False, kw_only=True, metadata={"static": True})
+    watch: Watch | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         """Check every part, and hold optimizer and metrics in the forms that jit takes."""
@@ -77,20 +91,29 @@ class Plan(Data):
         object.__setattr__(self, "optimizer", as_optimizer("Plan", self.optimizer))
         members("Plan", self.penalty)
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
-            check_rule("Plan", self.rule)
+            check_gradients(check_rule("Plan", self.rule)[0])
+        object.__setattr__(self, "in_backward", flag("Plan: in_backward", self.in_backward))
+        if self.in_backward:
+            check_in_backward(self.optimizer, self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
+        check_watch(self.watch, self.rule, in_backward=self.in_backward)
 
-    def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
+    def run(
+        self, owner: str, state: State, x, target, weights, key
+    ) -> tuple[Pass, tuple[PyTree, ...]]:
         """One pass forward and back, of the rule with the companion it has by now.
 
-        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides.
+        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides. With it comes
+        what the rules of the Watch, behind that of the plan, make of the same pass.
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
         rule = self.first(state)
         if hasattr(rule, "run"):
-            return rule.run(*args, **options)
-        return run_fold(owner, *args, rule=rule, selected=True, **options)
+            return rule.run(*args, **options), ()
+        looking = self.looking()
+        done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
+        return apart(done, rule, looking)
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""
@@ -118,6 +141,16 @@ class Plan(Data):
         first = self.rule[0] if many(self.rule) else self.rule
         shape = jax.eval_shape(self.optimizer.init, ())
         return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
+
+    def first_state(self, params: PyTree) -> Any:
+        """The optimizer's state before the first step; with in_backward one for each layer."""
+        if self.in_backward:
+            return begun(self.net, self.optimizer, params)
+        return self.optimizer.init(params)
+
+    def looking(self) -> tuple[Any, ...]:
+        """The rules that watch."""
+        return self.watch.rules if self.watch else ()
 
     def names(self) -> tuple[str, ...]:
         """The names of the rules behind the first, whose results are reported."""
@@ -150,7 +183,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     params = as_jax(params)
     companion = learned(plan.rule)
     step = jnp.zeros((), jnp.int32)
-    return State(params, plan.optimizer.init(params), key, step, companion)
+    return State(params, plan.first_state(params), key, step, companion)
 
 
 def check_asked(optimizer: Any, first: Any, asked: Any, rest: Iterable[Any]) -> None:
@@ -180,11 +213,61 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
             raise TypeError(f"Plan: metric {name!r} must be a function (y, target), got {f!r:.60}.")
     names = [name for name, _ in pairs] + list(rules)
     for i, name in enumerate(names):
-        if name in ("loss", "state", *names[:i]) or name.startswith("validation_"):
+        if name in ("loss", "state", "watch", *names[:i]) or name.startswith("validation_"):
             raise ValueError(
                 f"Plan: {name!r} stands for something else in reports; choose another."
             )
     return pairs
+
+
+def beside(rule: Any, looking: tuple[Any, ...]) -> Any:
+    """The rule with those of a Watch behind it."""
+    if not looking:
+        return rule
+    return (*(rule if many(rule) else (rule,)), *looking)
+
+
+def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[PyTree, ...]]:
+    """The Pass as the rule alone had it, and what those of a Watch found."""
+    if not looking:
+        return done, ()
+    n = len(rule) if many(rule) else 1
+    own = done._replace(result=done.result[:n], companion=done.companion[:n])
+    if not many(rule):
+        own = own._replace(result=own.result[0], companion=own.companion[0])
+    return own, done.result[n:]
+
+
+def check_watch(watch: Any, rule: Any, *, in_backward: bool) -> None:
+    """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
+    if watch is None:
+        return
+    if not isinstance(watch, Watch):
+        raise TypeError(
+            f"Plan: watch must be a Watch, got {watch!r:.60}; write fnn.Watch(rule, ...)."
+        )
+    if watch.rules and hasattr(rule, "run"):
+        names = ", ".join(n for n in watch.names if n not in watch.functions)
+        raise TypeError(
+            f"Plan: {names} of watch join the pass of a Rule, and {type(rule).__name__} runs by "
+            "itself; watch functions (layer, params, grads, updates) there."
+        )
+    if watch.functions and in_backward:
+        raise TypeError(
+            f"Plan: {', '.join(watch.functions)} of watch want gradients and updates, which a pass "
+            "that steps on the way back has only layer by layer; watch rules, or leave in_backward "
+            "out."
+        )
+
+
+def check_gradients(rules: tuple[Any, ...]) -> None:
+    """Raise a TypeError for a rule that makes new params itself."""
+    for rule in rules:
+        if rule.in_place:
+            raise TypeError(
+                f"Plan: {rule} replaces params itself, which is the optimizer's matter here; write "
+                "Plan(net, loss, optimizer, in_backward=True), or call fnn.fold."
+            )
 
 
 def learned(rule: Any) -> PyTree:
@@ -277,10 +360,11 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
         raise TypeError(
             f"{owner}: state must be a State, got {got}; fnn.start(plan, key, params) is one."
         )
+    check_there(owner, "the State", state)
     check_arrays(owner, state.params)
     if state.key is not None:
         check_key(owner, state.key)
-    fresh = jax.eval_shape(plan.optimizer.init, state.params), learned(plan.rule)
+    fresh = jax.eval_shape(plan.first_state, state.params), learned(plan.rule)
     parts = (state.optimizer_state, state.companion)
     makers = type(plan.optimizer).__name__, "this rule"
     for name, part, made, maker in zip(

@@ -21,15 +21,22 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
+    ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
+    ("together",),
     ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
     ("layer", "composite", "loss", "ruling"),
-    ("layers", "losses", "penalties", "metrics"),
+    ("layers", "losses", "penalties", "metrics", "several"),
     ("driver", "nets"),
-    ("rules", "evaluation", "summaries", "interop", "checking"),
+    ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    ("batches",),
+    ("microbatches",),
+    ("updating", "donation"),
+    ("plan",),
+    ("one_step",),
+    ("train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -51,6 +58,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
+    "fnn.layers.in_place",
     "fnn.layers.kv_cache",
     "fnn.layers.normalization",
     "fnn.layers.places",
@@ -66,6 +74,10 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.curvature.diagonals",
+    "fnn.curvature.fisher",
+    "fnn.curvature.likelihoods",
+    "fnn.curvature.products",
     "fnn.nets.gpt",
     "fnn.nets.loading",
     "fnn.rules.per_example",
@@ -73,7 +85,11 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.optim.foreign",
     "fnn.optim.adam",
     "fnn.batches",
+    "fnn.caches",
+    "fnn.example_sums",
+    "fnn.donation",
     "fnn.plan",
+    "fnn.updating",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
@@ -149,7 +165,7 @@ def test_no_public_name_is_the_name_of_a_module():
 
 
 def test_optimizers_rules_and_initializers_are_public_in_their_namespaces_only():
-    homes = "fnn.optim", "fnn.rules", "fnn.initializers"
+    homes = "fnn.optim", "fnn.rules", "fnn.initializers", "fnn.curvature"
     homes_of = {n: getattr(v, "__module__", "") or "" for n, v in public_names().items()}
     assert not [n for n, home in homes_of.items() if home.startswith(homes)]
 
@@ -161,10 +177,10 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
     assert not value.__doc__.startswith(f"{name}(")  # what dataclass would write
 
 
-@pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
+@pytest.mark.parametrize("folder", ["layers", "losses", "optim", "curvature"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized", "in_place"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

@@ -8,3 +8,9 @@ from fnn.curvature.likelihoods import Likelihood as Likelihood
 from fnn.curvature.likelihoods import likelihood as likelihood
 from fnn.curvature.products import gauss_newton_product as gauss_newton_product
 from fnn.curvature.products import hessian_product as hessian_product
+from fnn.curvature.spectra import Density as Density
+from fnn.curvature.spectra import Eigen as Eigen
+from fnn.curvature.spectra import Trace as Trace
+from fnn.curvature.spectra import spectral_density as spectral_density
+from fnn.curvature.spectra import top_eigenvalues as top_eigenvalues
+from fnn.curvature.spectra import trace as trace

@@ -78,7 +78,8 @@ def fisher_product(
         penalty: L1, L2 or a tuple of such.
 
     Raises:
-        ValueError, TypeError: as hessian_product, for another kind, for "monte_carlo" without a key.
+        ValueError, TypeError: as hessian_product, for another kind, and for "monte_carlo" without
+            a key.
         NotImplementedError: for a loss that is −log of no known distribution; for the empirical
             kind of a net or a loss that mixes examples.
     """
@@ -93,7 +94,7 @@ def fisher_product(
 
 def check_kind(owner: str, kind: Any) -> None:
     """Raise a ValueError for a kind of Fisher matrix that there is none of."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{owner}: kind must be one of {', '.join(KINDS)}, got {kind!r:.60}.")
 
 

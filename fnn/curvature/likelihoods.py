@@ -29,7 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.loss import Loss
+from fnn.loss import Loss, check_loss_type
 from fnn.losses.binary import BinaryCrossEntropy, SigmoidBinaryCrossEntropy
 from fnn.losses.categorical import Categorical, CrossEntropy, SoftmaxCrossEntropy
 from fnn.losses.divergence import KLDivergence
@@ -64,8 +64,10 @@ def likelihood(loss: Any) -> Likelihood:
     """The distribution of which this loss is the negative log-likelihood.
 
     Raises:
+        TypeError: for what is not a loss.
         NotImplementedError: for a loss of which none is known.
     """
+    check_loss_type("likelihood", loss)
     raise NotImplementedError(
         f"{loss}: no Fisher matrix here: this loss is −log of no distribution that is known; "
         "gauss_newton_product needs none, and fnn.curvature.likelihood.register takes one."

@@ -3,7 +3,8 @@
 Lanczos: from a vector q_1 of length 1, for j = 1, 2, …, m,
 
     w = A q_j − β_{j−1} q_{j−1}        α_j = q_j·w
-    w ← w − α_j q_j, and of all q_i what is left in it, twice        β_j = ‖w‖        q_{j+1} = w/β_j
+    w ← w − α_j q_j, less what is left in it of all q_i, twice        β_j = ‖w‖
+    q_{j+1} = w/β_j
 
 so that QᵀAQ = T is tridiagonal, with α on the diagonal and β beside it. The eigenvalues θ of T,
 T y = θ y, approach the outermost of A, with ‖A Q y − θ Q y‖ = β_m |y_m|. Where w is 0 the q so far
@@ -23,17 +24,18 @@ density; Hutchinson (1990), Commun. Stat. Simul. Comput. 19, p. 433.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from fnn.arrays import check_arrays
+from fnn.arrays import as_array, check_arrays
 from fnn.errors import check_key, check_like, check_one
 from fnn.layer import as_jax
 from fnn.numerics import wide
-from fnn.records import Array, Key, PyTree, integer
+from fnn.records import Array, Data, Key, PyTree, integer
 
 Product = Callable[[PyTree], PyTree]  # v → A v
 
@@ -46,7 +48,8 @@ class Eigen(NamedTuple):
     residuals: Array  # ‖A v − value v‖, [k]: no further from an eigenvalue of A
 
 
-class Density(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Density(Data):
     """A density of eigenvalues, as nodes with weights; those of a start sum to 1."""
 
     nodes: Array  # θ, [starts, steps]
@@ -55,13 +58,14 @@ class Density(NamedTuple):
     def at(self, t: Array, width: Any) -> Array:
         """The density at t [...], every node a normal distribution of this standard deviation."""
         check_one("Density", "width", width, 0, open_low=True)
-        t = jnp.asarray(t)[..., None, None].astype(self.nodes.dtype)
+        t = as_array("Density", "t", t)[..., None, None].astype(self.nodes.dtype)
         bells = jnp.exp(-(((t - self.nodes) / width) ** 2) / 2) / (width * (2 * jnp.pi) ** 0.5)
         return (self.weights * bells).sum((-2, -1)) / len(self.nodes)
 
     def mean(self, f: Callable[[Array], Array]) -> Array:
         """The mean of f over all eigenvalues, (1/n) tr f(A)."""
-        return (self.weights * f(self.nodes)).sum() / len(self.nodes)
+        values = jnp.asarray(f(self.nodes)).astype(self.nodes.dtype)
+        return (self.weights * values).sum() / len(self.nodes)
 
 
 class Trace(NamedTuple):
@@ -96,7 +100,7 @@ def top_eigenvalues(
             another `which`.
         TypeError: for a product that is no function or whose A v is not like v.
     """
-    if which not in ("largest", "smallest"):
+    if not isinstance(which, str) or which not in ("largest", "smallest"):
         raise ValueError(f"top_eigenvalues: which must be largest or smallest, got {which!r:.60}.")
     run = Krylov.of("top_eigenvalues", product, params, key, steps)
     k = whole("top_eigenvalues", "k", k, run.steps)
@@ -191,30 +195,21 @@ class Krylov(NamedTuple):
 
     def lanczos(self, start: Array, key: Key) -> tuple[Array, Array, Array]:
         """T [m, m], Q [m, n] with a vector in every row, and β_m."""
-        tiny = 100 * jnp.finfo(self.dtype).eps
+        tiny, zero = 100 * jnp.finfo(self.dtype).eps, jnp.zeros((self.n,), self.dtype)
 
         def step(carry, inputs):
-            q, vector, before, beta = carry
-            j, key = inputs
-            q = q.at[j].set(vector)
-            w = self.times(vector) - beta * before
-            alpha, size = vector @ w, jnp.linalg.norm(w)
-            w = apart(q, apart(q, w - alpha * vector))
-            beta, other = (
-                jnp.linalg.norm(w),
-                apart(q, apart(q, jax.random.normal(key, w.shape, w.dtype))),
-            )
+            (q, v, before, beta), (j, key) = carry, inputs
+            q = q.at[j].set(v)
+            w = self.times(v) - beta * before
+            alpha, size = v @ w, jnp.linalg.norm(w)
+            w = apart(q, w - alpha * v)
+            beta = jnp.linalg.norm(w)
             over = ~(beta > tiny * size)
+            other = apart(q, jax.random.normal(key, w.shape, w.dtype))
             beta, w = jnp.where(over, 0, beta), jnp.where(over, other, w)
-            return (q, w / length(w), vector, beta), (alpha, beta)
+            return (q, w / length(w), v, beta), (alpha, beta)
 
-        first = start / length(start)
-        carry = (
-            jnp.zeros((self.steps, self.n), self.dtype),
-            first,
-            jnp.zeros_like(first),
-            jnp.zeros((), self.dtype),
-        )
+        carry = jnp.zeros((self.steps, self.n), self.dtype), start / length(start), zero, zero[0]
         inputs = jnp.arange(self.steps), jax.random.split(key, self.steps)
         (q, *_), (alpha, beta) = jax.lax.scan(step, carry, inputs)
         beside = jnp.diag(beta[:-1], 1)
@@ -222,7 +217,8 @@ class Krylov(NamedTuple):
 
 
 def apart(q: Array, w: Array) -> Array:
-    """w less its part in the span of the rows of q, which are at right angles or 0."""
+    """w less its part in the span of the rows of q, which are at right angles or 0; twice."""
+    w = w - (q @ w) @ q
     return w - (q @ w) @ q
 
 

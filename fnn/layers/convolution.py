@@ -20,13 +20,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import lengths, scaled, selected, square_sum, steps
 from fnn.errors import check_floating, check_key
-from fnn.factors import Factor, Outer, scaled, selected, square_sum, steps
+from fnn.factors import MORE, Alone, Factor, Outer
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.seen import AXES, Seen, numbers, patches
 from fnn.layers.windows import Padding, Window, check_padding, pairs
-from fnn.numerics import wide
+from fnn.numerics import wide, widened
 from fnn.records import QUIET, Array, Key
 from fnn.sides import Sides, Vectors
 
@@ -123,20 +124,53 @@ class Kernel(Factor):
         return Sides(seen, made, self.y)
 
     def each(self):
+        """Σ patchesᵀ y of every example, a few at a time."""
+        return some(lambda f: f._each(), self)
+
+    def _each(self):
+        """The same at once."""
+        a, d = widened(patches(self.x, self.windows), steps(self.y))
+        kernel, groups = [along.size for along in self.windows], self.groups
+        if groups > 1:
+            a = a.reshape(*a.shape[:2], math.prod(kernel), groups, -1)
+            d = d.reshape(*d.shape[:2], groups, -1)
+            w = jnp.einsum("bngy,bnkgx->bkxgy", d, a)
+        else:
+            w = a.mT @ d
+        w = w.reshape(len(w), *kernel, -1, self.y.shape[-1])
+        return jax.vmap(lambda w: swap_channels(w, groups))(w) if self.swapped else w
+
+    def formed(self):
         """x_b ∗ y_b."""
-        return jax.vmap(lambda x, y: replace(self, x=x[None], y=y[None]).gradient())(self.x, self.y)
+        size = math.prod(along.size for along in self.windows)
+        size *= self.x.shape[-1] // self.groups * self.y.shape[-1]
+        return Alone(self.each()) if size <= MORE * (self.x[0].size + self.y[0].size) else self
+
+    @property
+    def outer(self) -> Outer:
+        """Σ patchesᵀ y, without groups."""
+        return Outer(patches(self.x, self.windows), steps(self.y))
 
     def size(self):
-        """As of Σ patchesᵀ y; of groups ‖x_b ∗ y_b‖."""
-        if self.groups > 1:
-            return jnp.sqrt(square_sum(self.each()))
-        return Outer(patches(self.x, self.windows), steps(self.y)).size()
+        """Σ_t ‖patch_t‖ ‖y_t‖."""
+        (x,) = widened(self.x)
+        squares = patches((x**2).sum(-1, keepdims=True), self.windows).sum(-1)
+        return (jnp.sqrt(squares) * lengths(self.y)).sum(1)
 
     def square_norms(self):
         """Those of Σ patchesᵀ y over the places of a window; of groups ‖x_b ∗ y_b‖²."""
         if self.groups > 1:
-            return square_sum(self.each())
-        return Outer(patches(self.x, self.windows), steps(self.y)).square_norms()
+            return some(lambda f: square_sum(f._each()), self)
+        return some(lambda f: f.outer.square_norms(), self)
+
+
+def some(f: Callable[[Kernel], Array], factor: Kernel) -> Array:
+    """f(factor), of eight examples at a time where that saves much: patches are large."""
+
+    def of(xy):
+        return f(replace(factor, x=xy[0][None], y=xy[1][None]))[0]
+
+    return jax.lax.map(of, (factor.x, factor.y), batch_size=8)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:

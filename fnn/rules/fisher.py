@@ -5,7 +5,7 @@ What the blocks are is said in fnn/kronecker.py; they are those of the empirical
     F = Σ_b s_b vec(g_b) vec(g_b)ᵀ        g_b of example b's own loss, s_b its share in the loss
 
 from the δ of the pass itself: δ_b = s_b times that of the example's own loss, so that sums over
-δ_b² are divided by s_b, but where every rule of the pass is per example. A rule that learns gives
+δ_b² are divided by s_b. A rule that learns gives
 the gradient as its result and the blocks as its next companion, of one way through the layer.
 
 Source: Martens & Grosse (2015), arXiv:1503.05671, section 3; George, Laurent, Bouthillier, Ballas
@@ -27,7 +27,7 @@ from fnn.layers.unembed import Unembed
 from fnn.numerics import ratio
 from fnn.records import Array, PyTree
 from fnn.rules.per_example import none_of, one_by_one
-from fnn.ruling import Given, Rule, check_examples, rule
+from fnn.ruling import Given, Rule, rule
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,23 +59,15 @@ class Fisher(Rule):
         """How, and what the examples weigh."""
         return (How(self.sharing, self.widest, weights_of(seen, none_of(dy)), self.learns),)
 
-    def on_cotangents(self, run, layer, seen):
-        """`run` of δ as they come: what they weigh stands beside."""
-
-        def checked(dy):
-            check_examples(layer, dy)
-            return run(dy)
-
-        return checked
-
 
 def weights_of(seen: Any, none: Array) -> Weights:
     """What the examples weigh: their shares in the loss, alike where nobody says."""
     if seen is not None and isinstance(seen.begun, Weights):
         return seen.begun
-    s = none + 1 / len(none) if seen is None else seen.whole.astype(none.dtype)
-    alone = seen is None or seen.share is None
-    return Weights(s, s if alone else ratio(jnp.ones_like(s), s))
+    if seen is None:  # δ are of every example's own loss
+        return Weights(none + 1 / len(none), none + 1 / len(none))
+    s = seen.share.astype(none.dtype)
+    return Weights(s, ratio(jnp.ones_like(s), s))
 
 
 def kfac(sharing: str = "expand", widest: int = 2048) -> Fisher:
@@ -94,7 +86,7 @@ def kfac(sharing: str = "expand", widest: int = 2048) -> Fisher:
 
 def as_fisher(found: Rule) -> Fisher:
     """The rule with these formulas."""
-    return Fisher(found.formula, per_example=True)
+    return Fisher(found.formula, per_example=True, shares=True)
 
 
 @as_fisher
