@@ -97,7 +97,7 @@ def data_of(name):
 
 
 def everything(net):
-    weights = lambda path: path.endswith(("w", "wx"))  # noqa: E731
+    weights = lambda path: path[0] in "01" and path.endswith(("w", "wx"))  # noqa: E731
     decaying = optim.Scheduled(optim.AdamW(eps=1e-2, select=weights), optim.CosineDecay(0.05, 5))
     return {
         "optimizer": optim.Chain(optim.ClipByNorm(0.05), decaying),
@@ -115,7 +115,7 @@ def test_steps_inside_are_those_behind_in_every_net(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "KFAC"])
 def test_every_optimizer_steps_inside_as_behind(name):
     net = NETS["repeat"]
     check_same(net, EVERY[name](0.05), (X, TARGET), penalty=fnn.L2(0.1))
@@ -267,6 +267,7 @@ def signs(layer, params, cache, dy):
         ({"optimizer": optax.adam(0.1)}, "Foreign may see more than one entry at a time"),
         ({"optimizer": optax.MultiSteps(optax.sgd(0.1), 4)}, "Foreign may see more"),
         ({"optimizer": Lamb(0.1)}, "Lamb may see more than one"),
+        ({"optimizer": EVERY["KFAC"](0.1)}, "KFAC may see more than one"),
         ({"optimizer": optim.Proximal(Lamb(0.1), fnn.L1(0.1))}, "Lamb may see more than one"),
         (
             {"optimizer": optim.Chain(optim.SGD(0.1), optim.ClipByNorm(1.0))},
