@@ -57,7 +57,7 @@ class Options:
     """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
-    normalization algorithms recurrence attention heads whole curves precision runs steps
+    normalization algorithms looking recurrence attention heads whole curves precision runs steps
     examples share import."""
 
 
