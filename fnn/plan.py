@@ -120,7 +120,7 @@ class Plan(Data):
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""
-        asked = self.optimizer.rule(state.optimizer_state)
+        asked = self.optimizer.rule(state.optimizer_state) if self.optimizer.asks else None
         if hasattr(self.rule, "run"):
             return self.rule
         rules = grown(self.rule, state.companion)
@@ -142,8 +142,7 @@ class Plan(Data):
     def asks(self) -> bool:
         """Whether the optimizer is given factors."""
         first = self.rule[0] if many(self.rule) else self.rule
-        shape = jax.eval_shape(self.optimizer.init, ())
-        return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
+        return self.optimizer.asks or isinstance(first, Fisher)
 
     def first_state(self, params: PyTree) -> Any:
         """The optimizer's state before the first step; with in_backward one for each layer."""

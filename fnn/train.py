@@ -36,30 +36,25 @@ from fnn.batches import (
 )
 from fnn.composite import empty
 from fnn.donation import donatable
-from fnn.driver import many, weighed_in
+from fnn.driver import weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
-from fnn.numerics import is_like, times, wide
-from fnn.optim.optimizer import apply_updates, next_step
+from fnn.numerics import times, wide
+from fnn.one_step import drawn_key, summed_step, watched_step
 from fnn.plan import (
     Plan,
     State,
-    beside,
     check_evaluated,
     check_plan,
     check_state,
     check_trained,
     evaluation_net,
-    grown,
-    next_companion,
     predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import state_of
 from fnn.sharding import automatic
-from fnn.updating import stepped
-from fnn.watching import by_turns, nothing, packed, shown
+from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -227,74 +222,9 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results), seen = _watched_step(plan, state, rows)
+    (state, final), (sums, weight, results), seen = watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
     return state, averages(plan.metrics, sums, weight) | results | carried | seen
-
-
-def _watched_step(plan, state, rows):
-    """`_summed_step`, in a branch that watches or in one that does not."""
-    if plan.watch is None:
-        return _summed_step(plan, state, rows)
-
-    def between(state, rows):
-        nexts, sums, _ = _summed_step(plan.with_fields(watch=None), state, rows)
-        return nexts, sums, nothing(like)
-
-    like = jax.eval_shape(_jit_watched, plan, state, rows)[2]
-    due = plan.watch.due(state.step)
-    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
-
-
-def _summed_step(plan, state, rows):
-    """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
-    x, target, weights = rows
-    key = None
-    if state.key is not None:
-        key = drawn_key(state, 0)
-    move = _within if plan.in_backward else _behind
-    done, others, params, inner, seen = move(plan, state, x, target, weights, key)
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    seen = {"watch": packed({"step": state.step, **seen})} if plan.watch else {}
-    return (state, state_of(done.y)), (sums, weight, results), seen
-
-
-def _within(plan, state, x, target, weights, key):
-    """What `_behind` returns, of a pass that steps on the way back."""
-    rule, n = grown(plan.rule, state.companion), len(plan.names())
-    parts = plan.net, plan.loss, plan.optimizer, plan.penalty, beside(rule, plan.looking())
-    args = state.params, state.optimizer_state, x, target, weights, key
-    done, params, inner = stepped(*parts, *args)
-    seen = plan.watch.seen(plan.net, done.result[n:], ()) if plan.watch else {}
-    done = done._replace(result=done.result[:n], companion=(None, *done.companion[:n]))
-    return done, done.result, params, inner, seen
-
-
-def _behind(plan, state, x, target, weights, key):
-    """(Pass, results behind the first rule, next params and optimizer state, what was watched)."""
-    done, found = plan.run("step", state, x, target, weights, key)
-    grads, *others = done.result if many(plan.rule) else (done.result,)
-    if not is_like(grads, state.params):
-        raise ValueError(
-            f"Plan: the result of {plan.rule!r:.60} must be like params, to be the gradient; "
-            "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
-        )
-    updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
-    )
-    moved = state.params, grads, updates
-    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
-    return done, others, apply_updates(state.params, updates), inner, seen
-
-
-def drawn_key(state: State, i: int) -> Any:
-    """The key of this step for layers (0) and for shuffling (1); state.key stays unused."""
-    return jax.random.fold_in(jax.random.split(jax.random.clone(state.key))[i], state.step)
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
@@ -304,7 +234,7 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
         key = drawn_key(state, 1)
 
     def body(plan, state, chosen) -> Any:
-        (state, _), *seen = _summed_step(plan, state, taken(rows, *chosen))
+        (state, _), *seen = summed_step(plan, state, taken(rows, *chosen))
         return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
@@ -388,7 +318,6 @@ def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
 
 _RUN = ("batch_size", "drop_last")
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_watched = jax.jit(_summed_step)  # traced once, for its shapes and to run
 _steps = {
     shown(_step): (),
     shown(_epoch): _RUN,

@@ -21,10 +21,12 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding"),
+    ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
+    ("together",),
     ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
     ("layer", "composite", "loss", "ruling"),
-    ("layers", "losses", "penalties", "metrics"),
+    ("layers", "losses", "penalties", "metrics", "several"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
@@ -32,7 +34,9 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("batches",),
     ("microbatches",),
     ("updating", "donation"),
-    ("plan", "train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
+    ("plan",),
+    ("one_step",),
+    ("train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -70,6 +74,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.curvature.diagonals",
     "fnn.curvature.fisher",
     "fnn.curvature.likelihoods",
     "fnn.curvature.products",
