@@ -44,7 +44,7 @@ def summed_step(plan, state, rows):
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
     state = State(params, inner, state.key, next_step(state.step), companion)
-    seen = packed({"step": state.step, **seen}) if plan.watch else None
+    seen = {"watch": packed({"step": state.step, **seen})} if plan.watch else {}
     return (state, state_of(done.y)), (sums, weight, results), seen
 
 

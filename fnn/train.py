@@ -14,7 +14,6 @@ in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,10 +49,10 @@ from fnn.plan import (
     check_state,
     check_trained,
     evaluation_net,
+    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import value
 from fnn.sharding import automatic
 from fnn.watching import by_turns, shown
 
@@ -225,8 +224,7 @@ def _step(plan, state, rows):
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
     (state, final), (sums, weight, results), seen = watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    watch = {} if seen is None else {"watch": seen}
-    return state, averages(plan.metrics, sums, weight) | results | carried | watch
+    return state, averages(plan.metrics, sums, weight) | results | carried | seen
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
@@ -235,18 +233,18 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(plan, state, chosen):
+    def body(plan, state, chosen) -> Any:
         (state, _), *seen = summed_step(plan, state, taken(rows, *chosen))
         return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
     if plan.watch is None:
-        state, ((sums, weight, results), _) = jax.lax.scan(between, state, chosen)
-        return state, averages(plan.metrics, sums, weight) | results
-    state, given, seen = by_turns(plan.watch, watched, between, state, chosen)
-    sums, weight, results = given
-    return state, averages(plan.metrics, sums, weight) | results | {"watch": seen}
+        state, found = jax.lax.scan(between, state, chosen)
+    else:
+        state, found = by_turns(plan.watch, watched, between, state, chosen)
+    (sums, weight, results), seen = found
+    return state, averages(plan.metrics, sums, weight) | results | seen
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -296,16 +294,6 @@ def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
-
-
-def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
-    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
-
-    def outputs(params, x):
-        return value(plan.net.forward(params, x, key=state.key)[0])
-
-    y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
 def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -11,7 +11,8 @@ from training import KEY, LOSS, NET, PARAMS, TARGET, X, fit, plan, value_and_gra
 
 import fnn
 from fnn.batches import as_rows
-from fnn.train import _epoch_row, predictions_per_row
+from fnn.plan import predictions_per_row
+from fnn.train import _epoch_row
 
 
 def test_the_whole_set_in_every_step_is_gradient_descent():

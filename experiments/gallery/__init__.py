@@ -52,6 +52,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Optimization": (
         "descent_lemma",
+        "spectrum",
         "batch_size",
         "noise_scale",
         "shallow_minima",
