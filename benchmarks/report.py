@@ -13,11 +13,13 @@ import numpy as np
 
 from benchmarks.case import Table
 from benchmarks.curves import Curve, Depth
+from benchmarks.examples import Single
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
 from benchmarks.runs import Run
 from benchmarks.steps import Step
+from benchmarks.updates import Update
 
 TIME, MEMORY = 1.03, 1.0  # no row should be above
 MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
@@ -36,6 +38,8 @@ class Report(NamedTuple):
     depths: Sequence[Depth] = ()
     precision: Sequence[Error] = ()
     kept: Sequence[Kept] = ()
+    singles: Sequence[Single] = ()
+    updates: Sequence[Update] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -93,6 +97,31 @@ def step_table(steps: Sequence[Step]) -> str:
     return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
 
 
+def single_table(singles: Sequence[Single]) -> str:
+    """Norms and clipped sums."""
+    ours = {(s.net, s.quantity): s.mebibytes for s in singles if s.peer == "fnn"}
+    rows = []
+    for s in singles:
+        if s.ratio is None:
+            rest = [f"refused: {s.refused}" if s.refused else "not installed", "", "", "", ""]
+        else:
+            own, peak = ours[s.net, s.quantity], s.mebibytes
+            memory = ["", ""]
+            if own is not None and peak is not None:
+                memory = [digits(own / max(peak, 0.1)), f"{peak:.1f}"]
+            time = f"{digits(s.ratio)} [{digits(s.low or 0)}, {digits(s.high or 0)}]"
+            rest = [time, digits(1e3 * (s.seconds or 0)), *memory, f"{s.error:.0e}"]
+        rows.append([s.net, s.quantity, s.peer, *rest])
+    note = (
+        "Norms ‖g_b‖ of the examples' own gradients, and their sum, each clipped; every peer in "
+        "its own process. Peak: by how much that is larger at most while it runs than before. "
+        "Error: the largest difference from fnn, relative to its largest entry."
+    )
+    head = ["net", "quantity", "peer", "time of fnn / time of the peer", "ms"]
+    head += ["peak of fnn / peak of the peer", "MiB", "error"]
+    return f"### Single examples\n\n{note}\n\n{markdown(head, rows)}"
+
+
 def versus(row: Run | Step) -> list[str]:
     """The ratio with its quartiles, and the target."""
     if row.ratio is None:
@@ -114,6 +143,27 @@ def share_table(shares: Sequence[Share]) -> str:
     ]
     note = "Of the rate of one square float32 product, measured in turn with the step."
     return f"### Matrix products\n\n{note}\n\n{markdown(['step', 'share', 'target'], rows)}"
+
+
+def update_table(updates: Sequence[Update]) -> str:
+    """Peak memory of a step inside the backward pass, of one behind it and of plain JAX's."""
+    head = ["net, optimizer", "inside", "behind", "plain JAX", "time / behind", "target"]
+    rows = [
+        [
+            u.name,
+            *(f"{m:.1f}" for m in (u.inside, u.behind, u.plain)),
+            f"{mark(u.time, u.target)} [{digits(u.low)}, {digits(u.high)}]",
+            f"≤ {u.target}",
+            digits(u.time_plain),
+        ]
+        for u in updates
+    ]
+    note = (
+        "Peak memory in MiB, params, State and data included, States donated; "
+        "Plan(in_backward=True), the same Plan without, jax.value_and_grad and optax."
+    )
+    table = markdown([*head, "time / plain JAX"], rows)
+    return f"### Steps inside the backward pass\n\n{note}\n\n{table}"
 
 
 def import_table(cost: Import) -> str:
@@ -256,6 +306,8 @@ def save_json(path: Path, report: Report) -> None:
         "depths": [d._asdict() for d in report.depths],
         "precision": [e._asdict() for e in report.precision],
         "kept": [finite(k._asdict()) for k in report.kept],
+        "singles": [s._asdict() for s in report.singles],
+        "updates": [u._asdict() for u in report.updates],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

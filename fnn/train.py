@@ -14,7 +14,6 @@ in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,11 +35,12 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.driver import many, weighed_in
+from fnn.donation import donatable
+from fnn.driver import weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
-from fnn.numerics import is_like, times, wide
-from fnn.optim.optimizer import apply_updates, next_step
+from fnn.numerics import times, wide
+from fnn.one_step import drawn_key, summed_step, watched_step
 from fnn.plan import (
     Plan,
     State,
@@ -49,37 +49,46 @@ from fnn.plan import (
     check_state,
     check_trained,
     evaluation_net,
-    next_companion,
+    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import state_of, value
 from fnn.sharding import automatic
-from fnn.watching import Packed, by_turns, nothing, packed, unpacked
+from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
-def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
+def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
     Of several rules, the row has the results of all but the first under their names, where they
     have any. x may be a Sequence with a state: row["state"] is the final one, to begin the next
     part with. Values out of range give NaN instead of an error.
 
+    With donate=True the next State is written where this one stood: there are no two sets of
+    params, and this State is gone, the params that `start` was given for it, too; not its key.
+
     Raises:
         TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
-            for shapes and dtypes that do not fit.
+            for shapes and dtypes that do not fit; for a State that is gone.
     """
     check_plan("step", plan)
     check_state("step", plan, state)
     rows = as_rows("step", "batch", batch)
-    return _jit_step(plan, roomy(plan, state, rows), rows)
+    run = _program(_jit_step, flag("step: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
-    plan: Plan, state: State, data: Batch, *, batch_size: int, drop_last: bool = False
+    plan: Plan,
+    state: State,
+    data: Batch,
+    *,
+    batch_size: int,
+    drop_last: bool = False,
+    donate: bool = False,
 ) -> tuple[State, Row]:
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -91,7 +100,8 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
+    run = _program(_jit_epoch, flag("epoch: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -133,6 +143,7 @@ def fit(
     calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
+    donate: bool = False,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -154,6 +165,8 @@ def fit(
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
+        donate: write the next State where `state` stood, which is gone then, as in `step`; so is
+            each State that the callback sees, after the next epoch, unless it copies.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -169,12 +182,13 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     how["epochs"] = count("fit: epochs", epochs)
-    state = roomy(plan, state, rows)
+    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is None:
-        return _jit_fit(plan, state, rows, held_out, **how)
+        return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
     if not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
-    return _fit_watched(callback, plan, state, rows, held_out, **how)
+    run = _program(_jit_epoch_row, gives)
+    return _fit_watched(run, callback, plan, state, rows, held_out, **how)
 
 
 def checked(
@@ -208,63 +222,9 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
+    (state, final), (sums, weight, results), seen = watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    return state, averages(plan.metrics, sums, weight) | results | carried
-
-
-def _summed_step(plan, state, rows):
-    """`_advanced`, watched or not: by a branch, so that what nobody watches costs nothing."""
-    if plan.watch is None:
-        return _advanced(plan, state, rows)
-
-    def between(state, rows):
-        nexts, (sums, weight, results) = _advanced(plan.with_fields(watch=None), state, rows)
-        return nexts, (sums, weight, results | {"watch": nothing(like)})
-
-    like = jax.eval_shape(_jit_watched, plan, state, rows)[1][2]["watch"]
-    due = plan.watch.due(state.step)
-    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
-
-
-def _advanced(plan, state, rows):
-    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
-    x, target, weights = rows
-    key = None
-    if state.key is not None:
-        key = drawn_key(state, 0)
-    done, others, params, inner, seen = _moved(plan, state, x, target, weights, key)
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    if plan.watch:
-        results["watch"] = packed({"step": state.step, **seen})
-    return (state, state_of(done.y)), (sums, weight, results)
-
-
-def _moved(plan, state, x, target, weights, key):
-    """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
-    done, found = plan.run("step", state, x, target, weights, key)
-    grads, *others = done.result if many(plan.rule) else (done.result,)
-    if not is_like(grads, state.params):
-        raise ValueError(
-            f"Plan: the result of {plan.rule!r:.60} must be like params, to be the gradient; "
-            "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
-        )
-    updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
-    )
-    moved = state.params, grads, updates
-    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
-    return done, others, apply_updates(state.params, updates), inner, seen
-
-
-def drawn_key(state: State, i: int) -> Any:
-    """The key of this step for layers (0) and for shuffling (1); state.key stays unused."""
-    return jax.random.fold_in(jax.random.split(jax.random.clone(state.key))[i], state.step)
+    return state, averages(plan.metrics, sums, weight) | results | carried | seen
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
@@ -273,26 +233,18 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(plan, state, chosen):
-        (state, _), seen = _advanced(plan, state, taken(rows, *chosen))
-        return state, seen
-
-    def watched(state, chosen):
-        state, (sums, weight, results) = body(plan, state, chosen)
-        packed = results.pop("watch")
-        return state, ((sums, weight, results), packed)
-
-    def between(state, chosen):
-        state, seen = body(plan.with_fields(watch=None), state, chosen)
-        return state, (seen,)
+    def body(plan, state, chosen) -> Any:
+        (state, _), *seen = summed_step(plan, state, taken(rows, *chosen))
+        return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
+    watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
     if plan.watch is None:
-        state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
+        state, found = jax.lax.scan(between, state, chosen)
     else:
-        steps = by_turns(watched, between, lambda s: plan.watch.due(s.step), state, chosen)
-        state, (sums, weight, results), results["watch"] = steps
-    return state, averages(plan.metrics, sums, weight) | results
+        state, found = by_turns(plan.watch, watched, between, state, chosen)
+    (sums, weight, results), seen = found
+    return state, averages(plan.metrics, sums, weight) | results | seen
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -333,42 +285,45 @@ def _fit(plan, state, rows, held_out, *, epochs, **how):
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
+def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
     """A loop of epochs on the host, to the last or until the callback stops it."""
     history = []
     for _ in range(epochs):
-        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
+        state, row = run(plan, state, rows, held_out, **how)
         history.append(row)
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
-def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
-    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
+def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """f, jitted, that is given the State but for its key."""
 
-    def outputs(params, x):
-        return value(plan.net.forward(params, x, key=state.key)[0])
+    def of_parts(plan, state, key, *args, **how):
+        return f(plan, state._replace(key=key), *args, **how)
 
-    y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(plan.loss.shape(y)[1:]), 1)
+    jitted = jax.jit(of_parts, donate_argnums=1, **options)
 
-
-def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
-    """`f` → (state, row), what was watched unpacked, behind all scans."""
-
-    @functools.wraps(f)
-    def run(*args, **options):
-        state, row = f(*args, **options)
-        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+    def run(plan, state, *args, **how):
+        given, key = state._replace(key=None), state.key
+        return jitted(plan, donatable(given, (plan, key, args)), key, *args, **how)
 
     return run
 
 
+def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
+    """The jitted function, or the one that is given the State."""
+    return _given[jitted] if donates else jitted
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_watched = jax.jit(_advanced)  # traced once, for its shapes and to run
-_jit_step = jax.jit(automatic(shown(_step)))
-_jit_epoch = jax.jit(automatic(shown(_epoch)), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(shown(_epoch_row)), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
+_steps = {
+    shown(_step): (),
+    shown(_epoch): _RUN,
+    shown(_epoch_row): _RUN,
+    shown(_fit): (*_RUN, "epochs"),
+}
+_kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
+_jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
+_given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}

@@ -108,7 +108,7 @@ def training():
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
     known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
-    known |= {"microbatch": 4}
+    known |= {"microbatch": 4, "donate": False}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
                  fnn.watched)  # fmt: skip
@@ -186,6 +186,8 @@ def rules():
         of("total_noise", fnn.rules.total_noise,
            found=fnn.rules.GradientNoise(jnp.ones(()), jnp.ones(()))),
         of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
+        of("update", fnn.rules.update, net=dense, optimizer=fnn.optim.Adam(), params=params,
+           penalty=fnn.L2(0.1)),
     ]  # fmt: skip
 
 

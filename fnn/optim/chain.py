@@ -4,7 +4,7 @@ u_0 = g        u_k = update_k(u_{k−1})        update = u_n
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fnn.optim.foreign import as_optimizer
 from fnn.optim.optimizer import Optimizer
@@ -20,6 +20,8 @@ class Chain(Optimizer[tuple[Any, ...]]):
         ValueError: for no link.
         TypeError: for what is not an optimizer; from rate, where no link has one.
     """
+
+    elementwise: ClassVar = True
 
     links: tuple[Optimizer[Any], ...]
 

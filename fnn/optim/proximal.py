@@ -10,7 +10,7 @@ Source: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ class Proximal(Optimizer[Any]):
             without a learning rate, such as optax's.
         ValueError: from update without params, and for grads that are not like params.
     """
+
+    elementwise: ClassVar = True
 
     optimizer: Optimizer[Any]
     penalty: Penalty

@@ -15,7 +15,7 @@ arXiv:1706.02677, section 2.2.
 
 import abc
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -175,6 +175,8 @@ class Scheduled(Optimizer[ScheduledState]):
         TypeError: for an optimizer without a learning rate of its own, such as optax's or a
             Chain; for what is not a Schedule.
     """
+
+    elementwise: ClassVar = True
 
     optimizer: Optimizer[Any]
     schedule: Schedule
