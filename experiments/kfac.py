@@ -93,7 +93,7 @@ def measure(config: Config) -> Outcome:
     grid = jax.jit(jax.vmap(jax.vmap(of_rate, (None, 0)), (0, None)))(jnp.array(RATES), keys)
     best = int(np.nanargmin(np.mean(grid[:, :, -1], 1)))
     losses[ADAM], chosen[ADAM] = np.asarray(grid[best]), RATES[best]
-    for name, optimizer in track("KFAC", KFACS.items()):
+    for name, optimizer in track("KFAC", list(KFACS.items())):
         losses[name], chosen[name] = tuned(config, optimizer, keys)
     steps = {name: needed(config, found, losses[ADAM][:, -1]) for name, found in losses.items()}
     return concluded(config, Seen(losses, chosen, steps, timed(config, chosen, keys[0])))
