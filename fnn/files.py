@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class CheckpointError(ValueError):
 class Contents(NamedTuple):
     """What a file holds."""
 
-    tensors: dict[str, np.ndarray]
+    tensors: dict[str, Any]  # numpy arrays, and keys once they are unpacked
     texts: dict[str, str]
 
 
@@ -148,10 +148,17 @@ def replace(path: Path, data: bytes, previous: Path | None = None) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+    synced(path.parent)
+
+
+def synced(folder: Path) -> None:
+    """Bring the names in a folder onto the disk."""
     with contextlib.suppress(OSError):  # where folders cannot be opened
-        handle = os.open(path.parent, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def rename(path: Path, previous: Path) -> None:

@@ -34,12 +34,14 @@ from fnn.batches import (
     taken,
     warn_of_files,
 )
+from fnn.checkpointing import Checkpointing
 from fnn.composite import empty
 from fnn.driver import many, weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
 from fnn.numerics import is_like, times, wide
 from fnn.optim.optimizer import apply_updates, next_step
+from fnn.pieces import Parts, Run, fit_in_pieces
 from fnn.plan import (
     Plan,
     State,
@@ -129,6 +131,7 @@ def fit(
     calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
+    checkpoint: Checkpointing | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -150,12 +153,19 @@ def fit(
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
+        checkpoint: where to save the run, and how often. The same call again goes on from there,
+            to the same numbers bit for bit; a callback sees the epochs that are left. It works
+            on the host, as a callback does.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
             weights out of range and numbers that are not finite; rows of weight 0 may hold
             anything.
         TypeError: for dtypes, keys and arguments of another kind.
+        CheckpointError: with a checkpoint, where the folder holds another run, or no whole file.
+        OSError: where a checkpoint could not be written.
+        NotFinite: with a checkpoint, for a step that makes NaN or infinity, which is not taken.
+        Interrupted: with a checkpoint, behind Ctrl-C or SIGTERM, when all is saved.
     """
     rows, held_out = checked("fit", plan, state, data), None
     calibration = as_input("fit", calibration)
@@ -164,12 +174,15 @@ def fit(
         held_out = given, calibration
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
-    how["epochs"] = count("fit: epochs", epochs)
-    if callback is None:
-        return _jit_fit(plan, state, rows, held_out, **how)
-    if not callable(callback):
+    epochs = count("fit: epochs", epochs)
+    if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
-    return _fit_watched(callback, plan, state, rows, held_out, **how)
+    if checkpoint is not None:
+        run = Run(PARTS, plan, rows, held_out, how)
+        return fit_in_pieces(run, state, checkpoint, callback, epochs)
+    if callback is None:
+        return _jit_fit(plan, state, rows, held_out, epochs=epochs, **how)
+    return _fit_watched(callback, plan, state, rows, held_out, epochs=epochs, **how)
 
 
 def checked(
@@ -195,13 +208,13 @@ def checked(
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
+    (state, final), (sums, weight, results), _ = _summed_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
     return state, averages(plan.metrics, sums, weight) | results | carried
 
 
 def _summed_step(plan, state, rows):
-    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
+    """(The next State, that of y); Σ w m of loss, metrics, results of other rules; gradients."""
     x, target, weights = rows
     key = None
     if state.key is not None:
@@ -223,7 +236,7 @@ def _summed_step(plan, state, rows):
     companion = next_companion(plan.rule, done.companion)
     params = apply_updates(state.params, updates)
     state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results)
+    return (state, state_of(done.y)), (sums, weight, results), grads
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -232,18 +245,17 @@ def drawn_key(state: State, i: int) -> Any:
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
-    """`lax.scan` of steps over minibatches."""
+    """`lax.scan` of steps over minibatches: (state, what the steps reported, [n_batches, ...])."""
     key = None
     if state.key is not None:
         key = drawn_key(state, 1)
 
     def body(state, chosen):
-        (state, _), seen = _summed_step(plan, state, taken(rows, *chosen))
+        (state, _), seen, _ = _summed_step(plan, state, taken(rows, *chosen))
         return state, seen
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    state, (sums, weight, results) = jax.lax.scan(body, state, chosen)
-    return state, averages(plan.metrics, sums, weight) | results
+    return jax.lax.scan(body, state, chosen)
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -266,13 +278,26 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
 
 def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
-    state, row = _epoch(plan, state, rows, **how)
+    state, seen = _epoch(plan, state, rows, **how)
+    return state, _report(plan, state, seen, held_out, batch_size=how["batch_size"])
+
+
+def _report(plan, state, seen, held_out=None, *, batch_size=1):
+    """What an epoch reports, of what its steps reported."""
+    sums, weight, results = seen
+    row = averages(plan.metrics, sums, weight) | results
     if held_out is not None:
         rows, calibration = held_out
-        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, rows.x))
+        size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
         validation = _evaluate(plan, state, rows, calibration, batch_size=size)
         row |= {f"validation_{name}": value for name, value in validation.items()}
-    return state, row
+    return row
+
+
+def _one_epoch(plan, state, rows, **how):
+    """One epoch and what it reports."""
+    state, seen = _epoch(plan, state, rows, **how)
+    return state, _report(plan, state, seen)
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
@@ -307,7 +332,8 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
 
 _RUN = ("batch_size", "drop_last")
 _jit_step = jax.jit(automatic(_step))
-_jit_epoch = jax.jit(automatic(_epoch), static_argnames=_RUN)
+_jit_epoch = jax.jit(automatic(_one_epoch), static_argnames=_RUN)
 _jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
+PARTS = Parts(_summed_step, _report, drawn_key)
 _jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))

@@ -20,16 +20,21 @@ AROUND = sorted(
 )
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
-    ("records", "numerics", "sharding"),
+    ("records", "numerics", "sharding", "interrupts"),
     ("errors", "factors", "initializers", "sequence"),
-    ("logits", "arrays", "mean", "targets", "named", "files"),
-    ("layer", "composite", "loss", "ruling"),
-    ("layers", "losses", "penalties", "metrics"),
+    ("logits", "arrays", "mean", "targets", "named", "files", "checkpointing"),
+    ("layer", "composite", "loss", "ruling", "folders"),
+    ("layers", "losses", "penalties", "metrics", "writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "train", "clipping", "prediction", "decoding", "checkpoints"),
+    ("batches", "plan", "clipping", "prediction", "decoding"),
+    ("settings",),
+    ("packing",),
+    ("checkpoints", "resuming"),
+    ("pieces",),
+    ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -179,7 +184,7 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
-for late in ("fnn.checking", "fnn.checkpoints", "fnn.files"):
+for late in ("fnn.checking", "fnn.checkpoints", "fnn.files", "fnn.resuming"):
     assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
 others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}
