@@ -49,7 +49,7 @@ def packed(
         check_plan(owner, plan)
         texts["plan"] = json.dumps(settings(plan))
     if notes is not None:
-        texts["notes"] = json.dumps(notes)
+        texts["notes"] = json.dumps(notes, allow_nan=False)
     return {name: known(name, a) for name, a in leaves.items()}, texts
 
 
@@ -83,6 +83,8 @@ def unpacked(path: str, contents: Contents) -> Contents:
 def revived(path: str, name: str, tensors: Mapping[str, np.ndarray], impl: Any) -> jax.Array:
     """The typed key of these numbers."""
     try:
+        if not isinstance(impl, str):
+            raise TypeError("its name must be a text")
         return jax.random.wrap_key_data(jnp.asarray(tensors[name]), impl=impl)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
@@ -92,9 +94,13 @@ def revived(path: str, name: str, tensors: Mapping[str, np.ndarray], impl: Any) 
 
 
 def parsed(path: str, name: str, text: str) -> Any:
-    """The JSON of a text."""
+    """The JSON of a text; NaN and the infinities are none."""
+
+    def refused(constant):
+        raise ValueError(f"{constant} is no number")
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=refused)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has no JSON in its {name}: {error}.") from None
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from experiments.common.checkpoints import by_name
 from experiments.common.progress import Progress
 from experiments.common.runs import Run, check_finite
+from fnn.named import by_name
 
 Norms = Callable[[Any], dict[str, Any]]  # params → name of a layer → norm
 
