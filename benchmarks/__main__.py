@@ -11,6 +11,7 @@ from benchmarks.case import Table
 from benchmarks.cases import TABLES
 from benchmarks.curve_picture import draw_curves
 from benchmarks.curves import curves, depths
+from benchmarks.examples import singles
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
@@ -28,6 +29,7 @@ from benchmarks.report import (
     run_table,
     save_json,
     share_table,
+    single_table,
     step_table,
 )
 from benchmarks.runs import Run, training_runs
@@ -37,6 +39,7 @@ BLOCKS = (
     *[table.title.lower() for table in TABLES],
     "runs",
     "steps",
+    "examples",
     "share",
     "import",
     "curves",
@@ -55,7 +58,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization algorithms recurrence attention heads whole curves precision runs steps
-    share import."""
+    examples share import."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -113,7 +116,7 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """The curves and the precision, added to the report."""
+    """Curves, precision and single examples, added to the report."""
     if "curves" in wanted:
         found = curves(QUICK if quick else Effort(), quick=quick)
         deep = depths(quick=quick, rounds=1 if quick else 5)
@@ -125,6 +128,9 @@ def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], N
         report = report._replace(precision=precision(quick=quick), kept=functions(quick=quick))
         show(precision_table(report.precision))
         show(kept_table(report.kept))
+    if "examples" in wanted:
+        report = report._replace(singles=singles(quick=quick))
+        show(single_table(report.singles))
     return report
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.case import Table
 from benchmarks.curves import Curve, Depth
+from benchmarks.examples import Single
 from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
@@ -36,6 +37,7 @@ class Report(NamedTuple):
     depths: Sequence[Depth] = ()
     precision: Sequence[Error] = ()
     kept: Sequence[Kept] = ()
+    singles: Sequence[Single] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -91,6 +93,31 @@ def step_table(steps: Sequence[Step]) -> str:
     )
     head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
     return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def single_table(singles: Sequence[Single]) -> str:
+    """Norms and clipped sums."""
+    ours = {(s.net, s.quantity): s.mebibytes for s in singles if s.peer == "fnn"}
+    rows = []
+    for s in singles:
+        if s.ratio is None:
+            rest = [f"refused: {s.refused}" if s.refused else "not installed", "", "", "", ""]
+        else:
+            own, peak = ours[s.net, s.quantity], s.mebibytes
+            memory = ["", ""]
+            if own is not None and peak is not None:
+                memory = [digits(own / max(peak, 0.1)), f"{peak:.1f}"]
+            time = f"{digits(s.ratio)} [{digits(s.low or 0)}, {digits(s.high or 0)}]"
+            rest = [time, digits(1e3 * (s.seconds or 0)), *memory, f"{s.error:.0e}"]
+        rows.append([s.net, s.quantity, s.peer, *rest])
+    note = (
+        "Norms ‖g_b‖ of the examples' own gradients, and their sum, each clipped; every peer in "
+        "its own process. Peak: by how much that is larger at most while it runs than before. "
+        "Error: the largest difference from fnn, relative to its largest entry."
+    )
+    head = ["net", "quantity", "peer", "time of fnn / time of the peer", "ms"]
+    head += ["peak of fnn / peak of the peer", "MiB", "error"]
+    return f"### Single examples\n\n{note}\n\n{markdown(head, rows)}"
 
 
 def versus(row: Run | Step) -> list[str]:
@@ -256,6 +283,7 @@ def save_json(path: Path, report: Report) -> None:
         "depths": [d._asdict() for d in report.depths],
         "precision": [e._asdict() for e in report.precision],
         "kept": [finite(k._asdict()) for k in report.kept],
+        "singles": [s._asdict() for s in report.singles],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

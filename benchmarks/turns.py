@@ -7,6 +7,7 @@ which they compile, is not timed. A ratio is taken within a round.
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -21,7 +22,15 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 OURS = "hand_written"
-NEEDS = {"pytorch": "torch", "flax_nnx": "flax", "equinox": "equinox"}  # peer → package
+NEEDS = {  # peer → package
+    "pytorch": "torch", "flax_nnx": "flax", "equinox": "equinox", "jax_private": "jax_privacy",
+    "opacus_ghost": "opacus", "opacus_hooks": "opacus", "back_pack": "backpack",
+}  # fmt: skip
+TORCH = "FNN_TORCH_PYTHON"
+ELSEWHERE = {  # peer → what names the Python of an environment that has its package
+    "pytorch": TORCH, "opacus_ghost": TORCH, "opacus_hooks": TORCH, "back_pack": TORCH,
+    "jax_private": "FNN_JAX_PRIVACY_PYTHON",
+}  # fmt: skip
 SHARED_DEVICE = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # or one process takes it all
 Answer = dict[str, Any]  # "seconds" and whatever else a peer says of its turn
 
@@ -53,11 +62,18 @@ def take_turns(
 
 
 def interpreter(module: str) -> str | None:
-    """The Python that runs a peer: for PyTorch $FNN_TORCH_PYTHON, else this one if it can."""
-    elsewhere = os.environ.get("FNN_TORCH_PYTHON") if module == "pytorch" else None
-    needs = NEEDS.get(module)
-    here = sys.executable if needs is None or importlib.util.find_spec(needs) else None
-    return elsewhere or here
+    """The Python that runs a peer: one that the environment names, else this one if it can."""
+    elsewhere, needs = os.environ.get(ELSEWHERE.get(module, "")), NEEDS.get(module)
+    if elsewhere and (needs == "torch" or has(elsewhere, needs)):
+        return elsewhere
+    return sys.executable if needs is None or importlib.util.find_spec(needs) else None
+
+
+@functools.cache
+def has(python: str, package: str | None) -> bool:
+    """Whether another Python has a package."""
+    found = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", found], check=False).returncode == 0
 
 
 class Peer(NamedTuple):

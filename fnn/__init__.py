@@ -9,13 +9,15 @@ and gradients are pytrees of arrays; all that computes works under jit and vmap,
 a callback. The file of a block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
-schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers. To read the
-idea in one sitting: layer.py, layers/serial.py, layers/dense.py, driver.py.
+schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers, products with
+Hessians and their kin in fnn.curvature. To read the idea in one sitting: layer.py,
+layers/serial.py, layers/dense.py, driver.py.
 """
 
 import importlib as _importlib
 import typing as _typing
 
+from fnn import curvature as curvature
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
@@ -171,6 +173,8 @@ from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate
 from fnn.train import fit as fit
 from fnn.train import step as step
+from fnn.watching import Watch as Watch
+from fnn.watching import watched as watched
 
 if _typing.TYPE_CHECKING:
     from fnn import checkpoints as checkpoints
@@ -188,7 +192,7 @@ def __getattr__(name: str) -> _typing.Any:
     checking = _importlib.import_module("fnn.checking")
     if name in checking.EXPORTS:
         return getattr(checking, name)
-    homes = {"optim": optim, "rules": rules, "initializers": initializers}
+    homes = {"optim": optim, "rules": rules, "initializers": initializers, "curvature": curvature}
     hint = next((f"; it is fnn.{n}.{name}" for n, home in homes.items() if hasattr(home, name)), "")
     raise AttributeError(f"module 'fnn' has no attribute {name!r}{hint}.")
 

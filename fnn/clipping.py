@@ -5,10 +5,9 @@ With g_b the gradient of example b's own loss, the weighted mean of its own pred
     n_b = ‖g_b‖        c_b = min(1, max_norm / n_b)        G = Σ_b c_b g_b
 
 n_b is taken larger by what rounding may hide of it where the steps of an example cancel, so that
-the bound holds. One forward and one fold, which keeps every layer's g_b in factors (factors.py),
-and their norms; then the sum of the factors, each times c_b. Per layer, n_b and c_b are those of
-the layer's own part of g_b. An example whose norm is not finite, or whose weights are all 0, has
-c_b = 0: it is left out, whatever its cache holds. One example more or less changes G by at most
+the bound holds (example_sums.py says how G is made). Per layer, n_b and c_b are those of the
+layer's own part of g_b. An example whose norm is not finite, or whose weights are all 0, has
+c_b = 0: it is left out. One example more or less changes G by at most
 
     S = max_norm, per layer max_norm √(number of layers with params)
 
@@ -28,20 +27,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.driver import Forward, Pass, forth
+from fnn.batches import count
+from fnn.driver import Pass
 from fnn.errors import check_number, check_one
-from fnn.factors import Factor, is_factor
+from fnn.example_sums import weighed_gradient
 from fnn.layer import Layer
 from fnn.loss import Loss
-from fnn.mean import mean, normalized
 from fnn.numerics import wide
 from fnn.penalties import is_frozen, members
 from fnn.records import Array, Data, Key, PyTree, flag
-from fnn.rules.per_example import example_factors, square_norms, total
-from fnn.ruling import Seen, companion, rule
-from fnn.sharding import automatic
-
-ROUNDINGS = 8.0  # of size², that a square may be too small by
+from fnn.ruling import companion
 
 
 def clipped_grad(
@@ -54,6 +49,7 @@ def clipped_grad(
     *,
     per_layer: bool = False,
     norms: bool = False,
+    microbatch: int | None = None,
     key: Key | None = None,
     weights: Array | None = None,
 ) -> tuple[Any, ...]:
@@ -70,7 +66,9 @@ def clipped_grad(
         per_layer: whether every layer is clipped by itself; under Repeat every copy is one.
         norms: whether to return n_b besides, [B], per layer nested like params. Examples that are
             not finite and were left out are those where it is not.
-        key: for layers that draw at random.
+        microbatch: how many examples have a forward and a backward at a time, one microbatch after
+            the other: the same G by rounding, in the memory of so many; x without a state.
+        key: for layers that draw at random; microbatch i draws from jax.random.fold_in(key, i).
         weights: as in value_and_grad. An example whose weights are all 0 is not there: so a
             batch of a random size is one of a fixed shape.
 
@@ -81,9 +79,9 @@ def clipped_grad(
     c = max_norm if callable(max_norm) else bounded(max_norm)
     shown = flag("clipped_grad: norms", norms)
     run = {"per_layer": flag("clipped_grad: per_layer", per_layer), "key": key, "weights": weights}
-    way, gradient, found = clipped("clipped_grad", c, net, loss, params, x, target, **run)
-    value = mean(way.losses, normalized(way.weights))
-    return (value, gradient, found) if shown else (value, gradient)
+    run["microbatch"] = counted("clipped_grad", microbatch)
+    found = weighed_gradient("clipped_grad", c, net, loss, params, x, target, **run)
+    return (found.loss, found.gradient, found.norms)[: 3 if shown else 2]
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,7 @@ class Clipping(Data):
     noise: float | Array | None = field(default=None, kw_only=True)  # σ, the noise multiplier
     expected_batch_size: float | Array = field(default=1.0, kw_only=True)  # never the one that came
     per_layer: bool = field(default=False, kw_only=True, metadata={"static": True})
+    microbatch: int | None = field(default=None, kw_only=True, metadata={"static": True})
 
     def __post_init__(self):
         """Reject numbers that mean nothing."""
@@ -111,6 +110,7 @@ class Clipping(Data):
         if self.noise is not None:
             check_number("Clipping", "noise", self.noise, 0)
         object.__setattr__(self, "per_layer", flag("Clipping: per_layer", self.per_layer))
+        object.__setattr__(self, "microbatch", counted("Clipping", self.microbatch))
 
     def sensitivity(self, net: Layer[Any, Any], params: PyTree) -> Any:
         """S: how far one example more or less moves G."""
@@ -122,54 +122,19 @@ class Clipping(Data):
             raise ValueError("Clipping: noise needs a key; give fnn.start one.")
         key, k_noise = (None, None) if key is None else jax.random.split(key)
         run = {"per_layer": self.per_layer, "key": key, "weights": weights}
+        run["microbatch"] = self.microbatch
         c = bounded(self.max_norm)
-        way, gradient, _ = clipped("Clipping", c, net, loss, params, x, target, **run)
+        found = weighed_gradient("Clipping", c, net, loss, params, x, target, **run)
+        gradient = found.gradient
         if self.noise is not None and k_noise is not None:
             gradient = noisy(gradient, self.noise * self.sensitivity(net, params), k_noise)
         gradient = jax.tree.map(lambda g: g / number(self.expected_batch_size, g), gradient)
-        value, extra = mean(way.losses, normalized(way.weights)), jnp.zeros((), way.losses.dtype)
+        value, extra = found.loss, jnp.zeros((), found.losses.dtype)
         for p in members("Clipping", penalty):
             extra = extra + p.value(params).astype(extra.dtype)
             gradient = jax.tree.map(jnp.add, gradient, p.gradient(params))
-        return Pass(value + extra, gradient, way.y, way.weights, way.losses, extra, None, None)
-
-
-@automatic
-def clipped(
-    owner: str, clip, net, loss, params, x, target, *, per_layer, key, weights
-) -> tuple[Forward, PyTree, PyTree]:  # fmt: skip
-    """The forward, G and the norms."""
-    way = forth(owner, net, loss, params, x, target, (measured,), key=key, weights=weights)
-    made, _ = measured.at(Seen(None, None), net, way.params, way.cache, way.dy)
-    squares, slack, kept = (
-        companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in (0, 1, 2)
-    )
-    whole, extra = total(squares), total(slack)
-    there = (way.weights != 0).any(tuple(range(1, way.weights.ndim)))
-    counts = there & jnp.isfinite(whole)
-
-    def leaf(_, found, square, more, own):
-        if not jax.tree.leaves(own):
-            return ()
-        n = jnp.sqrt(square + more if per_layer else whole + extra)
-        c = jnp.where(counts, clip(n), 0)
-        return jax.tree.map(lambda f, p: like_param(f.scaled(c), p), found, own, is_leaf=is_factor)
-
-    found = companion(net, leaf, kept, squares, slack, way.params)
-    gradient = jax.tree.unflatten(jax.tree.structure(way.params), jax.tree.leaves(found))
-    norms = jax.tree.map(jnp.sqrt, squares) if per_layer else jnp.sqrt(whole)
-    return way, gradient, norms
-
-
-@rule(per_example=True)
-def measured(layer, params, cache, dy):
-    """‖g_b‖², what rounding may hide of it, and g_b in factors, of every layer."""
-    found, dx = example_factors(layer, params, cache, dy)
-    squares = square_norms(found, dy)
-    slack = jnp.zeros_like(squares)
-    for f in jax.tree.leaves(found, is_leaf=is_factor):
-        slack += ROUNDINGS * jnp.finfo(slack.dtype).eps * f.size().astype(slack.dtype) ** 2
-    return (squares, slack, found), dx
+        y, weights, losses = found.y, found.weights, found.losses
+        return Pass(value + extra, gradient, y, weights, losses, extra, None, None)
 
 
 def bounded(max_norm: Any) -> Callable[[Array], Array]:
@@ -179,14 +144,14 @@ def bounded(max_norm: Any) -> Callable[[Array], Array]:
     return lambda n: jnp.minimum(1, number(most, n) / jnp.where(n == 0, 1, n))
 
 
+def counted(owner: str, microbatch: Any) -> int | None:
+    """A number of examples of at least 1, or None."""
+    return None if microbatch is None else count(f"{owner}: microbatch", microbatch)
+
+
 def number(value: Any, a: Array) -> Array:
     """A number in the dtype of a."""
     return jnp.asarray(value).astype(a.dtype)
-
-
-def like_param(f: Factor, p: Array) -> Array:
-    """Σ_b g_b, like p."""
-    return f.gradient().reshape(p.shape).astype(p.dtype)
 
 
 def noisy(tree: PyTree, std: Any, key: Key) -> PyTree:

@@ -169,7 +169,7 @@ def forth(
     counted = loss.counted(target), mask
     w = merge_weights(owner, loss.shape(z), weights, counted, wide(jax.tree.leaves(z)[0].dtype))
     target = present(loss, settled(target, weights, mask), w, weights, mask)
-    alone = batched(x) and all(r.per_example for r in rules)
+    alone = batched(x) and all(r.alone for r in rules)
     dl = normalized(w, per_example=alone)
     if isinstance(z, Logits) and any(r.per_example for r in rules):
         losses, dz = loss.value_and_backward(z.whole(), target, dl)

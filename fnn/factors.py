@@ -10,17 +10,20 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
     ‖g_b‖²          = Σ_t Σ_s (a_t·a_s) (δ_t·δ_s)         while 2 T² < n_in n_out, else formed
     ⟨g_b, v⟩        = Σ_t a_t v δ_tᵀ
     ⟨g_b, g_c⟩      = Σ_t Σ_s (a_bt·a_cs) (δ_bt·δ_cs)     while T² (n_in + n_out) < n_in n_out
+    Σ_b c_b g_b²    = (a²)ᵀ(c δ²), entry by entry         of T = 1, else g_b after g_b
 
 The second form of ‖g_b‖² is a difference of large numbers where the steps of an example cancel: it
 is right to some roundings of size² = (Σ_t ‖a_t‖ ‖δ_t‖)², and at least 0. Of a bias a is 1; of a
 table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`, one gradient per
-example.
+example. So is, `formed`, what takes no more memory than its factors three times: then the product
+that gives ‖g_b‖² is that of Σ_b c_b g_b, too.
 
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
 Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
 """
 
 import abc
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +33,9 @@ import jax.numpy as jnp
 
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
+from fnn.sides import Hot, Sides, Vectors
+
+MORE = 3  # times the memory of its factors is what a formed gradient may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,14 @@ class Factor(Data, abc.ABC):
     @abc.abstractmethod
     def each(self) -> Array:
         """g_b, [B, ...], in at least float32."""
+
+    def weighed(self, c: Array, finite: Array) -> Array:
+        """Σ_b c_b g_b, and where c_b is 0 nothing of g_b; `finite`: whether all g_b are."""
+        return self.scaled(c).gradient()
+
+    def formed(self) -> "Factor":
+        """The same as Alone, where that is at most MORE times as large."""
+        return self
 
     def square_norms(self) -> Array:
         """‖g_b‖², [B], in at least float32."""
@@ -67,6 +81,22 @@ class Factor(Data, abc.ABC):
         g = g.reshape(len(g), -1)
         return g @ g.T
 
+    def sides(self) -> Sides | None:
+        """What g_b is a sum of products of; None where it is no such sum."""
+        return None
+
+    def squares(self, c: Array) -> Array:
+        """Σ_b c_b g_b², entry by entry, in at least float32; one g_b at a time."""
+
+        def add(total, row):
+            f, c = row
+            g = jax.tree.map(lambda a: a[None], f).each()[0]
+            return total + times(c.astype(g.dtype), g**2), None
+
+        first = jax.tree.map(lambda a: a[:1], self)
+        g = jax.eval_shape(lambda f: f.each()[0], first)
+        return jax.lax.scan(add, jnp.zeros(g.shape, g.dtype), (self, c))[0]
+
     def turned(self) -> "Factor":
         """g_bᵀ in place of g_b."""
         return Alone(self.each().mT)
@@ -83,6 +113,7 @@ class Outer(Factor):
 
     a: Array  # [B, ..., n_in]
     d: Array  # [B, ..., n_out]
+    flipped: bool = field(default=False, metadata={"static": True})  # whether a is δ, and d the a
 
     def gradient(self):
         """Σ aᵀ δ."""
@@ -90,12 +121,22 @@ class Outer(Factor):
 
     def scaled(self, c):
         """a and c δ."""
-        return Outer(selected(c, self.a), scaled(c, self.d))
+        return Outer(selected(c, self.a), scaled(c, self.d), self.flipped)
+
+    def sides(self):
+        """a and δ."""
+        a, d = Vectors(steps(self.a)), Vectors(steps(self.d))
+        return Sides(a, d, self.d, self.flipped)
 
     def each(self):
         """Σ_t aᵀ δ."""
         a, d = map(steps, widened(self.a, self.d))
         return a.mT @ d
+
+    def formed(self):
+        """Σ_t aᵀ δ of several steps."""
+        n = self.a[0].size // max(self.a.shape[-1], 1)
+        return Alone(self.each()) if n > 1 and compact(n, self.a, self.d) else self
 
     def slopes(self, v):
         """Σ_t a_t v δ_tᵀ."""
@@ -114,9 +155,17 @@ class Outer(Factor):
             return super().products()
         return (jnp.einsum("btn,csn->btcs", a, a) * jnp.einsum("btn,csn->btcs", d, d)).sum((1, 3))
 
+    def squares(self, c):
+        """(a²)ᵀ(c δ²) of one step."""
+        a, d = map(steps, widened(self.a, self.d))
+        if a.shape[1] != 1:
+            return super().squares(c)
+        a, d = selected(c, a), scaled(c, d**2)
+        return outer(a**2, d)
+
     def turned(self):
         """Σ_t δᵀ a."""
-        return Outer(self.d, self.a)
+        return Outer(self.d, self.a, not self.flipped)
 
     def square_norms(self):
         """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
@@ -143,6 +192,14 @@ class Sum(Factor):
         """c δ."""
         return Sum(scaled(c, self.d))
 
+    def sides(self):
+        """1 and δ."""
+        return Sides(None, Vectors(steps(self.d)), self.d)
+
+    def formed(self):
+        """Σ_t δ of several steps."""
+        return Alone(self.each()) if self.d.ndim > 2 else self
+
     def size(self):
         """Σ_t ‖δ_t‖."""
         return lengths(self.d).sum(1)
@@ -151,6 +208,10 @@ class Sum(Factor):
         """Σ_t δ."""
         (d,) = widened(self.d)
         return steps(d).sum(1)
+
+    def squares(self, c):
+        """Σ_b c_b (Σ_t δ)²."""
+        return scaled(c, self.each() ** 2).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +232,11 @@ class Rows(Factor):
         """c δ of the same rows."""
         return Rows(self.i, scaled(c, self.d), self.n)
 
+    def sides(self):
+        """1{row = i} and δ."""
+        i = self.i.reshape(len(self.i), -1)
+        return Sides(Hot(i, self.n), Vectors(steps(self.d)), self.d)
+
     def size(self):
         """Σ_t ‖δ_t‖."""
         return lengths(self.d).sum(1)
@@ -187,15 +253,25 @@ class Rows(Factor):
 
     def square_norms(self):
         """Σ_v ‖Σ_t 1{i = v} δ‖² over the rows that the example has, T at most."""
+        _, d = self.merged()
+        return (d**2).sum((1, 2))
+
+    def squares(self, c):
+        """Σ_b c_b (Σ_t 1{i = v} δ)², row by row."""
+        i, d = self.merged()
+        return Rows(i, scaled(c, d**2), self.n).gradient()
+
+    def merged(self) -> tuple[Array, Array]:
+        """The rows that every example has, each once, and Σ_t 1{i = v} δ of them, [B, T, width]."""
         i, d = self.i.reshape(len(self.i), -1), steps(self.d)
         inside = (i >= 0) & (i < self.n)
         (d,) = widened(jnp.where(inside[..., None], d, 0))
 
-        def norm(i, d):
-            _, which = jnp.unique(i, return_inverse=True, size=i.size)  # which of its rows
-            return (jax.ops.segment_sum(d, which, i.size) ** 2).sum()
+        def of_one(i, d):
+            rows, which = jnp.unique(i, return_inverse=True, size=i.size, fill_value=-1)
+            return rows, jax.ops.segment_sum(d, which, i.size)
 
-        return jax.vmap(norm)(i, d)
+        return jax.vmap(of_one)(i, d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +282,11 @@ class Alone(Factor):
 
     def gradient(self):
         """Σ_b g_b."""
-        return self.g.sum(0, dtype=wide(self.g.dtype))
+        return combined(jnp.ones(len(self.g), wide(self.g.dtype)), self.g)
+
+    def weighed(self, c, finite):
+        """Σ_b c_b g_b, in a product or, where not all is finite, one after another."""
+        return jax.lax.cond(finite, combined, in_turn, c, self.g)
 
     def scaled(self, c):
         """c g."""
@@ -219,6 +299,10 @@ class Alone(Factor):
     def each(self):
         """g_b."""
         return widened(self.g)[0]
+
+    def squares(self, c):
+        """Σ_b c_b g_b²."""
+        return scaled(c, self.each() ** 2).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +340,10 @@ class Zero(Factor):
         """0."""
         return jnp.zeros((len(self.none), len(self.none)), wide(self.none.dtype))
 
+    def squares(self, c):
+        """0."""
+        return self.gradient()
+
 
 @dataclass(frozen=True, eq=False)
 class Together(Factor):
@@ -271,6 +359,15 @@ class Together(Factor):
     def scaled(self, c):
         """c g of each."""
         return Together(tuple(f.scaled(c) for f in self.uses))
+
+    def weighed(self, c, finite):
+        """Σ over the uses."""
+        return functools.reduce(jnp.add, [f.weighed(c, finite) for f in self.uses])
+
+    def formed(self):
+        """g_b, where that of every use is."""
+        uses = [f.formed() for f in self.uses]
+        return Alone(self.each()) if all(isinstance(f, Alone) for f in uses) else self
 
     def size(self):
         """Σ over the uses."""
@@ -310,6 +407,26 @@ def is_factor(a: Any) -> bool:
 def summed(found: Mapping[str, Factor], params: Any) -> Any:
     """The gradients, like params."""
     return like(params._replace(**{name: f.gradient() for name, f in found.items()}), params)
+
+
+def combined(c: Array, g: Array) -> Array:
+    """Σ_b c_b g_b, in at least float32; a product, which XLA on CPU is faster at than at sums."""
+    return jnp.tensordot(c.astype(wide(g.dtype)), widened(g)[0], 1)
+
+
+def in_turn(c: Array, g: Array) -> Array:
+    """The same, and nothing of g_b where c_b is 0; no copy of g is made."""
+
+    def more(total, row):
+        return total + times(*row), None
+
+    c, g = c.astype(wide(g.dtype)), widened(g)[0]
+    return jax.lax.scan(more, jnp.zeros(g.shape[1:], g.dtype), (c, g))[0]
+
+
+def compact(n: int, a: Array, d: Array) -> bool:
+    """Whether Σ_t aᵀ δ of n steps is not much larger than its factors."""
+    return a.shape[-1] * d.shape[-1] <= MORE * n * (a.shape[-1] + d.shape[-1])
 
 
 def steps(a: Array) -> Array:

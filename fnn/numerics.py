@@ -8,6 +8,7 @@
     like(a, b)         a in the dtypes of b
     narrowed(a, b, …)  a in the dtype that the others have in common
     unit(a, axes)      a/‖a‖ and ‖a‖, over the axes
+    global_norm(tree)  √Σ a² over all leaves
     unit_gradient      da = (d − (Σ d û) û)/‖a‖ of the same, û = a/‖a‖
 
 Sums run in at least float32, whatever the dtypes are.
@@ -136,3 +137,28 @@ def unit(a: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 def unit_gradient(u: Array, length: Array, d: Array, axes: tuple[int, ...]) -> Array:
     """(d − (Σ d u) u)/‖a‖, what a gets of the cotangent d of u = a/‖a‖."""
     return (d - (d * u).sum(axes, keepdims=True) * u) / length
+
+
+def global_norm(tree: PyTree) -> Array:
+    """√Σ a² over all leaves, in at least float32, scaled where squares would leave the range."""
+    leaves = [a.astype(wide(a.dtype)) for a in jax.tree.leaves(tree) if a.size]
+    if not leaves:
+        return jnp.zeros(())
+    dtype = jnp.result_type(*(a.dtype for a in leaves))
+
+    def scaled():
+        largest = jnp.stack([abs(a).max().astype(dtype) for a in leaves]).max()
+        unit = jnp.where(largest > 0, largest, 1)
+        total = sum((over(a, unit.astype(a.dtype)) ** 2).sum().astype(dtype) for a in leaves)
+        return unit * jnp.sqrt(total)
+
+    total = sum((a**2).sum().astype(dtype) for a in leaves)
+    n, kind = sum(a.size for a in leaves), jnp.finfo(dtype)
+    kept = (total > n * kind.tiny / kind.eps) & (total < jnp.inf)  # of squares below tiny, too
+    return jax.lax.cond(kept, lambda: jnp.sqrt(total), scaled)
+
+
+def over(a: Array, b: Array) -> Array:
+    """a / b of one number b, as XLA multiplies by 1 / b, which may be too small for its dtype."""
+    c = jnp.where(b > 1, 2.0 ** -(jnp.finfo(a.dtype).maxexp // 2), 1).astype(a.dtype)
+    return (a * c) / (b * c)

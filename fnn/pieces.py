@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from fnn.batches import Rows, minibatches, taken
 from fnn.checkpointing import Checkpointing, Position
+from fnn.driver import many
 from fnn.errors import by_path
 from fnn.interrupts import noted
 from fnn.numerics import is_floating, ratio
@@ -39,8 +40,8 @@ SECONDS = 1.0  # that a piece shall take
 class Parts(NamedTuple):
     """The functions that a run is made of."""
 
-    step: Callable[..., Any]  # (plan, state, rows) → ((state, …), seen, grads)
-    report: Callable[..., Any]  # (plan, state, seen, held_out, batch_size=…) → row
+    step: Callable[..., Any]  # (plan, state, rows) → (state, seen), seen = ((sums, weight, …), …)
+    report: Callable[..., Any]  # (plan, state, seen, held_out, batch_size) → (state, row)
     drawn_key: Callable[..., Any]  # (state, 1) → the key of the order
 
 
@@ -57,7 +58,8 @@ class Run:
 
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        return jax.eval_shape(self._first_step, self.plan, state, self.rows)[1]
+        f = functools.partial(self._first_of, lambda parts, *args: parts.step(*args)[1])
+        return jax.eval_shape(f, self.plan, state, self.rows)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
@@ -114,29 +116,26 @@ class Run:
         """What an epoch reports."""
         size = self.how["batch_size"]
         args = self.plan, state, seen, self.held_out
-        return _jit_report(self.parts.report, *args, batch_size=size)
+        return _jit_report(self.parts.report, *args, size)[1]
 
-    def _first_step(self, plan, state, rows):
-        """A step of the first rows, for its shapes."""
-        size = min(self.how["batch_size"], len(rows.target))
-        real = None if self.how["drop_last"] else jnp.ones(size, bool)
-        if len(rows.target) % size == 0:
-            real = None
-        return self.parts.step(plan, state, taken(rows, jnp.arange(size), real))
+    def _first_of(self, f, plan, state, rows):
+        """`f` of the first rows, for its shapes."""
+        size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
+        real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
+        return f(self.parts, plan, state, taken(rows, jnp.arange(size), real))
 
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position: loss, gradients, State."""
         args = self.plan, position.state, self.rows, order, position.batch
-        finite = _jit_faults(self.parts.step, *args)
-        (state, _), seen, grads = jax.eval_shape(self._first_step, *args[:3])
-        names = checked(seen, state, grads)
+        finite = _jit_faults(self.parts, *args)
+        names = checked(*jax.eval_shape(functools.partial(self._first_of, _parts), *args[:3]))
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
     def circumstances(self, position: Position) -> str:
         """Where the next step is, and what it starts from, in words."""
         told = [f"epoch {len(position.history) + 1}, batch {position.batch + 1}"]
         if position.batch:
-            sums, weight, _ = jax.tree.map(lambda a: a[position.batch - 1], position.seen)
+            sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
             told += [f"the loss before was {float(ratio(sums['loss'], weight)):.4g}"]
         with contextlib.suppress(TypeError):  # an optimizer without one rate
             rate = self.plan.optimizer.rate(position.state.optimizer_state)
@@ -163,11 +162,11 @@ def _piece(step, plan, state, rows, seen, order, begin, end):
 
     def body(carry):
         i, state, seen, _ = carry
-        (state, _), new, _ = step(plan, state, taken(rows, *_at(order, i)))
+        state, new = step(plan, state, taken(rows, *_at(order, i)))
         return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
 
     def finite(seen):
-        return jnp.isfinite(seen[0]["loss"])
+        return jnp.isfinite(seen[0][0]["loss"])
 
     i = jnp.asarray(begin, jnp.int32)
     i, state, seen, first = jax.lax.while_loop(going_on, body, (i, state, seen, True))
@@ -179,9 +178,9 @@ def _at(order, i):
     return jax.tree.map(lambda a: a[i], order)
 
 
-def checked(seen: PyTree, state: State, grads: PyTree = ()) -> dict[str, Any]:
+def checked(seen: PyTree, state: State, grads: PyTree) -> dict[str, Any]:
     """What must be finite, by name: the loss, the gradients, every array of the State."""
-    named = {"loss": seen[0]["loss"]}
+    named = {"loss": seen[0][0]["loss"]}
     named |= {f"the gradient of {name}": a for name, a in by_path("", grads).items()}
     named |= by_path("", state._replace(key=None))
     return {name: a for name, a in named.items() if is_floating(a)}
@@ -198,10 +197,20 @@ def _finite(state, ok):
     return functools.reduce(jnp.logical_and, all_finite(named), ok)
 
 
-def _faults(step, plan, state, rows, order, i):
+def _parts(parts, plan, state, rows):
+    """What a step reports, the State that it makes, and its gradients where these are known."""
+    now, seen = parts.step(plan, state, rows)
+    if getattr(plan, "in_backward", False):  # there never are gradients of all layers
+        return seen, now, ()
+    key = None if state.key is None else parts.drawn_key(state, 0)
+    calm = plan.with_fields(watch=None)
+    result = calm.run("fit", state, rows.x, rows.target, rows.weights, key)[0].result
+    return seen, now, result[0] if many(plan.rule) else result
+
+
+def _faults(parts, plan, state, rows, order, i):
     """Whether each of what is checked is finite behind step i."""
-    (state, _), seen, grads = step(plan, state, taken(rows, *_at(order, i)))
-    return all_finite(checked(seen, state, grads))
+    return all_finite(checked(*_parts(parts, plan, state, taken(rows, *_at(order, i)))))
 
 
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
@@ -246,7 +255,4 @@ _jit_order = jax.jit(
 _jit_piece = jax.jit(automatic(_piece), static_argnums=0)
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults), static_argnums=0)
-_jit_report = jax.jit(
-    lambda f, *args, batch_size: automatic(f)(*args, batch_size=batch_size),
-    static_argnums=0, static_argnames="batch_size",
-)  # fmt: skip
+_jit_report = jax.jit(lambda f, *args: automatic(f)(*args), static_argnums=(0, 5))

@@ -23,8 +23,10 @@ from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree, Record
+from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
+from fnn.watching import Watch
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
 
@@ -51,13 +53,16 @@ class Plan(Data):
         rule: what computes the gradients, its result like params: a Rule, one with its
             companion (rule.given(tree)), a tuple of which the first gives the gradients
             and the others are reported, or a record with run(net, loss, params, x, target,
-            *, key, weights, penalty) → Pass, for a learning rule that is not a fold.
+            *, key, weights, penalty) → Pass, for a learning rule that is not a fold. An optimizer
+            with a rule of its own, such as KFAC, has it in the place of backprop.
         metrics: name → function (y, target) → one number per prediction, averaged over
             what is reported, from the y of the steps themselves; a Metric, such as
             Perplexity(), may make something else of the mean.
+        watch: a Watch: what some of the steps show of their inside.
 
     Raises:
-        TypeError: for what is not a layer, a loss, an optimizer, a penalty or a rule.
+        TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; for
+            a Watch with rules beside a rule that is not a fold.
         ValueError: for a metric of a name that reports use themselves.
     """
 
@@ -67,6 +72,7 @@ class Plan(Data):
     penalty: Any = field(default=None, kw_only=True)
     rule: Any = field(default=backprop, kw_only=True)
     metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
+    watch: Watch | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         """Check every part, and hold optimizer and metrics in the forms that jit takes."""
@@ -77,18 +83,50 @@ class Plan(Data):
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
             check_rule("Plan", self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
+        check_watch(self.watch, self.rule)
 
-    def run(self, owner: str, state: State, x, target, weights, key) -> Pass:
+    def run(
+        self, owner: str, state: State, x, target, weights, key
+    ) -> tuple[Pass, tuple[PyTree, ...]]:
         """One pass forward and back, of the rule with the companion it has by now.
 
-        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides.
+        x is as `weighed_in` leaves it; what fills a batch up has weight 0 besides. With it comes
+        what the rules of the Watch, behind that of the plan, make of the same pass.
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
+        rule, looking = self.first(state), self.watch.rules if self.watch else ()
+        if hasattr(rule, "run"):
+            return rule.run(*args, **options), ()
+        done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
+        return apart(done, rule, looking)
+
+    def first(self, state: State) -> Any:
+        """The rule with the companion it has by now, that of the optimizer in place of backprop."""
+        asked = self.optimizer.rule(state.optimizer_state)
         if hasattr(self.rule, "run"):
-            return self.rule.run(*args, **options)
-        rule = grown(self.rule, state.companion)
-        return run_fold(owner, *args, rule=rule, selected=True, **options)
+            return self.rule
+        rules = grown(self.rule, state.companion)
+        first, *rest = rules if many(rules) else (rules,)
+        if isinstance(first, Fisher) and not first.learns:
+            first = first.learning()
+        if asked is not None:
+            check_asked(self.optimizer, first, asked, rest)
+            first = asked
+        return (first, *rest) if many(rules) else first
+
+    def factors(self, done: Pass) -> PyTree:
+        """What the first rule of a Pass found for the optimizer; None where it asks for nothing."""
+        if not self.asks:
+            return None
+        return done.companion[0] if many(self.rule) else done.companion
+
+    @property
+    def asks(self) -> bool:
+        """Whether the optimizer is given factors."""
+        first = self.rule[0] if many(self.rule) else self.rule
+        shape = jax.eval_shape(self.optimizer.init, ())
+        return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
 
     def names(self) -> tuple[str, ...]:
         """The names of the rules behind the first, whose results are reported."""
@@ -124,6 +162,18 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     return State(params, plan.optimizer.init(params), key, step, companion)
 
 
+def check_asked(optimizer: Any, first: Any, asked: Any, rest: Iterable[Any]) -> None:
+    """Raise a TypeError where the optimizer's rule has no room in the plan."""
+    name = type(optimizer).__name__
+    if first != backprop:
+        raise TypeError(
+            f"Plan: {name} finds the gradient by its own rule, where the plan has {first!r:.60}; "
+            "leave rule out, or put fnn.rules.backprop first."
+        )
+    if hasattr(asked, "run") and any(True for _ in rest):
+        raise TypeError(f"Plan: the rule of {name} runs by itself; leave the other rules out.")
+
+
 def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     """The metrics as (name, function), static for jit; a report has one entry of every name."""
     if not isinstance(metrics, Mapping | tuple):
@@ -139,11 +189,45 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
             raise TypeError(f"Plan: metric {name!r} must be a function (y, target), got {f!r:.60}.")
     names = [name for name, _ in pairs] + list(rules)
     for i, name in enumerate(names):
-        if name in ("loss", "state", *names[:i]) or name.startswith("validation_"):
+        if name in ("loss", "state", "watch", *names[:i]) or name.startswith("validation_"):
             raise ValueError(
                 f"Plan: {name!r} stands for something else in reports; choose another."
             )
     return pairs
+
+
+def beside(rule: Any, looking: tuple[Any, ...]) -> Any:
+    """The rule with those of a Watch behind it."""
+    if not looking:
+        return rule
+    return (*(rule if many(rule) else (rule,)), *looking)
+
+
+def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[PyTree, ...]]:
+    """The Pass as the rule alone had it, and what those of a Watch found."""
+    if not looking:
+        return done, ()
+    n = len(rule) if many(rule) else 1
+    own = done._replace(result=done.result[:n], companion=done.companion[:n])
+    if not many(rule):
+        own = own._replace(result=own.result[0], companion=own.companion[0])
+    return own, done.result[n:]
+
+
+def check_watch(watch: Any, rule: Any) -> None:
+    """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
+    if watch is None:
+        return
+    if not isinstance(watch, Watch):
+        raise TypeError(
+            f"Plan: watch must be a Watch, got {watch!r:.60}; write fnn.Watch(rule, ...)."
+        )
+    if watch.rules and hasattr(rule, "run"):
+        names = ", ".join(n for n in watch.names if n not in watch.functions)
+        raise TypeError(
+            f"Plan: {names} of watch join the pass of a Rule, and {type(rule).__name__} runs by "
+            "itself; watch functions (layer, params, grads, updates) there."
+        )
 
 
 def learned(rule: Any) -> PyTree:
@@ -173,6 +257,21 @@ def next_companion(rule: Any, companion: PyTree) -> PyTree:
     if many(rule):
         return together(next_companion(r, c) for r, c in zip(rule, companion, strict=True))
     return companion if isinstance(rule, Given) and rule.rule.learns else None
+
+
+def with_room(state: Any, like: Any) -> Any:
+    """The optimizer's state with zeros where one `like` it has more, before the first factors."""
+    known = dict(jax.tree_util.tree_flatten_with_path(state)[0])
+    paths, form = jax.tree_util.tree_flatten_with_path(like)
+    return form.unflatten(
+        [known[path] if path in known else jnp.zeros(a.shape, a.dtype) for path, a in paths]
+    )
+
+
+def holds(state: Any, made: Any) -> bool:
+    """Whether the state has every array of a fresh one."""
+    known = {path for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]}
+    return known >= {path for path, _ in jax.tree_util.tree_flatten_with_path(made)[0]}
 
 
 def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer[Any, Any], PyTree]:
@@ -230,7 +329,8 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
     for name, part, made, maker in zip(
         ("optimizer_state", "companion"), parts, fresh, makers, strict=True
     ):
-        if jax.tree.structure(made) != jax.tree.structure(part):
+        grows = name == "optimizer_state" and plan.asks and holds(part, made)
+        if not grows and jax.tree.structure(made) != jax.tree.structure(part):
             raise ValueError(
                 f"{owner}: the State was not made for {maker}: its {name} is "
                 f"{type(part).__name__}; fnn.start(plan, key, state.params) makes a new one."

@@ -192,7 +192,8 @@ class Data(Declared):
     def numbers(self, dtype: Any) -> Self:
         """The same record with its leaves as arrays of `dtype`, one number each."""
         for f in fields(self):
-            shape = jnp.shape(getattr(self, f.name)) if not f.metadata.get("static") else ()
+            value = getattr(self, f.name)
+            shape = () if value is None or f.metadata.get("static") else jnp.shape(value)
             if shape:
                 raise ValueError(
                     f"{type(self).__name__}: {f.name} must be one number here, got shape "

@@ -26,7 +26,7 @@ from fnn.checkpointing import Checkpointing, Interrupted, NotFinite, Position
 from fnn.files import CheckpointError, digest
 from fnn.folders import Found, cleaned, locked, made, newest, numbered
 from fnn.interrupts import Noted
-from fnn.packing import RUN, check_settings, fitted, packed, parsed, state_like, unpacked
+from fnn.packing import RUN, check_settings, fitted, packed, parsed, unpacked
 from fnn.plan import State
 from fnn.records import PyTree
 from fnn.settings import changes
@@ -148,7 +148,7 @@ class Saver:
         check_settings(path, contents, run.plan, self._checkpoint.changed)
         said = parsed(path, "run", contents.texts.get("run", ""))
         n, batch, stopped = self._place(path, said)
-        like = {"state": state_like(run.plan, contents.tensors.get("state.key"))}
+        like: dict[str, Any] = {"state": state}
         like["seen"] = longer(run.step_like(state), batch)
         if n:
             like["history"] = longer(run.row_like(state), n)

@@ -20,11 +20,13 @@ params, leaf by leaf:
     begin         `seen`, one more argument: begin(y, target, dy), the same for every leaf
     learns        with a companion; the formula returns ((result, own′), dx), and the fold own′
     per_example   dy is the derivative of every example's own loss
+    shares        per example too, but dy stays that of the batch's loss, and `share`, one more
+                  argument, the last, is s_b [B], 0 of what is left out; None without a fold
 
 Several rules share one pass, rule=(a, b): the results are a tuple, and a sends back dx. The
 cotangents are those of the batch's loss; a rule per example sees δ_b / s_b, s_b = Σ_t w_bt / Σ w
-the example's share in it, and 0 where s_b = 0. Where all rules are per example, δ_b / s_b itself
-is sent back. Formulas see arrays at every layer that knows no time.
+the example's share in it, and 0 where s_b = 0. Where all rules want that, δ_b / s_b itself is
+sent back. Formulas see arrays at every layer that knows no time.
 """
 
 import functools
@@ -66,7 +68,8 @@ class Rule(Record):
     """What the fold does at a layer; open on the layer's type. Write @fnn.rule.
 
     Raises:
-        TypeError: for a rule that learns without a companion; from given, for one without any.
+        TypeError: for a rule that learns without a companion, or has shares and is not per
+            example; from given, for a rule without a companion.
         NotImplementedError: in a fold, per example, for a layer that mixes examples.
     """
 
@@ -75,10 +78,16 @@ class Rule(Record):
     companion: bool = False
     learns: bool = False
     begin: Callable[..., Any] | None = None
+    shares: bool = False
 
     def __post_init__(self):
-        """Refuse a rule that would lose what it learns."""
+        """Refuse a rule that would lose what it learns, and shares in nothing."""
         super().__post_init__()
+        if self.shares and not self.per_example:
+            raise TypeError(
+                f"{self}: shares are those of examples; "
+                "write @fnn.rule(per_example=True, shares=True)."
+            )
         if self.learns and not self.companion:
             raise TypeError(
                 f"{self}: what a rule learns is its companion; "
@@ -136,7 +145,7 @@ class Rule(Record):
         """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""
         formula = self.formula.dispatch(type(layer))
         own = (params.own,) if self.companion else ()
-        more = own if self.begin is None else (*own, seen.begun)
+        more = *own, *self.besides(seen, dy)
         params = params.params if self.companion else params
 
         def run(dy):
@@ -148,8 +157,19 @@ class Rule(Record):
             return result, dx
 
         if self.per_example:
-            run = _per_example(run, layer, None if seen is None else seen.share)
+            divides = None if seen is None or self.shares else seen.share
+            run = _per_example(run, layer, divides)
         return over_positions(run, dy) if layer.sequences == "positions" else run(dy)
+
+    def besides(self, seen: Any, dy: Any) -> tuple[Any, ...]:
+        """What a formula gets besides its own: what begin made, and the shares."""
+        begun = () if self.begin is None else (seen.begun,)
+        return (*begun, None if seen is None else seen.share) if self.shares else begun
+
+    @property
+    def alone(self) -> bool:
+        """Whether dy is to be the derivative of every example's own loss."""
+        return self.per_example and not self.shares
 
     def register(self, kind: type) -> Callable[..., Any]:
         """Decorate the formula of a layer type."""
@@ -185,11 +205,11 @@ def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
 
     Args:
         leaf: the formula of layers without one of their own; `register` gives them one.
-        **facts: what the fold must know, @rule(per_example=True): per_example, companion and
-            learns, booleans, and begin, a function (y, target, dy) → what every leaf sees.
+        **facts: what the fold must know, @rule(per_example=True): per_example, shares, companion
+            and learns, booleans, and begin, a function (y, target, dy) → what every leaf sees.
 
     Raises:
-        TypeError: for a rule that learns without a companion.
+        TypeError: for a rule that learns without a companion, or has shares of nothing.
     """
     if leaf is None:
         return functools.partial(rule, **facts)

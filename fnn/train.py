@@ -13,6 +13,7 @@ Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequen
 in `step` alone), or any pytree of arrays with the rows first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -51,10 +52,12 @@ from fnn.plan import (
     check_trained,
     evaluation_net,
     next_companion,
+    with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sequence import state_of, value
 from fnn.sharding import automatic
+from fnn.watching import Packed, by_turns, nothing, packed, unpacked
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -73,7 +76,8 @@ def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    return _jit_step(plan, state, as_rows("step", "batch", batch))
+    rows = as_rows("step", "batch", batch)
+    return _jit_step(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
@@ -89,7 +93,7 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, state, rows, batch_size=size, drop_last=drops)
+    return _jit_epoch(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -175,6 +179,7 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     epochs = count("fit: epochs", epochs)
+    state = roomy(plan, state, rows)
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     if checkpoint is not None:
@@ -205,21 +210,57 @@ def checked(
     return rows
 
 
+def roomy(plan: Plan, state: State, rows: Rows) -> State:
+    """The State with room for what only a step shows the size of, where the optimizer asks."""
+    if not plan.asks:
+        return state
+    made, _ = jax.eval_shape(_step, plan, state, rows)
+    return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
+
+
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results), _ = _summed_step(plan, state, rows)
+    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
     return state, averages(plan.metrics, sums, weight) | results | carried
 
 
 def _summed_step(plan, state, rows):
-    """(The next State, that of y); Σ w m of loss, metrics, results of other rules; gradients."""
+    """`_advanced`, watched or not: by a branch, so that what nobody watches costs nothing."""
+    if plan.watch is None:
+        return _advanced(plan, state, rows)
+
+    def between(state, rows):
+        nexts, (sums, weight, results) = _advanced(plan.with_fields(watch=None), state, rows)
+        return nexts, (sums, weight, results | {"watch": nothing(like)})
+
+    like = jax.eval_shape(_jit_watched, plan, state, rows)[1][2]["watch"]
+    due = plan.watch.due(state.step)
+    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
+
+
+def _advanced(plan, state, rows):
+    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
     x, target, weights = rows
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
-    done = plan.run("step", state, x, target, weights, key)
+    done, others, params, inner, seen = _moved(plan, state, x, target, weights, key)
+    weight = done.weights.sum()
+    loss = times(done.weights, done.losses).sum() + done.penalty * weight
+    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
+    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
+    companion = next_companion(plan.rule, done.companion)
+    state = State(params, inner, state.key, next_step(state.step), companion)
+    if plan.watch:
+        results["watch"] = packed({"step": state.step, **seen})
+    return (state, state_of(done.y)), (sums, weight, results)
+
+
+def _moved(plan, state, x, target, weights, key):
+    """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
+    done, found = plan.run("step", state, x, target, weights, key)
     grads, *others = done.result if many(plan.rule) else (done.result,)
     if not is_like(grads, state.params):
         raise ValueError(
@@ -227,16 +268,11 @@ def _summed_step(plan, state, rows):
             "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
         )
     updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss
+        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    params = apply_updates(state.params, updates)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    return (state, state_of(done.y)), (sums, weight, results), grads
+    moved = state.params, grads, updates
+    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
+    return done, others, apply_updates(state.params, updates), inner, seen
 
 
 def drawn_key(state: State, i: int) -> Any:
@@ -245,17 +281,37 @@ def drawn_key(state: State, i: int) -> Any:
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
-    """`lax.scan` of steps over minibatches: (state, what the steps reported, [n_batches, ...])."""
+    """`lax.scan` of steps over minibatches."""
     key = None
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(state, chosen):
-        (state, _), seen, _ = _summed_step(plan, state, taken(rows, *chosen))
+    def body(plan, state, chosen):
+        (state, _), seen = _advanced(plan, state, taken(rows, *chosen))
         return state, seen
 
+    def watched(state, chosen):
+        state, (sums, weight, results) = body(plan, state, chosen)
+        packed = results.pop("watch")
+        return state, ((sums, weight, results), packed)
+
+    def between(state, chosen):
+        state, seen = body(plan.with_fields(watch=None), state, chosen)
+        return state, (seen,)
+
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    return jax.lax.scan(body, state, chosen)
+    if plan.watch is None:
+        state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
+    else:
+        steps = by_turns(watched, between, lambda s: plan.watch.due(s.step), state, chosen)
+        state, (sums, weight, results), results["watch"] = steps
+    return state, _averaged(plan, [(sums, weight, results)])
+
+
+def _averaged(plan, seen):
+    """What an epoch reports of all that its steps did."""
+    ((sums, weight, results),) = seen
+    return averages(plan.metrics, sums, weight) | results
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -278,26 +334,18 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
 
 def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
-    state, seen = _epoch(plan, state, rows, **how)
-    return state, _report(plan, state, seen, held_out, batch_size=how["batch_size"])
+    state, row = _epoch(plan, state, rows, **how)
+    return state, row | _validated(plan, state, held_out, how["batch_size"])
 
 
-def _report(plan, state, seen, held_out=None, *, batch_size=1):
-    """What an epoch reports, of what its steps reported."""
-    sums, weight, results = seen
-    row = averages(plan.metrics, sums, weight) | results
-    if held_out is not None:
-        rows, calibration = held_out
-        size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
-        validation = _evaluate(plan, state, rows, calibration, batch_size=size)
-        row |= {f"validation_{name}": value for name, value in validation.items()}
-    return row
-
-
-def _one_epoch(plan, state, rows, **how):
-    """One epoch and what it reports."""
-    state, seen = _epoch(plan, state, rows, **how)
-    return state, _report(plan, state, seen)
+def _validated(plan, state, held_out, batch_size):
+    """What a row of history says of data that are held out."""
+    if held_out is None:
+        return {}
+    rows, calibration = held_out
+    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
+    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
+    return {f"validation_{name}": value for name, value in validation.items()}
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
@@ -320,6 +368,17 @@ def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
+def _seen_step(plan, state, rows):
+    """The next State, and all that an epoch keeps of the step."""
+    (state, _), *seen = _summed_step(plan, state, rows)
+    return state, seen
+
+
+def _row_of(plan, state, seen, held_out, batch_size):
+    """The row of history of an epoch whose steps were kept so."""
+    return state, _averaged(plan, seen) | _validated(plan, state, held_out, batch_size)
+
+
 def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     """How many losses a row of x has, at least 1: as many as positions of a sequence."""
 
@@ -330,10 +389,22 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
     return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
+def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
+    """`f` → (state, row), what was watched unpacked, behind all scans."""
+
+    @functools.wraps(f)
+    def run(*args, **options):
+        state, row = f(*args, **options)
+        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+
+    return run
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(automatic(_step))
-_jit_epoch = jax.jit(automatic(_one_epoch), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(_epoch_row), static_argnames=_RUN)
+_jit_watched = jax.jit(_advanced)  # traced once, for its shapes and to run
+_jit_step = jax.jit(automatic(shown(_step)))
+_jit_epoch = jax.jit(automatic(shown(_epoch)), static_argnames=_RUN)
+_jit_epoch_row = jax.jit(automatic(shown(_epoch_row)), static_argnames=_RUN)
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-PARTS = Parts(_summed_step, _report, drawn_key)
-_jit_fit = jax.jit(automatic(_fit), static_argnames=(*_RUN, "epochs"))
+_jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
+PARTS = Parts(_seen_step, shown(_row_of), drawn_key)

@@ -106,11 +106,16 @@ def training():
     known |= {"plan": once, "state": fnn.start(once, KEY, PARAMS), "batch": (X, TARGET)}
     known |= {"data": (X, TARGET, jnp.ones(11)), "batch_size": 4, "epochs": 1, "callback": None}
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
+    known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
+    known |= {"microbatch": 4}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
-                 fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary)  # fmt: skip
+                 fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
+                 fnn.watched)  # fmt: skip
     return [
         *built(once), *built(fnn.Clipping(1.0)),
+        of("Watch", lambda what, every: fnn.Watch(what, every=every), what=fnn.rules.deltas,
+           every=10),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
           for f in functions],
         of("as_function", lambda layer, **args: fnn.as_function(layer)(**args),
@@ -167,12 +172,46 @@ def rules():
     known = {"layer": dense, "params": params, "cache": cache, "dy": y}
     both = known | {"params": fnn.rules.With(params, params)}
     found = {n: f for n, f in vars(fnn.rules).items() if isinstance(f, fnn.rules.Rule)}
+    moved = {"layer": dense, "params": params, "grads": params, "updates": params}
+    functions = (fnn.rules.gradient_norms, fnn.rules.update_norms, fnn.rules.weight_norms,
+                 fnn.rules.update_ratios)  # fmt: skip
     return [
         *[of(n, f, **(both if f.companion else known)) for n, f in found.items()],
+        *[of(f.__name__, f, **moved) for f in functions],
+        of("first_non_finite", fnn.rules.first_non_finite, net=dense,
+           found=fnn.rules.non_finite(**known)[0]),
         of("companion", lambda net, f: fnn.rules.companion(net, f, WEIGHTS), net=dense,
            f=lambda layer, params: params),
         of("total", fnn.rules.total, norms=(jnp.ones(4),)),
+        of("total_noise", fnn.rules.total_noise,
+           found=fnn.rules.GradientNoise(jnp.ones(()), jnp.ones(()))),
         of("running_averages", fnn.rules.running_averages, net=fnn.BatchNorm(3), momentum=0.9),
+    ]  # fmt: skip
+
+
+def curvature():
+    """Products, diagonals, spectra."""
+    home, w = fnn.curvature, jnp.ones(11)
+    known = {"net": NET, "loss": LOSS, "params": PARAMS, "x": X, "target": TARGET, "v": PARAMS}
+    known |= {"key": KEY, "weights": w, "penalty": fnn.L2(0.1), "gradient": True, "samples": 2}
+    products = (home.hessian_product, home.gauss_newton_product, home.gauss_newton_diagonal)
+    kinds = [(f, kind) for f in (home.fisher_product, home.fisher_diagonal)
+             for kind in ("exact", "monte_carlo", "empirical")]  # fmt: skip
+    spectra = {"product": lambda v: v, "params": PARAMS, "key": KEY}
+    spectra |= {"k": 1, "steps": 2, "which": "largest", "samples": 2, "starts": 1}
+    density = home.Density(jnp.ones((1, 2)), jnp.ones((1, 2)))
+
+    def given(f, known):
+        return {n: known[n] for n in inspect.signature(f).parameters}
+
+    return [
+        *[of(f.__name__, f, **given(f, known)) for f in products],
+        *[of(f.__name__, f, **given(f, known | {"kind": kind})) for f, kind in kinds],
+        *[of(f.__name__, f, **given(f, spectra))
+          for f in (home.top_eigenvalues, home.spectral_density, home.trace)],
+        of("Density", density.at, t=jnp.ones(3), width=0.1),
+        of("likelihood", lambda loss: home.likelihood(loss).loss, loss=LOSS),
+        *built(home.likelihood(LOSS)),
     ]  # fmt: skip
 
 
@@ -261,6 +300,6 @@ MAKERS = {
     **{name: lambda make=make: optimizer(make(0.1)) for name, make in EVERY.items()},
     **{c.__name__: functools.partial(schedule, c) for c in public(fnn.optim, fnn.optim.Schedule)},
     **{c.__name__: functools.partial(penalty, c) for c in public(fnn, fnn.Penalty)},
-    **{f.__name__: f for f in (training, nets, rules, around, checks)},
+    **{f.__name__: f for f in (training, nets, rules, curvature, around, checks)},
 }
 CALLS = {name: functools.cache(make) for name, make in MAKERS.items()}  # made when asked for

@@ -21,15 +21,17 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding", "interrupts"),
-    ("errors", "factors", "initializers", "sequence"),
-    ("logits", "arrays", "mean", "targets", "named", "files", "checkpointing"),
+    ("errors", "factors", "initializers", "sequence", "sides"),
+    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "checkpointing"),
     ("layer", "composite", "loss", "ruling", "folders"),
     ("layers", "losses", "penalties", "metrics", "writer"),
     ("driver", "nets"),
-    ("rules", "evaluation", "summaries", "interop", "checking"),
+    ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
-    ("batches", "plan", "clipping", "prediction", "decoding"),
+    ("batches",),
+    ("microbatches",),
+    ("plan", "example_sums", "clipping", "prediction", "decoding"),
     ("settings",),
     ("packing",),
     ("checkpoints", "resuming"),
@@ -43,6 +45,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.errors",
     "fnn.named",
     "fnn.sequence",
+    "fnn.sides",
     "fnn.logits",
     "fnn.layer",
     "fnn.composite",
@@ -62,6 +65,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.reparametrized",
     "fnn.layers.retention",
     "fnn.layers.rotary",
+    "fnn.layers.seen",
     "fnn.layers.shared",
     "fnn.layers.tiling",
     "fnn.layers.unembed",
@@ -69,12 +73,18 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.curvature.fisher",
+    "fnn.curvature.likelihoods",
+    "fnn.curvature.products",
     "fnn.nets.gpt",
     "fnn.nets.loading",
+    "fnn.rules.per_example",
     "fnn.optim.optimizer",
     "fnn.optim.foreign",
     "fnn.optim.adam",
     "fnn.batches",
+    "fnn.caches",
+    "fnn.example_sums",
     "fnn.plan",
 }
 
@@ -151,7 +161,7 @@ def test_no_public_name_is_the_name_of_a_module():
 
 
 def test_optimizers_rules_and_initializers_are_public_in_their_namespaces_only():
-    homes = "fnn.optim", "fnn.rules", "fnn.initializers"
+    homes = "fnn.optim", "fnn.rules", "fnn.initializers", "fnn.curvature"
     homes_of = {n: getattr(v, "__module__", "") or "" for n, v in public_names().items()}
     assert not [n for n, home in homes_of.items() if home.startswith(homes)]
 
@@ -163,7 +173,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
     assert not value.__doc__.startswith(f"{name}(")  # what dataclass would write
 
 
-@pytest.mark.parametrize("folder", ["layers", "losses", "optim"])
+@pytest.mark.parametrize("folder", ["layers", "losses", "optim", "curvature"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
     routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}

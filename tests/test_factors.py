@@ -39,11 +39,18 @@ def test_all_is_said_of_the_gradients_of_examples(name):
     np.testing.assert_allclose(f.square_norms(), (g**2).reshape(3, -1).sum(1), **EXACT)
     flat = g.reshape(3, -1)
     np.testing.assert_allclose(f.products(), flat @ flat.T, **EXACT)
+    c = C.reshape(3, *(1,) * (g.ndim - 1))
+    np.testing.assert_allclose(f.squares(C), (c * g**2).sum(0), **EXACT)
     v = noise(*g.shape[1:], seed=5)
     np.testing.assert_allclose(f.slopes(v), (g * v).reshape(3, -1).sum(1), **EXACT)
     if g.ndim > 2:
         np.testing.assert_allclose(f.mT.each(), g.mT, **EXACT)
-    np.testing.assert_allclose(f.scaled(C).each(), C.reshape(3, *(1,) * (g.ndim - 1)) * g, **EXACT)
+    scaled = c * g
+    np.testing.assert_allclose(f.scaled(C).each(), scaled, **EXACT)
+    for h in (f, f.formed()):
+        np.testing.assert_allclose(h.each(), g, **EXACT)
+        for finite in (True, False):
+            np.testing.assert_allclose(h.weighed(C, jnp.array(finite)), scaled.sum(0), **EXACT)
 
 
 @pytest.mark.parametrize("name", [n for n in KINDS if n not in ("rows", "together")])
@@ -51,6 +58,15 @@ def test_what_has_the_factor_0_is_left_out_whatever_stands_there(name):
     broken = jax.tree.map(lambda a: a.at[1].set(jnp.nan), KINDS[name])
     got, want = broken.scaled(C), KINDS[name].scaled(C)
     np.testing.assert_array_equal(got.gradient(), want.gradient())
+    np.testing.assert_array_equal(broken.squares(C), KINDS[name].squares(C))
+    for f in (broken, broken.formed()):
+        np.testing.assert_allclose(f.weighed(C, jnp.array(False)), want.gradient(), **EXACT)
+
+
+def test_what_is_formed_takes_at_most_three_times_the_memory_of_its_factors():
+    for n, kind in ((1, Outer), (2, Outer), (3, Alone)):  # 10 · 15 ≤ 3 n (10 + 15) from n = 2
+        f = Outer(noise(3, n, 10), noise(3, n, 18, seed=2))
+        assert type(f.formed()) is kind
 
 
 def test_by_hand():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import fnn
 
@@ -50,3 +51,30 @@ def test_a_single_layer_has_a_table_too():
     table = fnn.summary(fnn.Tanh(), (), jnp.ones((2, 3)))
     assert "Tanh()" in table
     assert "[2, 3]" in table
+
+
+def test_what_the_layers_keep_is_a_column_and_what_would_be_kept_stands_below():
+    block = fnn.Serial(up=fnn.Dense(4, 8), bend=fnn.Recompute(fnn.GELU()), down=fnn.Dense(8, 4))
+    net = fnn.Serial(first=fnn.Dense(3, 4), blocks=fnn.Repeat(5, fnn.Residual(block)))
+    x = jax.ShapeDtypeStruct((64, 3), jnp.float64)
+    params = jax.eval_shape(net.init, jax.random.key(0))
+    plain, kept = (fnn.summary(net, params, x, cache=c).splitlines() for c in (False, True))
+    assert kept[0].split() == [*plain[0].split(), "cache"]
+    rows = [line.split() for line in kept[2:]]
+    assert [row[0] for row in rows[:5]] == [
+        "first", "blocks.up", "blocks.bend", "blocks.bend", "blocks.down",
+    ]  # fmt: skip
+    assert rows[2][1:] == ["Recompute", "20.0", "KiB"]  # x of GELU, and keys
+    assert [" ".join(row[-2:]) for row in rows[:5]] == [
+        "0 B", "10.0 KiB", "20.0 KiB", "0 B", "20.0 KiB",
+    ]  # fmt: skip
+    assert rows[6] == ["total", "396", "50.0", "KiB"]
+    assert kept[-2:] == [
+        "with Recompute around blocks: 10.0 KiB kept, and 10.0 KiB made again at a time",
+        'with Cast(…, "bfloat16") around blocks: 12.5 KiB kept',
+    ]
+
+
+def test_a_cache_is_asked_for_with_yes_or_no():
+    with pytest.raises(TypeError, match="^summary: cache must be True or False, got 'bytes'"):
+        fnn.summary(fnn.Tanh(), (), jnp.ones((2, 3)), cache="bytes")

@@ -46,6 +46,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "saturation",
         "backward_cost",
         "relu_sparsity",
+        "influence",
+        "private",
         "errata",
     ),
     "Optimization": (

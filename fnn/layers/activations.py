@@ -65,6 +65,7 @@ class Elementwise(Layer[tuple[()], ElementwiseCache], abc.ABC):
     sequences: ClassVar = "positions"
     of_y: ClassVar[bool] = True  # whether df takes y rather than x
     rectifies: ClassVar[bool] = False  # whether it removes half of its input: he_normal before it
+    limits: ClassVar[tuple[float, ...]] = ()  # where y is at one of them, f′ is 0
 
     @abc.abstractmethod
     def f(self, x: Array) -> Array:
@@ -109,6 +110,8 @@ class Identity(Layer[tuple[()], tuple[()]]):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ), dx = dy y (1 − y).  x [B, ...] → y [B, ...]."""
 
+    limits: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
     def f(self, x):
         """σ(x)."""
         return jax.nn.sigmoid(x)
@@ -121,6 +124,8 @@ class Sigmoid(Elementwise):
 @dataclass(frozen=True)
 class Tanh(Elementwise):
     """y = tanh x, dx = dy (1 − y²).  x [B, ...] → y [B, ...]."""
+
+    limits: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
     def f(self, x):
         """tanh x."""
@@ -136,6 +141,7 @@ class ReLU(Elementwise):
     """y = max(x, 0), dx = dy 1{y > 0}.  x [B, ...] → y [B, ...]."""
 
     rectifies: ClassVar[bool] = True
+    limits: ClassVar[tuple[float, ...]] = (0.0,)
 
     def f(self, x):
         """max(x, 0)."""
@@ -239,6 +245,7 @@ class Softsign(Elementwise):
     """y = x / (1 + |x|), dx = dy / (1 + |x|)².  x [B, ...] → y [B, ...]."""
 
     of_y: ClassVar[bool] = False
+    limits: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
     def f(self, x):
         """x / (1 + |x|), and ±1 at ±∞."""
@@ -326,6 +333,8 @@ class Mish(Elementwise):
 @dataclass(frozen=True)
 class HardTanh(Elementwise):
     """y = min(max(x, −1), 1), dx = dy 1{|y| < 1}.  x [B, ...] → y [B, ...]."""
+
+    limits: ClassVar[tuple[float, ...]] = (-1.0, 1.0)
 
     def f(self, x):
         """min(max(x, −1), 1)."""

@@ -21,14 +21,15 @@ import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_key
-from fnn.factors import Factor, Outer, scaled, selected, square_sum, steps
+from fnn.factors import MORE, Alone, Factor, Outer, lengths, scaled, selected, square_sum, steps
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
+from fnn.layers.seen import AXES, Seen, numbers, patches
 from fnn.layers.windows import Padding, Window, check_padding, pairs
-from fnn.numerics import wide
+from fnn.numerics import wide, widened
 from fnn.records import QUIET, Array, Key
+from fnn.sides import Sides, Vectors
 
-AXES = "HW"
 Windows = tuple[Window, ...]
 
 
@@ -112,34 +113,63 @@ class Kernel(Factor):
         """x and c y."""
         return replace(self, x=selected(c, self.x), y=scaled(c, self.y))
 
+    def sides(self):
+        """The windows of x and y, or turned round y and the windows; None of groups."""
+        if self.groups > 1:
+            return None
+        seen, made = Seen(self.x, self.windows), Vectors(steps(self.y))
+        if self.swapped:
+            return Sides(made, seen, self, swapped=True)  # nobody else has these columns
+        return Sides(seen, made, self.y)
+
     def each(self):
+        """Σ patchesᵀ y of every example, a few at a time."""
+        return some(lambda f: f._each(), self)
+
+    def _each(self):
+        """The same at once."""
+        a, d = widened(patches(self.x, self.windows), steps(self.y))
+        kernel, groups = [along.size for along in self.windows], self.groups
+        if groups > 1:
+            a = a.reshape(*a.shape[:2], math.prod(kernel), groups, -1)
+            d = d.reshape(*d.shape[:2], groups, -1)
+            w = jnp.einsum("bngy,bnkgx->bkxgy", d, a)
+        else:
+            w = a.mT @ d
+        w = w.reshape(len(w), *kernel, -1, self.y.shape[-1])
+        return jax.vmap(lambda w: swap_channels(w, groups))(w) if self.swapped else w
+
+    def formed(self):
         """x_b ∗ y_b."""
-        return jax.vmap(lambda x, y: replace(self, x=x[None], y=y[None]).gradient())(self.x, self.y)
+        size = math.prod(along.size for along in self.windows)
+        size *= self.x.shape[-1] // self.groups * self.y.shape[-1]
+        return Alone(self.each()) if size <= MORE * (self.x[0].size + self.y[0].size) else self
+
+    @property
+    def outer(self) -> Outer:
+        """Σ patchesᵀ y, without groups."""
+        return Outer(patches(self.x, self.windows), steps(self.y))
 
     def size(self):
-        """As of Σ patchesᵀ y; of groups ‖x_b ∗ y_b‖."""
-        if self.groups > 1:
-            return jnp.sqrt(square_sum(self.each()))
-        return Outer(patches(self.x, self.windows), steps(self.y)).size()
+        """Σ_t ‖patch_t‖ ‖y_t‖."""
+        (x,) = widened(self.x)
+        squares = patches((x**2).sum(-1, keepdims=True), self.windows).sum(-1)
+        return (jnp.sqrt(squares) * lengths(self.y)).sum(1)
 
     def square_norms(self):
         """Those of Σ patchesᵀ y over the places of a window; of groups ‖x_b ∗ y_b‖²."""
         if self.groups > 1:
-            return square_sum(self.each())
-        return Outer(patches(self.x, self.windows), steps(self.y)).square_norms()
+            return some(lambda f: square_sum(f._each()), self)
+        return some(lambda f: f.outer.square_norms(), self)
 
 
-def patches(x: Array, along: Windows) -> Array:
-    """All entries of every window, [B, windows, n_x K...]."""
-    found = jax.lax.conv_general_dilated_patches(
-        x,
-        [a.size for a in along],
-        window_strides=[a.stride for a in along],
-        padding=[(a.low, a.high) for a in along],
-        rhs_dilation=[a.dilation for a in along],
-        dimension_numbers=numbers(len(along), "N_C", "_IO", "N_C"),
-    )
-    return steps(found)
+def some(f: Callable[[Kernel], Array], factor: Kernel) -> Array:
+    """f(factor), of eight examples at a time where that saves much: patches are large."""
+
+    def of(xy):
+        return f(replace(factor, x=xy[0][None], y=xy[1][None]))[0]
+
+    return jax.lax.map(of, (factor.x, factor.y), batch_size=8)
 
 
 def convolve(x: Array, w: Array, along: Windows, groups: int) -> Array:
@@ -215,11 +245,6 @@ def around(a: Window) -> tuple[int, int]:
     """The padding of the spread y for which y ∗ w has as many entries as x."""
     low, length = a.span - 1 - a.low, (a.n_out - 1) * a.stride + 1
     return low, a.n_in + a.span - 1 - length - low
-
-
-def numbers(n_axes: int, *forms: str) -> Any:
-    """Dimension numbers: the spatial axes in place of _."""
-    return tuple(form.replace("_", AXES[:n_axes]) for form in forms)
 
 
 def check_images(owner: Any, x: Any, n_axes: int, n_in: int) -> None:

@@ -173,21 +173,33 @@ def back_through_time(
         apart: whether the factors of all steps are wanted, not their sums.
     """
     size = chunk_size(len(jax.tree.leaves(steps)[0]))
+    forms = []
 
     def chunk(state, inputs):
         carry, grads = state
         carry, da = jax.lax.scan(step, carry, inputs, reverse=True)
         found, dx = weigh(inputs, da)
         if apart:
-            return (carry, grads), (found, dx)
+            kept, form = each_once(found)
+            forms.append(form)
+            return (carry, grads), (kept, dx)
         more = grads._replace(**{name: f.gradient() for name, f in found.items()})
         return (carry, jax.tree.map(jnp.add, grads, more)), ((), dx)
 
     chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
     grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
     (carry, grads), made = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
-    found, dx = swap(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made))
-    return carry, found if apart else like(grads, params), dx
+    kept, dx = swap(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made))
+    return carry, forms[-1](kept) if apart else like(grads, params), dx
+
+
+def each_once(tree: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree]]:
+    """The arrays of a tree, each once, and what makes the tree of them again."""
+    leaves, form = jax.tree.flatten(tree)
+    kept = list({id(a): a for a in leaves}.values())
+    places = {id(a): i for i, a in enumerate(kept)}
+    order = [places[id(a)] for a in leaves]
+    return kept, lambda arrays: form.unflatten(arrays[i] for i in order)
 
 
 def chunk_size(length: int) -> int:

@@ -72,6 +72,8 @@ class KLDivergence(Loss[KLDivergenceCache]):
         y, target = cache
         z, e, r = exponentials(y)
         t, total = target.astype(z.dtype), e.sum(-1, keepdims=True)
-        d = jnp.where(z == 0, (1 - t) - r / total, e / total - t)
+        own = jnp.where(z == 0, z, 0)  # 0, but for autodiff where several are largest
+        rest = r + (own.sum(-1, keepdims=True) - own)
+        d = jnp.where(z == 0, (1 - t) - rest / total, e / total - t)
         d = jnp.where(valid_classes(y, target)[..., None], d, jnp.nan)
         return spread(dl, d).astype(y.dtype)

@@ -18,6 +18,7 @@ Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.1098
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -105,6 +106,23 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         chunks = self.chunks(rows, y.shape[-1], (h, target, dl))
         dwt, (losses, dh) = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
         return joined(losses, rows), like(Logits(joined(dh, rows), dwt.T), y)
+
+    def by_chunk(self, y: Logits, f: Callable[..., Array], dl: Array, arrays: Any) -> Logits:
+        """dh = dz wᵀ and dw = Σ hᵀ dz of dz = f(*arrays), which have one entry per position.
+
+        f is given a chunk of positions at a time; where dl is 0 a position is left out.
+        """
+        rows, wt, sums = y.shape[:-1], y.w.T, wide(y.dtype)
+
+        def step(dwt, chunk):
+            h, dl, arrays = chunk
+            dz, counted = f(*arrays), jnp.where(dl[:, None] == 0, 0, h)
+            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
+            return dwt, (dz @ wt).astype(h.dtype)
+
+        chunks = self.chunks(rows, y.shape[-1], (y.h, dl, arrays))
+        dwt, dh = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
+        return like(Logits(joined(dh, rows), dwt.T), y)
 
     def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""

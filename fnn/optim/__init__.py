@@ -7,6 +7,7 @@ from fnn.optim.adamw import AdamW as AdamW
 from fnn.optim.chain import Chain as Chain
 from fnn.optim.clip_by_norm import ClipByNorm as ClipByNorm
 from fnn.optim.foreign import Foreign as Foreign
+from fnn.optim.kfac import KFAC as KFAC
 from fnn.optim.momentum import Momentum as Momentum
 from fnn.optim.optimizer import Optimizer as Optimizer
 from fnn.optim.optimizer import apply_updates as apply_updates

@@ -33,11 +33,16 @@ class Chain(Optimizer[tuple[Any, ...]]):
         """Every link's state."""
         return tuple(link.init(params) for link in self.links)
 
-    def update(self, grads, state, params=None, *, value=None):
+    def rule(self, state):
+        """That of the first link that has one."""
+        found = (link.rule(s) for link, s in zip(self.links, state, strict=True))
+        return next((r for r in found if r is not None), None)
+
+    def update(self, grads, state, params=None, *, value=None, factors=None):
         """g → u_1 → ... → u_n."""
         states = []
         for link, s in zip(self.links, state, strict=True):
-            grads, s = link.update(grads, s, params, value=value)
+            grads, s = link.update(grads, s, params, value=value, factors=factors)
             states.append(s)
         return grads, tuple(states)
 

@@ -10,13 +10,12 @@ Source: Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063, algorithm 1.
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 
 from fnn.errors import check_number
-from fnn.numerics import wide
+from fnn.numerics import global_norm, over
 from fnn.optim.optimizer import Optimizer, leafwise
-from fnn.records import Array, PyTree
+from fnn.records import Array
 
 
 @dataclass(frozen=True)
@@ -48,22 +47,3 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
         (clipped,) = leafwise(self, leaf, grads)
         return clipped, ()
-
-
-def global_norm(tree: PyTree) -> Array:
-    """√Σ g² over all leaves, in at least float32, without overflow on the way."""
-    leaves = [g.astype(wide(g.dtype)) for g in jax.tree.leaves(tree) if g.size]
-    if not leaves:
-        return jnp.zeros(())
-    dtype = jnp.result_type(*(g.dtype for g in leaves))
-    largest = jnp.stack([abs(g).max().astype(dtype) for g in leaves]).max()
-    unit = jnp.where(largest > 0, largest, 1)
-    return unit * jnp.sqrt(
-        sum((over(g, unit.astype(g.dtype)) ** 2).sum().astype(dtype) for g in leaves)
-    )
-
-
-def over(a: Array, b: Array) -> Array:
-    """a / b of one number b, as XLA multiplies by 1 / b, which may be too small for its dtype."""
-    c = jnp.where(b > 1, 2.0 ** -(jnp.finfo(a.dtype).maxexp // 2), 1).astype(a.dtype)
-    return (a * c) / (b * c)

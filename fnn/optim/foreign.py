@@ -29,11 +29,13 @@ class Foreign(Optimizer[Any]):
         """The other optimizer's state."""
         return self.init_fn(params)
 
-    def update(self, grads, state, params=None, *, value=None):
-        """The other optimizer's update, with the loss where it asks for `value`."""
+    def update(self, grads, state, params=None, *, value=None, factors=None):
+        """The other optimizer's update, with the loss and factors where it asks for them."""
         asked = inspect.signature(self.update_fn).parameters.values()
-        takes = any(p.name == "value" or p.kind is p.VAR_KEYWORD for p in asked)
-        more = {"value": value} if takes and value is not None else {}
+        given = {"value": value, "factors": factors}
+        every = any(p.kind is p.VAR_KEYWORD for p in asked)
+        takes = {n for n in given if every or n in {p.name for p in asked}}
+        more = {n: v for n, v in given.items() if n in takes and v is not None}
         try:
             return self.update_fn(grads, state, params, **more)
         except TypeError as error:

@@ -12,6 +12,7 @@ are stored so, updates have the dtype of the gradients, params keep theirs.
 
 import abc
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -55,8 +56,17 @@ class Optimizer(Data, abc.ABC, Generic[S]):
     ) -> tuple[PyTree, S]:
         """The updates of one step, like params, and the next state.
 
-        `value` is the loss, for optimizers that ask for it.
+        `value` is the loss, for optimizers that ask for it. One that takes `factors` besides is
+        given what its `rule` finds.
         """
+
+    def rule(self, state: S) -> Any:
+        """What a step runs in place of backprop to find gradient and `factors`; None: no factors.
+
+        A rule that learns, with its companion: its result is the gradient, and what it learns are
+        the factors; or a record that runs by itself, whose Pass has them as its companion.
+        """
+        return None
 
     def rate(self, state: S) -> Array | float:
         """The learning rate of the next update."""
@@ -79,16 +89,18 @@ def _init(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _update(f: Callable[..., Any]) -> Callable[..., Any]:
     """An update of grads that are like params, from a state as init makes it."""
+    takes = "factors" in inspect.signature(f).parameters
 
     @functools.wraps(f)
-    def update(self, grads, state, params=None, *, value=None):
+    def update(self, grads, state, params=None, *, value=None, factors=None):
         name = type(self).__name__
         check_arrays(name, grads, "grads")
         check_state(self, state)
         if params is not None and not self.theirs:
             check_arrays(name, params)
             check_like(name, "grads", grads, "params", params)
-        return f(self, grads, state, params, value=value)
+        more = {"factors": factors} if takes else {}
+        return f(self, grads, state, params, value=value, **more)
 
     return update
 

@@ -47,13 +47,17 @@ class Proximal(Optimizer[Any]):
         """The optimizer's state."""
         return self.optimizer.init(params)
 
-    def update(self, grads, state, params=None, *, value=None):
+    def rule(self, state):
+        """The optimizer's."""
+        return self.optimizer.rule(state)
+
+    def update(self, grads, state, params=None, *, value=None, factors=None):
         """prox(w + u) − w."""
         if params is None:
             raise ValueError("Proximal: update needs params, update(grads, state, params).")
         check_like("Proximal", "grads", grads, "params", params)
         rate = self.optimizer.rate(state)
-        updates, state = self.optimizer.update(grads, state, params, value=value)
+        updates, state = self.optimizer.update(grads, state, params, value=value, factors=factors)
 
         def moved(p, u):
             return p.astype(wide(p.dtype)) + u.astype(wide(p.dtype))

@@ -193,10 +193,14 @@ class Scheduled(Optimizer[ScheduledState]):
         """s = 0."""
         return ScheduledState(jnp.zeros((), jnp.int32), self.optimizer.init(params))
 
-    def update(self, grads, state, params=None, *, value=None):
+    def rule(self, state):
+        """The optimizer's."""
+        return self.optimizer.rule(state.inner)
+
+    def update(self, grads, state, params=None, *, value=None, factors=None):
         """The optimizer's step at the rate schedule(s)."""
         now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        updates, inner = now.update(grads, state.inner, params, value=value)
+        updates, inner = now.update(grads, state.inner, params, value=value, factors=factors)
         return updates, ScheduledState(next_step(state.step), inner)
 
     def rate(self, state):

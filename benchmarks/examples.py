@@ -1,0 +1,146 @@
+"""Norms and clipped sums of single examples' gradients, beside the libraries that are for it.
+
+    mlp     vectors → Dense, ReLU, Dense, ReLU, Dense → a class
+    cnn     images → Conv 3×3, ReLU, Conv 3×3, ReLU, MaxPool, Dense, ReLU, Dense → a class
+    lstm    sequences → LSTM → Dense → a class at every step
+    gpt     bytes → Embedding, positions, blocks, LayerNorm, Dense without bias → the next byte
+
+All but the mlp are drawn by benchmarks.steps. The loss of an example is the mean over its steps.
+Every peer finds the norms ‖g_b‖, and Σ_b g_b min(1, max_norm / ‖g_b‖), and what it finds must be
+what fnn finds, or nothing is measured.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.steps import Arrays, cnn, floats, gpt, labels, lstm, weights
+from benchmarks.turns import OURS, Ratio, take_turns
+
+PEERS = {  # name in the table → module of benchmarks.peers.examples
+    "fnn": OURS,
+    "jax_privacy.clipped_grad": "jax_private",
+    "Opacus, ghost": "opacus_ghost",
+    "Opacus, hooks": "opacus_hooks",
+    "BackPACK": "back_pack",
+}
+REFUSED = {("gpt", "back_pack"): "no LayerNorm"}
+QUANTITIES = ("norms", "clipped")
+AGREE = 1e-4  # of the largest norm, or of the largest entry of the sum
+
+
+class Single(NamedTuple):
+    """One quantity of one net with one peer: ratios are fnn / peer, None where there is none."""
+
+    net: str
+    quantity: str
+    peer: str
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seconds: float | None = None
+    mebibytes: float | None = None
+    error: float | None = None  # largest difference from fnn, relative to its largest entry
+    refused: str = ""  # what the peer has no formula for
+
+
+class Task(NamedTuple):
+    """The arrays of a net; in a turn it is run `n` times."""
+
+    arrays: Arrays
+    n: int
+    max_norm: float  # that about half of the examples are above
+
+
+def mlp(*, n_in: int, n_hidden: int, n_out: int, batch: int) -> Arrays:
+    """x [B, n_in], target [B], and the parameters."""
+    rng, sizes = np.random.default_rng(3), (n_in, n_hidden, n_hidden, n_out)
+    arrays = {}
+    for i in (1, 2, 3):
+        arrays |= {f"w{i}": weights(rng, sizes[i - 1], sizes[i]), f"b{i}": np.zeros(sizes[i])}
+    arrays["x"] = rng.normal(size=(batch, n_in))
+    return floats(arrays) | labels(target=rng.integers(n_out, size=batch))
+
+
+def tasks(quick: bool) -> dict[str, Task]:
+    """The nets that are measured."""
+    if quick:
+        sizes = {"n_in": 5, "n_hidden": 4, "n_out": 3}
+        return {
+            "mlp": Task(mlp(**sizes, batch=6), 1, 1.0),
+            "cnn": Task(cnn(side=4, channels=2, n_hidden=5, n_out=3, batch=6), 1, 1.0),
+            "lstm": Task(lstm(**sizes, length=6, batch=3), 1, 1.0),
+            "gpt": Task(gpt(n_vocab=11, n=8, n_layers=2, length=6, batch=3), 1, 1.0),
+        }
+    return {
+        "mlp, batch 128": Task(mlp(n_in=256, n_hidden=512, n_out=10, batch=128), 10, 17.0),
+        "mlp, batch 512": Task(mlp(n_in=256, n_hidden=512, n_out=10, batch=512), 3, 17.0),
+        "cnn, batch 64": Task(cnn(side=8, channels=32, n_hidden=128, n_out=10, batch=64), 3, 18.0),
+        "lstm, 32 × T 64": Task(
+            lstm(n_in=64, n_hidden=128, n_out=10, length=64, batch=32), 2, 0.45
+        ),
+        "gpt, 8 × T 128": Task(gpt(n_vocab=256, n=128, n_layers=2, length=128, batch=8), 1, 8.0),
+    }
+
+
+def singles(*, rounds: int = 7, quick: bool = False) -> list[Single]:
+    """Every quantity of every net with every peer; `quick`: of tiny sizes, hardly measured."""
+    return [
+        row
+        for net, task in tasks(quick).items()
+        for quantity in QUANTITIES
+        for row in rows(net, quantity, task, 1 if quick else rounds)
+    ]
+
+
+def rows(net: str, quantity: str, task: Task, rounds: int) -> list[Single]:
+    """One quantity of one net with every peer."""
+    kind = net.partition(",")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "arrays.npz"
+        np.savez(data, **task.arrays, max_norm=task.max_norm)  # pyright: ignore[reportArgumentType]
+        wanted = [m for m in PEERS.values() if (kind, m) not in REFUSED]
+        arguments = [quantity, kind, str(data), str(task.n), folder]
+        ratios = take_turns("examples", wanted, arguments, rounds)
+        errors = {m: error(Path(folder), m, f"{net}, {quantity}") for m in ratios}
+    return [
+        summarized(net, quantity, name, ratios.get(m), errors.get(m), REFUSED.get((kind, m), ""))
+        for name, m in PEERS.items()
+    ]
+
+
+def error(folder: Path, module: str, what: str) -> float:
+    """The largest difference of what any way of a peer found; an AssertionError if it is large."""
+    ours = loaded(folder / f"{OURS}-0.npz")
+    scale = max(float(abs(a).max()) for a in ours.values())
+    found = 0.0
+    for path in sorted(folder.glob(f"{module}-*.npz")):
+        theirs = loaded(path)
+        assert set(theirs) == set(ours), f"{what}: {module} found {sorted(theirs)}"
+        for name, a in ours.items():
+            assert theirs[name].shape == a.shape, f"{what}: {name} of {module}"
+            found = float(np.maximum(found, abs(theirs[name] - a).max() / scale))  # NaN stays
+    assert found <= AGREE, (
+        f"{what}: {module} differs by {found:.1e} of the largest entry; they must compute the same."
+    )
+    return found
+
+
+def loaded(path: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of a file, in float64."""
+    with np.load(path) as data:
+        return {name: a.astype(np.float64) for name, a in data.items()}
+
+
+def summarized(
+    net: str, quantity: str, peer: str, ratio: Ratio | None, error: float | None, refused: str
+) -> Single:
+    """A row of the table."""
+    if ratio is None:
+        return Single(net, quantity, peer, refused=refused)
+    middle, low, high, seconds, answers = ratio
+    memory = answers[-1]["mebibytes"]
+    return Single(net, quantity, peer, middle, low, high, seconds, memory, error)
