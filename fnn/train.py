@@ -14,7 +14,6 @@ in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,22 +25,12 @@ from fnn.batches import (
     AT_ONCE,
     Rows,
     as_rows,
-    averages,
     check_rows,
     check_stateless,
     count,
-    metric_sums,
-    minibatches,
-    taken,
     warn_of_files,
 )
 from fnn.checkpointing import Checkpointing
-from fnn.composite import empty
-from fnn.driver import many, weighed_in
-from fnn.loss import compared, present
-from fnn.mean import merge_weights
-from fnn.numerics import is_like, times, wide
-from fnn.optim.optimizer import apply_updates, next_step
 from fnn.pieces import Parts, Run, fit_in_pieces
 from fnn.plan import (
     Plan,
@@ -51,13 +40,20 @@ from fnn.plan import (
     check_state,
     check_trained,
     evaluation_net,
-    next_companion,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import state_of, value
 from fnn.sharding import automatic
-from fnn.watching import Packed, by_turns, nothing, packed, unpacked
+from fnn.steps import (
+    averages_of,
+    drawn_key,
+    epoch_row,
+    one_epoch,
+    one_step,
+    row_of,
+    seen_step,
+)
+from fnn.watching import Packed, unpacked
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -214,145 +210,15 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
     """The State with room for what only a step shows the size of, where the optimizer asks."""
     if not plan.asks:
         return state
-    made, _ = jax.eval_shape(_step, plan, state, rows)
+    made, _ = jax.eval_shape(one_step, plan, state, rows)
     return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
-
-
-def _step(plan, state, rows):
-    """The next State, and the averages over the batch."""
-    rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results) = _summed_step(plan, state, rows)
-    carried = {} if empty(final) else {"state": final}
-    return state, averages(plan.metrics, sums, weight) | results | carried
-
-
-def _summed_step(plan, state, rows):
-    """`_advanced`, watched or not: by a branch, so that what nobody watches costs nothing."""
-    if plan.watch is None:
-        return _advanced(plan, state, rows)
-
-    def between(state, rows):
-        nexts, (sums, weight, results) = _advanced(plan.with_fields(watch=None), state, rows)
-        return nexts, (sums, weight, results | {"watch": nothing(like)})
-
-    like = jax.eval_shape(_jit_watched, plan, state, rows)[1][2]["watch"]
-    due = plan.watch.due(state.step)
-    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
-
-
-def _advanced(plan, state, rows):
-    """(The next State, that of y), and Σ w m of loss and metrics with results of other rules."""
-    x, target, weights = rows
-    key = None
-    if state.key is not None:
-        key = drawn_key(state, 0)
-    done, others, params, inner, seen = _moved(plan, state, x, target, weights, key)
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    if plan.watch:
-        results["watch"] = packed({"step": state.step, **seen})
-    return (state, state_of(done.y)), (sums, weight, results)
-
-
-def _moved(plan, state, x, target, weights, key):
-    """(Pass, results of other rules, next params and optimizer state, what a Watch saw)."""
-    done, found = plan.run("step", state, x, target, weights, key)
-    grads, *others = done.result if many(plan.rule) else (done.result,)
-    if not is_like(grads, state.params):
-        raise ValueError(
-            f"Plan: the result of {plan.rule!r:.60} must be like params, to be the gradient; "
-            "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
-        )
-    updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
-    )
-    moved = state.params, grads, updates
-    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
-    return done, others, apply_updates(state.params, updates), inner, seen
-
-
-def drawn_key(state: State, i: int) -> Any:
-    """The key of this step for layers (0) and for shuffling (1); state.key stays unused."""
-    return jax.random.fold_in(jax.random.split(jax.random.clone(state.key))[i], state.step)
-
-
-def _epoch(plan, state, rows, *, batch_size, drop_last):
-    """`lax.scan` of steps over minibatches."""
-    key = None
-    if state.key is not None:
-        key = drawn_key(state, 1)
-
-    def body(plan, state, chosen):
-        (state, _), seen = _advanced(plan, state, taken(rows, *chosen))
-        return state, seen
-
-    def watched(state, chosen):
-        state, (sums, weight, results) = body(plan, state, chosen)
-        packed = results.pop("watch")
-        return state, ((sums, weight, results), packed)
-
-    def between(state, chosen):
-        state, seen = body(plan.with_fields(watch=None), state, chosen)
-        return state, (seen,)
-
-    chosen = minibatches(len(rows.target), batch_size, key, drop_last)
-    if plan.watch is None:
-        state, (sums, weight, results) = jax.lax.scan(functools.partial(body, plan), state, chosen)
-    else:
-        steps = by_turns(watched, between, lambda s: plan.watch.due(s.step), state, chosen)
-        state, (sums, weight, results), results["watch"] = steps
-    return state, _averaged(plan, [(sums, weight, results)])
-
-
-def _averaged(plan, seen):
-    """What an epoch reports of all that its steps did."""
-    ((sums, weight, results),) = seen
-    return averages(plan.metrics, sums, weight) | results
-
-
-def _evaluate(plan, state, rows, calibration, *, batch_size):
-    """The averages of loss and metrics, chunk by chunk."""
-    net, params = evaluation_net(plan, state, calibration)
-
-    def body(_, chosen):
-        x, target, weights = taken(rows, *chosen)
-        y, _ = net.forward(params, x)
-        z, mask = compared(plan.loss, y)
-        counted, dtype = (plan.loss.counted(target), mask), wide(jax.tree.leaves(z)[0].dtype)
-        w = merge_weights("evaluate", plan.loss.shape(z), weights, counted, dtype)
-        losses, _ = plan.loss.forward(z, present(plan.loss, target, w, weights, mask))
-        sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
-        return None, (sums, w.sum())
-
-    chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
-    return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])
-
-
-def _epoch_row(plan, state, rows, held_out, **how):
-    """One epoch and its row of history, validation included."""
-    state, row = _epoch(plan, state, rows, **how)
-    return state, row | _validated(plan, state, held_out, how["batch_size"])
-
-
-def _validated(plan, state, held_out, batch_size):
-    """What a row of history says of data that are held out."""
-    if held_out is None:
-        return {}
-    rows, calibration = held_out
-    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
-    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
-    return {f"validation_{name}": value for name, value in validation.items()}
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
     """`lax.scan` of epochs."""
 
     def body(state, _):
-        return _epoch_row(plan, state, rows, held_out, **how)
+        return epoch_row(plan, state, rows, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
 
@@ -368,27 +234,6 @@ def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
-def _seen_step(plan, state, rows):
-    """The next State, and all that an epoch keeps of the step."""
-    (state, _), *seen = _summed_step(plan, state, rows)
-    return state, seen
-
-
-def _row_of(plan, state, seen, held_out, batch_size):
-    """The row of history of an epoch whose steps were kept so."""
-    return state, _averaged(plan, seen) | _validated(plan, state, held_out, batch_size)
-
-
-def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
-    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
-
-    def outputs(params, x):
-        return value(plan.net.forward(params, x, key=state.key)[0])
-
-    y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(plan.loss.shape(y)[1:]), 1)
-
-
 def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
     """`f` → (state, row), what was watched unpacked, behind all scans."""
 
@@ -401,10 +246,9 @@ def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row
 
 
 _RUN = ("batch_size", "drop_last")
-_jit_watched = jax.jit(_advanced)  # traced once, for its shapes and to run
-_jit_step = jax.jit(automatic(shown(_step)))
-_jit_epoch = jax.jit(automatic(shown(_epoch)), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(shown(_epoch_row)), static_argnames=_RUN)
-_jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
+_jit_step = jax.jit(automatic(shown(one_step)))
+_jit_epoch = jax.jit(automatic(shown(one_epoch)), static_argnames=_RUN)
+_jit_epoch_row = jax.jit(automatic(shown(epoch_row)), static_argnames=_RUN)
+_jit_evaluate = jax.jit(automatic(averages_of), static_argnames="batch_size")
 _jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
-PARTS = Parts(_seen_step, shown(_row_of), drawn_key)
+PARTS = Parts(seen_step, shown(row_of), drawn_key)

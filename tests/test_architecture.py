@@ -35,7 +35,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("settings",),
     ("packing",),
     ("checkpoints", "resuming"),
-    ("pieces",),
+    ("pieces", "steps"),
     ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own

@@ -9,7 +9,7 @@ import pytest
 import fnn
 from fnn.batches import as_rows
 from fnn.nets.gpt import perceptron
-from fnn.train import _evaluate
+from fnn.steps import averages_of
 
 KEY, LOSS = jax.random.key(0), fnn.SoftmaxCrossEntropy()
 
@@ -169,7 +169,7 @@ def test_the_batch_size_bounds_the_memory_of_evaluate():
 
     def evaluate(n):
         rows = as_rows("test", "data", (jnp.ones((n, 64)), jnp.zeros(n, int)))
-        return temporary(lambda s, r: _evaluate(plan, s, r, None, batch_size=64), state, rows)
+        return temporary(lambda s, r: averages_of(plan, s, r, None, batch_size=64), state, rows)
 
     for slope in slopes(evaluate, 1000, 4000, 16000):
         assert slope <= 32  # numbers of rows; a row itself has 512 bytes

@@ -11,7 +11,7 @@ from training import KEY, LOSS, NET, PARAMS, TARGET, X, fit, plan, value_and_gra
 
 import fnn
 from fnn.batches import as_rows
-from fnn.train import _epoch_row, predictions_per_row
+from fnn.steps import epoch_row, predictions_per_row
 
 
 def test_a_step_is_gradient_then_update():
@@ -145,7 +145,7 @@ def test_validation_runs_over_fewer_sequences_at_a_time_the_longer_they_are():
     def chunks(batch_size):
         rows = as_rows("fit", "data", (jnp.zeros((64, 2, 3)), jnp.zeros((64, 2), int)))
         how = {"batch_size": batch_size, "drop_last": True}
-        program = jax.make_jaxpr(lambda s: _epoch_row(sgd, s, rows, held_out, **how))(state)
+        program = jax.make_jaxpr(lambda s: epoch_row(sgd, s, rows, held_out, **how))(state)
         return [e.params["length"] for e in program.eqns if e.primitive.name == "scan"][-1]
 
     assert chunks(2) == 10  # 4 · 256 = 1024 predictions at a time
