@@ -48,6 +48,7 @@ class With(NamedTuple):
 
     params: PyTree
     own: PyTree
+    masters: PyTree = None  # of a rule in place: the params that it replaces, never rounded
 
 
 def plain(params: PyTree) -> PyTree:
@@ -58,7 +59,7 @@ def plain(params: PyTree) -> PyTree:
 def on_params(f: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     """f of the params, the companions beside them as they are."""
     if isinstance(params, With):
-        return With(on_params(f, params.params), params.own)
+        return params._replace(params=on_params(f, params.params))
     return f(params)
 
 
@@ -121,7 +122,8 @@ class Composite(Layer[Any, C]):
         """Name → entry, of any tree nested like the net; () where it has none."""
         if isinstance(tree, With):
             params, own = self.parts(tree.params), self.parts(tree.own)
-            return {name: With(params[name], own[name]) for name in params}
+            masters = dict.fromkeys(params) if tree.masters is None else self.parts(tree.masters)
+            return {name: With(params[name], own[name], masters[name]) for name in params}
         if empty(tree):
             return dict.fromkeys(self.children, ())
         owner = f"{type(self).__name__}: params, or what is nested like them,"

@@ -24,8 +24,9 @@ from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
-from fnn.ruling import Given, Results, Rule, Seen, Several, backprop, check_rule, stacked
+from fnn.ruling import Given, Results, Rule, Seen, backprop, check_rule
 from fnn.sequence import Sequence, renewed, select, value
+from fnn.several import Several, stacked
 from fnn.sharding import automatic
 from fnn.targets import settled
 
@@ -115,22 +116,17 @@ def run_fold(
     Where x is `selected`, its rows of weight 0 are what the net may see of them.
     """
     rules, companions = check_rule(owner, rule)
-    params, y, cache, dy, w, losses, target, alone = forth(
+    if members(owner, penalty):
+        check_adds(owner, rules[0])
+    way = forth(
         owner, net, loss, params, x, target, rules, key=key, weights=weights, selected=selected
     )
-    dl = normalized(w)
-    share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
-    begun = [None if r.begin is None else r.begin(y, target, dy) for r in rules]
-    run = Several(rules, tuple(Seen(b, None if alone else share) for b in begun))
-    found, dx = run(net, stacked(rules, companions, params), cache, dy)
-    dx = shared_out(dx, share) if alone else dx
+    found, dx = back(net, way, rules, companions)
     result, companion = sorted_out(rule, rules, found, companions)
-
-    extra = jnp.zeros((), losses.dtype)
     for p in members(owner, penalty):
-        extra = extra + p.value(params).astype(extra.dtype)
-        result = with_gradient(owner, rule, result, p.gradient(params))
-    return Pass(mean(losses, dl) + extra, result, y, w, losses, extra, dx, companion)
+        result = with_gradient(owner, rule, result, p.gradient(way.params))
+    value, extra = with_penalty(owner, way, penalty)
+    return Pass(value, result, way.y, way.weights, way.losses, extra, dx, companion)
 
 
 class Forward(NamedTuple):
@@ -179,6 +175,26 @@ def forth(
     losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
     dy = renewed(y, x=value(dz), state=None, memory=None) if isinstance(y, Sequence) else dz
     return Forward(params, y, cache, dy, w, losses, target, alone)
+
+
+def back(
+    net: Layer[Any, Any], way: Forward, rules: tuple[Rule, ...], companions: tuple[PyTree, ...]
+) -> tuple[Results, PyTree]:
+    """What the rules make of every layer, and dx of L."""
+    dl = normalized(way.weights)
+    share = dl.sum(tuple(range(1, dl.ndim)))  # of every example in L
+    begun = [None if r.begin is None else r.begin(way.y, way.target, way.dy) for r in rules]
+    run = Several(rules, tuple(Seen(b, None if way.alone else share) for b in begun))
+    found, dx = run(net, stacked(rules, companions, way.params), way.cache, way.dy)
+    return found, shared_out(dx, share) if way.alone else dx
+
+
+def with_penalty(owner: str, way: Forward, penalty: Any) -> tuple[Array, Array]:
+    """L, and what it has of the penalty."""
+    extra = jnp.zeros((), way.losses.dtype)
+    for p in members(owner, penalty):
+        extra = extra + p.value(way.params).astype(extra.dtype)
+    return mean(way.losses, normalized(way.weights)) + extra, extra
 
 
 def weighed_in(x: PyTree, weights: Array | None) -> PyTree:
@@ -235,6 +251,15 @@ def shared_out(dx: PyTree, share: Array) -> PyTree:
 def many(rule: Any) -> bool:
     """Whether `rule` is a tuple of rules."""
     return isinstance(rule, tuple) and not isinstance(rule, Given)
+
+
+def check_adds(owner: str, rule: Rule) -> None:
+    """Raise a ValueError where a result is no gradient, to which a penalty's could be added."""
+    if rule.in_place:
+        raise ValueError(
+            f"{owner}: {rule} makes new params, to which no penalty is added; give the penalty to "
+            "the rule, fnn.rules.update(net, optimizer, params, penalty=...)."
+        )
 
 
 def with_gradient(owner: str, rule: Any, result: PyTree, gradient: PyTree) -> PyTree:

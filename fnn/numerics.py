@@ -8,8 +8,9 @@
     like(a, b)         a in the dtypes of b
     narrowed(a, b, …)  a in the dtype that the others have in common
     unit(a, axes)      a/‖a‖ and ‖a‖, over the axes
-    global_norm(tree)  √Σ a² over all leaves
     unit_gradient      da = (d − (Σ d û) û)/‖a‖ of the same, û = a/‖a‖
+    moved(p, u)        p + u, in the dtype of p
+    global_norm(tree)  √Σ a² over all leaves
 
 Sums run in at least float32, whatever the dtypes are.
 """
@@ -137,6 +138,12 @@ def unit(a: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 def unit_gradient(u: Array, length: Array, d: Array, axes: tuple[int, ...]) -> Array:
     """(d − (Σ d u) u)/‖a‖, what a gets of the cotangent d of u = a/‖a‖."""
     return (d - (d * u).sum(axes, keepdims=True) * u) / length
+
+
+def moved(p: Array, u: Array) -> Array:
+    """p + u, added in at least float32, in the dtype of p."""
+    dtype = wide(p.dtype)
+    return (p.astype(dtype) + u.astype(dtype)).astype(p.dtype)
 
 
 def global_norm(tree: PyTree) -> Array:

@@ -5,6 +5,7 @@ leaves that jit traces, so another learning rate compiles nothing and a sweep is
 loss, rule and metrics decide the function and are static.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arrays import check_arrays
+from fnn.donation import check_there
 from fnn.driver import Pass, many, run_fold
 from fnn.errors import check_key, check_known, dotted
 from fnn.evaluation import check_averages, check_calibration, evaluated
@@ -22,10 +24,12 @@ from fnn.loss import Loss, check_loss_type
 from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
-from fnn.records import Array, Data, Key, PyTree, Record
+from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
+from fnn.sequence import value
+from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
 
 Metrics = Mapping[str, Callable[[Any, Array], Array]]  # name → (y, target) → [B, ...]
@@ -35,7 +39,7 @@ class State(NamedTuple):
     """All that training carries from step to step."""
 
     params: PyTree
-    optimizer_state: Any
+    optimizer_state: Any  # with in_backward one for each layer, nested like params
     key: Key | None  # stays the same; every draw folds the step into it
     step: Array  # steps taken so far, int32 []
     companion: PyTree = None  # of a rule that learns
@@ -58,11 +62,18 @@ class Plan(Data):
         metrics: name → function (y, target) → one number per prediction, averaged over
             what is reported, from the y of the steps themselves; a Metric, such as
             Perplexity(), may make something else of the mean.
+        in_backward: whether each layer steps where its gradient is made, so that there never is
+            a gradient of all layers: the same params to rounding, in less memory. The optimizer
+            must be elementwise, or Chain(ClipByNorm(c), one), which costs a second pass back.
+            A loss that is not finite is seen before: params, optimizer and what rules learn
+            stay as they were, where else they become NaN. Gradients that are not finite are
+            seen only where the optimizer clips: then the row's loss is NaN, and all stays, too.
         watch: a Watch: what some of the steps show of their inside.
 
     Raises:
-        TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; for
-            a Watch with rules beside a rule that is not a fold.
+        TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; with
+            in_backward for an optimizer or a rule that cannot step layer by layer; for a Watch with
+            rules beside a rule that is not a fold, or with functions beside in_backward.
         ValueError: for a metric of a name that reports use themselves.
     """
 
@@ -72,6 +83,7 @@ class Plan(Data):
     penalty: Any = field(default=None, kw_only=True)
     rule: Any = field(default=backprop, kw_only=True)
     metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
+    in_backward: bool = field(default=False, kw_only=True, metadata={"static": True})
     watch: Watch | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
@@ -81,9 +93,12 @@ class Plan(Data):
         object.__setattr__(self, "optimizer", as_optimizer("Plan", self.optimizer))
         members("Plan", self.penalty)
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
-            check_rule("Plan", self.rule)
+            check_gradients(check_rule("Plan", self.rule)[0])
+        object.__setattr__(self, "in_backward", flag("Plan: in_backward", self.in_backward))
+        if self.in_backward:
+            check_in_backward(self.optimizer, self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
-        check_watch(self.watch, self.rule)
+        check_watch(self.watch, self.rule, in_backward=self.in_backward)
 
     def run(
         self, owner: str, state: State, x, target, weights, key
@@ -95,15 +110,17 @@ class Plan(Data):
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
-        rule, looking = self.first(state), self.watch.rules if self.watch else ()
+        rule = self.first(state)
         if hasattr(rule, "run"):
+            check_watch(self.watch, rule, in_backward=False)
             return rule.run(*args, **options), ()
+        looking = self.looking()
         done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
         return apart(done, rule, looking)
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""
-        asked = self.optimizer.rule(state.optimizer_state)
+        asked = self.optimizer.rule(state.optimizer_state) if self.optimizer.asks else None
         if hasattr(self.rule, "run"):
             return self.rule
         rules = grown(self.rule, state.companion)
@@ -125,8 +142,17 @@ class Plan(Data):
     def asks(self) -> bool:
         """Whether the optimizer is given factors."""
         first = self.rule[0] if many(self.rule) else self.rule
-        shape = jax.eval_shape(self.optimizer.init, ())
-        return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
+        return self.optimizer.asks or isinstance(first, Fisher)
+
+    def first_state(self, params: PyTree) -> Any:
+        """The optimizer's state before the first step; with in_backward one for each layer."""
+        if self.in_backward:
+            return begun(self.net, self.optimizer, params)
+        return self.optimizer.init(params)
+
+    def looking(self) -> tuple[Any, ...]:
+        """The rules that watch."""
+        return self.watch.rules if self.watch else ()
 
     def names(self) -> tuple[str, ...]:
         """The names of the rules behind the first, whose results are reported."""
@@ -159,7 +185,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     params = as_jax(params)
     companion = learned(plan.rule)
     step = jnp.zeros((), jnp.int32)
-    return State(params, plan.optimizer.init(params), key, step, companion)
+    return State(params, plan.first_state(params), key, step, companion)
 
 
 def check_asked(optimizer: Any, first: Any, asked: Any, rest: Iterable[Any]) -> None:
@@ -214,7 +240,7 @@ def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[
     return own, done.result[n:]
 
 
-def check_watch(watch: Any, rule: Any) -> None:
+def check_watch(watch: Any, rule: Any, *, in_backward: bool) -> None:
     """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
     if watch is None:
         return
@@ -228,6 +254,22 @@ def check_watch(watch: Any, rule: Any) -> None:
             f"Plan: {names} of watch join the pass of a Rule, and {type(rule).__name__} runs by "
             "itself; watch functions (layer, params, grads, updates) there."
         )
+    if watch.functions and in_backward:
+        raise TypeError(
+            f"Plan: {', '.join(watch.functions)} of watch want gradients and updates, which a pass "
+            "that steps on the way back has only layer by layer; watch rules, or leave in_backward "
+            "out."
+        )
+
+
+def check_gradients(rules: tuple[Any, ...]) -> None:
+    """Raise a TypeError for a rule that makes new params itself."""
+    for rule in rules:
+        if rule.in_place:
+            raise TypeError(
+                f"Plan: {rule} replaces params itself, which is the optimizer's matter here; write "
+                "Plan(net, loss, optimizer, in_backward=True), or call fnn.fold."
+            )
 
 
 def learned(rule: Any) -> PyTree:
@@ -280,6 +322,16 @@ def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer
     return evaluated(plan.net, state.params, calibration, averages)
 
 
+def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
+    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
+
+    def outputs(params, x):
+        return value(plan.net.forward(params, x, key=state.key)[0])
+
+    y = jax.eval_shape(outputs, state.params, x)
+    return max(math.prod(plan.loss.shape(y)[1:]), 1)
+
+
 def averages_in(rule: Any, companion: PyTree) -> PyTree:
     """The running averages among the companions of a State; None where no rule gathers any."""
     if many(rule):
@@ -320,10 +372,11 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
         raise TypeError(
             f"{owner}: state must be a State, got {got}; fnn.start(plan, key, params) is one."
         )
+    check_there(owner, "the State", state)
     check_arrays(owner, state.params)
     if state.key is not None:
         check_key(owner, state.key)
-    fresh = jax.eval_shape(plan.optimizer.init, state.params), learned(plan.rule)
+    fresh = jax.eval_shape(plan.first_state, state.params), learned(plan.rule)
     parts = (state.optimizer_state, state.companion)
     makers = type(plan.optimizer).__name__, "this rule"
     for name, part, made, maker in zip(

@@ -19,6 +19,9 @@ params, leaf by leaf:
                   rule.given(tree): feedback matrices, states of optimizers, rates
     begin         `seen`, one more argument: begin(y, target, dy), the same for every leaf
     learns        with a companion; the formula returns ((result, own′), dx), and the fold own′
+    in_place      with learns; `masters`, one more argument: the params, of any Cast around them
+                  those outside. The result takes their place and own′ that of own, as the pass
+                  goes: under Repeat there are no two sets of them
     per_example   dy is the derivative of every example's own loss
     shares        per example too, but dy stays that of the batch's loss, and `share`, one more
                   argument, the last, is s_b [B], 0 of what is left out; None without a fold
@@ -32,19 +35,20 @@ sent back. Formulas see arrays at every layer that knows no time.
 import functools
 import importlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.composite import Composite, With, plain
+from fnn.by_example import by_row
+from fnn.composite import Composite, plain
 from fnn.errors import FORWARDS, pair, speaking, who
-from fnn.factors import by_row, is_factor
+from fnn.factors import is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits, is_factored
-from fnn.numerics import is_floating, ratio
+from fnn.numerics import is_floating, is_like, ratio
 from fnn.records import Array, Data, PyTree, Record
 from fnn.sequence import over_positions
 
@@ -54,6 +58,15 @@ class Results(Data):
     """The results of several rules at one place of the net."""
 
     each: tuple[Any, ...]
+
+    def of(self, each: Iterable[Any]) -> "Results":
+        """Other results of the same kind."""
+        return self.with_fields(each=tuple(each))
+
+
+@dataclass(frozen=True)
+class Replaced(Results):
+    """(result, own′) of a rule in place, which stand for params and own from now on."""
 
 
 class Seen(NamedTuple):
@@ -68,8 +81,8 @@ class Rule(Record):
     """What the fold does at a layer; open on the layer's type. Write @fnn.rule.
 
     Raises:
-        TypeError: for a rule that learns without a companion, or has shares and is not per
-            example; from given, for a rule without a companion.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares and is not per example; from given, for a rule without a companion.
         NotImplementedError: in a fold, per example, for a layer that mixes examples.
     """
 
@@ -77,6 +90,7 @@ class Rule(Record):
     per_example: bool = False
     companion: bool = False
     learns: bool = False
+    in_place: bool = False
     begin: Callable[..., Any] | None = None
     shares: bool = False
 
@@ -92,6 +106,11 @@ class Rule(Record):
             raise TypeError(
                 f"{self}: what a rule learns is its companion; "
                 "write @fnn.rule(companion=True, learns=True)."
+            )
+        if self.in_place and not self.learns:
+            raise TypeError(
+                f"{self}: a rule in place returns what takes the place of params and companion; "
+                "write @fnn.rule(companion=True, learns=True, in_place=True)."
             )
 
     def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
@@ -111,7 +130,14 @@ class Rule(Record):
             return self._formula(seen, layer, params, cache, dy)
         here = functools.partial(self.at, seen)
         result, dx = layer.backward_with(here, params, cache, dy)
-        return (transposed(layer, result, 2) if self.learns else result), dx
+        return self.apart(layer, result), dx
+
+    def apart(self, layer: Composite[Any], result: PyTree) -> PyTree:
+        """What it made of the children of a route, of a rule that learns the two trees."""
+        if not self.learns:
+            return result
+        both = transposed(layer, result, 2)
+        return Replaced(both.each) if self.in_place else both
 
     def _check_replaced(self, layer):
         """Raise where the rule has a formula for a layer that this one stands for, not for this."""
@@ -144,16 +170,21 @@ class Rule(Record):
     def _formula(self, seen, layer, params, cache, dy):
         """(result, dx) of the formula: own and seen as it asks for them, dy as an array."""
         formula = self.formula.dispatch(type(layer))
-        own = (params.own,) if self.companion else ()
-        more = *own, *self.besides(seen, dy)
-        params = params.params if self.companion else params
+        more, own = (), params
+        if self.companion:
+            params, more = own.params, (own.own,)
+        if self.in_place:
+            masters = params if own.masters is None else own.masters
+            more = *more, masters
+        more = *more, *self.besides(seen, dy)
 
         def run(dy):
             given = formula(layer, params, cache, dy, *more)
             result, dx = pair(f"{self} at {layer}", "(result, dx)", given)
             if self.learns:
                 form = "((result, next companion), dx)"
-                result = Results(pair(f"{self} at {layer}, which learns,", form, result))
+                result = pair(f"{self} at {layer}, which learns,", form, result)
+                result = self._replaced(layer, result, more) if self.in_place else Results(result)
             return result, dx
 
         if self.per_example:
@@ -170,6 +201,16 @@ class Rule(Record):
     def alone(self) -> bool:
         """Whether dy is to be the derivative of every example's own loss."""
         return self.per_example and not self.shares
+
+    def _replaced(self, layer, result, more):
+        """The result as what replaces masters and own, which it is like."""
+        own, masters, *_ = more
+        if not is_like(result, (masters, own)):
+            raise TypeError(
+                f"{self} at {layer}: what a rule in place returns, ((params, own), dx), must have "
+                "the form and the shapes of masters and own, which it replaces."
+            )
+        return Replaced(result)
 
     def register(self, kind: type) -> Callable[..., Any]:
         """Decorate the formula of a layer type."""
@@ -205,11 +246,13 @@ def rule(leaf: Callable[..., Any] | None = None, **facts: Any) -> Any:
 
     Args:
         leaf: the formula of layers without one of their own; `register` gives them one.
-        **facts: what the fold must know, @rule(per_example=True): per_example, shares, companion
-            and learns, booleans, and begin, a function (y, target, dy) → what every leaf sees.
+        **facts: what the fold must know, @rule(per_example=True): per_example, shares, companion,
+            learns and in_place, booleans, and begin, a function (y, target, dy) → what every leaf
+            sees.
 
     Raises:
-        TypeError: for a rule that learns without a companion, or has shares of nothing.
+        TypeError: for a rule that learns without a companion, is in place and learns nothing, or
+            has shares of nothing.
     """
     if leaf is None:
         return functools.partial(rule, **facts)
@@ -245,47 +288,6 @@ def _backward(layer, params, cache, dy):
 
 _backward.__qualname__ = _backward.__name__ = "backprop"
 backprop = Backprop(functools.singledispatch(_backward))
-
-
-@dataclass(frozen=True)
-class Several:
-    """Several rules in one pass, and what each sees; the first sends back dx."""
-
-    rules: tuple[Rule, ...]
-    seen: tuple[Seen, ...]
-
-    def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
-        """(Results, dx): together along the routes that all of them take."""
-        if isinstance(layer, Composite) and all(rule.routes(layer) for rule in self.rules):
-            results, dx = layer.backward_with(self, params, cache, dy)
-            each = transposed(layer, results, len(self.rules)).each
-            pairs = zip(self.rules, each, strict=True)
-            return Results(tuple(transposed(layer, r, 2) if f.learns else r for f, r in pairs)), dx
-        slots = unstacked(self.rules, params)
-        found = [
-            rule.at(seen, layer, slot, cache, dy)
-            for rule, seen, slot in zip(self.rules, self.seen, slots, strict=True)
-        ]
-        return Results(tuple(result for result, _ in found)), found[0][1]
-
-
-def stacked(rules: tuple[Rule, ...], companions: tuple[Any, ...], params: PyTree) -> PyTree:
-    """Params with the companions of the rules that have one around them, the last outermost."""
-    for rule, own in zip(rules, companions, strict=True):
-        params = With(params, own) if rule.companion else params
-    return params
-
-
-def unstacked(rules: tuple[Rule, ...], params: PyTree) -> list[PyTree]:
-    """For every rule the params, and around them its own companion alone."""
-    bare, found = plain(params), []
-    for rule in reversed(rules):
-        if rule.companion:
-            found.append(With(bare, params.own))
-            params = params.params
-        else:
-            found.append(bare)
-    return found[::-1]
 
 
 def transposed(layer: Composite[Any], results: PyTree, n: int) -> Results:
@@ -349,6 +351,8 @@ def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]
         rules, companions = (tuple(a for pair in pairs for a in pair[i]) for i in range(2))
         if not rules:
             raise ValueError(f"{owner}: rule must be a Rule or a tuple of at least one, got ().")
+        if sum(r.in_place for r in rules) > 1:
+            raise ValueError(f"{owner}: of several rules one may replace params, got {rule!r:.80}.")
         return rules, companions
     rule, own = rule if isinstance(rule, Given) else (rule, None)
     if not isinstance(rule, Rule):

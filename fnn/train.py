@@ -25,12 +25,23 @@ from fnn.batches import (
     AT_ONCE,
     Rows,
     as_rows,
+    averages,
     check_rows,
     check_stateless,
     count,
+    metric_sums,
+    minibatches,
+    taken,
     warn_of_files,
 )
 from fnn.checkpointing import Checkpointing
+from fnn.composite import empty
+from fnn.donation import donatable
+from fnn.driver import weighed_in
+from fnn.loss import compared, present
+from fnn.mean import merge_weights
+from fnn.numerics import times, wide
+from fnn.one_step import drawn_key, summed_step, watched_step
 from fnn.pieces import Parts, Run, fit_in_pieces
 from fnn.plan import (
     Plan,
@@ -40,44 +51,46 @@ from fnn.plan import (
     check_state,
     check_trained,
     evaluation_net,
+    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.sharding import automatic
-from fnn.steps import (
-    averages_of,
-    drawn_key,
-    epoch_row,
-    one_epoch,
-    one_step,
-    row_of,
-    seen_step,
-)
-from fnn.watching import Packed, unpacked
+from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
-def step(plan: Plan, state: State, batch: Batch) -> tuple[State, Row]:
+def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tuple[State, Row]:
     """One update from one batch: (state, {"loss": ..., **metrics}), jitted.
 
     Of several rules, the row has the results of all but the first under their names, where they
     have any. x may be a Sequence with a state: row["state"] is the final one, to begin the next
     part with. Values out of range give NaN instead of an error.
 
+    With donate=True the next State is written where this one stood: there are no two sets of
+    params, and this State is gone, the params that `start` was given for it, too; not its key.
+
     Raises:
         TypeError, ValueError: for arguments that are not a Plan, a State and a batch, and
-            for shapes and dtypes that do not fit.
+            for shapes and dtypes that do not fit; for a State that is gone.
     """
     check_plan("step", plan)
     check_state("step", plan, state)
     rows = as_rows("step", "batch", batch)
-    return _jit_step(plan, roomy(plan, state, rows), rows)
+    run = _program(_jit_step, flag("step: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows)
 
 
 def epoch(
-    plan: Plan, state: State, data: Batch, *, batch_size: int, drop_last: bool = False
+    plan: Plan,
+    state: State,
+    data: Batch,
+    *,
+    batch_size: int,
+    drop_last: bool = False,
+    donate: bool = False,
 ) -> tuple[State, Row]:
     """One update from every minibatch: (state, {"loss": ..., **metrics}), jitted.
 
@@ -89,7 +102,8 @@ def epoch(
     """
     rows = checked("epoch", plan, state, data)
     size, drops = count("epoch: batch_size", batch_size), flag("epoch: drop_last", drop_last)
-    return _jit_epoch(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
+    run = _program(_jit_epoch, flag("epoch: donate", donate))
+    return run(plan, roomy(plan, state, rows), rows, batch_size=size, drop_last=drops)
 
 
 def evaluate(
@@ -131,6 +145,7 @@ def fit(
     calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
+    donate: bool = False,
     checkpoint: Checkpointing | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
@@ -153,9 +168,11 @@ def fit(
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
         drop_last: leave the rows of an incomplete last batch out.
+        donate: write the next State where `state` stood, which is gone then, as in `step`; so is
+            each State that the callback sees, after the next epoch, unless it copies.
         checkpoint: where to save the run, and how often. The same call again goes on from there,
             to the same numbers bit for bit; a callback sees the epochs that are left. It works
-            on the host, as a callback does.
+            on the host, as a callback does, and gives no State away.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -175,15 +192,16 @@ def fit(
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
     epochs = count("fit: epochs", epochs)
-    state = roomy(plan, state, rows)
+    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     if checkpoint is not None:
         run = Run(PARTS, plan, rows, held_out, how)
         return fit_in_pieces(run, state, checkpoint, callback, epochs)
     if callback is None:
-        return _jit_fit(plan, state, rows, held_out, epochs=epochs, **how)
-    return _fit_watched(callback, plan, state, rows, held_out, epochs=epochs, **how)
+        return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
+    run = _program(_jit_epoch_row, gives)
+    return _fit_watched(run, callback, plan, state, rows, held_out, epochs=epochs, **how)
 
 
 def checked(
@@ -210,45 +228,137 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
     """The State with room for what only a step shows the size of, where the optimizer asks."""
     if not plan.asks:
         return state
-    made, _ = jax.eval_shape(one_step, plan, state, rows)
+    made, _ = jax.eval_shape(_step, plan, state, rows)
     return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
+
+
+def _step(plan, state, rows):
+    """The next State, and the averages over the batch."""
+    rows = rows._replace(x=weighed_in(rows.x, rows.weights))
+    (state, final), (sums, weight, results), seen = watched_step(plan, state, rows)
+    carried = {} if empty(final) else {"state": final}
+    return state, averages(plan.metrics, sums, weight) | results | carried | seen
+
+
+def _epoch(plan, state, rows, *, batch_size, drop_last):
+    """`lax.scan` of steps over minibatches."""
+    key = None
+    if state.key is not None:
+        key = drawn_key(state, 1)
+
+    def body(plan, state, chosen) -> Any:
+        (state, _), *seen = summed_step(plan, state, taken(rows, *chosen))
+        return state, tuple(seen)
+
+    chosen = minibatches(len(rows.target), batch_size, key, drop_last)
+    watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
+    if plan.watch is None:
+        state, found = jax.lax.scan(between, state, chosen)
+    else:
+        state, found = by_turns(plan.watch, watched, between, state, chosen)
+    return state, _averaged(plan, found)
+
+
+def _averaged(plan, found):
+    """What an epoch reports of all that its steps did."""
+    (sums, weight, results), seen = found
+    return averages(plan.metrics, sums, weight) | results | seen
+
+
+def _evaluate(plan, state, rows, calibration, *, batch_size):
+    """The averages of loss and metrics, chunk by chunk."""
+    net, params = evaluation_net(plan, state, calibration)
+
+    def body(_, chosen):
+        x, target, weights = taken(rows, *chosen)
+        y, _ = net.forward(params, x)
+        z, mask = compared(plan.loss, y)
+        counted, dtype = (plan.loss.counted(target), mask), wide(jax.tree.leaves(z)[0].dtype)
+        w = merge_weights("evaluate", plan.loss.shape(z), weights, counted, dtype)
+        losses, _ = plan.loss.forward(z, present(plan.loss, target, w, weights, mask))
+        sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
+        return None, (sums, w.sum())
+
+    chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
+    return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])
+
+
+def _epoch_row(plan, state, rows, held_out, **how):
+    """One epoch and its row of history, validation included."""
+    state, row = _epoch(plan, state, rows, **how)
+    return state, row | _validated(plan, state, held_out, how["batch_size"])
+
+
+def _validated(plan, state, held_out, batch_size):
+    """What a row of history says of data that are held out."""
+    if held_out is None:
+        return {}
+    rows, calibration = held_out
+    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
+    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
+    return {f"validation_{name}": value for name, value in validation.items()}
+
+
+def _kept_step(plan, state, rows):
+    """The next State, and all that an epoch keeps of the step."""
+    (state, _), *found = watched_step(plan, state, rows)
+    return state, tuple(found)
+
+
+def _row_of(plan, state, found, held_out, batch_size):
+    """The State, and the row of history of an epoch whose steps were kept so."""
+    return state, _averaged(plan, found) | _validated(plan, state, held_out, batch_size)
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
     """`lax.scan` of epochs."""
 
     def body(state, _):
-        return epoch_row(plan, state, rows, held_out, **how)
+        return _epoch_row(plan, state, rows, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-def _fit_watched(callback, plan, state, rows, held_out, *, epochs, **how):
+def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
     """A loop of epochs on the host, to the last or until the callback stops it."""
     history = []
     for _ in range(epochs):
-        state, row = _jit_epoch_row(plan, state, rows, held_out, **how)
+        state, row = run(plan, state, rows, held_out, **how)
         history.append(row)
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
-def shown(f: Callable[..., tuple[State, Row]]) -> Callable[..., tuple[State, Row]]:
-    """`f` → (state, row), what was watched unpacked, behind all scans."""
+def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """f, jitted, that is given the State but for its key."""
 
-    @functools.wraps(f)
-    def run(*args, **options):
-        state, row = f(*args, **options)
-        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+    def of_parts(plan, state, key, *args, **how):
+        return f(plan, state._replace(key=key), *args, **how)
+
+    jitted = jax.jit(of_parts, donate_argnums=1, **options)
+
+    def run(plan, state, *args, **how):
+        given, key = state._replace(key=None), state.key
+        return jitted(plan, donatable(given, (plan, key, args)), key, *args, **how)
 
     return run
 
 
+def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
+    """The jitted function, or the one that is given the State."""
+    return _given[jitted] if donates else jitted
+
+
 _RUN = ("batch_size", "drop_last")
-_jit_step = jax.jit(automatic(shown(one_step)))
-_jit_epoch = jax.jit(automatic(shown(one_epoch)), static_argnames=_RUN)
-_jit_epoch_row = jax.jit(automatic(shown(epoch_row)), static_argnames=_RUN)
-_jit_evaluate = jax.jit(automatic(averages_of), static_argnames="batch_size")
-_jit_fit = jax.jit(automatic(shown(_fit)), static_argnames=(*_RUN, "epochs"))
-PARTS = Parts(seen_step, shown(row_of), drawn_key)
+_jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
+_steps = {
+    shown(_step): (),
+    shown(_epoch): _RUN,
+    shown(_epoch_row): _RUN,
+    shown(_fit): (*_RUN, "epochs"),
+}
+_kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
+_jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
+_given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}
+PARTS = Parts(_kept_step, shown(_row_of), drawn_key)

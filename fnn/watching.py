@@ -9,6 +9,7 @@ like the net. The structure is the same whatever the step: where it is not watch
 so are integers, floating numbers are NaN. A scan writes all of it as one array per dtype.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import by_path, check_leaves, check_number, shown, type_of
+from fnn.errors import by_path, check_leaves, check_number, type_of
 from fnn.layer import Layer
 from fnn.numerics import concrete, is_floating
 from fnn.records import Array, Data, PyTree, Static
@@ -162,6 +163,17 @@ def unpacked(p: Packed) -> PyTree:
     return jax.tree.unflatten(form, leaves)
 
 
+def shown(f: Callable[..., tuple[Any, dict[str, Any]]]) -> Callable[..., Any]:
+    """`f` → (state, row), what was watched unpacked: behind all scans."""
+
+    @functools.wraps(f)
+    def run(*args, **options):
+        state, row = f(*args, **options)
+        return state, {n: unpacked(v) if isinstance(v, Packed) else v for n, v in row.items()}
+
+    return run
+
+
 def nothing(like: Packed) -> Packed:
     """What a step shows that is not watched: NaN, and 0 of integers."""
 
@@ -172,37 +184,36 @@ def nothing(like: Packed) -> Packed:
 
 
 def by_turns(
-    watched: Step, between: Step, due: Callable[[Any], Array], state: Any, batches: PyTree
-) -> tuple[Any, Any, Packed]:
-    """A scan of steps over batches: the last state, and what all steps give, and the watched ones.
+    watch: Watch, watched: Step, between: Step, state: Any, batches: PyTree
+) -> tuple[Any, tuple[Any, Any]]:
+    """A scan of steps over batches: the last state, what all steps gave, and what was seen.
 
-    A step watched (state, batch) → (state, (seen, shown)), one between gives no shown. Two loops
-    take turns, so that a state stays where it is, which behind a branch of a scan is copied.
+    A step is (state, batch) → (state, (given, seen)), seen being {} of one that is not watched.
+    Two loops take turns, so that a state stays where it is, which behind a branch is copied.
     """
     first = jax.tree.map(lambda a: a[0], batches)
     n, (_, like) = len(jax.tree.leaves(batches)[0]), jax.eval_shape(watched, state, first)
+
+    def put(rows, i, row):
+        return jax.tree.map(lambda a, b: a.at[i].set(b), rows, row) if row else rows
 
     def loop(step, wanted):
         def body(carry):
             i, state, kept = carry
             state, new = step(state, jax.tree.map(lambda a: a[i], batches))
-            put = jax.tree.map(lambda rows, row: rows.at[i].set(row), kept[: len(new)], new)
-            return i + 1, state, (*put, *kept[len(new) :])
+            return i + 1, state, tuple(put(a, i, b) for a, b in zip(kept, new, strict=True))
 
         return lambda carry: jax.lax.while_loop(
-            lambda carry: (carry[0] < n) & (due(carry[1]) == wanted), body, carry
+            lambda carry: (carry[0] < n) & (watch.due(carry[1].step) == wanted), body, carry
         )
 
-    def many(a):
-        return jnp.zeros((n, *a.shape), a.dtype)
-
-    kept = jax.tree.map(many, like[0]), nothing(jax.tree.map(many, like[1]))
+    given, seen = jax.tree.map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
     turns, others = loop(watched, True), loop(between, False)
-    begin = jnp.zeros((), jnp.int32), state, kept
+    begin = jnp.zeros((), jnp.int32), state, (given, nothing(seen))
     _, state, kept = jax.lax.while_loop(
         lambda carry: carry[0] < n, lambda carry: turns(others(carry)), begin
     )
-    return state, *kept
+    return state, kept
 
 
 def watched(seen: dict[str, PyTree]) -> dict[str, PyTree]:
@@ -221,7 +232,7 @@ def watched(seen: dict[str, PyTree]) -> dict[str, PyTree]:
     check_leaves("watched", "seen", seen)
     step = concrete(seen["step"])
     if step is None or step.dtype.kind != "i":
-        raise TypeError(f"watched: seen.step must be known integers, got {shown(seen['step'])}.")
+        raise TypeError(f"watched: seen.step must be known integers, got {seen['step']!r:.60}.")
     for path, a in by_path("seen", seen).items():
         if a.shape[: step.ndim] != step.shape:
             raise ValueError(

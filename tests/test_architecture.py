@@ -21,21 +21,24 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding", "interrupts"),
+    ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
+    ("together",),
     ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "checkpointing"),
     ("layer", "composite", "loss", "ruling", "folders"),
-    ("layers", "losses", "penalties", "metrics", "writer"),
+    ("layers", "losses", "penalties", "metrics", "several", "writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
     ("batches",),
     ("microbatches",),
-    ("plan", "example_sums", "clipping", "prediction", "decoding"),
-    ("settings",),
-    ("packing",),
+    ("updating", "donation"),
+    ("plan",),
+    ("one_step", "settings"),
+    ("example_sums", "clipping", "prediction", "decoding", "packing"),
     ("checkpoints", "resuming"),
-    ("pieces", "steps"),
+    ("pieces",),
     ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
@@ -58,6 +61,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
+    "fnn.layers.in_place",
     "fnn.layers.kv_cache",
     "fnn.layers.normalization",
     "fnn.layers.places",
@@ -73,6 +77,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.curvature.diagonals",
     "fnn.curvature.fisher",
     "fnn.curvature.likelihoods",
     "fnn.curvature.products",
@@ -85,7 +90,9 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.batches",
     "fnn.caches",
     "fnn.example_sums",
+    "fnn.donation",
     "fnn.plan",
+    "fnn.updating",
 }
 
 EXTRAS = {"fnn.files": {"safetensors"}}  # what an optional module may import besides
@@ -176,7 +183,7 @@ def test_every_public_name_has_a_docstring_of_its_own(name):
 @pytest.mark.parametrize("folder", ["layers", "losses", "optim", "curvature"])
 def test_every_formula_file_names_its_source_and_its_equations(folder):
     routes = {"serial", "repeat", "scale", "cast", "recompute", "windows", "recurrence"}
-    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized"}
+    routes |= {"flatten", "tiling", "unembed", "places", "reparametrized", "in_place"}
     plumbing = {"optimizer", "foreign", "chain", "elementwise"}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem not in routes | plumbing | {"__init__"}:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 import fnn
-from fnn.batches import as_rows
+from fnn.batches import Rows, as_rows
 from fnn.nets.gpt import perceptron
-from fnn.steps import averages_of
+from fnn.train import _evaluate, _step
 
 KEY, LOSS = jax.random.key(0), fnn.SoftmaxCrossEntropy()
 
@@ -169,7 +169,44 @@ def test_the_batch_size_bounds_the_memory_of_evaluate():
 
     def evaluate(n):
         rows = as_rows("test", "data", (jnp.ones((n, 64)), jnp.zeros(n, int)))
-        return temporary(lambda s, r: averages_of(plan, s, r, None, batch_size=64), state, rows)
+        return temporary(lambda s, r: _evaluate(plan, s, r, None, batch_size=64), state, rows)
 
     for slope in slopes(evaluate, 1000, 4000, 16000):
         assert slope <= 32  # numbers of rows; a row itself has 512 bytes
+
+
+def peak_of_a_step(net, optimizer, *, in_backward):
+    """What a step needs whose State is donated: arguments, temporaries and what is new."""
+    plan = fnn.Plan(net, fnn.SquaredError(), optimizer, in_backward=in_backward)
+    state = jax.eval_shape(lambda p: fnn.start(plan, None, p), params_of(net))
+    run = jax.jit(lambda *args: _step(plan, *args), donate_argnums=0)
+    rows = Rows(floats(4, 128), floats(4, 128), None)
+    m = run.lower(state, rows).compile().memory_analysis()
+    new = m.output_size_in_bytes - m.alias_size_in_bytes
+    return m.argument_size_in_bytes + m.temp_size_in_bytes + new
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "sets"),
+    [
+        (fnn.optim.SGD(0.1), 1),
+        (fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.SGD(0.1)), 1),
+        pytest.param(fnn.optim.Adam(), 3, marks=pytest.mark.slow),
+        pytest.param(
+            fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.AdamW()), 3, marks=pytest.mark.slow
+        ),
+    ],
+    ids=["SGD", "clipped SGD", "Adam", "clipped AdamW"],
+)
+def test_a_layer_more_that_steps_inside_needs_no_gradient(optimizer, sets):
+    def peak(n, *, in_backward):
+        net = fnn.Repeat(n, fnn.Serial(fnn.Dense(128, 128), fnn.ReLU()))
+        return peak_of_a_step(net, optimizer, in_backward=in_backward)
+
+    one = size(params_of(fnn.Dense(128, 128)))
+    inside, behind = (
+        slopes(lambda n, i=i: peak(n, in_backward=i), 4, 8, 16) for i in (True, False)
+    )
+    for with_gradient, without in zip(behind, inside, strict=True):
+        assert sets * one <= without <= (sets + 0.2) * one  # the cache and some numbers besides
+        assert with_gradient - without >= 0.95 * one

@@ -30,7 +30,8 @@ RAW = re.compile(
     "not iterable|unpack|subscriptable|unsupported operand|truth value|data type|valid JAX type"
 )
 GIVEN = {  # they call what they are given, or are made by functions that are walked
-    "Record", "Report", "Forth", "Back", "Rule", "rule", "lift", "child", "Interrupted", "NotFinite",
+    "Record", "Report", "Forth", "Back", "Rule", "rule", "lift", "child",
+    "Interrupted", "NotFinite",
 }  # fmt: skip
 
 

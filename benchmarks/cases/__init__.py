@@ -4,6 +4,7 @@ from benchmarks.cases.activations import ACTIVATIONS
 from benchmarks.cases.algorithms import ALGORITHMS
 from benchmarks.cases.attention import ATTENTION
 from benchmarks.cases.convolution import CONVOLUTION
+from benchmarks.cases.curvature import CURVATURE
 from benchmarks.cases.heads import HEADS
 from benchmarks.cases.layers import LAYERS
 from benchmarks.cases.linear_attention import LINEAR_ATTENTION
@@ -14,6 +15,6 @@ from benchmarks.cases.normalization import NORMALIZATION
 from benchmarks.cases.recurrence import RECURRENCE
 
 TABLES = (
-    MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION,
+    MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION, CURVATURE,
     ALGORITHMS, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
 )  # fmt: skip

@@ -52,7 +52,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Optimization": (
         "descent_lemma",
+        "spectrum",
         "batch_size",
+        "noise_scale",
         "shallow_minima",
         "momentum",
         "optimizers",

@@ -45,6 +45,7 @@ import jax.numpy as jnp
 import fnn
 from experiments.common import checkpoints, cli, plots, runs, writing
 from experiments.common.cli import DATA, Bounds, UserError
+from experiments.common.insides import by_layer
 from experiments.common.progress import Progress, table
 from experiments.gpt import corpus, pictures, sampling, states
 from experiments.gpt.corpus import Corpus
@@ -53,7 +54,8 @@ from fnn.named import by_name
 
 LOOK = 2**14  # bytes of each part that every evaluation looks at
 CHECKPOINTS = "checkpoints"  # the folder of these, in that of the run
-ROW = {"step", "train", "held_out", "seconds", "sample"}  # what an evaluation notes
+ROW = {"step", "train", "held_out", "seconds", "sample"}  # what an evaluation notes, and insides
+INSIDES = fnn.rules.gradient_norms, fnn.rules.update_ratios
 MOST = 50_000  # evaluations: the checkpoint holds what they measured
 
 
@@ -126,6 +128,8 @@ def main(config: Config) -> None:
         runs.check_finite("at the end", results, {})
         figure = pictures.picture_of(end.history, results["held_out"], baselines)
         plots.save(figure, run.path / "curves.png")
+        if figure := pictures.insides_of(end.history):
+            plots.save(figure, run.path / "insides.png")
         more = {"baselines": baselines, "jax": jax.__version__, "device": jax.default_backend()}
         run.summary(results | more)
     report(results, baselines)
@@ -189,7 +193,7 @@ def settings(file: Path, saved: Saved) -> Config:
             check(config)
         except UserError as error:
             raise ValueError(f"{error}") from None
-        if any(row.keys() != ROW for row in saved.history):
+        if any(row.keys() - {"insides"} != ROW for row in saved.history):
             raise ValueError(f"a row of its history must have {', '.join(sorted(ROW))}")
         if saved.plan.net != network(config):
             raise ValueError("they describe another network than the one that it holds")
@@ -209,7 +213,13 @@ def plan_of(net: fnn.Layer[Any, Any], values: dict[str, Any]) -> fnn.Plan:
     schedule = fnn.optim.WarmupCosine(rate, steps // 10, steps, final=rate / 10)
     adamw = fnn.optim.Scheduled(fnn.optim.AdamW(b2=0.99, weight_decay=0.1), schedule)
     optimizer = fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), adamw)
-    return fnn.Plan(net, fnn.LinearSoftmaxCrossEntropy(), optimizer)
+    watch = fnn.Watch(*INSIDES, every=piece_of(values["evaluate_every"]))
+    return fnn.Plan(net, fnn.LinearSoftmaxCrossEntropy(), optimizer, watch=watch)
+
+
+def piece_of(evaluate_every: int) -> int:
+    """How many steps run between two looks at the loss, in one of which the net is watched."""
+    return max(evaluate_every // 10, 1)
 
 
 def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
@@ -230,15 +240,22 @@ def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
 
 @partial(jax.jit, static_argnames=("batch_size", "context"))
 def steps(plan, problem, state, n, *, batch_size, context):
-    """n steps, each from windows of its own: the State, and the sum of the losses."""
+    """n steps, each from windows of its own: the State, Σ of the losses, the last that was seen."""
+
+    def step(state):
+        key = jax.random.fold_in(problem.k_windows, state.step)
+        return fnn.step(plan, state, corpus.drawn(problem.train, key, batch_size, context))
 
     def body(_, carry):
-        state, total = carry
-        key = jax.random.fold_in(problem.k_windows, state.step)
-        state, row = fnn.step(plan, state, corpus.drawn(problem.train, key, batch_size, context))
-        return state, total + row["loss"]
+        state, total, seen = carry
+        state, row = step(state)
+        watched = row["watch"]["step"] > 0
+        seen = jax.tree.map(lambda new, old: jnp.where(watched, new, old), row["watch"], seen)
+        return state, total + row["loss"], seen
 
-    return jax.lax.fori_loop(0, n, body, (state, jnp.zeros(())))
+    like = jax.eval_shape(lambda state: step(state)[1]["watch"], state)
+    seen = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
+    return jax.lax.fori_loop(0, n, body, (state, jnp.zeros(()), seen))
 
 
 def train(config: Config, problem: Problem, saved: Saved, run: runs.Run) -> Saved:
@@ -247,40 +264,56 @@ def train(config: Config, problem: Problem, saved: Saved, run: runs.Run) -> Save
     every = config.evaluate_every
     with Progress(config.steps, "step") as bar:
         if not saved.history:
-            saved = noted(config, problem, saved, 0.0, run, bar)
+            saved = noted(config, problem, saved, 0.0, {}, run, bar)
         while (step := int(saved.state.step)) < config.steps:
             until = min(step - step % every + every, config.steps)
-            state, seconds = advanced(config, problem, saved, until, bar)
-            saved = noted(config, problem, saved._replace(state=state), seconds, run, bar)
+            state, seconds, seen = advanced(config, problem, saved, until, bar)
+            saved = noted(config, problem, saved._replace(state=state), seconds, seen, run, bar)
     return saved
 
 
 def advanced(
     config: Config, problem: Problem, saved: Saved, until: int, bar: Progress
-) -> tuple[fnn.State, float]:
-    """The State after `until` steps, and the seconds that they took without compiling."""
-    piece = max(config.evaluate_every // 10, 1)
+) -> tuple[fnn.State, float, dict[str, Any]]:
+    """The State after `until` steps, their seconds without compiling, and what was seen last."""
+    piece = piece_of(config.evaluate_every)
     how = {"batch_size": config.batch_size, "context": config.context}
     go = partial(steps, saved.plan, problem, **how)
-    state, total = go(saved.state, 0)  # compiles, and takes no step
+    state, total, seen = go(saved.state, 0)  # compiles, and takes no step
     began = time.perf_counter()
     while (step := int(state.step)) < until:
         n = min(piece, until - step)
-        state, total = go(state, n)
+        state, total, new = go(state, n)
+        seen = new if int(new["step"]) else seen
         runs.check_finite(f"after step {step + n}", {"loss": float(total)}, {})
         bar.move(step + n, loss=float(total) / n / math.log(2))
-    return state, time.perf_counter() - began
+    return state, time.perf_counter() - began, told(saved.plan.net, seen)
+
+
+def told(net: fnn.Layer[Any, Any], seen: dict[str, Any]) -> dict[str, Any]:
+    """What a step saw, {"step": t, name: {layer: number}}; nothing where none was watched."""
+    if not int(seen["step"]):
+        return {}
+
+    def numbers(found):
+        layers = by_layer(net, jax.tree.map(lambda a: a[None], found))
+        return {layer: float(a[0]) for layer, a in layers.items()}
+
+    names = [name for name in seen if name != "step"]
+    return {"step": int(seen["step"]), **{name: numbers(seen[name]) for name in names}}
 
 
 def noted(
-    config: Config, problem: Problem, saved: Saved, seconds: float, run: runs.Run, bar: Progress
-) -> Saved:
+    config: Config, problem: Problem, saved: Saved, seconds: float, seen: dict[str, Any],
+    run: runs.Run, bar: Progress,
+) -> Saved:  # fmt: skip
     """Evaluate, write a sample, tell both, and save the run with them."""
     step = int(saved.state.step)
     bits = {name: evaluated(saved, look) for name, look in problem.looks.items()}
     runs.check_finite(f"after step {step}", bits, by_name(saved.state))
     sample = written(config, saved, jax.random.fold_in(problem.k_samples, step))
     row = {"step": step, **bits, "seconds": seconds, "sample": sample}
+    row["insides"] = seen
     saved = saved._replace(history=[*saved.history, row])
     run.row(**figures(row))
     states.save(run.path / CHECKPOINTS, saved)
@@ -291,7 +324,7 @@ def noted(
 
 def figures(row: dict[str, Any]) -> dict[str, float]:
     """What metrics.csv has of a row."""
-    return {name: value for name, value in row.items() if name != "sample"}
+    return {name: value for name, value in row.items() if name not in ("sample", "insides")}
 
 
 def evaluated(saved: Saved, look: tuple[Any, Any]) -> float:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.common import insides
 from experiments.common.plots import FAINT, INK, lines, picture
 
 WIDTH = 62  # letters of a line
@@ -37,6 +39,19 @@ def picture_of(
     right.set_axis_off()
     right.text(0, 1, "\n".join(samples(history)), **HOW, transform=right.transAxes)
     return figure
+
+
+def insides_of(history: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Norms and ratios of every layer, over the steps that were watched; None where none was."""
+    seen = [row["insides"] for row in history if row.get("insides")]
+    if not seen:
+        return None
+    quantities = {
+        name: {layer: np.array([s[name][layer] for s in seen]) for layer in layers}
+        for name, layers in seen[0].items()
+        if name != "step"
+    }
+    return insides.picture_of([s["step"] for s in seen], quantities)
 
 
 def samples(history: Sequence[Mapping[str, Any]]) -> list[str]:

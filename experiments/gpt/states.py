@@ -94,15 +94,28 @@ def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Save
     return Saved(plan, state, notes["config"], notes["history"])
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def is_seen(value: Any) -> bool:
+    """Whether a value is what a step saw: {}, or {"step": t, name: {layer: number}}."""
+    if not isinstance(value, dict):
+        return False
+    numbers = [v for f in value.values() for v in (f.values() if isinstance(f, dict) else [f])]
+    return all(map(is_finite, numbers)) and (not value or is_finite(value.get("step")))
+
+
 def check_history(history: Any, step: int) -> None:
     """Raise a ValueError for rows that are none, or end elsewhere than the State."""
     if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
         raise ValueError("its history must be a list of rows")
     for row in history:
         for name, value in row.items():
-            finite = isinstance(value, int | float) and math.isfinite(value)
-            if not (isinstance(value, str) if name == "sample" else finite):
-                raise ValueError(f"{name} in its history is {value!r}")
+            good = isinstance(value, str) if name == "sample" else is_finite(value)
+            if not (is_seen(value) if name == "insides" else good):
+                raise ValueError(f"{name} in its history is {value!r:.80}")
     last = history[-1]["step"] if history else 0
     if last != step:
         raise ValueError(f"its history ends at step {last}, its State at {step}")

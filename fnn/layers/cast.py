@@ -82,5 +82,5 @@ class Cast(Wrapper[CastCache]):
 def unrounded(result: PyTree, params: PyTree) -> PyTree:
     """A result that is like params, in the dtypes of params; any other as it is."""
     if isinstance(result, Results):
-        return Results(tuple(unrounded(r, params) for r in result.each))
+        return result.of(unrounded(r, params) for r in result.each)
     return like(result, params) if is_like(result, params) else result

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.composite import Composite, With, Wrapper
+from fnn.composite import Composite, With, Wrapper, plain
 from fnn.errors import shown
 from fnn.layer import Around, Layer
 from fnn.numerics import is_like
@@ -58,8 +58,7 @@ class Frozen(Wrapper[Any]):
     def parts(self, tree):
         """Params without the mark; what else is nested like them has none."""
         if isinstance(tree, With):
-            own = self.parts(tree.own)["inner"]
-            return {"inner": With(self.parts(tree.params)["inner"], own)}
+            return {"inner": With(*(self.parts(part)["inner"] for part in tree))}
         return {"inner": tree.inner if isinstance(tree, FrozenParams) else tree}
 
     def forward(self, params, x, *, key=None):
@@ -76,7 +75,7 @@ class Frozen(Wrapper[Any]):
         """dx = dy ∂f/∂x, with the rule at layers whose dp is 0."""
         (inner,) = self.parts(params).values()
         result, dx = rule(held(self.inner), inner, cache, dy)
-        return marked(result, inner.params if isinstance(inner, With) else inner), dx
+        return marked(result, plain(inner)), dx
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def zeros(params: PyTree) -> PyTree:
 def marked(result: PyTree, params: PyTree) -> PyTree:
     """A result that is like params with the mark of params; any other as it is."""
     if isinstance(result, Results):
-        return Results(tuple(marked(r, params) for r in result.each))
+        return result.of(marked(r, params) for r in result.each)
     return FrozenParams(result) if is_like(result, params) else result
 
 

@@ -81,7 +81,7 @@ def placed(net: Any, tree: PyTree, entries: Mapping[str, PyTree]) -> PyTree:
     if isinstance(tree, Results):
         each = enumerate(tree.each)
         parts = [placed(net, t, {p: e.each[i] for p, e in entries.items()}) for i, t in each]
-        return Results(tuple(parts))
+        return tree.of(parts)
     net = within(net)
     parts = net.parts(tree)
     for name, layer in net.children.items():

@@ -44,6 +44,6 @@ class Recompute(Wrapper[RecomputeCache]):
 
     def backward_with(self, rule, params, cache, dy):
         """f again for its cache, then backward through it."""
-        params, x, dy = jax.lax.optimization_barrier((params, cache.x, dy))
-        _, again = self.inner.forward(plain(params), x, key=cache.key)
+        p, x, dy = jax.lax.optimization_barrier((plain(params), cache.x, dy))
+        _, again = self.inner.forward(p, x, key=cache.key)
         return rule(self.inner, params, again, dy)

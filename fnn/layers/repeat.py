@@ -6,7 +6,8 @@ The n parameters, caches, states, gradients and results of rules are stacked on 
 leading axis; the block is traced once forward and once backward, whatever n is, as one
 `lax.scan` and one reversed `lax.scan`. What two layers of the block keep, as y of a ReLU that is
 x of the next Dense, is stacked once, and not at all where it is y of the block: that is x of the
-next copy, which the way back has just come from.
+next copy, which the way back has just come from. What a rule puts in the place of params (in_place)
+is written where they stand.
 """
 
 import functools
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 from fnn.composite import Wrapper
 from fnn.errors import check_key
 from fnn.layer import Layer
+from fnn.layers.in_place import begun, ended, present, written
 from fnn.records import Static
 from fnn.sequence import Sequence, add, memory_of, renewed, state_of, value
 
@@ -87,19 +89,23 @@ class Repeat(Wrapper[RepeatCache]):
         """dx ← f ← ... ← f ← dy."""
 
         def step(carry, inputs):
-            (d, dmemory, y), (p, kept, s) = carry, inputs
+            (d, dmemory, y, places), (p, kept, s, i) = carry, inputs
             c, a = whole(kept, y, cache.memory)
             d = renewed(dy, x=d, state=s, memory=None) if lifted else d
-            out, dx = rule(self.inner, p, c, d)
+            out, dx = rule(self.inner, present(p, places), c, d)
+            out, places = written(out, places, form, i)
             dmemory = add(memory_of(dx), dmemory) if shared else None
-            return (value(dx), dmemory, a), (out, state_of(dx))
+            return (value(dx), dmemory, a, places), (out, state_of(dx))
 
         lifted, shared = isinstance(dy, Sequence), cache.memory is not None
         dmemory = add(jax.tree.map(jnp.zeros_like, cache.memory), memory_of(dy))
-        inputs = params, (cache.inner, cache.x), state_of(dy)
-        (dx, dmemory, _), (out, states) = jax.lax.scan(
-            step, (value(dy), dmemory, cache.y), inputs, length=self.n, reverse=True
+        params, places, form = begun(params)
+        i = jnp.arange(self.n) if places.whole else None
+        inputs = params, (cache.inner, cache.x), state_of(dy), i
+        (dx, dmemory, _, places), (out, states) = jax.lax.scan(
+            step, (value(dy), dmemory, cache.y, places), inputs, length=self.n, reverse=True
         )
+        out = ended(out, places, form)
         return out, renewed(dy, x=dx, state=states, memory=dmemory) if lifted else dx
 
 

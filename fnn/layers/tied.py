@@ -245,14 +245,14 @@ def of_each(layer: Composite[Any], result: PyTree) -> PyTree:
     if not isinstance(first, Results):
         return result
     trees = transposed(layer, result, len(first.each)).each
-    return Results(tuple(of_each(layer, tree) for tree in trees))
+    return first.of(of_each(layer, tree) for tree in trees)
 
 
 def dealt(result: PyTree, uses: tuple[Use, ...]) -> dict[str, PyTree]:
     """What a rule made of several uses, by their paths: of each, or where the params are."""
     if isinstance(result, Results):
         each = [dealt(r, uses) for r in result.each]
-        return {use.name: Results(tuple(e[use.name] for e in each)) for use in uses}
+        return {use.name: result.of(e[use.name] for e in each) for use in uses}
     if isinstance(result, Uses):
         return {use.name: r for use, r in zip(uses, result.each, strict=True)}
     return {use.name: result if use.name == use.source else () for use in uses}

@@ -21,4 +21,5 @@ from fnn.optim.schedules import Scheduled as Scheduled
 from fnn.optim.schedules import StepDecay as StepDecay
 from fnn.optim.schedules import WarmupCosine as WarmupCosine
 from fnn.optim.sgd import SGD as SGD
+from fnn.optim.soap import SOAP as SOAP
 from fnn.penalties import weight_mask as weight_mask

@@ -12,7 +12,7 @@ Source: Zeiler (2012), arXiv:1212.5701, algorithm 1.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -38,6 +38,8 @@ class AdaDelta(Optimizer[AdaDeltaState]):
     Raises:
         ValueError: for known η or ε that are not above 0, a known ρ outside [0, 1).
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array = 1.0  # η
     rho: float | Array = 0.95  # ρ

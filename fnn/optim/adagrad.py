@@ -8,7 +8,7 @@ Source: Duchi, Hazan & Singer (2011), JMLR 12, section 1, the diagonal form.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -33,6 +33,8 @@ class AdaGrad(Optimizer[AdaGradState]):
     Raises:
         ValueError: for a known η that is not above 0, a known ε below 0.
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array = 1e-2  # η
     eps: float | Array = 1e-8  # ε

@@ -17,7 +17,7 @@ Source: Kingma & Ba (2015), arXiv:1412.6980, algorithm 1.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -42,6 +42,8 @@ class Adam(Optimizer[AdamState]):
     Raises:
         ValueError: for a known η that is not above 0, β₁ or β₂ outside [0, 1), ε below 0.
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array = 1e-3  # η
     b1: float | Array = 0.9  # β₁

@@ -11,6 +11,7 @@ multiplier in η.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 
@@ -30,6 +31,8 @@ class AdamW(Adam):
     Raises:
         ValueError: as Adam does, and for a known λ below 0; from update without params.
     """
+
+    elementwise: ClassVar = True
 
     weight_decay: float | Array = 1e-2  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

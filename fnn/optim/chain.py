@@ -4,7 +4,7 @@ u_0 = g        u_k = update_k(u_{k−1})        update = u_n
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fnn.optim.foreign import as_optimizer
 from fnn.optim.optimizer import Optimizer
@@ -21,6 +21,8 @@ class Chain(Optimizer[tuple[Any, ...]]):
         TypeError: for what is not an optimizer; from rate, where no link has one.
     """
 
+    elementwise: ClassVar = True
+
     links: tuple[Optimizer[Any], ...]
 
     def __init__(self, *links: Any):
@@ -33,6 +35,11 @@ class Chain(Optimizer[tuple[Any, ...]]):
         """Every link's state."""
         return tuple(link.init(params) for link in self.links)
 
+    @property
+    def asks(self):
+        """Whether a link does."""
+        return any(link.asks for link in self.links)
+
     def rule(self, state):
         """That of the first link that has one."""
         found = (link.rule(s) for link, s in zip(self.links, state, strict=True))
@@ -40,9 +47,9 @@ class Chain(Optimizer[tuple[Any, ...]]):
 
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """g → u_1 → ... → u_n."""
-        states = []
+        states, more = [], {"value": value, "factors": factors}
         for link, s in zip(self.links, state, strict=True):
-            grads, s = link.update(grads, s, params, value=value, factors=factors)
+            grads, s = link.update(grads, s, params, **more)
             states.append(s)
         return grads, tuple(states)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from fnn.errors import check_number
 from fnn.numerics import global_norm, over
 from fnn.optim.optimizer import Optimizer, leafwise
-from fnn.records import Array
+from fnn.records import Array, PyTree
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class ClipByNorm(Optimizer[tuple[()]]):
 
     def update(self, grads, state, params=None, *, value=None):
         """g min(1, c / ‖g‖)."""
-        norm = global_norm(grads)
+        return self.clipped(grads, global_norm(grads)), ()
+
+    def clipped(self, grads: PyTree, norm: Array) -> PyTree:
+        """g min(1, c / ‖g‖), of some of the leaves, where ‖g‖ is that of all."""
 
         def leaf(g):
             c, n = self.numbers(g.dtype).max_norm, norm.astype(g.dtype)
@@ -46,4 +49,4 @@ class ClipByNorm(Optimizer[tuple[()]]):
             return (jnp.where(jnp.isfinite(n), clipped, jnp.nan),)
 
         (clipped,) = leafwise(self, leaf, grads)
-        return clipped, ()
+        return clipped

@@ -12,7 +12,7 @@ Martens, Dahl & Hinton (2013), ICML, eqs. 3 and 4.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from fnn.errors import check_number
 from fnn.optim.optimizer import Optimizer, leafwise, zeros
@@ -34,6 +34,8 @@ class Momentum(Optimizer[MomentumState]):
     Raises:
         ValueError: for a known η that is not above 0, a known μ outside [0, 1).
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array  # η
     momentum: float | Array = 0.9  # μ

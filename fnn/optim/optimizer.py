@@ -7,14 +7,16 @@
 An optimizer is data: its hyperparameters are leaves that jit traces, vmap sweeps and a
 schedule replaces, all without compiling again. Its arithmetic is at least float32 in
 every leaf (`wide`), whatever the gradients and the hyperparameters are; the moments
-are stored so, updates have the dtype of the gradients, params keep theirs.
+are stored so, updates have the dtype of the gradients, params keep theirs. A class says whether
+it is `elementwise`: what moves an entry depends on that entry's gradients, state and value, on
+steps, rates and the loss, but on no other entry.
 """
 
 import abc
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
@@ -22,7 +24,7 @@ import jax.numpy as jnp
 
 from fnn.arrays import check_arrays
 from fnn.errors import check_like, dotted, is_array, type_of
-from fnn.numerics import is_floating, wide
+from fnn.numerics import is_floating, moved, wide
 from fnn.records import Array, Data, PyTree, wrap_methods
 
 S = TypeVar("S")  # the optimizer's state
@@ -40,10 +42,13 @@ class Optimizer(Data, abc.ABC, Generic[S]):
     """
 
     theirs: ClassVar[bool] = False  # another library's, whose trees are its own matter
+    elementwise: ClassVar[bool] = False  # moves every entry by itself, as far as its own part goes
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put the checks of trees in front of the class's methods."""
         super().__init_subclass__(**kwargs)
+        if "update" in vars(cls) and "elementwise" not in vars(cls):
+            cls.elementwise = False  # what is said of a parent is said of the parent's update
         wrap_methods(cls, Optimizer, {"init": _init, "update": _update, "rate": _rate})
 
     @abc.abstractmethod
@@ -60,6 +65,11 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         given what its `rule` finds.
         """
 
+    @property
+    def asks(self) -> bool:
+        """Whether it has a `rule`, whose factors update is given."""
+        return False
+
     def rule(self, state: S) -> Any:
         """What a step runs in place of backprop to find gradient and `factors`; None: no factors.
 
@@ -68,12 +78,28 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         """
         return None
 
+    def whole(self) -> "Optimizer[Any] | None":
+        """What in it, or itself, sees more than one entry at a time; None where nothing does.
+
+        Then params may be updated layer by layer, each with a state of its own.
+        """
+        if not self.elementwise:
+            return self
+        parts = jax.tree.leaves([getattr(self, f.name) for f in fields(self)], is_leaf=is_optimizer)
+        found = (part.whole() for part in parts if is_optimizer(part))
+        return next((part for part in found if part is not None), None)
+
     def rate(self, state: S) -> Array | float:
         """The learning rate of the next update."""
         rate = getattr(self, "learning_rate", None)
         if rate is None:
             raise TypeError(f"{type(self).__name__} has no learning rate.")
         return rate
+
+
+def is_optimizer(a: Any) -> bool:
+    """Whether `a` is an Optimizer, which is a tree of numbers itself."""
+    return isinstance(a, Optimizer)
 
 
 def _init(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,7 +206,6 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         if not is_floating(p):
             where = dotted("params", path)
             raise TypeError(f"apply_updates: {where} must be floating, got {p.dtype}.")
-        dtype = wide(p.dtype)
-        return (p.astype(dtype) + u.astype(dtype)).astype(p.dtype)
+        return moved(p, u)
 
     return jax.tree_util.tree_map_with_path(leaf, params, updates)

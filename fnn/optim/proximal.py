@@ -10,7 +10,7 @@ Source: Parikh & Boyd (2014), Foundations and Trends in Optimization 1, section 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Proximal(Optimizer[Any]):
         ValueError: from update without params, and for grads that are not like params.
     """
 
+    elementwise: ClassVar = True
+
     optimizer: Optimizer[Any]
     penalty: Penalty
 
@@ -47,6 +49,11 @@ class Proximal(Optimizer[Any]):
         """The optimizer's state."""
         return self.optimizer.init(params)
 
+    @property
+    def asks(self):
+        """Whether the optimizer does."""
+        return self.optimizer.asks
+
     def rule(self, state):
         """The optimizer's."""
         return self.optimizer.rule(state)
@@ -57,7 +64,8 @@ class Proximal(Optimizer[Any]):
             raise ValueError("Proximal: update needs params, update(grads, state, params).")
         check_like("Proximal", "grads", grads, "params", params)
         rate = self.optimizer.rate(state)
-        updates, state = self.optimizer.update(grads, state, params, value=value, factors=factors)
+        more = {"value": value, "factors": factors}
+        updates, state = self.optimizer.update(grads, state, params, **more)
 
         def moved(p, u):
             return p.astype(wide(p.dtype)) + u.astype(wide(p.dtype))

@@ -8,7 +8,7 @@ Source: Tieleman & Hinton (2012), COURSERA: Neural Networks for Machine Learning
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
@@ -33,6 +33,8 @@ class RMSProp(Optimizer[RMSPropState]):
     Raises:
         ValueError: for a known η that is not above 0, ρ outside [0, 1), ε below 0.
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array = 1e-3  # η
     rho: float | Array = 0.9  # ρ

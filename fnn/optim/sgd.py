@@ -6,6 +6,7 @@ Source: Robbins & Monro (1951), Ann. Math. Stat. 22, eq. 8; Cauchy (1847) for th
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fnn.errors import check_number
 from fnn.optim.optimizer import Optimizer, leafwise
@@ -19,6 +20,8 @@ class SGD(Optimizer[tuple[()]]):
     Raises:
         ValueError: for a known η that is not above 0.
     """
+
+    elementwise: ClassVar = True
 
     learning_rate: float | Array  # η
 

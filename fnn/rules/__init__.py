@@ -12,6 +12,7 @@ from fnn.rules.per_example import example_products as example_products
 from fnn.rules.per_example import example_slopes as example_slopes
 from fnn.rules.per_example import total as total
 from fnn.rules.running import running_averages as running_averages
+from fnn.rules.stepping import update as update
 from fnn.rules.telemetry import NonFinite as NonFinite
 from fnn.rules.telemetry import dead_units as dead_units
 from fnn.rules.telemetry import delta_norms as delta_norms

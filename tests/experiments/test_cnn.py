@@ -9,7 +9,7 @@ from experiments import cnn
 from experiments.common import checkpoints, cli, portraits
 
 TINY = "--filters 2 3 --epochs 2 --batch-size 400 --learning-rate 0.01"
-PICTURES = {"curves", "confusion", "maps", "gradient_flow", "mistakes"}
+PICTURES = {"curves", "confusion", "maps", "gradient_flow", "insides", "mistakes"}
 
 
 def run(argv):

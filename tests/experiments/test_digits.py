@@ -9,7 +9,7 @@ from experiments.common import bundles, checkpoints, classifying, cli, sources
 SMALL = "--hidden 8 --epochs 2 --batch-size 400 --learning-rate 0.01"
 
 
-PICTURES = {"curves", "confusion", "weights", "gradient_flow", "mistakes"}
+PICTURES = {"curves", "confusion", "weights", "gradient_flow", "insides", "mistakes"}
 
 
 def run(argv):

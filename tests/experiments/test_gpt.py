@@ -14,8 +14,7 @@ from experiments.gpt import corpus, sampling, states
 SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
 SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"
 FILES = {
-    "checkpoints", "config.json", "curves.png",
-    "metrics.csv", "summary.json",
+    "checkpoints", "config.json", "curves.png", "insides.png", "metrics.csv", "summary.json",
 }  # fmt: skip
 
 
@@ -95,7 +94,11 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     with monkeypatch.context() as patch:
         stopped_after(4, patch)
         assert run(f"{argv} --out {halves}") == cli.INTERRUPTED
-    assert {p.name for p in halves.iterdir()} == FILES - {"curves.png", "summary.json"}
+    assert {p.name for p in halves.iterdir()} == FILES - {
+        "curves.png",
+        "insides.png",
+        "summary.json",
+    }
     with (halves / "metrics.csv").open("a") as file:
         file.write("a row that no checkpoint knows")
     capsys.readouterr()
@@ -117,9 +120,11 @@ def test_steps_are_the_same_in_pieces_of_any_length(text):
     config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
     problem, saved = gpt.prepared(config, corpus.read(text, 12))
     how = {"batch_size": 3, "context": 12}
-    whole, total = gpt.steps(saved.plan, problem, saved.state, 7, **how)
-    part, first = gpt.steps(saved.plan, problem, saved.state, 2, **how)
-    part, second = gpt.steps(saved.plan, problem, part, 5, **how)
+    whole, total, seen = gpt.steps(saved.plan, problem, saved.state, 7, **how)
+    part, first, _ = gpt.steps(saved.plan, problem, saved.state, 2, **how)
+    part, second, same = gpt.steps(saved.plan, problem, part, 5, **how)
+    assert (int(seen["step"]), int(same["step"])) == (1, 0)  # every 25th is watched
+    assert seen["update_ratios"]["blocks"]["attention"].shape == (2,)
     for a, b in zip(*(jax.tree.leaves(s._replace(key=None)) for s in (whole, part)), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(total, first + second, rtol=1e-6)
@@ -196,10 +201,10 @@ def test_parameters_that_are_not_finite_are_not_saved(text, tmp_path, monkeypatc
     advanced = gpt.advanced
 
     def last_update_diverges(*arguments):
-        state, seconds = advanced(*arguments)
+        state, seconds, seen = advanced(*arguments)
         params = jax.tree.map(lambda a: a, state.params)
         params["norm"] = jax.tree.map(lambda a: a.at[0].set(np.inf), params["norm"])
-        return state._replace(params=params), seconds
+        return state._replace(params=params), seconds, seen
 
     monkeypatch.setattr(gpt, "evaluated", lambda *arguments: 8.0)
     monkeypatch.setattr(gpt, "advanced", last_update_diverges)

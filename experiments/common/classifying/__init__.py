@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import checkpoints, choices, plots, portraits, runs, sources
+from experiments.common import checkpoints, choices, insides, plots, portraits, runs, sources
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import judging
 from experiments.common.classifying.gradients import gradient_errors
@@ -30,6 +30,9 @@ from experiments.common.data import Dataset, Standardizer
 from experiments.common.progress import table
 
 SHARE = Bounds(0, 1)
+INSIDES = (
+    fnn.rules.gradient_norms, fnn.rules.update_ratios, fnn.rules.dead_units, fnn.rules.saturation,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,7 @@ def run(
         plots.save(curves, run.path / "curves.png")
         flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
         plots.save(flow, run.path / "gradient_flow.png")
+        plots.save(insides.picture_of(*watch.seen(problem.net)), run.path / "insides.png")
         results = judging.accuracies(said, dataset) | errors | watch.speed()
         results |= {"seconds": time.perf_counter() - began}
         run.summary(results | {"jax": jax.__version__, "device": jax.default_backend()})
@@ -153,7 +157,10 @@ def train(settings: Settings, problem: Problem, params: Any, key: Any, watch: Wa
     names = settings.optimizer, settings.learning_rate, settings.schedule
     steps = settings.epochs * -(-len(problem.train[1]) // settings.batch_size)
     metrics, optimizer = {"accuracy": right}, choices.optimizer(*names, steps)
-    plan = fnn.Plan(problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics)
+    plan = fnn.Plan(
+        problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics,
+        watch=fnn.Watch(*INSIDES, every=10),
+    )  # fmt: skip
     start = fnn.start(plan, key, params)
     how: Any = {"batch_size": settings.batch_size, "validation": problem.validation}
     with watch.compiling():  # the result is thrown away

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import fnn
+from experiments.common.insides import by_layer
 from experiments.common.progress import Progress
 from experiments.common.runs import Run, check_finite
 from fnn.named import by_name
@@ -47,6 +49,7 @@ class Watch:
     After every epoch it writes a row of metrics.csv, moves the progress bar and keeps
 
         history    name of a metric → its values
+        insides    what every watched step of an epoch saw, epoch by epoch
         times      seconds per epoch, without what happens here
         norms      name of a layer → the norms of its δ, before the first epoch too
     """
@@ -55,6 +58,7 @@ class Watch:
         """With the norms before training."""
         self._run, self._progress, self._norms = run, Progress(epochs), norms
         self.history: dict[str, list[float]] = {}
+        self.insides: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.steps = 0
         self.norms = {name: [float(n)] for name, n in norms(params).items()}
@@ -76,11 +80,13 @@ class Watch:
         """Leave the bar as it stands."""
         self._progress.__exit__(*error)
 
-    def __call__(self, state: fnn.State, row: dict[str, float]) -> None:
+    def __call__(self, state: fnn.State, row: dict[str, Any]) -> None:
         """Note an epoch; a figure or a parameter that is not finite ends the run before."""
         self.times.append(time.perf_counter() - self._since)
         self.steps, number = int(state.step), len(self.times)
         norms = {name: float(n) for name, n in self._norms(state.params).items()}
+        row = dict(row)
+        self.insides.append(jax.tree.map(np.asarray, fnn.watched(row.pop("watch"))))
         for notes, new in ((self.history, row), (self.norms, norms)):
             for name, value in new.items():
                 notes.setdefault(name, []).append(value)
@@ -91,6 +97,16 @@ class Watch:
         shown = ("loss", "accuracy", "validation_accuracy")
         self._progress.epoch(number, **{name.replace("_", " "): row[name] for name in shown})
         self._since = time.perf_counter()
+
+    def seen(self, net: fnn.Serial) -> tuple[Any, dict[str, dict[str, Any]]]:
+        """The watched steps, and what they saw: name → layer → values."""
+        whole = jax.tree.map(lambda *epochs: np.concatenate(epochs), *self.insides)
+        steps = whole.pop("step")
+        layers = {str(name): f"{name} {type(f).__name__}" for name, f in net.children.items()}
+        return steps, {
+            name: {layers.get(path, path): a for path, a in by_layer(net, found).items()}
+            for name, found in whole.items()
+        }
 
     def speed(self) -> dict[str, float]:
         """Compile time, and steps per second without it."""

@@ -159,6 +159,8 @@ def test_a_long_history_is_saved_with_every_figure_and_some_samples(saved, tmp_p
         ({"history": [{"loss": 1}]}, "describes no run: 'step'"),
         ({"history": [{"step": "2"}]}, "step in its history is '2'"),
         ({"history": [{"step": 2, "sample": 3}]}, "sample in its history is 3"),
+        ({"history": [{"step": 2, "insides": [1]}]}, "insides in its history is [1]"),
+        ({"history": [{"step": 2, "insides": {"norms": {"0": 1.0}}}]}, "insides in its history is"),
         ({"history": [{"step": 2, "loss": float("nan")}]}, "NaN is no number"),
         ({"network": {"Serial": []}}, "does not fit: optimizer_state"),
     ],

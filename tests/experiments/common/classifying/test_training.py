@@ -3,10 +3,12 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import pytest
 
+import fnn
 from experiments.common.classifying.training import Watch
 from experiments.common.cli import NOT_FINITE, UserError
 
 ROW = {"loss": 1.0, "accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}
+ROW["watch"] = {"step": jnp.array([0, 2, 0]), "gradient_norms": (jnp.array([jnp.nan, 7, jnp.nan]),)}
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,6 @@ def test_an_epoch_that_is_not_finite_anywhere_is_not_noted(changed, params, mess
     with watch:
         watch(SimpleNamespace(step=3, params={"w": jnp.ones(2)}), ROW)
     assert [row["loss"] for row in noted] == [1.0]
+    steps, seen = watch.seen(fnn.Serial(fnn.Dense(2, 3)))
+    assert steps.tolist() == [2, 2]  # of both epochs
+    assert seen["gradient_norms"]["0 Dense"].tolist() == [7, 7]
