@@ -4,9 +4,10 @@
     state, seen[i] ← step(state, rows[order[i]])               i = begin, …, end − 1: a piece
     row ← Σ seen / Σ weights, validation                       at its end
 
-A piece is one compiled loop whose ends are data: however long it is, nothing compiles again, and
-the numbers are those of `fit` without pieces, bit for bit. It takes about a second, and ends
-where a file is due; behind it the host looks for signals.
+A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
+nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
+but for rounding where steps are watched or on the way back, whose programs differ there. It takes
+about a second, and ends where a file is due; behind it the host looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last
@@ -17,8 +18,7 @@ it goes on.
 import contextlib
 import functools
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.core
@@ -30,6 +30,7 @@ from fnn.driver import many
 from fnn.errors import by_path
 from fnn.interrupts import noted
 from fnn.numerics import is_floating, ratio
+from fnn.one_step import drawn_key, watched_step
 from fnn.plan import Plan, State
 from fnn.records import Array, PyTree
 from fnn.sharding import automatic
@@ -37,20 +38,13 @@ from fnn.sharding import automatic
 SECONDS = 1.0  # that a piece shall take
 
 
-class Parts(NamedTuple):
-    """The functions that a run is made of."""
-
-    step: Callable[..., Any]  # (plan, state, rows) → (state, seen), seen = ((sums, weight, …), …)
-    report: Callable[..., Any]  # (plan, state, seen, held_out, batch_size) → (state, row)
-    drawn_key: Callable[..., Any]  # (state, 1) → the key of the order
-
-
 class Run:
     """A plan and its data, in pieces."""
 
-    def __init__(self, parts: Parts, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
-        """`how` is batch_size and drop_last."""
-        self.parts, self.plan, self.rows, self.held_out, self.how = parts, plan, rows, held_out, how
+    def __init__(self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
+        """`how` is batch_size and drop_last; see `report` in `_row`."""
+        self.plan, self.rows, self.held_out, self.how = plan, rows, held_out, how
+        self._report = report
         size, n = min(how["batch_size"], len(rows.target)), len(rows.target)
         self.n_batches = n // size if how["drop_last"] else -(-n // size)
         self._length, self._pace = 1, 0.0  # steps of a piece, seconds of a step
@@ -58,7 +52,7 @@ class Run:
 
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        f = functools.partial(self._first_of, lambda parts, *args: parts.step(*args)[1])
+        f = functools.partial(self._first_of, lambda *args: _kept(*args)[1])
         return jax.eval_shape(f, self.plan, state, self.rows)
 
     def nothing_seen(self, state: State) -> PyTree:
@@ -72,9 +66,7 @@ class Run:
 
     def order(self, position: Position) -> Any:
         """The rows of every batch of the present epoch, and which of them count."""
-        return _jit_order(
-            self.parts.drawn_key, position.state, position.batch, len(self.rows.target), **self.how
-        )
+        return _jit_order(position.state, position.batch, len(self.rows.target), **self.how)
 
     def piece(self, position: Position, order: Any, room: int) -> tuple[Position, bool]:
         """The run some steps later, at most `room`, and whether all is finite."""
@@ -100,9 +92,9 @@ class Run:
 
     def _advanced(self, position, order, end):
         """The run at batch `end`, or behind a loss that is not finite; whether all is."""
-        args = self.parts.step, self.plan, position.state, self.rows, position.seen, order
+        args = self.plan, position.state, self.rows, position.seen, order
         batch, state, seen, ok = _jit_piece(*args, position.batch, end)
-        ok = _jit_finite(state, ok)
+        ok = _jit_finite(state, position.state, ok)
         while not ok.is_ready():  # where a wait of JAX's would keep signals out
             time.sleep(min(0.005, self._pace))
         return position._replace(state=state, seen=seen, batch=int(batch)), bool(ok)
@@ -113,22 +105,26 @@ class Run:
         return position._replace(history=(*position.history, row), batch=0)
 
     def _row(self, state, seen):
-        """What an epoch reports."""
+        """What an epoch reports: report(plan, state, seen, held_out, batch_size) → (state, row)."""
         size = self.how["batch_size"]
         args = self.plan, state, seen, self.held_out
-        return _jit_report(self.parts.report, *args, size)[1]
+        return _jit_report(self._report, *args, size)[1]
 
     def _first_of(self, f, plan, state, rows):
         """`f` of the first rows, for its shapes."""
         size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
         real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
-        return f(self.parts, plan, state, taken(rows, jnp.arange(size), real))
+        return f(plan, state, taken(rows, jnp.arange(size), real))
 
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position: loss, gradients, State."""
         args = self.plan, position.state, self.rows, order, position.batch
-        finite = _jit_faults(self.parts, *args)
-        names = checked(*jax.eval_shape(functools.partial(self._first_of, _parts), *args[:3]))
+        finite, names = _jit_faults(*args), []
+
+        def note(*args):
+            names.extend(checked(*self._first_of(_parts, *args)))
+
+        jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
     def circumstances(self, position: Position) -> str:
@@ -143,13 +139,13 @@ class Run:
         return ", ".join(told)
 
 
-def _order(drawn_key, state, batch, n, *, batch_size, drop_last):
+def _order(state, batch, n, *, batch_size, drop_last):
     """The minibatches of an epoch of which `batch` are done."""
     key = None if state.key is None else drawn_key(state._replace(step=state.step - batch), 1)
     return minibatches(n, batch_size, key, drop_last)
 
 
-def _piece(step, plan, state, rows, seen, order, begin, end):
+def _piece(plan, state, rows, seen, order, begin, end):
     """(i, state, seen, whether the losses are finite) at i = end, or behind the first that is not.
 
     Nothing more is looked at in here: XLA would fuse the operations of a step otherwise than
@@ -162,7 +158,7 @@ def _piece(step, plan, state, rows, seen, order, begin, end):
 
     def body(carry):
         i, state, seen, _ = carry
-        state, new = step(plan, state, taken(rows, *_at(order, i)))
+        state, new = _kept(plan, state, taken(rows, *_at(order, i)))
         return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
 
     def finite(seen):
@@ -173,17 +169,30 @@ def _piece(step, plan, state, rows, seen, order, begin, end):
     return i, state, seen, first | finite(_at(seen, i - 1))
 
 
+def _kept(plan, state, rows):
+    """The next State, and all that an epoch keeps of the step: ((sums, weight, results), seen)."""
+    (state, _), *found = watched_step(plan, state, rows)
+    return state, tuple(found)
+
+
 def _at(order, i):
     """The batch i."""
     return jax.tree.map(lambda a: a[i], order)
 
 
-def checked(seen: PyTree, state: State, grads: PyTree) -> dict[str, Any]:
-    """What must be finite, by name: the loss, the gradients, every array of the State."""
+def checked(seen: PyTree, state: State, before: State, grads: PyTree) -> dict[str, Any]:
+    """What must be finite, by name: the loss, the gradients, what is new in the State."""
     named = {"loss": seen[0][0]["loss"]}
     named |= {f"the gradient of {name}": a for name, a in by_path("", grads).items()}
-    named |= by_path("", state._replace(key=None))
+    named |= new_in(state, before)
     return {name: a for name, a in named.items() if is_floating(a)}
+
+
+def new_in(state: State, before: State) -> dict[str, Any]:
+    """The arrays of a State by name, 0 where it was not finite before: some begin at infinity."""
+    now, then = (by_path("", s._replace(key=None)) for s in (state, before))
+    floating = {name: a for name, a in now.items() if is_floating(a)}
+    return {name: jnp.where(jnp.isfinite(then[name]), a, 0) for name, a in floating.items()}
 
 
 def all_finite(named: dict[str, Array]) -> list[Array]:
@@ -191,26 +200,25 @@ def all_finite(named: dict[str, Array]) -> list[Array]:
     return [jnp.isfinite(a).all() for a in named.values()]
 
 
-def _finite(state, ok):
-    """Whether all that is in the State is finite, and `ok` besides."""
-    named = {n: a for n, a in by_path("", state._replace(key=None)).items() if is_floating(a)}
-    return functools.reduce(jnp.logical_and, all_finite(named), ok)
+def _finite(state, before, ok):
+    """Whether all that is new in the State is finite, and `ok` besides."""
+    return functools.reduce(jnp.logical_and, all_finite(new_in(state, before)), ok)
 
 
-def _parts(parts, plan, state, rows):
-    """What a step reports, the State that it makes, and its gradients where these are known."""
-    now, seen = parts.step(plan, state, rows)
-    if getattr(plan, "in_backward", False):  # there never are gradients of all layers
-        return seen, now, ()
-    key = None if state.key is None else parts.drawn_key(state, 0)
-    calm = plan.with_fields(watch=None)
-    result = calm.run("fit", state, rows.x, rows.target, rows.weights, key)[0].result
-    return seen, now, result[0] if many(plan.rule) else result
+def _parts(plan, state, rows):
+    """What a step reports, the State behind and before it, and gradients where these are known."""
+    now, seen = _kept(plan, state, rows)
+    if plan.in_backward:  # there never are gradients of all layers
+        return seen, now, state, ()
+    key = None if state.key is None else drawn_key(state, 0)
+    args = rows.x, rows.target, rows.weights, key
+    result = plan.with_fields(watch=None).run("fit", state, *args)[0].result
+    return seen, now, state, result[0] if many(plan.rule) else result
 
 
-def _faults(parts, plan, state, rows, order, i):
+def _faults(plan, state, rows, order, i):
     """Whether each of what is checked is finite behind step i."""
-    return all_finite(checked(*_parts(parts, plan, state, taken(rows, *_at(order, i)))))
+    return all_finite(checked(*_parts(plan, state, taken(rows, *_at(order, i)))))
 
 
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
@@ -249,10 +257,9 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
         )
 
 
-_jit_order = jax.jit(
-    automatic(_order), static_argnums=(0, 3), static_argnames=("batch_size", "drop_last")
-)
-_jit_piece = jax.jit(automatic(_piece), static_argnums=0)
+_SIZES = ("batch_size", "drop_last")
+_jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
+_jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
-_jit_faults = jax.jit(automatic(_faults), static_argnums=0)
+_jit_faults = jax.jit(automatic(_faults))
 _jit_report = jax.jit(lambda f, *args: automatic(f)(*args), static_argnums=(0, 5))

@@ -42,7 +42,7 @@ from fnn.loss import compared, present
 from fnn.mean import merge_weights
 from fnn.numerics import times, wide
 from fnn.one_step import drawn_key, summed_step, watched_step
-from fnn.pieces import Parts, Run, fit_in_pieces
+from fnn.pieces import Run, fit_in_pieces
 from fnn.plan import (
     Plan,
     State,
@@ -196,7 +196,7 @@ def fit(
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     if checkpoint is not None:
-        run = Run(PARTS, plan, rows, held_out, how)
+        run = Run(_row_of_kept, plan, rows, held_out, how)
         return fit_in_pieces(run, state, checkpoint, callback, epochs)
     if callback is None:
         return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
@@ -299,12 +299,6 @@ def _validated(plan, state, held_out, batch_size):
     return {f"validation_{name}": value for name, value in validation.items()}
 
 
-def _kept_step(plan, state, rows):
-    """The next State, and all that an epoch keeps of the step."""
-    (state, _), *found = watched_step(plan, state, rows)
-    return state, tuple(found)
-
-
 def _row_of(plan, state, found, held_out, batch_size):
     """The State, and the row of history of an epoch whose steps were kept so."""
     return state, _averaged(plan, found) | _validated(plan, state, held_out, batch_size)
@@ -361,4 +355,4 @@ _steps = {
 _kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
 _jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
 _given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}
-PARTS = Parts(_kept_step, shown(_row_of), drawn_key)
+_row_of_kept = shown(_row_of)

@@ -3,6 +3,7 @@
 import signal
 import time
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -197,6 +198,37 @@ def test_params_that_are_not_finite_are_seen_where_no_loss_has_them(tmp_path):
     assert "loss" not in error.value.names
     state = fnn.checkpoints.load(error.value.path, plan(leap))
     assert state.optimizer_state == state.step == 8
+
+
+def test_what_begins_at_infinity_may_stay_there(tmp_path):
+    def update(grads, best, params):
+        return jax.tree.map(lambda g: -0.1 * g, grads), best
+
+    best = optax.GradientTransformation(lambda params: jnp.array(jnp.inf), update)
+    begin = fnn.start(plan(best), KEY, PARAMS)
+    state, _ = fit(plan(best), begin, data=(X, TARGET), checkpoint=fnn.Checkpointing(tmp_path, 9))
+    assert (state.step, state.optimizer_state) == (9, jnp.inf)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"in_backward": True}, {"watch": "deltas"}])
+def test_steps_on_the_way_back_and_watched_ones_are_the_same_in_pieces(
+    options, tmp_path, monkeypatch
+):
+    if "watch" in options:
+        options = {"watch": fnn.Watch(fnn.rules.gradient_norms, every=2)}
+    adam = plan(fnn.optim.Adam(0.05), **options)
+    begin = fnn.start(adam, KEY, PARAMS)
+    one, other = (fnn.Checkpointing(tmp_path / name, 1) for name in "ab")
+    found = fit(adam, begin, data=(X, TARGET), checkpoint=one)
+    want = fit(adam, begin, data=(X, TARGET))
+    chex.assert_trees_all_close(found[0].params, want[0].params, rtol=1e-12)
+    chex.assert_trees_all_close(found[1], want[1], rtol=1e-12)
+    with monkeypatch.context() as patch:
+        stopping(patch, 4)
+        with pytest.raises(Stopped):
+            fit(adam, begin, data=(X, TARGET), checkpoint=other)
+    same(fit(adam, begin, data=(X, TARGET), checkpoint=other), found)
 
 
 def test_under_jit_there_is_nothing_to_save(begin, tmp_path):
