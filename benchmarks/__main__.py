@@ -119,7 +119,7 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """Steps inside the backward pass, curves, precision and single examples, added to the report."""
+    """Steps inside the backward pass, curves, precision and single examples, added."""
     if "updates" in wanted:
         report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
         show(update_table(report.updates))
