@@ -98,7 +98,7 @@ def step_table(steps: Sequence[Step]) -> str:
 
 
 def single_table(singles: Sequence[Single]) -> str:
-    """Norms and clipped sums."""
+    """Norms and clipped sums, and curvature."""
     ours = {(s.net, s.quantity): s.mebibytes for s in singles if s.peer == "fnn"}
     rows = []
     for s in singles:
@@ -113,13 +113,13 @@ def single_table(singles: Sequence[Single]) -> str:
             rest = [time, digits(1e3 * (s.seconds or 0)), *memory, f"{s.error:.0e}"]
         rows.append([s.net, s.quantity, s.peer, *rest])
     note = (
-        "Norms ‖g_b‖ of the examples' own gradients, and their sum, each clipped; every peer in "
-        "its own process. Peak: by how much that is larger at most while it runs than before. "
-        "Error: the largest difference from fnn, relative to its largest entry."
+        "Norms ‖g_b‖ of the examples' own gradients, and their sum, each clipped; products, "
+        "diagonals and factors of curvature; every peer in its own process. Peak: temporaries and "
+        "results. Error: the largest difference from fnn, relative to its largest entry."
     )
     head = ["net", "quantity", "peer", "time of fnn / time of the peer", "ms"]
     head += ["peak of fnn / peak of the peer", "MiB", "error"]
-    return f"### Single examples\n\n{note}\n\n{markdown(head, rows)}"
+    return f"### Single examples and curvature\n\n{note}\n\n{markdown(head, rows)}"
 
 
 def versus(row: Run | Step) -> list[str]:

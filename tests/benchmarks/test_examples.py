@@ -78,13 +78,13 @@ def test_our_curvature_is_that_of_the_plain_net(net):
         assert all(found[q][name].shape == a.shape for q in CURVATURE)
     flat, back = jax.flatten_util.ravel_pytree(params)
     y = plain(own, params, x, None)
-    j = jax.jacobian(lambda flat: plain(own, back(flat), x, None))(flat)
-    p = jax.nn.softmax(y)
+    j = np.asarray(jax.jacobian(lambda flat: plain(own, back(flat), x, None))(flat), float)
+    p = np.asarray(jax.nn.softmax(y), float)
     h = (p[:, :, None] * np.eye(y.shape[1]) - p[:, :, None] * p[:, None]) / len(x)
     g = np.einsum("bip,bij,bjq->pq", j, h, j)
-    for quantity, made in (("gauss_newton", g @ jax.flatten_util.ravel_pytree(v)[0]),
-                           ("diagonal", np.diag(g))):  # fmt: skip
-        for name, a in hand_written.named(names, back(jax.numpy.array(made))).items():
+    along = np.asarray(jax.flatten_util.ravel_pytree(v)[0], float)
+    for quantity, made in (("gauss_newton", g @ along), ("diagonal", np.diag(g))):
+        for name, a in hand_written.named(names, back(jax.numpy.array(made, flat.dtype))).items():
             np.testing.assert_allclose(found[quantity][name], a, rtol=1e-3, atol=1e-4)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from benchmarks.peers.examples import main
+from benchmarks.peers.examples import main, measured
 from benchmarks.peers.steps import hand_written
 from fnn.kronecker import is_blocks
 
@@ -44,7 +44,7 @@ def runner(f, names, *args, shown=None):
         found = jax.block_until_ready(program(*args))
         return found if isinstance(found, jax.Array) else Named(names, found, shown)
 
-    return run
+    return measured(run, program)
 
 
 class Named(dict):

@@ -1,54 +1,86 @@
-"""kfac-jax: its exact products and its Kronecker factors, of the plain net under jax.jit."""
+"""kfac-jax: its exact products and its Kronecker factors, of a plain net under jax.jit.
+
+Its newest version, 0.0.8, knows jax up to 0.8, and fnn from 0.10 on: nothing of fnn is here.
+"""
 
 import jax
 import jax.numpy as jnp
 import kfac_jax  # pyright: ignore[reportMissingImports]
+import optax
 
-from benchmarks.peers.examples import main
-from benchmarks.peers.examples.hand_written import LOSS, built, like, runner
-from benchmarks.plain import best, plain, plain_losses
+from benchmarks.peers.examples import main, measured
+from benchmarks.peers.steps.plain_jax import cnn
+
+
+def mlp(p, x):
+    """Logits."""
+    y = jax.nn.relu(x @ p["w1"] + p["b1"])
+    y = jax.nn.relu(y @ p["w2"] + p["b2"])
+    return y @ p["w3"] + p["b3"]
 
 
 def start(quantity, net, params, x, target, v):
     """A product, or an estimate of the factors from nothing."""
-    net, params, names = built(net, params)
-    batch, v = (jnp.array(x), jnp.array(target)), like(names, params, v)
+    logits = {"mlp": mlp, "cnn": cnn}[net]
+    params, v, batch = jax.tree.map(jnp.array, (params, v, (x, target)))
 
     def loss(params, batch):
         x, target = batch
-        y = plain(best(net), params, x, None)
+        y = logits(params, x)
         kfac_jax.register_softmax_cross_entropy_loss(y, target)
-        return plain_losses(LOSS, y, target).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(y, target).mean()
 
     if quantity == "kfac":
-        return factors(loss, names, params, batch, v)
+        return factors(loss, params, batch, v)
     exact = kfac_jax.ImplicitExactCurvature(loss)
     product = {"hessian": exact.multiply_hessian, "gauss_newton": exact.multiply_ggn}[quantity]
-    return runner(lambda params, batch, v: product((params, batch), v), names, params, batch, v)
+    compute = jax.jit(lambda params, batch, v: product((params, batch), v))
+    program = compute.lower(params, batch, v).compile()
+    return measured(lambda: jax.block_until_ready(program(params, batch, v)), program)
 
 
-def factors(loss, names, params, batch, v):
-    """Of the empirical Fisher matrix."""
+def factors(loss, params, batch, v):
+    """Of the empirical Fisher matrix, B times that of kfac-jax, which divides by B twice."""
     blocks = kfac_jax.BlockDiagonalCurvature(loss, default_estimation_mode="fisher_empirical")
     key = jax.random.PRNGKey(0)
-    state = blocks.init(
+    begun = blocks.init(
         rng=key, func_args=(params, batch), exact_powers_to_cache=None,
         approx_powers_to_cache=None, cache_eigenvalues=False,
     )  # fmt: skip
 
-    def f(params, batch, state):
+    @jax.jit
+    def estimate(params, batch, state):
         return blocks.update_curvature_matrix_estimate(
             state=state, ema_old=0.0, ema_new=1.0, identity_weight=0.0,
             batch_size=len(batch[1]), rng=key, func_args=(params, batch),
         )  # fmt: skip
 
-    def shown(state):
-        return blocks.multiply(
+    def product(state):
+        found = blocks.multiply(
             state=state, parameter_structured_vector=v, identity_weight=0.0,
             exact_power=True, use_cached=False, pmap_axis_name=None,
         )  # fmt: skip
+        return {k: len(batch[1]) * a for k, a in found.items()}
 
-    return runner(f, names, params, batch, state, shown=shown)
+    program = estimate.lower(params, batch, begun).compile()
+
+    def run():
+        return Later(product, jax.block_until_ready(program(params, batch, begun)))
+
+    return measured(run, program)
+
+
+class Later(dict):
+    """The factors times the direction, once somebody looks."""
+
+    def __init__(self, product, state):
+        """Nothing is multiplied."""
+        super().__init__()
+        self.product, self.state = product, state
+
+    def items(self):
+        """(name, array)."""
+        return self.product(self.state).items()
 
 
 if __name__ == "__main__":
