@@ -199,7 +199,8 @@ def wanted(task: Task) -> list[Any]:
     c, q = jnp.where(w == 0, 0, jnp.minimum(1, BOUND / jnp.where(n == 0, 1, n))), (s**2).sum()
     variance = (s @ n**2 - ((s @ g) ** 2).sum()) / (1 - q)
     noise = jnp.stack([variance, ((s @ g) ** 2).sum() - q * variance])
-    return [n**2, g, g @ g.T, g @ v, noise, c @ g, c @ g, n, (w > 0) * n**2 @ g]
+    squared = jnp.where(w > 0, n**2, 0) @ g
+    return [noise, c @ g, n, n**2, g, g @ g.T, g @ v, c @ g, squared]
 
 
 def direction(task: Task) -> Any:
@@ -207,24 +208,26 @@ def direction(task: Task) -> Any:
     return jax.tree.map(jnp.cos, task.params)
 
 
-def found(task: Task) -> list[Any]:
-    """The same quantities as fnn computes them."""
+def found(task: Task) -> Iterator[Any]:
+    """The same quantities as fnn computes them, one after another."""
     args = task.net, LOSS, task.params, task.x, task.target
-    rules = (*RULES, fnn.rules.example_slopes.given(direction(task)))
-    norms, grads, products, slopes = fnn.fold(*args, weights=task.weights, rule=rules).result
     both = (fnn.rules.backprop, fnn.rules.noise_scale)
-    noise = fnn.rules.total_noise(fnn.fold(*args, weights=task.weights, rule=both).result[1])
+    made = fnn.fold(*args, weights=task.weights, rule=both).result[1]
+    yield jnp.stack(fnn.rules.total_noise(made))
 
     def summed(c, **how):
         return fnn.clipped_grad(*args, c, weights=task.weights, norms=True, **how)
 
     _, clipped, n = summed(BOUND)
-    flat = [a.reshape(4, -1) for a in jax.tree.leaves(grads)]
-    return [
-        fnn.rules.total(norms), jnp.concatenate(flat, 1), sum(jax.tree.leaves(products)),
-        fnn.rules.total(slopes), jnp.stack(noise), line(clipped),
-        line(summed(BOUND, microbatch=3)[1]), n, line(summed(jnp.square)[1]),
-    ]  # fmt: skip
+    yield from (line(clipped), n)
+    rules = (*RULES, fnn.rules.example_slopes.given(direction(task)))
+    norms, grads, products, slopes = fnn.fold(*args, weights=task.weights, rule=rules).result
+    yield fnn.rules.total(norms)
+    yield jnp.concatenate([a.reshape(4, -1) for a in jax.tree.leaves(grads)], 1)
+    yield jax.tree.reduce(jnp.add, products)
+    yield fnn.rules.total(slopes)
+    yield line(summed(BOUND, microbatch=3)[1])
+    yield line(summed(jnp.square)[1])
 
 
 def line(tree: Any) -> jax.Array:
@@ -269,7 +272,7 @@ def close(a: Any, b: Any) -> bool:
 def right() -> bool:
     """Whether everything is as it is defined."""
     for task, want in zip(tasks(), definitions(), strict=True):
-        if not all(map(close, found(task), want)):
+        if not all(close(a, b) for a, b in zip(found(task), want, strict=True)):
             return False
     return holds() and leaves_out()
 
@@ -322,11 +325,10 @@ def main(options: Options, say: Callable[[str], None] = print) -> dict[Mutant, b
     """Make the mutants, and say who was noticed."""
     jax.config.update("jax_enable_x64", True)
     assert right(), "the library itself is not as it is defined"
-    results = {}
+    results: dict[Mutant, bool] = {}
     for mutant in mutants(options.only)[:: options.every]:
         results[mutant] = killed(mutant)
-        if not results[mutant]:
-            say(f"alive: {mutant.name}  {why(mutant)}")
+        say(f"{'killed' if results[mutant] else 'ALIVE'}: {mutant.name}  {why(mutant)}")
     say(table(results))
     return results
 

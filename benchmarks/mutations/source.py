@@ -114,7 +114,9 @@ def of_call(node: ast.Call) -> Iterator[Change]:
     if name == "ratio":
         a, b = node.args
         yield OPERATION, "upside down", ast.Call(node.func, [b, a], [])
-    elif name in ("where", "times") or text(node.func).startswith(("jnp.", "jax.nn.")):
+    elif inner is not None and (
+        name in ("where", "times") or text(node.func).startswith(("jnp.", "jax.nn."))
+    ):
         yield FORGOTTEN, f"{name} forgotten: {text(argument(node))}", argument(node)
 
 
