@@ -31,9 +31,11 @@ from benchmarks.report import (
     share_table,
     single_table,
     step_table,
+    update_table,
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.steps import Step, training_steps
+from benchmarks.updates import updates
 
 BLOCKS = (
     *[table.title.lower() for table in TABLES],
@@ -44,6 +46,7 @@ BLOCKS = (
     "import",
     "curves",
     "precision",
+    "updates",
 )
 
 
@@ -57,8 +60,8 @@ class Options:
     """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
-    normalization curvature algorithms recurrence attention heads whole curves precision runs steps
-    examples share import."""
+    normalization curvature algorithms looking recurrence attention heads whole curves precision
+    runs steps examples share import updates."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -116,7 +119,10 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """Curves, precision and single examples, added to the report."""
+    """Steps inside the backward pass, curves, precision and single examples, added."""
+    if "updates" in wanted:
+        report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
+        show(update_table(report.updates))
     if "curves" in wanted:
         found = curves(QUICK if quick else Effort(), quick=quick)
         deep = depths(quick=quick, rounds=1 if quick else 5)

@@ -100,9 +100,13 @@ def around(cls: type[Any]) -> bool:
 
 
 def descents() -> tuple[type[Any], ...]:
-    """The optimizers with a learning rate of their own; the others stand around one of them."""
+    """The optimizers of gradients alone with a rate of their own; others stand around one.
+
+    One with a rule, such as KFAC, asks for more than gradients.
+    """
     classes = public(fnn.optim, fnn.optim.Optimizer)
-    return tuple(c for c in classes if "learning_rate" in {f.name for f in fields(c)})
+    alone = (c for c in classes if c.rule is fnn.optim.Optimizer.rule)
+    return tuple(c for c in alone if "learning_rate" in {f.name for f in fields(c)})
 
 
 def optimizers(rate: Any = 0.1, **settings: Any) -> dict[str, Any]:

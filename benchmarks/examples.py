@@ -1,4 +1,4 @@
-"""Norms and clipped sums of single examples' gradients, beside the libraries that are for it.
+"""What more there is to ask of a backward pass, beside the libraries that are for it.
 
     mlp     vectors → Dense, ReLU, Dense, ReLU, Dense → a class
     cnn     images → Conv 3×3, ReLU, Conv 3×3, ReLU, MaxPool, Dense, ReLU, Dense → a class
@@ -6,8 +6,10 @@
     gpt     bytes → Embedding, positions, blocks, LayerNorm, Dense without bias → the next byte
 
 All but the mlp are drawn by benchmarks.steps. The loss of an example is the mean over its steps.
-Every peer finds the norms ‖g_b‖, and Σ_b g_b min(1, max_norm / ‖g_b‖), and what it finds must be
-what fnn finds, or nothing is measured.
+Of single examples: the norms ‖g_b‖, and Σ_b g_b min(1, max_norm / ‖g_b‖). Of the curvature of mlp
+and cnn: Hessian and Gauss–Newton matrix times a vector, the diagonal of the latter, and the
+Kronecker factors of the empirical Fisher matrix. What a peer finds must be what fnn finds, or
+nothing is measured; factors are compared by the product of both with a vector.
 """
 
 import tempfile
@@ -20,15 +22,24 @@ import numpy as np
 from benchmarks.steps import Arrays, cnn, floats, gpt, labels, lstm, weights
 from benchmarks.turns import OURS, Ratio, take_turns
 
-PEERS = {  # name in the table → module of benchmarks.peers.examples
+PRIVATE = {  # name in the table → module of benchmarks.peers.examples
     "fnn": OURS,
     "jax_privacy.clipped_grad": "jax_private",
     "Opacus, ghost": "opacus_ghost",
     "Opacus, hooks": "opacus_hooks",
     "BackPACK": "back_pack",
 }
+CURVED = {"fnn": OURS, "curvlinops": "curv_linops", "kfac-jax": "kfac_in_jax"}
+PEERS = {  # quantity → its peers
+    "norms": PRIVATE,
+    "clipped": PRIVATE,
+    "hessian": CURVED,
+    "gauss_newton": CURVED,
+    "kfac": CURVED,
+    "diagonal": {"fnn": OURS, "BackPACK": "back_pack"},
+}
 REFUSED = {("gpt", "back_pack"): "no LayerNorm"}
-QUANTITIES = ("norms", "clipped")
+SINGLE, CURVATURE = ("norms", "clipped"), ("hessian", "gauss_newton", "kfac", "diagonal")
 AGREE = 1e-4  # of the largest norm, or of the largest entry of the sum
 
 
@@ -91,25 +102,34 @@ def singles(*, rounds: int = 7, quick: bool = False) -> list[Single]:
     return [
         row
         for net, task in tasks(quick).items()
-        for quantity in QUANTITIES
+        for quantity in (*SINGLE, *(CURVATURE if net.startswith(("mlp", "cnn")) else ()))
         for row in rows(net, quantity, task, 1 if quick else rounds)
     ]
 
 
 def rows(net: str, quantity: str, task: Task, rounds: int) -> list[Single]:
     """One quantity of one net with every peer."""
-    kind = net.partition(",")[0]
+    kind, peers = net.partition(",")[0], PEERS[quantity]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "arrays.npz"
-        np.savez(data, **task.arrays, max_norm=task.max_norm)  # pyright: ignore[reportArgumentType]
-        wanted = [m for m in PEERS.values() if (kind, m) not in REFUSED]
+        given = directions(task.arrays) if quantity in CURVATURE else {}
+        arrays = task.arrays | given | {"max_norm": np.float32(task.max_norm)}
+        np.savez(data, **arrays)  # pyright: ignore[reportArgumentType]
+        wanted = [m for m in peers.values() if (kind, m) not in REFUSED]
         arguments = [quantity, kind, str(data), str(task.n), folder]
         ratios = take_turns("examples", wanted, arguments, rounds)
         errors = {m: error(Path(folder), m, f"{net}, {quantity}") for m in ratios}
     return [
         summarized(net, quantity, name, ratios.get(m), errors.get(m), REFUSED.get((kind, m), ""))
-        for name, m in PEERS.items()
+        for name, m in peers.items()
     ]
+
+
+def directions(arrays: Arrays) -> Arrays:
+    """A direction for every parameter."""
+    rng = np.random.default_rng(4)
+    params = {k: a for k, a in arrays.items() if k not in ("x", "target")}
+    return floats({f"v.{k}": rng.normal(size=a.shape) for k, a in params.items()})
 
 
 def error(folder: Path, module: str, what: str) -> float:
@@ -117,7 +137,9 @@ def error(folder: Path, module: str, what: str) -> float:
     ours = loaded(folder / f"{OURS}-0.npz")
     scale = max(float(abs(a).max()) for a in ours.values())
     found = 0.0
-    for path in sorted(folder.glob(f"{module}-*.npz")):
+    paths = sorted(folder.glob(f"{module}-*.npz"))
+    assert paths, f"{what}: {module} kept nothing"
+    for path in paths:
         theirs = loaded(path)
         assert set(theirs) == set(ours), f"{what}: {module} found {sorted(theirs)}"
         for name, a in ours.items():

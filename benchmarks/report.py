@@ -19,6 +19,7 @@ from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
 from benchmarks.runs import Run
 from benchmarks.steps import Step
+from benchmarks.updates import Update
 
 TIME, MEMORY = 1.03, 1.0  # no row should be above
 MEAN_TIME, MEAN_MEMORY = 0.60, 0.40  # nor the means of algorithms
@@ -38,6 +39,7 @@ class Report(NamedTuple):
     precision: Sequence[Error] = ()
     kept: Sequence[Kept] = ()
     singles: Sequence[Single] = ()
+    updates: Sequence[Update] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -141,6 +143,27 @@ def share_table(shares: Sequence[Share]) -> str:
     ]
     note = "Of the rate of one square float32 product, measured in turn with the step."
     return f"### Matrix products\n\n{note}\n\n{markdown(['step', 'share', 'target'], rows)}"
+
+
+def update_table(updates: Sequence[Update]) -> str:
+    """Peak memory of a step inside the backward pass, of one behind it and of plain JAX's."""
+    head = ["net, optimizer", "inside", "behind", "plain JAX", "time / behind", "target"]
+    rows = [
+        [
+            u.name,
+            *(f"{m:.1f}" for m in (u.inside, u.behind, u.plain)),
+            f"{mark(u.time, u.target)} [{digits(u.low)}, {digits(u.high)}]",
+            f"≤ {u.target}",
+            digits(u.time_plain),
+        ]
+        for u in updates
+    ]
+    note = (
+        "Peak memory in MiB, params, State and data included, States donated; "
+        "Plan(in_backward=True), the same Plan without, jax.value_and_grad and optax."
+    )
+    table = markdown([*head, "time / plain JAX"], rows)
+    return f"### Steps inside the backward pass\n\n{note}\n\n{table}"
 
 
 def import_table(cost: Import) -> str:
@@ -284,6 +307,7 @@ def save_json(path: Path, report: Report) -> None:
         "precision": [e._asdict() for e in report.precision],
         "kept": [finite(k._asdict()) for k in report.kept],
         "singles": [s._asdict() for s in report.singles],
+        "updates": [u._asdict() for u in report.updates],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

@@ -25,11 +25,13 @@ OURS = "hand_written"
 NEEDS = {  # peer → package
     "pytorch": "torch", "flax_nnx": "flax", "equinox": "equinox", "jax_private": "jax_privacy",
     "opacus_ghost": "opacus", "opacus_hooks": "opacus", "back_pack": "backpack",
+    "curv_linops": "curvlinops", "kfac_in_jax": "kfac_jax",
 }  # fmt: skip
 TORCH = "FNN_TORCH_PYTHON"
 ELSEWHERE = {  # peer → what names the Python of an environment that has its package
     "pytorch": TORCH, "opacus_ghost": TORCH, "opacus_hooks": TORCH, "back_pack": TORCH,
-    "jax_private": "FNN_JAX_PRIVACY_PYTHON",
+    "curv_linops": TORCH, "jax_private": "FNN_JAX_PRIVACY_PYTHON",
+    "kfac_in_jax": "FNN_KFAC_JAX_PYTHON",
 }  # fmt: skip
 SHARED_DEVICE = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # or one process takes it all
 Answer = dict[str, Any]  # "seconds" and whatever else a peer says of its turn

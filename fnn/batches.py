@@ -133,7 +133,8 @@ def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:
     if batch.weights is None:
         return batch._replace(weights=real)
     real = real.reshape(-1, *(1,) * (batch.weights.ndim - 1))
-    return batch._replace(weights=jnp.where(real, batch.weights, 0))
+    zero = jnp.zeros((), batch.weights.dtype)
+    return batch._replace(weights=jnp.where(real, batch.weights, zero))
 
 
 def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Array]:

@@ -24,8 +24,9 @@ from fnn.mean import mean, merge_weights, normalized
 from fnn.numerics import is_floating, is_like, like, wide
 from fnn.penalties import members
 from fnn.records import Array, Key, PyTree
-from fnn.ruling import Given, Results, Rule, Seen, Several, backprop, check_rule, stacked
+from fnn.ruling import Given, Results, Rule, Seen, backprop, check_rule
 from fnn.sequence import Sequence, renewed, select, value
+from fnn.several import Several, stacked
 from fnn.sharding import automatic
 from fnn.targets import settled
 

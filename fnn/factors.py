@@ -23,7 +23,6 @@ Hashimoto (2022), arXiv:2110.05679, section 4, for sequences.
 """
 
 import abc
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +30,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import (
+    combined,
+    in_turn,
+    lengths,
+    scaled,
+    selected,
+    square_sum,
+    steps,
+)  # fmt: skip
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
 from fnn.sides import Hot, Sides, Vectors
@@ -345,60 +353,6 @@ class Zero(Factor):
         return self.gradient()
 
 
-@dataclass(frozen=True, eq=False)
-class Together(Factor):
-    """The sum of the gradients of several uses."""
-
-    uses: tuple[Factor, ...]
-
-    def gradient(self):
-        """Σ over the uses."""
-        first, *rest = (f.gradient() for f in self.uses)
-        return sum(rest, first)
-
-    def scaled(self, c):
-        """c g of each."""
-        return Together(tuple(f.scaled(c) for f in self.uses))
-
-    def weighed(self, c, finite):
-        """Σ over the uses."""
-        return functools.reduce(jnp.add, [f.weighed(c, finite) for f in self.uses])
-
-    def formed(self):
-        """g_b, where that of every use is."""
-        uses = [f.formed() for f in self.uses]
-        return Alone(self.each()) if all(isinstance(f, Alone) for f in uses) else self
-
-    def size(self):
-        """Σ over the uses."""
-        first, *rest = (f.size() for f in self.uses)
-        return sum(rest, first)
-
-    def each(self):
-        """g_b, summed over the uses."""
-        first, *rest = (f.each() for f in self.uses)
-        return sum(rest, first)
-
-    def square_norms(self):
-        """‖f‖² + ‖g‖² + 2 ⟨f, g⟩ of a table's rows and a head; of others that of the sum."""
-        rows = [f for f in self.uses if isinstance(f, Rows)]
-        outer = [f for f in self.uses if isinstance(f, Outer)]
-        if (len(rows), len(outer), len(self.uses)) != (1, 1, 2):
-            return super().square_norms()
-        (f,), (g,) = rows, outer
-        return jnp.maximum(f.square_norms() + g.square_norms() + 2 * between(f, g), 0)
-
-
-def between(f: Rows, g: Outer) -> Array:
-    """⟨f_b, g_b⟩ = Σ_t Σ_s (ε_t·d_s) a_s[i_t], ε_t what comes to row i_t, of each example."""
-    e, a, d = widened(f.d, g.a, g.d)
-    i, (e, a, d) = f.i.reshape(len(e), -1), map(steps, (e, a, d))
-    inside = (i >= 0) & (i < f.n)
-    at_rows = jnp.take_along_axis(a, jnp.where(inside, i, 0)[:, None], 2)  # [B, S, T]
-    at_rows = jnp.where(inside[:, None], at_rows, 0)
-    return jnp.einsum("btn,bsn,bst->b", e, d, at_rows)
-
-
 def is_factor(a: Any) -> bool:
     """Whether `a` is a Factor, which is a tree of arrays itself."""
     return isinstance(a, Factor)
@@ -409,53 +363,6 @@ def summed(found: Mapping[str, Factor], params: Any) -> Any:
     return like(params._replace(**{name: f.gradient() for name, f in found.items()}), params)
 
 
-def combined(c: Array, g: Array) -> Array:
-    """Σ_b c_b g_b, in at least float32; a product, which XLA on CPU is faster at than at sums."""
-    return jnp.tensordot(c.astype(wide(g.dtype)), widened(g)[0], 1)
-
-
-def in_turn(c: Array, g: Array) -> Array:
-    """The same, and nothing of g_b where c_b is 0; no copy of g is made."""
-
-    def more(total, row):
-        return total + times(*row), None
-
-    c, g = c.astype(wide(g.dtype)), widened(g)[0]
-    return jax.lax.scan(more, jnp.zeros(g.shape[1:], g.dtype), (c, g))[0]
-
-
 def compact(n: int, a: Array, d: Array) -> bool:
     """Whether Σ_t aᵀ δ of n steps is not much larger than its factors."""
     return a.shape[-1] * d.shape[-1] <= MORE * n * (a.shape[-1] + d.shape[-1])
-
-
-def steps(a: Array) -> Array:
-    """All positions of an example in a row, [B, ..., n] → [B, T, n]."""
-    return a.reshape(len(a), -1, a.shape[-1])
-
-
-def lengths(a: Array) -> Array:
-    """‖a_t‖ of every step, [B, T], in at least float32."""
-    (a,) = widened(steps(a))
-    return jnp.sqrt((a**2).sum(-1))
-
-
-def square_sum(g: Array) -> Array:
-    """‖g_b‖² of every example: [B, ...] → [B], summed in at least float32."""
-    (g,) = widened(g)
-    return (g**2).sum(tuple(range(1, g.ndim)))
-
-
-def by_row(c: Array, a: Array) -> Array:
-    """c [B] with an axis for every one of a's, [B, 1, ...]."""
-    return c.reshape(-1, *(1,) * (a.ndim - 1))
-
-
-def scaled(c: Array, d: Array) -> Array:
-    """c_b d_b, and 0 where c_b is 0."""
-    return times(by_row(c, d).astype(d.dtype), d)
-
-
-def selected(c: Array, a: Array) -> Array:
-    """a_b, and 0 where c_b is 0."""
-    return jnp.where(by_row(c, a) == 0, jnp.zeros((), a.dtype), a)

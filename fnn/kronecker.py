@@ -41,10 +41,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.factors import Factor, Together
+from fnn.factors import Factor
 from fnn.numerics import ratio, times, widened
 from fnn.records import Array, Data, PyTree
 from fnn.sides import Hot, Side, Sides, Vectors, side_by_side
+from fnn.together import Together
 
 
 class Part(NamedTuple):

@@ -5,6 +5,7 @@ leaves that jit traces, so another learning rate compiles nothing and a sweep is
 loss, rule and metrics decide the function and are static.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.rules.running import averaged
 from fnn.ruling import Given, backprop, check_rule
+from fnn.sequence import value
 from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
 
@@ -110,6 +112,7 @@ class Plan(Data):
         options = {"key": key, "weights": weights, "penalty": self.penalty}
         rule = self.first(state)
         if hasattr(rule, "run"):
+            check_watch(self.watch, rule, in_backward=False)
             return rule.run(*args, **options), ()
         looking = self.looking()
         done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
@@ -117,7 +120,7 @@ class Plan(Data):
 
     def first(self, state: State) -> Any:
         """The rule with the companion it has by now, that of the optimizer in place of backprop."""
-        asked = self.optimizer.rule(state.optimizer_state)
+        asked = self.optimizer.rule(state.optimizer_state) if self.optimizer.asks else None
         if hasattr(self.rule, "run"):
             return self.rule
         rules = grown(self.rule, state.companion)
@@ -139,8 +142,7 @@ class Plan(Data):
     def asks(self) -> bool:
         """Whether the optimizer is given factors."""
         first = self.rule[0] if many(self.rule) else self.rule
-        shape = jax.eval_shape(self.optimizer.init, ())
-        return isinstance(first, Fisher) or self.optimizer.rule(shape) is not None
+        return self.optimizer.asks or isinstance(first, Fisher)
 
     def first_state(self, params: PyTree) -> Any:
         """The optimizer's state before the first step; with in_backward one for each layer."""
@@ -318,6 +320,16 @@ def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer
     """Net and params to evaluate with: by the calibration, else by averages that were gathered."""
     averages = averages_in(plan.rule, state.companion)
     return evaluated(plan.net, state.params, calibration, averages)
+
+
+def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
+    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
+
+    def outputs(params, x):
+        return value(plan.net.forward(params, x, key=state.key)[0])
+
+    y = jax.eval_shape(outputs, state.params, x)
+    return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
 def averages_in(rule: Any, companion: PyTree) -> PyTree:

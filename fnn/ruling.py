@@ -42,9 +42,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.composite import Composite, With, plain
+from fnn.by_example import by_row
+from fnn.composite import Composite, plain
 from fnn.errors import FORWARDS, pair, speaking, who
-from fnn.factors import by_row, is_factor
+from fnn.factors import is_factor
 from fnn.layer import Layer, check_layer_type
 from fnn.logits import Logits, is_factored
 from fnn.numerics import is_floating, is_like, ratio
@@ -287,52 +288,6 @@ def _backward(layer, params, cache, dy):
 
 _backward.__qualname__ = _backward.__name__ = "backprop"
 backprop = Backprop(functools.singledispatch(_backward))
-
-
-@dataclass(frozen=True)
-class Several:
-    """Several rules in one pass, and what each sees; the first sends back dx."""
-
-    rules: tuple[Rule, ...]
-    seen: tuple[Seen, ...]
-
-    def __call__(self, layer: Layer[Any, Any], params: Any, cache: Any, dy: Any) -> Any:
-        """(Results, dx): together along the routes that all of them take."""
-        if isinstance(layer, Composite) and all(rule.routes(layer) for rule in self.rules):
-            results, dx = layer.backward_with(self, params, cache, dy)
-            each = transposed(layer, results, len(self.rules)).each
-            pairs = zip(self.rules, each, strict=True)
-            return Results(tuple(rule.apart(layer, result) for rule, result in pairs)), dx
-        slots = unstacked(self.rules, params)
-        found = [
-            rule.at(seen, layer, slot, cache, dy)
-            for rule, seen, slot in zip(self.rules, self.seen, slots, strict=True)
-        ]
-        return Results(tuple(result for result, _ in found)), found[0][1]
-
-
-def stacked(rules: tuple[Rule, ...], companions: tuple[Any, ...], params: PyTree) -> PyTree:
-    """Params with the companions of the rules that have one around them, in their `layering`."""
-    bare = params
-    for i in layering(rules):
-        masters = bare if rules[i].in_place else None
-        params = With(params, companions[i], masters) if rules[i].companion else params
-    return params
-
-
-def unstacked(rules: tuple[Rule, ...], params: PyTree) -> list[PyTree]:
-    """For every rule the params, and around them its own companion alone."""
-    found = [plain(params)] * len(rules)
-    for i in reversed(layering(rules)):
-        if rules[i].companion:
-            found[i] = params._replace(params=found[i])
-            params = params.params
-    return found
-
-
-def layering(rules: tuple[Rule, ...]) -> list[int]:
-    """The order of the companions around params: innermost that of a rule in place."""
-    return sorted(range(len(rules)), key=lambda i: not rules[i].in_place)
 
 
 def transposed(layer: Composite[Any], results: PyTree, n: int) -> Results:

@@ -14,7 +14,6 @@ in `step` alone), or any pytree of arrays with the rows first.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,31 +34,29 @@ from fnn.batches import (
     taken,
     warn_of_files,
 )
+from fnn.checkpointing import Checkpointing
 from fnn.composite import empty
 from fnn.donation import donatable
-from fnn.driver import many, weighed_in
+from fnn.driver import weighed_in
 from fnn.loss import compared, present
 from fnn.mean import merge_weights
-from fnn.numerics import is_like, times, wide
-from fnn.optim.optimizer import apply_updates, next_step
+from fnn.numerics import times, wide
+from fnn.one_step import drawn_key, summed_step, watched_step
+from fnn.pieces import Run, fit_in_pieces
 from fnn.plan import (
     Plan,
     State,
-    beside,
     check_evaluated,
     check_plan,
     check_state,
     check_trained,
     evaluation_net,
-    grown,
-    next_companion,
+    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
-from fnn.sequence import state_of, value
 from fnn.sharding import automatic
-from fnn.updating import stepped
-from fnn.watching import by_turns, nothing, packed, shown
+from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
@@ -149,11 +146,12 @@ def fit(
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
     donate: bool = False,
+    checkpoint: Checkpointing | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
     Averages are over the predictions of an epoch, each at the params of its own step; that of
-    the loss has the penalty in it.
+    the loss has the penalty in it. What a Watch saw has an axis of steps, too, [epochs, steps].
 
     Args:
         plan: what is trained, and how.
@@ -172,12 +170,19 @@ def fit(
         drop_last: leave the rows of an incomplete last batch out.
         donate: write the next State where `state` stood, which is gone then, as in `step`; so is
             each State that the callback sees, after the next epoch, unless it copies.
+        checkpoint: where to save the run, and how often. The same call again goes on from there,
+            to the same numbers bit for bit; a callback sees the epochs that are left. It works
+            on the host, as a callback does, and gives no State away.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
             weights out of range and numbers that are not finite; rows of weight 0 may hold
             anything.
         TypeError: for dtypes, keys and arguments of another kind.
+        CheckpointError: with a checkpoint, where the folder holds another run, or no whole file.
+        OSError: where a checkpoint could not be written.
+        NotFinite: with a checkpoint, for a step that makes NaN or infinity, which is not taken.
+        Interrupted: with a checkpoint, behind Ctrl-C or SIGTERM, when all is saved.
     """
     rows, held_out = checked("fit", plan, state, data), None
     calibration = as_input("fit", calibration)
@@ -186,14 +191,17 @@ def fit(
         held_out = given, calibration
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
-    how["epochs"] = count("fit: epochs", epochs)
+    epochs = count("fit: epochs", epochs)
     state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
-    if callback is None:
-        return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
-    if not callable(callback):
+    if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
+    if checkpoint is not None:
+        run = Run(_row_of_kept, plan, rows, held_out, how)
+        return fit_in_pieces(run, state, checkpoint, callback, epochs)
+    if callback is None:
+        return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
     run = _program(_jit_epoch_row, gives)
-    return _fit_watched(run, callback, plan, state, rows, held_out, **how)
+    return _fit_watched(run, callback, plan, state, rows, held_out, epochs=epochs, **how)
 
 
 def checked(
@@ -227,75 +235,9 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
 def _step(plan, state, rows):
     """The next State, and the averages over the batch."""
     rows = rows._replace(x=weighed_in(rows.x, rows.weights))
-    (state, final), (sums, weight, results), seen = _watched_step(plan, state, rows)
+    (state, final), (sums, weight, results), seen = watched_step(plan, state, rows)
     carried = {} if empty(final) else {"state": final}
-    watch = {} if seen is None else {"watch": seen}
-    return state, averages(plan.metrics, sums, weight) | results | carried | watch
-
-
-def _watched_step(plan, state, rows):
-    """`_summed_step`, in a branch that watches or in one that does not."""
-    if plan.watch is None:
-        return _summed_step(plan, state, rows)
-
-    def between(state, rows):
-        nexts, sums, _ = _summed_step(plan.with_fields(watch=None), state, rows)
-        return nexts, sums, nothing(like)
-
-    like = jax.eval_shape(_jit_watched, plan, state, rows)[2]
-    due = plan.watch.due(state.step)
-    return jax.lax.cond(due, functools.partial(_jit_watched, plan), between, state, rows)
-
-
-def _summed_step(plan, state, rows):
-    """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
-    x, target, weights = rows
-    key = None
-    if state.key is not None:
-        key = drawn_key(state, 0)
-    move = _within if plan.in_backward else _behind
-    done, others, params, inner, seen = move(plan, state, x, target, weights, key)
-    weight = done.weights.sum()
-    loss = times(done.weights, done.losses).sum() + done.penalty * weight
-    sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
-    results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
-    companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    seen = packed({"step": state.step, **seen}) if plan.watch else None
-    return (state, state_of(done.y)), (sums, weight, results), seen
-
-
-def _within(plan, state, x, target, weights, key):
-    """What `_behind` returns, of a pass that steps on the way back."""
-    rule, n = grown(plan.rule, state.companion), len(plan.names())
-    parts = plan.net, plan.loss, plan.optimizer, plan.penalty, beside(rule, plan.looking())
-    args = state.params, state.optimizer_state, x, target, weights, key
-    done, params, inner = stepped(*parts, *args)
-    seen = plan.watch.seen(plan.net, done.result[n:], ()) if plan.watch else {}
-    done = done._replace(result=done.result[:n], companion=(None, *done.companion[:n]))
-    return done, done.result, params, inner, seen
-
-
-def _behind(plan, state, x, target, weights, key):
-    """(Pass, results behind the first rule, next params and optimizer state, what was watched)."""
-    done, found = plan.run("step", state, x, target, weights, key)
-    grads, *others = done.result if many(plan.rule) else (done.result,)
-    if not is_like(grads, state.params):
-        raise ValueError(
-            f"Plan: the result of {plan.rule!r:.60} must be like params, to be the gradient; "
-            "put a rule whose result is in front, rule=(fnn.rules.backprop, ...)."
-        )
-    updates, inner = plan.optimizer.update(
-        grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
-    )
-    moved = state.params, grads, updates
-    seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
-    return done, others, apply_updates(state.params, updates), inner, seen
-
-
-def drawn_key(state: State, i: int) -> Any:
-    """The key of this step for layers (0) and for shuffling (1); state.key stays unused."""
-    return jax.random.fold_in(jax.random.split(jax.random.clone(state.key))[i], state.step)
+    return state, averages(plan.metrics, sums, weight) | results | carried | seen
 
 
 def _epoch(plan, state, rows, *, batch_size, drop_last):
@@ -304,18 +246,23 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
     if state.key is not None:
         key = drawn_key(state, 1)
 
-    def body(plan, state, chosen):
-        (state, _), *seen = _summed_step(plan, state, taken(rows, *chosen))
+    def body(plan, state, chosen) -> Any:
+        (state, _), *seen = summed_step(plan, state, taken(rows, *chosen))
         return state, tuple(seen)
 
     chosen = minibatches(len(rows.target), batch_size, key, drop_last)
     watched, between = (functools.partial(body, p) for p in (plan, plan.with_fields(watch=None)))
     if plan.watch is None:
-        state, ((sums, weight, results), _) = jax.lax.scan(between, state, chosen)
-        return state, averages(plan.metrics, sums, weight) | results
-    state, given, seen = by_turns(plan.watch, watched, between, state, chosen)
-    sums, weight, results = given
-    return state, averages(plan.metrics, sums, weight) | results | {"watch": seen}
+        state, found = jax.lax.scan(between, state, chosen)
+    else:
+        state, found = by_turns(plan.watch, watched, between, state, chosen)
+    return state, _averaged(plan, found)
+
+
+def _averaged(plan, found):
+    """What an epoch reports of all that its steps did."""
+    (sums, weight, results), seen = found
+    return averages(plan.metrics, sums, weight) | results | seen
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -339,12 +286,22 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
 def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(plan, state, rows, **how)
-    if held_out is not None:
-        rows, calibration = held_out
-        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, rows.x))
-        validation = _evaluate(plan, state, rows, calibration, batch_size=size)
-        row |= {f"validation_{name}": value for name, value in validation.items()}
-    return state, row
+    return state, row | _validated(plan, state, held_out, how["batch_size"])
+
+
+def _validated(plan, state, held_out, batch_size):
+    """What a row of history says of data that are held out."""
+    if held_out is None:
+        return {}
+    rows, calibration = held_out
+    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
+    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
+    return {f"validation_{name}": value for name, value in validation.items()}
+
+
+def _row_of(plan, state, found, held_out, batch_size):
+    """The State, and the row of history of an epoch whose steps were kept so."""
+    return state, _averaged(plan, found) | _validated(plan, state, held_out, batch_size)
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
@@ -365,16 +322,6 @@ def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
         if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
             break
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
-
-
-def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
-    """How many losses a row of x has, at least 1: as many as positions of a sequence."""
-
-    def outputs(params, x):
-        return value(plan.net.forward(params, x, key=state.key)[0])
-
-    y = jax.eval_shape(outputs, state.params, x)
-    return max(math.prod(plan.loss.shape(y)[1:]), 1)
 
 
 def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -399,7 +346,6 @@ def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
 
 _RUN = ("batch_size", "drop_last")
 _jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
-_jit_watched = jax.jit(_summed_step)  # traced once, for its shapes and to run
 _steps = {
     shown(_step): (),
     shown(_epoch): _RUN,
@@ -409,3 +355,4 @@ _steps = {
 _kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
 _jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
 _given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}
+_row_of_kept = shown(_row_of)

@@ -37,7 +37,8 @@ class Watch(Data):
 
     Each is a rule, one with its companion, or a function (layer, params, grads, updates) → result,
     called at every leaf of the net with its entries: params before the update, the gradient that
-    the optimizer got, what it adds. The names are theirs, or the keywords.
+    the optimizer got, what it adds. The names are theirs, or the keywords. `fit` with a Watch is a
+    loop of which jax.grad has no derivative.
 
     Raises:
         TypeError: for what is neither rule nor function, for a rule that learns, a function without
@@ -185,17 +186,17 @@ def nothing(like: Packed) -> Packed:
 
 def by_turns(
     watch: Watch, watched: Step, between: Step, state: Any, batches: PyTree
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, tuple[Any, Any]]:
     """A scan of steps over batches: the last state, what all steps gave, and what was seen.
 
-    A step is (state, batch) → (state, (given, seen)), seen being None of one that is not watched.
+    A step is (state, batch) → (state, (given, seen)), seen being {} of one that is not watched.
     Two loops take turns, so that a state stays where it is, which behind a branch is copied.
     """
     first = jax.tree.map(lambda a: a[0], batches)
     n, (_, like) = len(jax.tree.leaves(batches)[0]), jax.eval_shape(watched, state, first)
 
     def put(rows, i, row):
-        return rows if row is None else jax.tree.map(lambda a, b: a.at[i].set(b), rows, row)
+        return jax.tree.map(lambda a, b: a.at[i].set(b), rows, row) if row else rows
 
     def loop(step, wanted):
         def body(carry):
@@ -213,7 +214,7 @@ def by_turns(
     _, state, kept = jax.lax.while_loop(
         lambda carry: carry[0] < n, lambda carry: turns(others(carry)), begin
     )
-    return state, *kept
+    return state, kept
 
 
 def watched(seen: dict[str, PyTree]) -> dict[str, PyTree]:

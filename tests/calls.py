@@ -108,12 +108,12 @@ def training():
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
     known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
-    known |= {"microbatch": 4}
+    known |= {"microbatch": 4, "donate": False, "checkpoint": None}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
                  fnn.watched)  # fmt: skip
     return [
-        *built(once), *built(fnn.Clipping(1.0)),
+        *built(once), *built(fnn.Clipping(1.0)), *built(fnn.Checkpointing("run", 5)),
         of("Watch", lambda what, every: fnn.Watch(what, every=every), what=fnn.rules.deltas,
            every=10),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
@@ -191,6 +191,20 @@ def rules():
     ]  # fmt: skip
 
 
+def kfac():
+    f, net = fnn.optim.KFAC(), fnn.Dense(2, 2)
+    x, target = jnp.ones((4, 2)), jnp.arange(4) % 2
+    found = fnn.fold(net, LOSS, WEIGHTS, x, target, rule=fnn.rules.kfac()).result
+    given = {"grads": WEIGHTS, "state": f.init(WEIGHTS), "params": WEIGHTS, "factors": found}
+    return [
+        *optimizer(f)[:2], of("KFAC", f.rate, state=f.init(WEIGHTS)), of("KFAC", f.update, **given),
+        of("kfac", fnn.rules.kfac, sharing="expand", widest=5),
+        of("fisher_blocks", fnn.curvature.fisher_blocks, net=net, loss=LOSS, params=WEIGHTS, x=x,
+           target=target, kind="monte_carlo", sharing="reduce", widest=9, samples=2, key=KEY,
+           weights=jnp.ones(4)),
+    ]  # fmt: skip
+
+
 def curvature():
     """Products, diagonals, spectra."""
     home, w = fnn.curvature, jnp.ones(11)
@@ -229,7 +243,7 @@ def around():
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
-        *built(fnn.Tie(2, 0)),
+        *built(fnn.Tie(2, 0)), *kfac(),
         of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
         of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
            params=WEIGHTS, select=None),

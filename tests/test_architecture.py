@@ -20,11 +20,13 @@ AROUND = sorted(
 )
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
-    ("records", "numerics", "sharding"),
+    ("records", "numerics", "sharding", "interrupts"),
+    ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
-    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
-    ("layer", "composite", "loss", "ruling"),
-    ("layers", "losses", "penalties", "metrics"),
+    ("together",),
+    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "checkpointing"),
+    ("layer", "composite", "loss", "ruling", "folders"),
+    ("layers", "losses", "penalties", "metrics", "several", "writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
@@ -32,7 +34,12 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("batches",),
     ("microbatches",),
     ("updating", "donation"),
-    ("plan", "train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
+    ("plan",),
+    ("one_step", "settings"),
+    ("example_sums", "clipping", "prediction", "decoding", "packing"),
+    ("checkpoints", "resuming"),
+    ("pieces",),
+    ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -70,6 +77,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.losses.binary",
     "fnn.losses.categorical",
     "fnn.losses.elementwise",
+    "fnn.curvature.diagonals",
     "fnn.curvature.fisher",
     "fnn.curvature.likelihoods",
     "fnn.curvature.products",
@@ -193,7 +201,7 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
-for late in ("fnn.checking", "fnn.checkpoints", "fnn.files"):
+for late in ("fnn.checking", "fnn.checkpoints", "fnn.files", "fnn.resuming"):
     assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
 others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}

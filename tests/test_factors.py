@@ -8,9 +8,10 @@ import pytest
 from contract import EXACT, noise
 
 from benchmarks.mutations.subjects import BLOCKS, LAYERS, point
-from fnn.factors import Alone, Outer, Rows, Sum, Together, summed
+from fnn.factors import Alone, Outer, Rows, Sum, summed
 from fnn.layer import Layer
 from fnn.rules.per_example import one_by_one
+from fnn.together import Together
 
 C = jnp.array([2.0, 0.0, -1.0])
 I = jnp.array([[1, 4, 1, 0], [2, 2, 2, 2], [9, 3, 4, -1]])  # 9 and −1 are outside

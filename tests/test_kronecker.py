@@ -7,7 +7,7 @@ import pytest
 from contract import EXACT, noise
 
 from benchmarks.mutations.subjects import BLOCKS, LAYERS, point
-from fnn.factors import Alone, Outer, Rows, Sum, Together
+from fnn.factors import Alone, Outer, Rows, Sum
 from fnn.kronecker import (
     Bases,
     Blocks,
@@ -22,6 +22,7 @@ from fnn.kronecker import (
 from fnn.layer import Layer
 from fnn.layers.dense import DenseParams
 from fnn.layers.embedding import EmbeddingParams
+from fnn.together import Together
 
 SAYING = [s for s in (*LAYERS, *BLOCKS) if type(s.build(1)).factors is not Layer.factors]
 S, C = jnp.array([0.5, 0.2, 0.3]), jnp.array([2.0, 0.0, 1.0])

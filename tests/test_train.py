@@ -11,17 +11,8 @@ from training import KEY, LOSS, NET, PARAMS, TARGET, X, fit, plan, value_and_gra
 
 import fnn
 from fnn.batches import as_rows
-from fnn.train import _epoch_row, predictions_per_row
-
-
-def test_a_step_is_gradient_then_update():
-    sgd = plan(fnn.optim.SGD(0.5))
-    state, row = fnn.step(sgd, fnn.start(sgd, None, PARAMS), (X, TARGET))
-    loss, grads = value_and_grad(NET, LOSS, PARAMS, X, TARGET)
-    expected = jax.tree.map(lambda p, g: p - 0.5 * g, PARAMS, grads)
-    chex.assert_trees_all_close(state.params, expected, rtol=1e-10)
-    chex.assert_trees_all_close(row["loss"], loss, rtol=1e-10)
-    assert state.step == 1
+from fnn.plan import predictions_per_row
+from fnn.train import _epoch_row
 
 
 def test_the_whole_set_in_every_step_is_gradient_descent():
@@ -222,19 +213,6 @@ def test_params_keep_their_dtype_and_the_callers_arrays_their_values():
     state, _ = fit(plan(), half, (X.astype(jnp.bfloat16), TARGET))
     chex.assert_trees_all_equal_dtypes(state.params, half)
     chex.assert_trees_all_equal(half, before)
-
-
-def test_dropout_draws_another_mask_in_every_step():
-    net = fnn.Serial(fnn.Dropout(0.5), fnn.Dense(8, 1))
-    params = (), fnn.DenseParams(w=jnp.zeros((8, 1)), b=jnp.zeros(1))
-    x, target = jnp.ones((2, 8)), jnp.ones((2, 1))
-    dropping = plan(fnn.optim.SGD(1.0), net, fnn.SquaredError())
-    state, masks = fnn.start(dropping, KEY, params), []
-    for _ in range(3):
-        after, _ = fnn.step(dropping, state, (x, target))
-        masks.append(tuple((after.params[1].w != 0).ravel().tolist()))
-        state = after._replace(params=params)
-    assert len(set(masks)) == 3
 
 
 def test_a_net_without_random_layers_needs_no_key():

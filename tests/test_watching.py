@@ -22,7 +22,9 @@ LOSS, PENALTY = fnn.SquaredError(), fnn.L2(0.3)
 PARAMS = NET.init(KEY)
 X, TARGET = noise(11, 3), noise(11, 2, seed=2)
 FUNCTIONS = rules.gradient_norms, rules.update_norms, rules.weight_norms, rules.update_ratios
-RULES = rules.dead_units, rules.delta_norms, rules.non_finite, rules.example_norms, rules.deltas
+RULES = (
+    rules.dead_units, rules.delta_norms, rules.non_finite, rules.noise_scale, rules.deltas,
+)  # fmt: skip
 HOW: Any = {"epochs": 2, "batch_size": 3}
 CLOSE = {"rtol": 1e-10, "atol": 1e-14}
 
@@ -170,6 +172,7 @@ def test_an_interval_that_is_no_number_of_steps_watches_nothing_inside_jit():
     assert (step[1:] == 0).all()
 
 
+@pytest.mark.slow
 def test_runs_are_swept_by_vmap():
     def run(key, rate):
         plan = watching(rules.update_norms, **FEW | {"optimizer": fnn.optim.SGD(rate)})
@@ -224,6 +227,9 @@ def test_functions_look_at_a_learning_rule_that_is_no_fold():
     )
     with pytest.raises(TypeError, match=message):
         watching(rules.update_ratios, rules.deltas, rule=Alone())
+    exact = watching(rules.deltas, **FEW | {"optimizer": fnn.optim.KFAC(0.1, 1e-3, kind="exact")})
+    with pytest.raises(TypeError, match="^Plan: deltas of watch join the pass of a Rule, and "):
+        fnn.step(exact, fnn.start(exact, KEY), (X, TARGET))
 
 
 def test_what_is_not_finite_is_shown_as_it_is():
@@ -317,13 +323,11 @@ def test_it_goes_through_ties_sequences_and_wrappers(around):
 
 
 def test_rules_look_at_a_pass_that_steps_on_the_way_back():
-    look = rules.delta_norms, rules.dead_units, rules.example_norms
     clipped = fnn.optim.Chain(fnn.optim.ClipByNorm(0.01), fnn.optim.Adam(0.01))
-    plans = [
-        watching(*look, optimizer=clipped, in_backward=inside, rule=(rules.backprop, rules.deltas))
-        for inside in (True, False)
-    ]
-    starts = [fnn.start(plan, KEY, PARAMS) for plan in plans]
+    how = FEW | {"optimizer": clipped, "rule": (rules.backprop, rules.deltas)}
+    look, params = (rules.delta_norms, rules.example_norms), FEW["net"].init(KEY)
+    plans = [watching(*look, in_backward=inside, **how) for inside in (True, False)]
+    starts = [fnn.start(plan, KEY, params) for plan in plans]
     (state, history), (expected, wanted) = map(fit, plans, starts)
     chex.assert_trees_all_close(state.params, expected.params, rtol=1e-8, atol=1e-12)
     chex.assert_trees_all_close(history, wanted, rtol=1e-8, atol=1e-12)

@@ -94,7 +94,7 @@ def built(net, params, lstm=nn.LSTM):
         names = {name: [inside] for name, inside in zip(params, own, strict=True)}
     form = {name: layout(net, name, params) for name in params}
     for a in own.values():
-        a.data = tensor(np.ascontiguousarray(a.detach().numpy()))
+        a.data = in_order(a.data)
     return made.train(), {k: [(own[i], form[k]) for i in inside] for k, inside in names.items()}
 
 
@@ -119,10 +119,33 @@ def arrays(names, of, stacked):
     }
 
 
+def vector(names, given):
+    """Arrays by name as a list like the model's parameters, in the order of `names`."""
+    found = []
+    for k, inside in names.items():
+        for i, (p, form) in enumerate(inside):
+            a = given[k][i] if len(inside) > 1 else given[k]
+            found.append(turned_back(form, p, tensor(np.ascontiguousarray(a))))
+    return found
+
+
+def turned_back(form, p, a):
+    """What form makes a of: form only moves entries."""
+    where = form(torch.arange(p.numel()).reshape(p.shape)).reshape(-1)
+    found = torch.empty(p.numel(), dtype=p.dtype)
+    found[where] = a.reshape(-1)
+    return found.reshape(p.shape)
+
+
 def inputs(net, x, target):
     """As PyTorch has them: channels first in memory, too, else Opacus finds other gradients."""
-    x = tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2) if net == "cnn" else x))
+    x = in_order(tensor(x.transpose(0, 3, 1, 2) if net == "cnn" else x))
     return x if x.is_floating_point() else x.long(), tensor(target).long()
+
+
+def in_order(a):
+    """a with strides that fall from axis to axis, those of single entries, too."""
+    return a.clone(memory_format=torch.contiguous_format)
 
 
 def own_losses(y, target):

@@ -54,9 +54,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "descent_lemma",
         "spectrum",
         "batch_size",
+        "noise_scale",
         "shallow_minima",
         "momentum",
         "optimizers",
+        "kfac",
     ),
     "Regularization": ("sparsity", "dropout", "regularization", "bias_variance"),
     "Generalization and the landscape": (

@@ -31,6 +31,7 @@ from fnn.layer import Layer
 from fnn.logits import Logits, whole
 from fnn.loss import Loss, compared
 from fnn.mean import mean, normalized, spread
+from fnn.numerics import ratio
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree
 from fnn.rules.fisher import Fisher, kfac
@@ -78,9 +79,8 @@ def fisher_blocks(
     owner = "fisher_blocks"
     check_kind(owner, kind)
     rule = kfac(sharing, widest)
-    options = {"key": key, "weights": weights}
     inner = None if kind == "empirical" else inner_of(owner, kind, loss, samples, key)
-    way = forth(owner, net, loss, params, x, target, (rule,), **options)
+    way = forth(owner, net, loss, params, x, target, (rule,), key=key, weights=weights)
     if inner is None:
         return of(net, way, way.dy, rule, ())
     return (by_draws if kind == "monte_carlo" else by_roots)(inner, net, loss, way, rule, ())
@@ -100,8 +100,8 @@ class FisherPass(Data):
         if key is None and self.kind == "monte_carlo":
             raise ValueError('KFAC: kind="monte_carlo" needs a key; give fnn.start one.')
         inner = inner_of("KFAC", self.kind, loss, self.samples, key)
-        both, options = (backprop, self.rule), {"key": key, "weights": weights}
-        way = forth("KFAC", net, loss, params, x, target, both, **options)
+        rules = backprop, self.rule
+        way = forth("KFAC", net, loss, params, x, target, rules, key=key, weights=weights)
         gradient, dx = backprop.at(None, net, way.params, way.cache, way.dy)
         find = by_draws if self.kind == "monte_carlo" else by_roots
         blocks = find(inner, net, loss, way, self.rule, self.bases)
@@ -113,10 +113,10 @@ class FisherPass(Data):
 
 
 def of(net: Any, way: Forward, dy: Any, rule: Fisher, bases: PyTree) -> PyTree:
-    """The blocks of a cotangent that has what an example weighs in it, but of each one's own."""
+    """The blocks of a cotangent whose δ² have the share of an example in them; of L's, twice."""
     dl = normalized(way.weights)
     s = dl.sum(tuple(range(1, dl.ndim)))
-    weights = Weights(s, s if dy is way.dy else jnp.ones_like(s))
+    weights = Weights(s, ratio(jnp.ones_like(s), s) if dy is way.dy else jnp.ones_like(s))
     given = rule if bases == () else rule.within(bases).rule
     params = way.params if bases == () else With(way.params, bases)
     return given.at(Seen(weights, None), net, params, way.cache, dy)[0]

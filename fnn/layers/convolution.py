@@ -20,8 +20,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import lengths, scaled, selected, square_sum, steps
 from fnn.errors import check_floating, check_key
-from fnn.factors import MORE, Alone, Factor, Outer, lengths, scaled, selected, square_sum, steps
+from fnn.factors import MORE, Alone, Factor, Outer
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
 from fnn.layers.seen import AXES, Seen, numbers, patches

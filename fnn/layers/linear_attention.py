@@ -43,12 +43,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import check_key, check_steps
+from fnn.factors import Outer, Sum, summed
 from fnn.initializers import glorot_uniform
 from fnn.layers.delta_rule import unit, unit_back
 from fnn.layers.normalization import mean, over_rms
 from fnn.layers.recurrence import Form, Stateful
 from fnn.layers.retention import Chunks, chunks_of, cut, joined, retain, retain_back
-from fnn.numerics import like, outer, plus, plus_gradient, total, wide, widened
+from fnn.numerics import like, plus, wide, widened
 from fnn.records import Array, Key
 from fnn.sequence import select, value
 
@@ -172,7 +173,12 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
         return self.pack(x, y, (last,)), LinearAttentionCache(a, z, chunks, sizes, u, r, s, form)
 
     def backward(self, params, cache, dy):
-        """do, then dq, dk, dv, dl and dβ of every head, then one sum for each weight matrix."""
+        """One sum for each weight matrix and bias."""
+        found, dx = self.factors(params, cache, dy)
+        return summed(found, params), dx
+
+    def factors(self, params, cache, dy):
+        """do, then dq, dk, dv, dl and dβ of every head, and what each of them multiplies."""
         (x, z, chunks, sizes, u, r, s, form), (d, (ds,)) = cache, self.unpack_cotangent(dy)
         do = self.unnormed(u, r, self.cut(d @ params.wo.T))
         dq, dk, dv, dl, db, ds = retain_back(chunks, s, do, ds)
@@ -180,18 +186,17 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
             dq, dk = unit_back(chunks.q, sizes[0], dq), unit_back(chunks.k, sizes[1], dk)
         u, dq, dk, dv, dl = (joined(a, x.shape[1]) for a in (u, dq, dk, dv, dl))
         dk, dz = select(form.mask, (dk, dl * jax.nn.sigmoid(-z)))
-        grads = LinearAttentionParams(
-            *(outer(x, dq), outer(x, dk), outer(x, dv), outer(u, d), outer(x, like(dz, x))),
-            total(dz),
-            *(plus_gradient(params.bq, a) for a in (dq, dk, dv, d)),
-        )
+        found = {"ba": Sum(dz), "wa": Outer(x, like(dz, x))}
+        made = {"q": (x, dq), "k": (x, dk), "v": (x, dv), "o": (u, d)}
+        found |= {f"w{name}": Outer(*both) for name, both in made.items()}
+        found |= {f"b{name}": Sum(both[1]) for name, both in made.items() if self.bias}
         dx = dq @ params.wq.T + dk @ params.wk.T + dv @ params.wv.T + like(dz, x) @ params.wa.T
         if chunks.b is not None and params.wb is not None:
             dz = joined(db * chunks.b * (1 - chunks.b), x.shape[1])
-            grads = grads._replace(wb=outer(x, like(dz, x)), bb=total(dz))
+            found |= {"wb": Outer(x, like(dz, x)), "bb": Sum(dz)}
             dx = dx + like(dz, x) @ params.wb.T
         dx = self.pack_cotangent(form, dy, select(form.mask, dx), (ds,))
-        return like(grads, params), dx
+        return found, dx
 
     def cut(self, a: Array) -> Array:
         """The steps of every chunk and head."""

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from fnn.factors import Together, is_factor
+from fnn.factors import is_factor
 from fnn.layer import Layer
 from fnn.layers.dense import Dense, DenseParams
 from fnn.layers.embedding import Embedding, EmbeddingParams
@@ -34,6 +34,7 @@ from fnn.layers.unembed import Unembed, UnembedParams
 from fnn.numerics import is_like
 from fnn.records import Data, PyTree
 from fnn.sequence import add
+from fnn.together import Together
 
 Way = Callable[[Any], Any]
 

@@ -35,6 +35,11 @@ class Chain(Optimizer[tuple[Any, ...]]):
         """Every link's state."""
         return tuple(link.init(params) for link in self.links)
 
+    @property
+    def asks(self):
+        """Whether a link does."""
+        return any(link.asks for link in self.links)
+
     def rule(self, state):
         """That of the first link that has one."""
         found = (link.rule(s) for link, s in zip(self.links, state, strict=True))
@@ -42,9 +47,9 @@ class Chain(Optimizer[tuple[Any, ...]]):
 
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """g → u_1 → ... → u_n."""
-        states = []
+        states, more = [], {"value": value, "factors": factors}
         for link, s in zip(self.links, state, strict=True):
-            grads, s = link.update(grads, s, params, value=value, factors=factors)
+            grads, s = link.update(grads, s, params, **more)
             states.append(s)
         return grads, tuple(states)
 

@@ -32,9 +32,9 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from fnn.curvature.blocks import FisherPass
 from fnn.curvature.fisher import check_kind
-from fnn.errors import check_number
+from fnn.errors import check_number, shown
 from fnn.kronecker import Bases, Blocks, Kronecker, blockwise, each_copy, is_blocks, trace
-from fnn.numerics import concrete, wide
+from fnn.numerics import concrete, is_like, wide
 from fnn.optim.optimizer import Optimizer, leafwise, next_step, zeros
 from fnn.records import Array, Data, PyTree
 from fnn.rules.fisher import kfac
@@ -81,8 +81,9 @@ class KFAC(Optimizer[KFACState]):
 
     Raises:
         ValueError: for a known η, λ or κ that is not above 0, an interval below 1, a μ or m
-            outside [0, 1), another method or sharing; from update, without factors.
-        TypeError: for an interval that is no integer.
+            outside [0, 1), another method, kind or sharing; from update, without factors, and for
+            those of another net.
+        TypeError: for an interval that is no integer; from update, for factors of another kind.
         NotImplementedError: in a step, for a layer that mixes examples.
     """
 
@@ -122,6 +123,11 @@ class KFAC(Optimizer[KFACState]):
         step, weight = jnp.zeros((), jnp.int32), jnp.zeros((), wide(jnp.result_type(float)))
         return KFACState(step, weight, (), (), zeros(params))
 
+    @property
+    def asks(self):
+        """Yes."""
+        return True
+
     def rule(self, state):
         """The rule that finds gradient and factors; for ekfac the moments in the bases, too."""
         known = bases(state.inverses) if self.method == "ekfac" else ()
@@ -137,6 +143,7 @@ class KFAC(Optimizer[KFACState]):
                 "KFAC: update needs factors; a Plan has them found, elsewhere give update(grads, "
                 "state, params, factors=fold(…, rule=fnn.rules.kfac()).result)."
             )
+        check_factors(factors, state.factors)
         o = self.numbers(state.weight.dtype)
         w = o.decay * state.weight + (1 - o.decay)
         averages = averaged(state.factors, factors, (1 - o.decay) / w)
@@ -224,12 +231,28 @@ class KFAC(Optimizer[KFACState]):
         slope = sum(((a * g.astype(a.dtype)).sum().astype(dtype) for a, g in pairs), 0)
         o = self.numbers(dtype)
         kl = jnp.maximum(o.learning_rate**2 * slope, jnp.finfo(dtype).tiny)
-        return jnp.minimum(1, jnp.sqrt(o.max_kl / kl))
+        return jnp.minimum(1, jnp.sqrt(jnp.asarray(o.max_kl) / kl))
 
 
 def is_inverses(a: Any) -> bool:
     """Whether `a` is the Inverses of a layer."""
     return isinstance(a, Inverses)
+
+
+def check_factors(factors: PyTree, averages: PyTree) -> None:
+    """Raise a TypeError unless factors are Blocks, and those that were averaged so far."""
+    layers = jax.tree.leaves(factors, is_leaf=is_blocks)
+    if not layers or not all(map(is_blocks, layers)):
+        raise TypeError(
+            "KFAC: factors must be Blocks, nested like params, as fold(…, rule=fnn.rules.kfac()) "
+            f"finds them, got {shown(factors)}."
+        )
+    plain = jax.tree.map(without_moments, factors, is_leaf=is_blocks)
+    if averages != () and not is_like(plain, averages):
+        raise ValueError(
+            "KFAC: factors must be those of the net that state.factors are of; another net, "
+            "sharing or widest begins with a state of its own, init(params)."
+        )
 
 
 def averaged(old: PyTree, new: PyTree, share: Array) -> PyTree:

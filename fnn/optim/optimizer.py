@@ -65,6 +65,11 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         given what its `rule` finds.
         """
 
+    @property
+    def asks(self) -> bool:
+        """Whether it has a `rule`, whose factors update is given."""
+        return False
+
     def rule(self, state: S) -> Any:
         """What a step runs in place of backprop to find gradient and `factors`; None: no factors.
 

@@ -49,6 +49,11 @@ class Proximal(Optimizer[Any]):
         """The optimizer's state."""
         return self.optimizer.init(params)
 
+    @property
+    def asks(self):
+        """Whether the optimizer does."""
+        return self.optimizer.asks
+
     def rule(self, state):
         """The optimizer's."""
         return self.optimizer.rule(state)
@@ -59,7 +64,8 @@ class Proximal(Optimizer[Any]):
             raise ValueError("Proximal: update needs params, update(grads, state, params).")
         check_like("Proximal", "grads", grads, "params", params)
         rate = self.optimizer.rate(state)
-        updates, state = self.optimizer.update(grads, state, params, value=value, factors=factors)
+        more = {"value": value, "factors": factors}
+        updates, state = self.optimizer.update(grads, state, params, **more)
 
         def moved(p, u):
             return p.astype(wide(p.dtype)) + u.astype(wide(p.dtype))

@@ -195,6 +195,11 @@ class Scheduled(Optimizer[ScheduledState]):
         """s = 0."""
         return ScheduledState(jnp.zeros((), jnp.int32), self.optimizer.init(params))
 
+    @property
+    def asks(self):
+        """Whether the optimizer does."""
+        return self.optimizer.asks
+
     def rule(self, state):
         """The optimizer's."""
         return self.optimizer.rule(state.inner)
@@ -202,7 +207,8 @@ class Scheduled(Optimizer[ScheduledState]):
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """The optimizer's step at the rate schedule(s)."""
         now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        updates, inner = now.update(grads, state.inner, params, value=value, factors=factors)
+        more = {"value": value, "factors": factors}
+        updates, inner = now.update(grads, state.inner, params, **more)
         return updates, ScheduledState(next_step(state.step), inner)
 
     def rate(self, state):

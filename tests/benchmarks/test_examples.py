@@ -1,9 +1,10 @@
 import jax
+import jax.flatten_util
 import numpy as np
 import pytest
 
 from benchmarks import examples, turns
-from benchmarks.examples import AGREE, PEERS, QUANTITIES, REFUSED, Single, error, rows, tasks
+from benchmarks.examples import AGREE, CURVATURE, PEERS, REFUSED, SINGLE, Single, error, rows, tasks
 from benchmarks.peers.examples import hand_written, peak
 from benchmarks.plain import plain, plain_losses
 from benchmarks.report import single_table
@@ -49,12 +50,42 @@ def test_ours_is_what_one_gradient_for_every_example_gives(net):
 
 @pytest.mark.slow
 def test_installed_peers_find_the_same(monkeypatch):
-    here = {name: m for name, m in PEERS.items() if interpreter(m)}
-    monkeypatch.setattr("benchmarks.examples.PEERS", here)
-    found = rows("mlp", "clipped", QUICK["mlp"], 1)
-    assert [s.peer for s in found] == list(here)
-    assert found[0].ratio == 1.0
-    assert all(s.error <= AGREE and s.seconds > 0 for s in found)
+    for quantity, peers in PEERS.items():
+        here = {name: m for name, m in peers.items() if interpreter(m)}
+        monkeypatch.setitem(PEERS, quantity, here)
+        found = rows("mlp", quantity, QUICK["mlp"], 1)
+        assert [s.peer for s in found] == list(here)
+        assert found[0].ratio == 1.0
+        assert all(s.error <= AGREE and s.seconds > 0 for s in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_our_curvature_is_that_of_the_plain_net(net):
+    x, target, arrays = arrays_of(net)
+    own, params, names = hand_written.built(net, arrays)
+    given = {k[2:]: a for k, a in examples.directions(arrays).items()}
+    v = hand_written.like(names, params, given)
+
+    def value(params):
+        return plain_losses(hand_written.LOSS, plain(own, params, x, None), target).mean()
+
+    found = {q: hand_written.start(q, net, arrays, x, target, given)() for q in CURVATURE}
+    found = {q: dict(a.items()) for q, a in found.items()}
+    want = hand_written.named(names, jax.jvp(jax.grad(value), (params,), (v,))[1])
+    for name, a in want.items():
+        np.testing.assert_allclose(found["hessian"][name], a, rtol=1e-3, atol=1e-4)
+        assert all(found[q][name].shape == a.shape for q in CURVATURE)
+    flat, back = jax.flatten_util.ravel_pytree(params)
+    y = plain(own, params, x, None)
+    j = jax.jacobian(lambda flat: plain(own, back(flat), x, None))(flat)
+    p = jax.nn.softmax(y)
+    h = (p[:, :, None] * np.eye(y.shape[1]) - p[:, :, None] * p[:, None]) / len(x)
+    g = np.einsum("bip,bij,bjq->pq", j, h, j)
+    for quantity, made in (("gauss_newton", g @ jax.flatten_util.ravel_pytree(v)[0]),
+                           ("diagonal", np.diag(g))):  # fmt: skip
+        for name, a in hand_written.named(names, back(jax.numpy.array(made))).items():
+            np.testing.assert_allclose(found[quantity][name], a, rtol=1e-3, atol=1e-4)
 
 
 def kept(folder, module, **arrays):
@@ -88,7 +119,8 @@ def test_a_peer_without_a_formula_is_not_started_and_has_a_row_that_says_so(monk
 
     monkeypatch.setattr("benchmarks.examples.take_turns", take_turns)
     found = {s.peer: s for s in rows("gpt, of some size", "norms", QUICK["gpt"], 1)}
-    assert set(PEERS.values()) - set(asked) == {m for net, m in REFUSED if net == "gpt"}
+    left_out = {m for net, m in REFUSED if net == "gpt"}
+    assert set(PEERS["norms"].values()) - set(asked) == left_out
     assert found["BackPACK"] == Single(
         "gpt, of some size", "norms", "BackPACK", refused="no LayerNorm"
     )
@@ -128,7 +160,7 @@ def test_a_peer_lives_where_the_environment_says_if_its_package_does(monkeypatch
     assert set(turns.ELSEWHERE) <= set(turns.NEEDS)
 
 
-def test_both_quantities_of_every_net_are_measured():
+def test_every_net_and_every_quantity_is_measured():
     names = {net.partition(",")[0] for net in tasks(quick=False)}
     assert names == set(QUICK)
-    assert set(QUANTITIES) == {"norms", "clipped"}
+    assert {*SINGLE, *CURVATURE} == set(PEERS)

@@ -1,5 +1,6 @@
 import json
 
+import jax
 import pytest
 from PIL import Image
 
@@ -8,7 +9,7 @@ from benchmarks.case import Case, Table
 from benchmarks.curve_picture import draw_curves
 from benchmarks.curves import Curve, Depth, Point
 from benchmarks.machine import Import, Share, import_cost, matmul_shares
-from benchmarks.measure import Result
+from benchmarks.measure import QUICK, Result
 from benchmarks.picture import draw, height, in_columns
 from benchmarks.precision import Error, Kept
 from benchmarks.report import (
@@ -24,9 +25,11 @@ from benchmarks.report import (
     save_json,
     share_table,
     step_table,
+    update_table,
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.steps import Step
+from benchmarks.updates import OPTIMIZERS, Update, measured, mlp
 
 
 def result(name, time, memory):
@@ -89,6 +92,30 @@ def test_a_step_tells_its_time_and_its_losses():
         "gpt", "slow", "**0.80** [0.70, 0.90]", "≤ 0.77", "375.00", "6.100 → 3.100",
     ]  # fmt: skip
     assert lines[-1] == ["lstm", "absent", "not installed", "", "", ""]
+
+
+UPDATES = [
+    Update("slow", 27.0, 51.0, 50.2, 1.03, 1.0, 1.1, 0.9, 1.02),
+    Update("fast, clipped", 29.0, 51.0, 50.2, 1.5, 1.4, 1.6, 1.4, 1.7),
+]
+
+
+def test_a_step_that_takes_longer_than_its_target_is_bold():
+    assert "| slow | 27.0 | 51.0 | 50.2 | **1.03** [1.00, 1.10] | ≤ 1.02 | 0.90 |" in flat(UPDATES)
+    assert "| 1.50 [1.40, 1.60] | ≤ 1.7 | 1.40 |" in flat(UPDATES)
+
+
+def flat(updates):
+    return " ".join(update_table(updates).split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_inside_and_behind_and_of_plain_jax_agree(name):
+    with jax.numpy_dtype_promotion("standard"):  # as optax is written
+        row = measured(name, mlp(4, 32), *OPTIMIZERS[name], QUICK)
+    assert row.inside < row.behind
+    assert row.time > 0
 
 
 def test_a_share_below_its_target_is_bold():

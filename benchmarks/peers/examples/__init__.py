@@ -1,11 +1,18 @@
-"""Norms and clipped sums of single examples' gradients, of the nets of benchmarks.examples.
+"""What more there is to ask of a backward pass, of the nets of benchmarks.examples.
 
     python -m benchmarks.peers.examples.NAME QUANTITY NET DATA.npz N FOLDER
 
-QUANTITY is norms, ‖g_b‖ [B], or clipped, Σ_b g_b min(1, max_norm / ‖g_b‖). A way to compute it is
-start(quantity, net, params, x, target, max_norm) → run; run() returns it when it is known, as an
-array or as name → array, by the names and in the layout of the arrays of benchmarks.examples.
-What way i finds first is kept in FOLDER/NAME-i.npz, to be compared.
+    norms           ‖g_b‖ of the examples' own gradients, [B]
+    clipped         Σ_b g_b min(1, max_norm / ‖g_b‖)
+    hessian         ∂²L v, a direction v by name as "v.NAME" among the arrays
+    gauss_newton    Jᵀ H J v
+    diagonal        diag(Jᵀ H J)
+    kfac            the Kronecker factors of the empirical Fisher matrix; shown as (A ⊗ G) v
+
+A way to compute it is start(quantity, net, params, x, target, given) → run, given max_norm or v;
+run() returns it when it is known, as an array or as name → array, by the names and in the layout of
+the arrays of benchmarks.examples. What way i finds first is kept in FOLDER/NAME-i.npz, to be
+compared.
 """
 
 import ctypes
@@ -31,9 +38,9 @@ def main(*starts: Start) -> None:
     with np.load(path) as data:
         arrays = dict(data)
     x, target = arrays.pop("x"), arrays.pop("target")
-    max_norm = float(arrays.pop("max_norm"))
-    name = Path(sys.argv[0]).stem
-    runs = [start(quantity, net, arrays, x, target, max_norm) for start in starts]
+    max_norm, name = float(arrays.pop("max_norm")), Path(sys.argv[0]).stem
+    v = {k[2:]: arrays.pop(k) for k in list(arrays) if k.startswith("v.")}
+    runs = [start(quantity, net, arrays, x, target, v or max_norm) for start in starts]
     for i, run in enumerate(runs):
         found = run()
         found = found if isinstance(found, Mapping) else {quantity: found}

@@ -1,4 +1,4 @@
-"""BackPACK: batch_l2 for norms, batch_grad for the sum; with all threads and with one."""
+"""BackPACK: batch_l2, batch_grad, DiagGGNExact; with all threads and with one."""
 
 import functools
 
@@ -7,6 +7,7 @@ from backpack import backpack, extend  # pyright: ignore[reportMissingImports]
 from backpack.extensions import (  # pyright: ignore[reportMissingImports]
     BatchGrad,
     BatchL2Grad,
+    DiagGGNExact,
 )
 
 from benchmarks.peers.examples import main
@@ -18,6 +19,8 @@ ALL = torch.get_num_threads()
 def start(threads, quantity, net, params, x, target, max_norm):
     """One backward; of gradients the weighed sum."""
     model, names = built(net, params)
+    if quantity == "diagonal":
+        return diagonal(threads, extend(model), names, *inputs(net, x, target))
     x, target = inputs(net, x, target)
     model = extend(model)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -36,6 +39,20 @@ def start(threads, quantity, net, params, x, target, max_norm):
             sums[p] = torch.einsum("b,b...->...", c, p.grad_batch)
             del p.grad_batch
         return Later(names, sums.get, BLOCK if net == "gpt" else ())
+
+    return run
+
+
+def diagonal(threads, model, names, x, target):
+    """The diagonal of the Gauss–Newton matrix of the mean loss."""
+    loss = extend(torch.nn.CrossEntropyLoss())
+
+    def run():
+        torch.set_num_threads(threads)
+        model.zero_grad(set_to_none=True)
+        with backpack(DiagGGNExact()):
+            loss(model(x), target).backward()
+        return Later(names, lambda p: p.diag_ggn_exact, ())
 
     return run
 

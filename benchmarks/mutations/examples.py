@@ -1,0 +1,335 @@
+"""Mistakes in the formulas of single examples, and whether their definition notices them.
+
+    uv run python -m benchmarks.mutations.examples [--only factors gradient_noise ...] [--every 1]
+
+One operation at a time is changed in what fnn says of the gradients of single examples: the
+factors, the rules, weighed and clipped sums, microbatches. Every mutant is asked for all these
+quantities of nets small enough that jax.vmap of jax.grad, in float64, gives each by its definition;
+a difference of 1e-9 of the largest entry, or an exception, kills it. One more question is whether a
+bound holds in float32 where the steps of an example cancel, which is what slack is for.
+
+A mutant that nobody can tell from the original is right, too: `EQUIVALENT` says which, and why.
+"""
+
+import ast
+import copy
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import fnn
+from benchmarks.mutations.source import Replaced, changes
+from fnn import by_example, clipping, example_sums, factors, microbatches, together
+from fnn.layers import convolution
+from fnn.rules import gradient_noise, per_example
+
+LOSS = fnn.SoftmaxCrossEntropy()
+RULES = fnn.rules.example_norms, fnn.rules.example_grads, fnn.rules.example_products
+BOUND, EXACT = 0.3, 1e-9
+EQUIVALENT = {  # word in the name of a mutant → why no result depends on it
+    "formed": "decides which of two right forms is kept",
+    "compact": "the same",
+    "square_norms: as if not": "the same",
+    "square_norms: without the factor 2": "the same",
+    "products: without": "the same",
+    "size: ": "an upper bound of what rounding hides; a larger one is right, too",
+    "as if not": "of a choice between two right forms",
+}
+
+
+class Mutant(NamedTuple):
+    """One change of one expression of one function."""
+
+    name: str  # module.function: what
+    owner: Any  # a module or a class
+    attribute: str
+    node: int
+    change: int
+
+
+def functions() -> Iterator[tuple[str, Any, str]]:
+    """(Module, owner, name) of every function that is mutated."""
+    for cls in (factors.Outer, factors.Sum, factors.Rows, factors.Alone, together.Together):
+        for method, f in vars(cls).items():
+            if inspect.isfunction(f) and not method.startswith("__"):
+                yield "factors", cls, method
+    yield "factors", factors, "compact"
+    yield "factors", together, "between"
+    for f in ("combined", "in_turn", "lengths", "square_sum", "scaled", "selected", "steps"):
+        yield "factors", by_example, f
+    for method in ("gradient", "scaled", "each", "_each", "formed", "size", "square_norms"):
+        yield "convolution", convolution.Kernel, method
+    yield "convolution", convolution, "patches"
+    for f in ("one_by_one", "square_norms", "total", "none_of"):
+        yield "per_example", per_example, f
+    for f in ("example_products", "example_slopes", "example_grads", "example_norms"):
+        yield "per_example", per_example, f
+    for f in ("noise_scale", "total_noise"):
+        yield "gradient_noise", gradient_noise, f
+    for f in ("at_once", "in_turn", "weighed_sum", "hidden"):
+        yield "example_sums", example_sums, f
+    yield "clipping", clipping, "bounded"
+    yield "microbatches", microbatches, "accumulated"
+
+
+def function(owner: Any, attribute: str) -> Any:
+    """The function, of a rule the formula of any layer."""
+    f = vars(owner)[attribute]
+    f = f.formula.dispatch(object) if isinstance(f, fnn.rules.Rule) else f
+    return inspect.unwrap(f)
+
+
+def tree_of(owner: Any, attribute: str) -> ast.FunctionDef:
+    """Its source, without decorators, annotations and docstring."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function(owner, attribute)))).body
+    assert isinstance(tree, ast.FunctionDef)
+    tree.decorator_list, tree.returns = [], None
+    tree.body = tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
+    return tree
+
+
+def mutants(only: tuple[str, ...] = ()) -> list[Mutant]:
+    """All of them, in the order of the source."""
+    found = []
+    for module, owner, attribute in functions():
+        if only and module not in only:
+            continue
+        where = owner.__name__.split(".")[-1]
+        for i, node in enumerate(ast.walk(tree_of(owner, attribute))):
+            found += [
+                Mutant(f"{where}.{attribute}: {what}", owner, attribute, i, j)
+                for j, (_, what, _) in enumerate(changes(node))
+            ]
+    return found
+
+
+@contextmanager
+def made(mutant: Mutant) -> Iterator[None]:
+    """The library with the mistake in it, and without it afterwards."""
+    f, tree = function(mutant.owner, mutant.attribute), tree_of(mutant.owner, mutant.attribute)
+    node = list(ast.walk(tree))[mutant.node]
+    new = copy.deepcopy(list(changes(node))[mutant.change][2])
+    tree = ast.fix_missing_locations(Replaced(node, new).visit(tree))
+    names = {**f.__globals__, "owner_of_the_formula": mutant.owner}
+    exec(compile(ast.Module([tree], []), "<mutant>", "exec"), names)
+    wrong, right = names[tree.name], f.__code__
+    if "super" in ast.unparse(tree):  # a code that knows its class cannot be exchanged
+        setattr(mutant.owner, mutant.attribute, wrong)
+    else:
+        f.__code__ = wrong.__code__
+    traced = mutant.attribute in ("combined", "in_turn")  # of which jax.lax.cond keeps a trace
+    jax.clear_caches() if traced else None
+    try:
+        yield
+    finally:
+        f.__code__ = right
+        jax.clear_caches() if traced else None
+        if isinstance(mutant.owner, type):
+            setattr(mutant.owner, mutant.attribute, f)
+
+
+class Task(NamedTuple):
+    """A net with what it is asked about, and the gradients of its examples by autodiff."""
+
+    net: Any
+    params: Any
+    x: Any
+    target: Any
+    weights: Any
+    grads: Any  # like params with the examples first; under Repeat behind the copies
+
+
+def draw(*shape: int, seed: int = 1) -> jax.Array:
+    """Normal numbers."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
+
+
+@functools.cache
+def tasks() -> list[Task]:
+    """An MLP with weights; a CNN; a reader; a table that is the head, too."""
+    rng = np.random.default_rng(0)
+    tokens, labels = (jnp.asarray(rng.integers(0, 7, (4, 6))) for _ in range(2))
+    embed, head = fnn.Embedding(7, 3), fnn.Dense(3, 7, bias=False)
+    tied = fnn.Tied(fnn.Serial(embed=embed, bend=fnn.Tanh(), head=head), head="embed")
+    wide = fnn.Serial(fnn.Dense(9, 8), fnn.Tanh(), fnn.LayerNorm(8), fnn.Dense(8, 7))
+    cnn = fnn.Serial(
+        fnn.Conv2d(1, 2, (2, 3), 2, padding=1), fnn.Conv2d(2, 4, 2, groups=2), fnn.Flatten(),
+        fnn.Dense(24, 7),
+    )  # fmt: skip
+    some = jnp.array([1.0, 2.0, 0.0, 0.5])
+    made = [
+        (wide, draw(4, 9), labels[:, 0], some),
+        (wide, draw(4, 2, 9), labels[:, :2], None),
+        (cnn, draw(4, 4, 8, 1), labels[:, 0], None),
+        (fnn.Serial(fnn.Embedding(7, 3), fnn.RNN(3, 4), fnn.Dense(4, 7)), tokens, labels, None),
+        (tied, tokens, labels, jnp.where(tokens % 3 == 0, 0.5, 1.0)),
+    ]
+    return [of(*each) for each in made]
+
+
+def of(net: Any, x: Any, target: Any, weights: Any) -> Task:
+    """A task, and its definition."""
+    params = net.init(jax.random.key(0))
+    w = jnp.ones(target.shape) if weights is None else weights
+
+    def loss(params, x, target, w):
+        losses = LOSS.forward(net.forward(params, x[None])[0], target[None])[0][0]
+        return (w * losses).sum() / jnp.where(w.sum() == 0, 1, w.sum())
+
+    w = jnp.broadcast_to(w.reshape(w.shape + (1,) * (target.ndim - w.ndim)), target.shape)
+    grads = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0, 0)))(params, x, target, w)
+    return Task(net, params, x, target, weights, (grads, w.reshape(4, -1).sum(1)))
+
+
+def wanted(task: Task) -> list[Any]:
+    """Every quantity by its definition."""
+    grads, w = task.grads
+    g = jnp.concatenate([a.reshape(4, -1) for a in jax.tree.leaves(grads)], 1)
+    v = jnp.concatenate([a.reshape(-1) for a in jax.tree.leaves(direction(task))])
+    n, s = jnp.sqrt((g**2).sum(1)), w / w.sum()
+    c, q = jnp.where(w == 0, 0, jnp.minimum(1, BOUND / jnp.where(n == 0, 1, n))), (s**2).sum()
+    variance = (s @ n**2 - ((s @ g) ** 2).sum()) / (1 - q)
+    noise = jnp.stack([variance, ((s @ g) ** 2).sum() - q * variance])
+    return [n**2, g, g @ g.T, g @ v, noise, c @ g, c @ g, n, (w > 0) * n**2 @ g]
+
+
+def direction(task: Task) -> Any:
+    """Some direction like params."""
+    return jax.tree.map(jnp.cos, task.params)
+
+
+def found(task: Task) -> list[Any]:
+    """The same quantities as fnn computes them."""
+    args = task.net, LOSS, task.params, task.x, task.target
+    rules = (*RULES, fnn.rules.example_slopes.given(direction(task)))
+    norms, grads, products, slopes = fnn.fold(*args, weights=task.weights, rule=rules).result
+    both = (fnn.rules.backprop, fnn.rules.noise_scale)
+    noise = fnn.rules.total_noise(fnn.fold(*args, weights=task.weights, rule=both).result[1])
+
+    def summed(c, **how):
+        return fnn.clipped_grad(*args, c, weights=task.weights, norms=True, **how)
+
+    _, clipped, n = summed(BOUND)
+    flat = [a.reshape(4, -1) for a in jax.tree.leaves(grads)]
+    return [
+        fnn.rules.total(norms), jnp.concatenate(flat, 1), sum(jax.tree.leaves(products)),
+        fnn.rules.total(slopes), jnp.stack(noise), line(clipped),
+        line(summed(BOUND, microbatch=3)[1]), n, line(summed(jnp.square)[1]),
+    ]  # fmt: skip
+
+
+def line(tree: Any) -> jax.Array:
+    """All entries one after another."""
+    return jnp.concatenate([a.reshape(-1) for a in jax.tree.leaves(tree)])
+
+
+def holds() -> bool:
+    """Whether a bound holds in float32 where two steps of an example cancel, and no row is NaN."""
+    net, rng = fnn.Dense(16, 16, bias=False), np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a.astype("float32"), net.init(jax.random.key(0)))
+    x = np.tile(5 * rng.standard_normal((64, 1, 16)), (1, 2, 1))
+    x = jnp.asarray(x + 1e-4 * rng.standard_normal(x.shape), "float32")
+    d = 10 * rng.standard_normal((64, 1, 16)) * [[[1], [-1]]]
+    d = jnp.asarray(d + 1e-3 * rng.standard_normal(d.shape), "float32")
+    target = net.forward(params, x)[0] + d
+
+    def length(x, target):
+        g = fnn.clipped_grad(net, fnn.SquaredError(), params, x[None], target[None], 0.01)[1]
+        return jnp.sqrt((g.w**2).sum())
+
+    lengths = jax.vmap(length)(x, target)
+    return bool(np.isfinite(lengths).all() and lengths.max() <= 0.01 * (1 + 1e-5))
+
+
+def leaves_out() -> bool:
+    """Whether an example that is not finite leaves the clipped sum as it is."""
+    task = tasks()[1]
+    args = task.net, LOSS, task.params
+    rest = jnp.array([0, 1, 3])
+    want = fnn.clipped_grad(*args, task.x[rest], task.target[rest], BOUND)[1]
+    made = fnn.clipped_grad(*args, task.x.at[2].set(jnp.nan), task.target, BOUND)[1]
+    return close(line(made), line(want))
+
+
+def close(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same numbers."""
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and bool(abs(a - b).max() <= EXACT * abs(b).max())
+
+
+def right() -> bool:
+    """Whether everything is as it is defined."""
+    for task, want in zip(tasks(), definitions(), strict=True):
+        if not all(map(close, found(task), want)):
+            return False
+    return holds() and leaves_out()
+
+
+@functools.cache
+def definitions() -> list[list[Any]]:
+    """Of all tasks."""
+    return [wanted(task) for task in tasks()]
+
+
+def killed(mutant: Mutant) -> bool:
+    """Whether it is told from the original."""
+    with made(mutant):
+        try:
+            return not right()
+        except Exception:  # a mutant may do anything
+            return True
+
+
+def why(mutant: Mutant) -> str:
+    """Why nobody can tell it from the original; "" where somebody should."""
+    return next((reason for word, reason in EQUIVALENT.items() if word in mutant.name), "")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which mutants are made."""
+
+    only: tuple[str, ...] = ()
+    """Modules, such as factors."""
+    every: int = 1
+    """Every n-th mutant only."""
+
+
+def table(results: dict[Mutant, bool]) -> str:
+    """A row per function."""
+    rows: dict[str, list[int]] = {}
+    for mutant, dead in results.items():
+        row = rows.setdefault(mutant.name.split(":")[0], [0, 0, 0])
+        row[0] += 1
+        row[1] += dead
+        row[2] += not dead and bool(why(mutant))
+    lines = ["| formula | mutants | killed | equivalent |", "|---|---|---|---|"]
+    lines += [f"| {name} | {n} | {k} | {e} |" for name, (n, k, e) in rows.items()]
+    sums = np.sum(list(rows.values()), 0)
+    return "\n".join([*lines, "| **all** | " + " | ".join(f"**{s}**" for s in sums) + " |"])
+
+
+def main(options: Options, say: Callable[[str], None] = print) -> dict[Mutant, bool]:
+    """Make the mutants, and say who was noticed."""
+    jax.config.update("jax_enable_x64", True)
+    assert right(), "the library itself is not as it is defined"
+    results = {}
+    for mutant in mutants(options.only)[:: options.every]:
+        results[mutant] = killed(mutant)
+        if not results[mutant]:
+            say(f"alive: {mutant.name}  {why(mutant)}")
+    say(table(results))
+    return results
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

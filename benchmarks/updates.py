@@ -1,0 +1,154 @@
+"""Steps inside the backward pass: peak memory and time, against the step behind it.
+
+Three programs make the same step of the same net from the same params, each with its State donated:
+fnn.Plan with in_backward=True and without, and jax.value_and_grad of the plain net with optax. Peak
+memory is what XLA says of arguments, temporaries and results, less what is donated. The programs
+run in turn; a time is the median of ratios within a turn.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import fnn
+from benchmarks.case import draw, labels
+from benchmarks.measure import Effort, times
+from benchmarks.plain import best, plain, plain_losses
+
+MIB, AGREE = 2**20, 1e-3
+Programs = list[tuple[Any, Any]]  # (compiled (state, x, target) → (state, loss), first state)
+
+
+class Update(NamedTuple):
+    """One net with one optimizer: MiB of the three programs, and ratios inside / another."""
+
+    name: str
+    inside: float
+    behind: float
+    plain: float
+    time: float  # of behind
+    low: float
+    high: float
+    time_plain: float
+    target: float  # of time
+
+
+def mlp(n: int = 24, width: int = 512, batch: int = 16) -> tuple[Any, ...]:
+    """A deep perceptron in a Repeat."""
+    net = fnn.Repeat(n, fnn.Serial(fnn.Dense(width, width), fnn.ReLU()))
+    return net, fnn.SquaredError(), draw(batch, width), draw(batch, width, seed=3)
+
+
+def gpt(n: int = 8, width: int = 256, t: int = 64, batch: int = 2) -> tuple[Any, ...]:
+    """A language model of bytes."""
+    net, tokens = fnn.gpt(256, width, 4, n, t), labels(batch, t + 1, classes=256)
+    return net, fnn.LinearSoftmaxCrossEntropy(), tokens[:, :-1], tokens[:, 1:]
+
+
+def clipped(optimizer: Any) -> Any:
+    """The same, behind a clip by the norm of the whole gradient that is always active."""
+    return fnn.optim.Chain(fnn.optim.ClipByNorm(1e-3), optimizer)
+
+
+OPTIMIZERS = {  # name → (fnn's, optax's, the target of time)
+    "SGD": (fnn.optim.SGD(0.1), optax.sgd(0.1), 1.02),
+    "clip, SGD": (
+        clipped(fnn.optim.SGD(0.1)),
+        optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1)),
+        1.7,
+    ),
+    "Momentum": (fnn.optim.Momentum(0.1), optax.sgd(0.1, momentum=0.9), 1.02),
+    "Adam": (fnn.optim.Adam(1e-3), optax.adam(1e-3), 1.02),
+    "clip, Adam": (
+        clipped(fnn.optim.Adam(1e-3)),
+        optax.chain(optax.clip_by_global_norm(1e-3), optax.adam(1e-3)),
+        1.7,
+    ),
+}
+
+
+def updates(effort: Effort = Effort(), *, quick: bool = False) -> list[Update]:
+    """Every net with every optimizer; `quick`: the first alone, tiny."""
+    small, many = {"n": 2, "width": 16}, {"batch": 512}
+    nets = {
+        "MLP, 24 × 512, batch 16": lambda: mlp(**small if quick else {}),
+        "MLP, 24 × 512, batch 512": lambda: mlp(**many),
+        "GPT, 8 blocks of 256, 2 × T 64": gpt,
+        "GPT, 8 blocks of 256, 8 × T 256": lambda: gpt(t=256, batch=8),
+    }
+    pairs = [(net, name) for net in nets for name in OPTIMIZERS]
+    return [
+        measured(f"{net}, {name}", nets[net](), *OPTIMIZERS[name], effort)
+        for net, name in (pairs[:1] if quick else pairs)
+    ]
+
+
+def measured(
+    name: str, task: tuple[Any, ...], ours: Any, theirs: Any, target: float, effort: Effort
+) -> Update:
+    """One row, after all three first losses and second losses agreed."""
+    net, loss, x, goal = task
+    parts = [step_of(net, loss, ours, inside=inside) for inside in (True, False)]
+    programs, memory = [], []
+    for step, first in [*parts, plain_step(net, loss, theirs)]:
+        state = first(net.init(jax.random.key(0)))
+        program = jax.jit(step, donate_argnums=0).lower(state, x, goal).compile()
+        memory.append(peak(program) / MIB)
+        programs.append(turning(program, state, x, goal))
+    losses = np.array([[float(run()) for _ in range(3)] for run in programs])
+    assert np.abs(losses - losses[0]).max() <= AGREE * np.abs(losses[0]).max(), (name, losses)
+    seconds = times(programs, (), effort)
+    low, middle, high = np.quantile(seconds[:, 0] / seconds[:, 1], (0.25, 0.5, 0.75))
+    plainly = float(np.median(seconds[:, 0] / seconds[:, 2]))
+    return Update(name, *memory, middle, low, high, plainly, target)
+
+
+def step_of(net: Any, loss: Any, optimizer: Any, *, inside: bool) -> Any:
+    """A step of fnn's, and what makes its first state."""
+    plan = fnn.Plan(net, loss, optimizer, in_backward=inside)
+
+    def step(state, x, target):
+        state, row = fnn.step(plan, state, (x, target))
+        return state, row["loss"]
+
+    return step, lambda params: fnn.start(plan, None, params)
+
+
+def plain_step(net: Any, loss: Any, optimizer: Any) -> Any:
+    """The same in plain JAX, and what makes its first state."""
+    written = best(net)
+
+    def step(state, x, target):
+        params, inner = state
+
+        def value(params):
+            return plain_losses(loss, plain(written, params, x, None), target).mean()
+
+        value, grads = jax.value_and_grad(value)(params)
+        changes, inner = optimizer.update(grads, inner, params)
+        return (optax.apply_updates(params, changes), inner), value
+
+    return step, lambda params: (params, optimizer.init(params))
+
+
+def turning(program: Any, state: Any, x: Any, target: Any) -> Callable[[], jax.Array]:
+    """One step after another, each from the State of the one before."""
+    held = [jax.tree.map(jnp.copy, state)]
+
+    def run():
+        held[0], loss = program(held[0], x, target)
+        jax.block_until_ready(held[0])
+        return loss
+
+    return run
+
+
+def peak(program: Any) -> int:
+    """Bytes of arguments, temporaries and results, those once that stand in one place."""
+    m = program.memory_analysis()
+    sizes = m.argument_size_in_bytes + m.temp_size_in_bytes + m.output_size_in_bytes
+    return sizes - m.alias_size_in_bytes
