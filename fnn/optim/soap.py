@@ -29,6 +29,7 @@ Source: Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson & Kakade (202
 arXiv:2409.11321, algorithms 3 and 4; the first step and the order of Q are those of their code.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -168,8 +169,8 @@ class SOAP(Optimizer[SOAPState]):
 
 def matrices(form: int, a: Array) -> Array:
     """[N, a, b]: the last two axes, or all but the last as one."""
-    rows = a.shape[-2] if form == 1 else a.size // a.shape[-1]
-    return a.reshape(-1, rows, a.shape[-1])
+    n, rows = (math.prod(a.shape[:-2]), a.shape[-2]) if form == 1 else (1, math.prod(a.shape[:-1]))
+    return a.reshape(n, rows, a.shape[-1])
 
 
 def turned(sides: tuple[Side | None, ...], a: Array) -> Array:
@@ -188,7 +189,7 @@ def turned_back(sides: tuple[Side | None, ...], a: Array) -> Array:
 
 def seen(side: Side, g: Array, b2: Any) -> Side:
     """P ← β₂ P + (1 − β₂) G Gᵀ."""
-    largest = abs(g).max((1, 2), keepdims=True)
+    largest = abs(g).max((1, 2), keepdims=True, initial=0)
     c = jnp.maximum(jnp.sqrt(b2) * side.c, jnp.sqrt(1 - b2) * largest)
     unit = jnp.where(c == 0, 1, c)
     u = g / unit

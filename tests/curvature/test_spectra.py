@@ -83,6 +83,8 @@ def test_where_the_krylov_space_ends_a_new_direction_is_drawn():
     np.testing.assert_allclose(top.values, [3, 3, 3], atol=1e-12)
     np.testing.assert_allclose(found.value, 20, rtol=1e-12)  # a diagonal matrix, whatever z is
     np.testing.assert_allclose(density.mean(lambda t: t > 2), 6 / 9, atol=0.05)
+    v = vectors(run(jnp.zeros((9, 9)), KEY)[0])  # which makes 0 of the first vector
+    np.testing.assert_allclose(v @ v.T, np.eye(3), atol=1e-12)
 
 
 def test_by_hand_two_steps():

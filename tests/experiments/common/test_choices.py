@@ -89,7 +89,8 @@ def test_an_optimizer_has_the_rate_of_the_table_or_else_of_its_class():
 def test_every_optimizer_takes_a_step(name):
     optimizer = choices.optimizer(name, None, "constant", 10)
     params = fnn.DenseParams(jnp.ones((2, 1)), jnp.ones(1))
-    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    _, state = optimizer.update(params, optimizer.init(params), params)  # SOAP only looks at first
+    updates, _ = optimizer.update(params, state, params)
     assert all((u < 0).all() for u in updates)
 
 
