@@ -21,6 +21,9 @@ from fnn import curvature as curvature
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
+from fnn.checkpointing import Checkpointing as Checkpointing
+from fnn.checkpointing import Interrupted as Interrupted
+from fnn.checkpointing import NotFinite as NotFinite
 from fnn.clipping import Clipping as Clipping
 from fnn.clipping import clipped_grad as clipped_grad
 from fnn.composite import Back as Back

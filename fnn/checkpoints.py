@@ -1,76 +1,117 @@
-"""Params in one file and back, bit for bit; and the tensors of files that others wrote.
+"""Params, or a whole State, in one file and back, bit for bit; and folders of such files.
 
     fnn.checkpoints.save("net.safetensors", params)
     params = fnn.checkpoints.load("net.safetensors", like=jax.eval_shape(net.init, key))
 
-The file is a safetensors file. Its tensors have the names of errors and summaries,
-blocks.attention.wq, its texts are the version of fnn and a SHA-256 of everything. It is written
-beside its place and moved there once it is on the disk: at every moment there is the old file
-or the new one. Nothing is cast, nothing is left out: what does not fit is an error, and listed.
+    fnn.checkpoints.save("run.safetensors", state, plan=plan)
+    state = fnn.checkpoints.load("run.safetensors", plan)
 
-It needs safetensors: pip install 'fnn[checkpoints]'. `import fnn` leaves it alone.
+What is loaded is always said by what the program has: a tree of shapes, or a Plan, for its State.
+The file runs no code and makes no net. It is a safetensors file, whose tensors have the names of
+errors and summaries, blocks.attention.wq. Its texts are
+
+    fnn, layout    the version of fnn that wrote it, the number of this format
+    keys           name of a typed key → how it draws; the tensor has its numbers
+    plan           the parts of the Plan, as texts
+    notes          what you want to remember, as JSON
+    sha256         of everything
+
+It is written beside its place and moved there once it is on the disk: at every moment there
+is the old file or the new one. Nothing is cast, nothing left out, unless that is asked for; what
+does not fit is an error, and listed.
+
+It needs safetensors: pip install 'fnn[checkpoints]'. `import fnn` leaves it alone. One process
+writes a file; a State that lies on several devices is gathered for it.
 """
 
-import importlib.metadata
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.errors import at, check_leaves
 from fnn.files import CheckpointError as CheckpointError
 from fnn.files import read, write
-from fnn.named import by_name, differences, of_names, on_jax
-from fnn.numerics import concrete
-from fnn.records import PyTree
+from fnn.folders import newest, pruned
+from fnn.folders import numbered as numbered
+from fnn.packing import (
+    STATE,
+    TREE,
+    check_settings,
+    fitted,
+    opened,
+    packed,
+    parsed,
+    state_in,
+    state_like,
+)
+from fnn.plan import Plan, State
+from fnn.records import PyTree, flag, integer
 
-FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 
-
-def save(path: str | os.PathLike[str], params: PyTree) -> None:
-    """Write params, or any tree of arrays, to a file; at every moment it is whole or not there.
+def save(
+    path: str | os.PathLike[str], tree: PyTree, *, plan: Plan | None = None, notes: Any = None
+) -> None:
+    """Write params, a State, or any tree of arrays; at every moment the file is whole or not there.
 
     A dict of names, as `fnn.to_gpt2` makes it, keeps these names.
 
+    Args:
+        path: the file.
+        tree: arrays, typed keys among them.
+        plan: of a State, the Plan that it was made for, which stands in the file as text.
+        notes: anything that JSON can say; `notes(path)` returns it.
+
     Raises:
-        TypeError: for a leaf that is no array of numbers, by its name: typed keys are
-            jax.random.key_data(key) here.
+        TypeError: for a leaf that is no array, by its name; a State without its plan; notes
+            that are no JSON.
         ValueError: for two arrays of one name, and under jit, where nothing can be written.
         OSError: where the file cannot be written; the old one is as it was.
     """
-    check_leaves("save", "params", params)
-    tensors = {name: known(name, a) for name, a in by_name(params).items()}
-    version = importlib.metadata.version("fnn")
+    if isinstance(tree, State) and plan is None:
+        raise TypeError("save: a State is saved with its Plan; write save(path, state, plan=plan).")
     with at("save"):
-        write(Path(path), tensors, {"format": FORMAT, "fnn": version})
+        holds = STATE if isinstance(tree, State) else TREE
+        write(Path(path), *packed("save", tree, plan, notes, holds))
 
 
-def load(path: str | os.PathLike[str], like: PyTree) -> PyTree:
-    """The params of a file that `save` wrote, bit for bit, as a tree like `like`.
+def load(
+    path: str | os.PathLike[str],
+    like: PyTree,
+    *,
+    partial: bool = False,
+    cast: bool = False,
+    changed: Iterable[str] = (),
+) -> PyTree:
+    """What `save` wrote, bit for bit: a tree like `like`, or of a Plan the State.
 
     Args:
-        path: the file.
+        path: the file; of a run that `fit` saved, too, whose State comes.
         like: a tree of the shapes and dtypes that there must be: params, or
-            jax.eval_shape(net.init, key).
+            jax.eval_shape(net.init, key); or the Plan of the State.
+        partial: take what the file has not from `like`, and leave out what `like` has not; a
+            warning lists them.
+        cast: make of floating-point tensors of other dtypes those of `like`.
+        changed: the parts of the Plan that may differ from those in the file, ("optimizer",).
 
     Raises:
-        CheckpointError: a ValueError, for a file that is damaged or that `save` did not write;
-            for tensors that are missing, unexpected, or of another shape or dtype, by name.
+        CheckpointError: a ValueError, for a file that is damaged or that `save` did not write; for
+            tensors that are missing, unexpected, or of another shape or dtype, by name; for a
+            Plan that is not the one in the file, part by part.
         TypeError: for 64 bits where JAX would make 32 of them.
         OSError: for a file that is not there.
     """
-    check_leaves("load", "like", like)
-    tensors, texts = read(Path(path))
-    if "sha256" not in texts:
-        raise CheckpointError(
-            f"{path} was not saved by fnn: it has no SHA-256; fnn.checkpoints.tensors reads it."
-        )
-    if faults := differences(tensors, by_name(like)):
-        raise CheckpointError(f"{path} does not fit: {faults}.")
-    return of_names(on_jax(f"{path}", tensors), like)
+    how = {"partial": flag("load: partial", partial), "cast": flag("load: cast", cast)}
+    if not isinstance(like, Plan):
+        check_leaves("load", "like", like)
+    contents, file = opened(path), f"{path}"
+    found = state_in(contents)
+    if isinstance(like, Plan):
+        check_settings(file, contents, like, changed)
+        like = state_like(like, found.get("key"))
+    return fitted(file, found, like, **how)
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -85,10 +126,39 @@ def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return read(Path(path)).tensors
 
 
-def known(name: str, a: Any) -> np.ndarray:
-    """An array of params in the host's memory, or an error by its name."""
-    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-        raise TypeError(f"save: {name} is a typed key; save jax.random.key_data of it.")
-    if (there := concrete(a)) is None:
-        raise ValueError(f"save: {name} is not known yet; save outside jit, not shapes or tracers.")
-    return there
+def notes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file says besides: {"fnn": version, "plan": its parts as texts, "notes": yours}.
+
+    Raises:
+        CheckpointError: a ValueError, for a file that is damaged or that `save` did not write.
+        OSError: for a file that is not there.
+    """
+    texts = opened(path).texts
+    said = {name: parsed(f"{path}", name, texts.get(name, "null")) for name in ("plan", "notes")}
+    return {"fnn": texts.get("fnn"), **said}
+
+
+def latest(directory: str | os.PathLike[str]) -> Path | None:
+    """The newest whole file of a folder of numbered ones; None where it has none.
+
+    A warning names those that are newer and not whole.
+
+    Raises:
+        CheckpointError: a ValueError, where there are files and none is whole.
+    """
+    found = newest("latest", directory)
+    return None if found is None else found.path
+
+
+def keep(directory: str | os.PathLike[str], n: int) -> list[Path]:
+    """Remove the numbered files that are older than the n newest whole ones; those removed.
+
+    Every file that counts is read first: what is damaged counts for nothing.
+
+    Raises:
+        ValueError: for n below 1.
+        OSError: for a file that cannot be removed.
+    """
+    if integer("keep: n", n) < 1:
+        raise ValueError(f"keep: n must be at least 1, got {n}.")
+    return pruned(directory, n, set())

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class CheckpointError(ValueError):
 class Contents(NamedTuple):
     """What a file holds."""
 
-    tensors: dict[str, np.ndarray]
+    tensors: dict[str, Any]  # numpy arrays, and keys once they are unpacked
     texts: dict[str, str]
 
 
@@ -51,11 +51,8 @@ def write(
     path: Path,
     tensors: Mapping[str, np.ndarray],
     texts: Mapping[str, str],
-    previous: Path | None = None,
 ) -> None:
     """Write tensors and texts, and their SHA-256; at every moment the file is whole or not there.
-
-    With `previous`, the file that is there now takes that name.
 
     Raises:
         TypeError: for a dtype that cannot be read again, by the tensor's name.
@@ -65,7 +62,7 @@ def write(
     rows = {name: plain(name, a) for name, a in tensors.items()}
     data = serialized(rows, {**texts, "sha256": digest(rows, texts)})
     check_header(path, data[:8])
-    replace(path, data, previous)
+    replace(path, data)
 
 
 def read(path: Path) -> Contents:
@@ -126,8 +123,8 @@ def digest(tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> str:
     return sha.hexdigest()
 
 
-def replace(path: Path, data: bytes, previous: Path | None = None) -> None:
-    """Write a file; with `previous`, the one that is there now takes that name.
+def replace(path: Path, data: bytes) -> None:
+    """Write a file.
 
     It is on the disk before it takes the name, and the name before this returns.
 
@@ -141,23 +138,19 @@ def replace(path: Path, data: bytes, previous: Path | None = None) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if previous is not None and path.is_file():
-            rename(path, previous)
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+    synced(path.parent)
+
+
+def synced(folder: Path) -> None:
+    """Bring the names in a folder onto the disk."""
     with contextlib.suppress(OSError):  # where folders cannot be opened
-        handle = os.open(path.parent, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-
-
-def rename(path: Path, previous: Path) -> None:
-    """Give a file a second name, or where that cannot be, another one."""
-    previous.unlink(missing_ok=True)
-    try:
-        os.link(path, previous)
-    except OSError:  # a file system without second names
-        os.replace(path, previous)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

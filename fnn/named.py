@@ -55,14 +55,17 @@ def differences(got: Mapping[str, Any], want: Mapping[str, Any]) -> str:
     return "; ".join(told) + f" and {len(faults) - FEW} more" * (len(faults) > FEW)
 
 
-def on_jax(owner: str, named: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """The arrays as JAX's, in memory of their own.
+def on_jax(owner: str, named: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The arrays as JAX's, in memory of their own; those that are so already, as they are.
 
     Raises:
         TypeError: for 64 bits where JAX would make 32 of them.
     """
     for name, a in named.items():
-        if (dtype := jax.dtypes.canonicalize_dtype(a.dtype)) != a.dtype:
+        if (
+            isinstance(a, np.ndarray)
+            and (dtype := jax.dtypes.canonicalize_dtype(a.dtype)) != a.dtype
+        ):
             raise TypeError(
                 f"{owner}: {name} is {a.dtype}, of which JAX would make {dtype}; cast it, or keep "
                 'it with jax.config.update("jax_enable_x64", True).'

@@ -34,6 +34,7 @@ from fnn.batches import (
     taken,
     warn_of_files,
 )
+from fnn.checkpointing import Checkpointing
 from fnn.composite import empty
 from fnn.donation import donatable
 from fnn.driver import weighed_in
@@ -41,6 +42,7 @@ from fnn.loss import compared, present
 from fnn.mean import merge_weights
 from fnn.numerics import times, wide
 from fnn.one_step import drawn_key, summed_step, watched_step
+from fnn.pieces import Run, fit_in_pieces
 from fnn.plan import (
     Plan,
     State,
@@ -144,11 +146,12 @@ def fit(
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
     donate: bool = False,
+    checkpoint: Checkpointing | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
     Averages are over the predictions of an epoch, each at the params of its own step; that of
-    the loss has the penalty in it.
+    the loss has the penalty in it. What a Watch saw has an axis of steps, too, [epochs, steps].
 
     Args:
         plan: what is trained, and how.
@@ -167,12 +170,19 @@ def fit(
         drop_last: leave the rows of an incomplete last batch out.
         donate: write the next State where `state` stood, which is gone then, as in `step`; so is
             each State that the callback sees, after the next epoch, unless it copies.
+        checkpoint: where to save the run, and how often. The same call again goes on from there,
+            to the same numbers bit for bit; a callback sees the epochs that are left. It works
+            on the host, as a callback does, and gives no State away.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
             weights out of range and numbers that are not finite; rows of weight 0 may hold
             anything.
         TypeError: for dtypes, keys and arguments of another kind.
+        CheckpointError: with a checkpoint, where the folder holds another run, or no whole file.
+        OSError: where a checkpoint could not be written.
+        NotFinite: with a checkpoint, for a step that makes NaN or infinity, which is not taken.
+        Interrupted: with a checkpoint, behind Ctrl-C or SIGTERM, when all is saved.
     """
     rows, held_out = checked("fit", plan, state, data), None
     calibration = as_input("fit", calibration)
@@ -181,14 +191,17 @@ def fit(
         held_out = given, calibration
     how = {"batch_size": count("fit: batch_size", batch_size)}
     how["drop_last"] = flag("fit: drop_last", drop_last)
-    how["epochs"] = count("fit: epochs", epochs)
+    epochs = count("fit: epochs", epochs)
     state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
-    if callback is None:
-        return _program(_jit_fit, gives)(plan, state, rows, held_out, **how)
-    if not callable(callback):
+    if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
+    if checkpoint is not None:
+        run = Run(_row_of_kept, plan, rows, held_out, how)
+        return fit_in_pieces(run, state, checkpoint, callback, epochs)
+    if callback is None:
+        return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
     run = _program(_jit_epoch_row, gives)
-    return _fit_watched(run, callback, plan, state, rows, held_out, **how)
+    return _fit_watched(run, callback, plan, state, rows, held_out, epochs=epochs, **how)
 
 
 def checked(
@@ -243,8 +256,13 @@ def _epoch(plan, state, rows, *, batch_size, drop_last):
         state, found = jax.lax.scan(between, state, chosen)
     else:
         state, found = by_turns(plan.watch, watched, between, state, chosen)
+    return state, _averaged(plan, found)
+
+
+def _averaged(plan, found):
+    """What an epoch reports of all that its steps did."""
     (sums, weight, results), seen = found
-    return state, averages(plan.metrics, sums, weight) | results | seen
+    return averages(plan.metrics, sums, weight) | results | seen
 
 
 def _evaluate(plan, state, rows, calibration, *, batch_size):
@@ -268,12 +286,22 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
 def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(plan, state, rows, **how)
-    if held_out is not None:
-        rows, calibration = held_out
-        size = max(how["batch_size"], AT_ONCE // predictions_per_row(plan, state, rows.x))
-        validation = _evaluate(plan, state, rows, calibration, batch_size=size)
-        row |= {f"validation_{name}": value for name, value in validation.items()}
-    return state, row
+    return state, row | _validated(plan, state, held_out, how["batch_size"])
+
+
+def _validated(plan, state, held_out, batch_size):
+    """What a row of history says of data that are held out."""
+    if held_out is None:
+        return {}
+    rows, calibration = held_out
+    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
+    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
+    return {f"validation_{name}": value for name, value in validation.items()}
+
+
+def _row_of(plan, state, found, held_out, batch_size):
+    """The State, and the row of history of an epoch whose steps were kept so."""
+    return state, _averaged(plan, found) | _validated(plan, state, held_out, batch_size)
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
@@ -327,3 +355,4 @@ _steps = {
 _kept = {f: jax.jit(automatic(f), static_argnames=names) for f, names in _steps.items()}
 _jit_step, _jit_epoch, _jit_epoch_row, _jit_fit = _kept.values()
 _given = {_kept[f]: _donating(automatic(f), static_argnames=n) for f, n in _steps.items()}
+_row_of_kept = shown(_row_of)

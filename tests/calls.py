@@ -108,12 +108,12 @@ def training():
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
     known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
-    known |= {"microbatch": 4, "donate": False}
+    known |= {"microbatch": 4, "donate": False, "checkpoint": None}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
                  fnn.watched)  # fmt: skip
     return [
-        *built(once), *built(fnn.Clipping(1.0)),
+        *built(once), *built(fnn.Clipping(1.0)), *built(fnn.Checkpointing("run", 5)),
         of("Watch", lambda what, every: fnn.Watch(what, every=every), what=fnn.rules.deltas,
            every=10),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})

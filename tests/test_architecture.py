@@ -20,13 +20,13 @@ AROUND = sorted(
 )
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
-    ("records", "numerics", "sharding"),
+    ("records", "numerics", "sharding", "interrupts"),
     ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
     ("together",),
-    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
-    ("layer", "composite", "loss", "ruling"),
-    ("layers", "losses", "penalties", "metrics", "several"),
+    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "checkpointing"),
+    ("layer", "composite", "loss", "ruling", "folders"),
+    ("layers", "losses", "penalties", "metrics", "several", "writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
@@ -35,8 +35,11 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("microbatches",),
     ("updating", "donation"),
     ("plan",),
-    ("one_step",),
-    ("train", "example_sums", "clipping", "prediction", "decoding", "checkpoints"),
+    ("one_step", "settings"),
+    ("example_sums", "clipping", "prediction", "decoding", "packing"),
+    ("checkpoints", "resuming"),
+    ("pieces",),
+    ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
 
@@ -198,7 +201,7 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
-for late in ("fnn.checking", "fnn.checkpoints", "fnn.files"):
+for late in ("fnn.checking", "fnn.checkpoints", "fnn.files", "fnn.resuming"):
     assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
 others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}

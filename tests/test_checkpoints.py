@@ -1,5 +1,7 @@
 """Tests of fnn.checkpoints."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,38 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fnn
-from fnn.checkpoints import CheckpointError, load, save, tensors
+from fnn.checkpoints import (
+    CheckpointError,
+    keep,
+    latest,
+    load,
+    notes,
+    numbered,
+    save,
+    tensors,
+)
+from fnn.files import read, write
+from fnn.settings import settings
 
 KEY = jax.random.key(0)
 NET = fnn.Serial(
     up=fnn.Dense(3, 4), blocks=fnn.Repeat(2, fnn.Residual(fnn.Dense(4, 4))), act=fnn.Tanh()
 )
+
+PLAN = fnn.Plan(NET, fnn.SquaredError(), fnn.optim.Adam(0.1))
+
+
+@pytest.fixture(scope="module")
+def state():
+    """A State whose numbers are no zeros."""
+    state = fnn.start(PLAN, KEY)
+    moments = jax.tree.map(lambda a: a + jnp.ones_like(a), state.optimizer_state)
+    return state._replace(optimizer_state=moments, step=state.step + 7)
+
+
+def bare(state):
+    """A State with the numbers of its key."""
+    return state._replace(key=jax.random.key_data(state.key))
 
 
 def same(found, want):
@@ -48,11 +76,132 @@ def test_any_tree_of_numbers_comes_back(tmp_path):
         same(load(tmp_path / "a", alone), alone)
 
 
-def test_a_typed_key_is_saved_as_its_numbers(tmp_path):
-    with pytest.raises(TypeError, match=r"save: key is a typed key; save jax\.random\.key_data of"):
-        save(tmp_path / "a", {"key": KEY})
-    save(tmp_path / "a", {"key": jax.random.key_data(KEY)})
-    assert not [*tmp_path.glob("*.partial")]
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_typed_keys_come_back_as_keys(impl, tmp_path):
+    tree = {"one": jax.random.key(3, impl=impl), "many": jax.random.split(KEY, (2, 3)), "w": KEY}
+    save(tmp_path / "a", tree)
+    found = load(tmp_path / "a", tree)
+    assert {n: (k.dtype, k.shape) for n, k in found.items()} == {
+        n: (k.dtype, k.shape) for n, k in tree.items()
+    }
+    same(*(jax.tree.map(jax.random.key_data, t) for t in (found, tree)))
+    with pytest.raises(CheckpointError, match=r"w must be uint32\[2\], got key<fry>\[\]"):
+        load(tmp_path / "a", tree | {"w": jax.random.key_data(KEY)})
+
+
+def test_a_key_that_is_none_is_told(tmp_path):
+    keys = {"w": "threefry2x32", "v": "threefry2x32"}
+    write(tmp_path / "a", {"w": np.arange(3)}, {"keys": json.dumps(keys)})
+    with pytest.raises(CheckpointError, match="a: w is no key of 'threefry2x32': "):
+        load(tmp_path / "a", {"w": np.arange(3)})
+
+
+def test_a_state_comes_back_by_its_plan(state, tmp_path):
+    path = tmp_path / "a"
+    save(path, state, plan=PLAN, notes={"é": [1, 2.5, None]})
+    found = load(path, PLAN)
+    assert isinstance(found, fnn.State)
+    same(bare(found), bare(state))
+    same(bare(load(path, jax.eval_shape(lambda: state))), bare(state))
+    assert notes(path)["notes"] == {"é": [1, 2.5, None]}
+    assert notes(path)["plan"] == settings(PLAN)
+    save(path, state._replace(key=None), plan=PLAN)
+    assert load(path, PLAN).key is None
+    with pytest.raises(TypeError, match=r"save: a State is saved with its Plan; write save\(path"):
+        save(path, state)
+    save(path, state.params)
+    with pytest.raises(CheckpointError, match="holds no State: it was saved without a Plan"):
+        load(path, PLAN)
+
+
+def test_a_plan_that_is_not_the_one_in_the_file_is_an_error_part_by_part(state, tmp_path):
+    path = tmp_path / "a"
+    save(path, state, plan=PLAN)
+    other = fnn.Plan(NET, fnn.SquaredError(0.5), fnn.optim.Adam(0.2))
+    with pytest.raises(CheckpointError) as error:
+        load(path, other)
+    assert str(error.value) == (
+        f"{path} is of another Plan: loss was SquaredError(scale=1.0) and is now "
+        "SquaredError(scale=0.5); optimizer was Adam(learning_rate=0.1, b1=0.9, b2=0.999, eps=1e-0 "
+        "and is now Adam(learning_rate=0.2, b1=0.9, b2=0.999, eps=1e-0; changed=(…) names the "
+        "parts that may differ."
+    )
+    same(bare(load(path, other, changed=("loss", "optimizer"))), bare(state))
+    with pytest.raises(CheckpointError, match="Plan: loss was"):
+        load(path, other, changed="optimizer")
+    with pytest.raises(ValueError, match="load: changed must be parts of a Plan, net, loss, .*'lo"):
+        load(path, PLAN, changed=("lo",))
+    with pytest.raises(CheckpointError, match=r"optimizer_state\.\S+ is unexpected"):
+        load(path, fnn.Plan(NET, fnn.SquaredError(), fnn.optim.SGD(0.1)), changed="optimizer")
+
+
+def test_part_of_a_file_is_loaded_only_where_that_is_asked_for(tmp_path):
+    params = NET.init(KEY)
+    save(tmp_path / "a", {"up": params["up"], "other": jnp.ones(2)})
+    with pytest.warns(UserWarning, match=r"blocks\.b is missing.*other is unexpected"):
+        found = load(tmp_path / "a", jax.tree.map(lambda a: a + 1, params), partial=True)
+    same(found, {"up": params["up"], "blocks": jax.tree.map(lambda a: a + 1, params["blocks"])})
+    with pytest.raises(CheckpointError, match="is missing, and `like` has only its shape; hand"):
+        load(tmp_path / "a", jax.eval_shape(NET.init, KEY), partial=True)
+    wider = params | {"up": fnn.DenseParams(jnp.ones((3, 5)), jnp.ones(4))}
+    with (
+        pytest.warns(UserWarning, match="is missing"),
+        pytest.raises(CheckpointError, match=r"up\.w must be float64\[3, 5\], got float64\[3, 4\]"),
+    ):
+        load(tmp_path / "a", wider, partial=True)
+
+
+def test_only_floating_point_numbers_are_cast_and_only_where_that_is_asked_for(tmp_path):
+    tree = {"w": np.array([1 / 3, 2.0]), "i": np.arange(3)}
+    save(tmp_path / "a", tree)
+    half = tree | {"w": jnp.zeros(2, "bfloat16")}
+    with pytest.raises(CheckpointError, match=r"w must be bfloat16\[2\], got float64\[2\]"):
+        load(tmp_path / "a", half)
+    same(load(tmp_path / "a", half, cast=True), tree | {"w": tree["w"].astype("bfloat16")})
+    for wrong in ({"i": np.arange(3.0)}, {"i": np.arange(3, dtype=np.int32)}, {"w": np.arange(2)}):
+        with pytest.raises(CheckpointError, match="does not fit"):
+            load(tmp_path / "a", tree | wrong, cast=True)
+
+
+def test_a_later_layout_is_refused_with_who_wrote_it(tmp_path):
+    write(tmp_path / "a", {"w": np.arange(3)}, {"layout": "2", "fnn": "9.9"})
+    with pytest.raises(
+        CheckpointError, match=r"has the layout 2, written by fnn 9\.9; this is fnn"
+    ):
+        load(tmp_path / "a", {"w": np.arange(3)})
+
+
+@pytest.mark.parametrize("texts", [{"keys": "3"}, {"keys": "{"}, {"plan": "[]"}, {"plan": "NaN"}])
+def test_a_file_may_say_anything_and_its_digest_be_right(texts, state, tmp_path):
+    save(tmp_path / "a", state, plan=PLAN)
+    tensors, said = read(tmp_path / "a")
+    del said["sha256"]
+    write(tmp_path / "a", tensors, said | texts)
+    with pytest.raises(
+        CheckpointError, match="a: its (keys|plan) must be names|has no JSON in its "
+    ):
+        load(tmp_path / "a", PLAN)
+
+
+def test_the_newest_whole_file_of_a_folder_and_the_removal_of_older_ones(tmp_path):
+    assert latest(tmp_path / "none") is None
+    for step in (5, 10, 15, 20):
+        save(numbered(tmp_path, step), {"w": np.arange(3)})
+    (tmp_path / "mine.safetensors").touch()
+    assert latest(tmp_path) == tmp_path / "0000000020.safetensors"
+    numbered(tmp_path, 20).write_bytes(b"x")
+    with pytest.warns(
+        UserWarning, match=r"latest: going on from \S+15.* passed over 0000000020\.s"
+    ):
+        assert latest(f"{tmp_path}") == numbered(tmp_path, 15)
+    assert keep(tmp_path, 2) == [numbered(tmp_path, 5)]
+    assert keep(tmp_path, 1) == [numbered(tmp_path, 10)]
+    numbered(tmp_path, 15).unlink()
+    with pytest.raises(CheckpointError, match=r"latest: no file in \S+ is whole: 0000000020\.safe"):
+        latest(tmp_path)
+    assert keep(tmp_path, 1) == []
+    with pytest.raises(ValueError, match="keep: n must be at least 1, got 0"):
+        keep(tmp_path, 0)
 
 
 def test_what_does_not_fit_is_listed_by_name_and_nothing_is_cast(tmp_path):

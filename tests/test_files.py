@@ -135,19 +135,11 @@ def test_a_file_that_is_not_there_is_the_systems_error(tmp_path):
         read(tmp_path)
 
 
-def test_a_file_is_written_whole_and_the_one_before_takes_another_name(tmp_path):
-    path, before = tmp_path / "a", tmp_path / "b"
-    for text in (b"one", b"two", b"three"):
-        replace(path, text, before)
-    assert (path.read_bytes(), before.read_bytes()) == (b"three", b"two")
-    assert names(tmp_path) == ["a", "b"]
-
-
-def test_where_a_file_cannot_have_two_names_the_one_before_moves(tmp_path, monkeypatch):
-    refusing(monkeypatch, "link")
+def test_a_file_is_written_whole_and_replaces_the_one_before(tmp_path):
     for text in (b"one", b"two"):
-        replace(tmp_path / "a", text, tmp_path / "b")
-    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"two", b"one")
+        replace(tmp_path / "a", text)
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -175,12 +167,12 @@ def test_what_a_kill_left_is_removed_and_links_are_replaced_not_written_through(
     mine.write_bytes(b"mine")
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("a", "a.partial", "b"):
+    for name in ("a", "a.partial"):
         (folder / name).symlink_to(mine)
-    replace(folder / "a", b"new", folder / "b")
+    replace(folder / "a", b"new")
     assert (folder / "a").read_bytes() == b"new"
     assert not (folder / "a").is_symlink()
-    assert names(folder) == ["a", "b"]
+    assert names(folder) == ["a"]
     assert mine.read_bytes() == b"mine"
 
 

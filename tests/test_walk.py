@@ -31,6 +31,7 @@ RAW = re.compile(
 )
 GIVEN = {  # they call what they are given, or are made by functions that are walked
     "Record", "Report", "Forth", "Back", "Rule", "rule", "lift", "child",
+    "Interrupted", "NotFinite",
 }  # fmt: skip
 
 

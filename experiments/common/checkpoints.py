@@ -1,24 +1,21 @@
 """A trained network in one file: tensors, and all it takes to use them again.
 
-The file is a safetensors file. Its tensors are named by their path in params, as in errors
-and summaries: 0.w, 0.b, 2.w, ..., blocks.attention.wq. Its metadata are JSON texts:
+The file is one of `fnn.checkpoints`. Its tensors are named by their path in params, as in errors
+and summaries: 0.w, 0.b, 2.w, ..., blocks.attention.wq. Its notes are
 
     network          the layers: {"Serial": [{"Dense": {"n_in": 64, ...}}, ...]}, with names
                      {"Serial": {"embed": {"Embedding": ...}, ...}}
     preprocessing    mean and std of the training data
     config           the settings of the run
-    format, fnn      the number of this format, and the version of fnn that wrote the file
-    sha256           of all tensors and of the texts above
 
 Reading runs no code of the file's; a changed byte, a missing tensor or one of another
-shape is an error, never another network. So is another format: fnn 0.4 wrote the first. A file
+shape is an error, never another network. So is a file of fnn 0.4, or of the early 0.5. A file
 can name the layers and initializers that fnn exports, and nothing else; what it says may be
 anything, and is an error in bounded time and memory.
 """
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,16 +25,14 @@ import jax
 import numpy as np
 
 import fnn
-import fnn.files
-import fnn.named
 from experiments.common import files, runs, writing
 from experiments.common.choices import exported
-from experiments.common.cli import DATA, DataError, UserError
+from experiments.common.cli import DataError, UserError
 from experiments.common.data import Standardizer
-from fnn.named import kind
+from fnn import checkpoints, packing
+from fnn.named import by_name, kind
 
-TEXTS = ("network", "preprocessing", "config")
-FORMAT = 2
+NOTES = ("network", "preprocessing", "config")
 DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most
 LONGEST = 100_000  # layers that x goes through, at most
 LAYERS = {cls.__name__: cls for cls in exported(fnn, fnn.Layer)}
@@ -46,7 +41,6 @@ INITIALIZERS = {
     for name, f in vars(fnn.initializers).items()
     if getattr(f, "__module__", "") == "fnn.initializers" and not name.startswith("_")
 }
-FIRST = {"format": "1", "fnn": '"0.4"'}  # what files of the first format do not say themselves
 
 
 class Checkpoint(NamedTuple):
@@ -61,12 +55,12 @@ class Checkpoint(NamedTuple):
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write the file; at every moment it is whole or not there."""
     statistics = {name: a.tolist() for name, a in checkpoint.standardize._asdict().items()}
-    texts = {
+    notes = {
         "network": described(checkpoint.net),
         "preprocessing": statistics,
         "config": checkpoint.config,
     }
-    write(path, by_name(checkpoint.params), texts)
+    write(path, checkpoint.params, notes)
 
 
 def load(path: Path) -> Checkpoint:
@@ -75,8 +69,8 @@ def load(path: Path) -> Checkpoint:
     Raises:
         UserError: where the file is missing, damaged, or does not fit its own network.
     """
-    tensors, texts = read(path, TEXTS)
-    network, preprocessing, config = (texts[name] for name in TEXTS)
+    tensors, notes = read(path, NOTES)
+    network, preprocessing, config = (notes[name] for name in NOTES)
     net = built(path, network)
     if not isinstance(config, dict):
         raise DataError(f"{path}: its config must be names with values, got {config!r}.")
@@ -103,39 +97,38 @@ def statistics(path: Path, preprocessing: Any) -> Standardizer:
     return standardize
 
 
-def write(
-    path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any], previous: Path | None = None
-) -> None:
-    """Write tensors and JSON values; at every moment the file is whole or not there.
-
-    With `previous`, the file that is there now takes that name.
+def write(path: Path, tree: Any, notes: dict[str, Any], plan: fnn.Plan | None = None) -> None:
+    """Write a tree of arrays, or the State of a plan; the file is whole or not there.
 
     Raises:
         UserError: where a number is not finite, or the file cannot be written.
     """
-    runs.check_finite("when it is saved", {}, tensors)
-    values = {"format": FORMAT, "fnn": importlib.metadata.version("fnn"), **values}
-    texts = {name: json.dumps(value, default=str) for name, value in values.items()}
+    runs.check_finite("when it is saved", {}, by_name(tree))
     with writing.refusals(path), refused():
-        fnn.files.write(path, tensors, texts, previous)
+        plain = json.loads(json.dumps(notes, default=str))
+        checkpoints.save(path, tree, plan=plan, notes=plain)
 
 
-def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors of a file, and its values of these names.
+def read(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of a file, and its notes of these names.
 
     Raises:
-        UserError: where the file is missing, damaged, of another format, or has no such values.
+        UserError: where the file is missing, damaged, of another format, or has no such notes.
     """
     with files.reading(path), refused():
-        tensors, metadata = fnn.files.read(files.existing(path))
-    missing = [name for name in (*names, "sha256") if name not in metadata]
-    if missing:
-        raise UserError(f"{path} was not saved here: it has no {', '.join(missing)}.", DATA)
-    metadata = FIRST | metadata
-    check_format(path, metadata)
+        tensors, texts = packing.opened(files.existing(path))
+        notes = packing.parsed(f"{path}", "notes", texts.get("notes", "{}"))
+    if "network" in texts:
+        version = texts.get("fnn", "0.4").strip('"')
+        raise DataError(
+            f"{path} is of an older format, that of fnn {version:.20}; train again, or read it "
+            f"with fnn {version:.20}."
+        )
+    if missing := [name for name in names if not isinstance(notes, dict) or name not in notes]:
+        raise DataError(f"{path} was not saved here: it has no {', '.join(missing)}.")
     if message := runs.not_finite(tensors):
         raise DataError(f"{path}: {message}; train again, at a lower --learning-rate.")
-    return tensors, {name: parsed(path, name, metadata[name]) for name in names}
+    return tensors, {name: notes[name] for name in names}
 
 
 @contextlib.contextmanager
@@ -143,18 +136,8 @@ def refused() -> Iterator[None]:
     """Tell the user what a file is not."""
     try:
         yield
-    except fnn.files.CheckpointError as error:
+    except checkpoints.CheckpointError as error:
         raise DataError(str(error)) from None
-
-
-def parsed(path: Path, name: str, text: str) -> Any:
-    """The value that is written there; NaN and the infinities are none."""
-
-    def refused(constant):
-        raise ValueError(f"{constant} is no number")
-
-    with understood(path, f"has no JSON in its {name}"):
-        return json.loads(text, parse_constant=refused)
 
 
 @contextlib.contextmanager
@@ -169,22 +152,10 @@ def understood(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path} {what}: {reason.rstrip('.')}; take another file.") from None
 
 
-def check_format(path: Path, metadata: dict[str, str]) -> None:
-    """Raise a UserError for a file of another format, whose parameters have other paths."""
-    found, version = metadata["format"], metadata["fnn"].strip('"')
-    if found != str(FORMAT):
-        raise UserError(
-            f"{path} must be of format {FORMAT}, got format {found}, which fnn {version} wrote and "
-            f"which nests parameters otherwise; train again, or read it with fnn {version}.",
-            DATA,
-        )
-
-
-def restored(path: Path, like: Any, tensors: dict[str, np.ndarray]) -> Any:
+def restored(path: Path, like: Any, tensors: dict[str, Any]) -> Any:
     """The tensors as a tree like `like`, a tree of shapes; the first differences are listed."""
-    if faults := fnn.named.differences(tensors, fnn.named.by_name(like)):
-        raise UserError(f"{path} does not fit its network: {faults}.", DATA)
-    return fnn.named.of_names({name: jax.numpy.asarray(a) for name, a in tensors.items()}, like)
+    with refused():
+        return packing.fitted(f"{path}", tensors, like)
 
 
 def ends(checkpoint: Checkpoint) -> tuple[tuple[int, ...], int]:
@@ -269,8 +240,3 @@ def field_of(name: str, value: Any) -> Any:
             raise ValueError(f"{name} {value!r} is not one of {', '.join(INITIALIZERS)}")
         return INITIALIZERS[value]
     return tuple(value) if isinstance(value, list) else value
-
-
-def by_name(tree: Any) -> dict[str, np.ndarray]:
-    """Every leaf of a tree by its path: 0.w, 0.b, blocks.attention.wq, ..."""
-    return {name: np.asarray(leaf) for name, leaf in fnn.named.by_name(tree).items()}

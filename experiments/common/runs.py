@@ -12,7 +12,6 @@ it changes.
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import io
 import json
 import math
@@ -28,6 +27,7 @@ import numpy as np
 from experiments.common import writing
 from experiments.common.cli import NOT_FINITE, USAGE, UserError
 from fnn.files import PARTIAL
+from fnn.folders import locked
 
 RUNS = Path("runs")  # where folders are that nobody named
 CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run
@@ -84,7 +84,7 @@ class Run:
         with writing.refusals(f"--out {path}", USAGE):
             ours = not resumed and path.parent == RUNS and path != getattr(config, "out", None)
             self.path = made(path) if ours else there(path)
-            self._lock = locked(self.path)
+            self._lock = held(self.path)
         try:
             if not resumed:
                 check_empty(self.path)  # no other run that began in the same moment was faster
@@ -100,7 +100,7 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         """Let others write into the folder."""
-        os.close(self._lock)
+        self._lock.close()
 
     def row(self, **values: Any) -> None:
         """Add a row to metrics.csv; the first decides the columns."""
@@ -146,19 +146,16 @@ def there(path: Path) -> Path:
     return path
 
 
-def locked(path: Path) -> int:
-    """An open handle of the folder; until it is closed no other run can have one."""
-    handle = os.open(path, os.O_RDONLY)
+def held(path: Path) -> contextlib.ExitStack:
+    """The folder of one run: until this is closed no other run can have it."""
+    stack = contextlib.ExitStack()
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stack.enter_context(locked(path))
     except BlockingIOError:
-        os.close(handle)
         raise UserError(
             f"{path}: another run writes into this folder; wait for it, or name another."
         ) from None
-    except OSError:  # a file system without locks
-        pass
-    return handle
+    return stack
 
 
 def check_finite(when: str, figures: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
@@ -174,6 +171,8 @@ def check_finite(when: str, figures: Mapping[str, Any], tensors: Mapping[str, An
 def not_finite(tensors: Mapping[str, Any]) -> str:
     """That numbers in one of the tensors are not finite; nothing where all are."""
     for name, tensor in tensors.items():
+        if jax.numpy.issubdtype(tensor.dtype, jax.dtypes.prng_key):
+            continue
         if n := np.size(tensor) - np.count_nonzero(np.isfinite(tensor)):
             return f"{n} of {np.size(tensor)} numbers in {name} are not finite"
     return ""

@@ -9,8 +9,8 @@ from experiments.common.cli import DATA, UserError
 from fnn.files import replace
 
 
-def whole(path: Path, data: bytes, previous: Path | None = None) -> None:
-    """Write a file; with `previous`, the one that is there now takes that name.
+def whole(path: Path, data: bytes) -> None:
+    """Write a file.
 
     It is on the disk before it takes the name, and the name before this returns.
 
@@ -18,7 +18,7 @@ def whole(path: Path, data: bytes, previous: Path | None = None) -> None:
         UserError: with what the system says; the old file is as it was, and nothing beside it.
     """
     with refusals(path):
-        replace(path, data, previous)
+        replace(path, data)
 
 
 def append(path: Path, data: bytes) -> None:

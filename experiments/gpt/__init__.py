@@ -17,14 +17,15 @@ million of other modules held out (Python 3.11; other versions have other text),
 FILE. A byte is a token, and nearly every byte of it a character; bits per byte are the
 cross-entropy over log 2. Every evaluation looks at the same windows of both parts, the last
 one at all that is held out; each window begins without context. Every evaluation also prints
-a sample and replaces checkpoint.safetensors in the run's folder (the one before it stays, should
+a sample and adds a checkpoint to those in the run's folder (the one before it stays, should
 the newest be damaged), from which
 
     --resume FOLDER               goes on, to the same parameters bit for bit; with --text FILE
                                   where the text has another place now
     --load FILE --prompt "def "   writes, with --temperature, --top-k and --length
 
-Without --quick the net has 4.9 million parameters and wants a faster machine.
+Its folder gets two pictures: what the net has learned, and norms of gradients and updates of every
+layer. Without --quick the net has 4.9 million parameters and wants a faster machine.
 
 Source: Radford et al. (2019), Language models are unsupervised multitask learners; the
 measure: Shannon (1951), Bell System Technical Journal 30.
@@ -50,9 +51,10 @@ from experiments.common.progress import Progress, table
 from experiments.gpt import corpus, pictures, sampling, states
 from experiments.gpt.corpus import Corpus
 from experiments.gpt.states import Saved
+from fnn.named import by_name
 
 LOOK = 2**14  # bytes of each part that every evaluation looks at
-FILE = "checkpoint.safetensors"
+CHECKPOINTS = "checkpoints"  # the folder of these, in that of the run
 ROW = {"step", "train", "held_out", "seconds", "sample"}  # what an evaluation notes, and insides
 INSIDES = fnn.rules.gradient_norms, fnn.rules.update_ratios
 MOST = 50_000  # evaluations: the checkpoint holds what they measured
@@ -119,8 +121,7 @@ def main(config: Config) -> None:
     print(f"{text.name}: {len(text.train):,} bytes, and {len(text.held_out):,} held out")
     problem, fresh = prepared(config, text)
     if saved is not None:
-        state = saved.state._replace(key=fresh.state.key)
-        fresh = fresh._replace(state=state, history=saved.history)
+        fresh = fresh._replace(state=saved.state, history=saved.history)
     with runs.Run(path, config, resumed=saved is not None) as run:
         end = train(config, problem, fresh, run)
         baselines = corpus.baselines(text)
@@ -145,11 +146,11 @@ def begun(config: Config) -> tuple[Path, Config, Saved | None]:
     if config.resume is None:
         path = runs.folder(config.out, "gpt")
         return path, dataclasses.replace(config, text=text), None
-    file = config.resume / FILE
-    saved = states.newest(file, plan_of)
+    folder = config.resume / CHECKPOINTS
+    saved = states.newest(folder, plan_of)
     with writing.refusals(f"--resume {config.resume}"):
         runs.check_writable(config.resume)
-    settled = settings(file, saved)
+    settled = settings(folder, saved)
     return config.resume, dataclasses.replace(settled, text=text or settled.text), saved
 
 
@@ -310,14 +311,13 @@ def noted(
     """Evaluate, write a sample, tell both, and save the run with them."""
     step = int(saved.state.step)
     bits = {name: evaluated(saved, look) for name, look in problem.looks.items()}
-    tensors = checkpoints.by_name(saved.state._replace(key=None))
-    runs.check_finite(f"after step {step}", bits, tensors)
+    runs.check_finite(f"after step {step}", bits, by_name(saved.state))
     sample = written(config, saved, jax.random.fold_in(problem.k_samples, step))
     row = {"step": step, **bits, "seconds": seconds, "sample": sample}
     row["insides"] = seen
     saved = saved._replace(history=[*saved.history, row])
     run.row(**figures(row))
-    states.save(run.path / FILE, saved)
+    states.save(run.path / CHECKPOINTS, saved)
     bar.report(step, train=bits["train"], held_out=bits["held_out"])
     print(textwrap.indent(sample, "    "), flush=True)
     return saved

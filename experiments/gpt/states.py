@@ -1,26 +1,24 @@
 """A training run in one file: its network and State, to go on from exactly.
 
-    tensors     params.embed.table, ..., optimizer_state.1.inner.m.embed.table, ..., step
-    texts       network, config, history (what was measured so far)
+    tensors     params.embed.table, ..., optimizer_state.1.inner.m.embed.table, ..., key, step
+    notes       network, config, history (what was measured so far)
 
-The format and its checks are those of `checkpoints`. A State's key is not stored: whoever
-goes on makes it of the seed again. The file before the last one stays behind it, should that
-one be damaged. Of a long history not every sample is kept: a picture shows three.
+A folder has the two newest files, by the number of the step, should the last be damaged. Of a
+long history not every sample is kept: a picture shows three.
 """
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 import fnn
-from experiments.common import checkpoints
-from experiments.common.cli import UserError
+from experiments.common import checkpoints, files, writing
+from experiments.common.cli import DataError, UserError
+from fnn import folders, packing
+from fnn.checkpoints import keep, numbered
 
-TEXTS = ("network", "config", "history")
+NOTES = ("network", "config", "history")
 SAMPLES, LETTERS = 1000, 600  # how many are kept, and how much of each
 
 
@@ -33,20 +31,19 @@ class Saved(NamedTuple):
     history: list[dict[str, Any]]
 
 
-def previous(path: Path) -> Path:
-    """Where the file is that was there before: checkpoint.previous.safetensors."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def save(path: Path, saved: Saved) -> None:
-    """Write the file; at any moment it is complete, absent, or the previous one."""
-    texts = {
+def save(folder: Path, saved: Saved) -> None:
+    """Write a file of its own for this step, and remove all but it and the one before."""
+    notes = {
         "network": checkpoints.described(saved.plan.net),
         "config": saved.config,
         "history": thinned(saved.history),
     }
-    tensors = checkpoints.by_name(saved.state._replace(key=None))
-    checkpoints.write(path, tensors, texts, previous(path))
+    path = numbered(folder, int(saved.state.step))
+    with writing.refusals(path):
+        folders.made(folder)
+    checkpoints.write(path, saved.state, notes, saved.plan)
+    with writing.refusals(path):
+        keep(folder, 2)
 
 
 def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -62,23 +59,23 @@ def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def newest(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Saved:
-    """`load` of the file or, where that fails and with a word about it, of the previous one.
+def newest(folder: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Saved:
+    """`load` of the newest file that can be read, with a word about those that cannot.
 
     Raises:
-        UserError: where neither can be read, with what the newest lacks.
+        UserError: where there is none, with what each of them lacks.
     """
-    try:
-        return load(path, plan_of)
-    except UserError as error:
-        if not os.path.isfile(before := previous(path)):
-            raise
+    faults: list[str] = []
+    for path in folders.files_in(files.folder(folder)):
         try:
-            saved = load(before, plan_of)
-        except UserError as second:
-            raise UserError(f"{error} The one before: {second}", error.code) from None
-        print(f"{error} Going on from {before}, after step {int(saved.state.step)}.")
+            saved = load(path, plan_of)
+        except UserError as error:
+            faults.append(f"{error}")
+            continue
+        if faults:
+            print(f"{' '.join(faults)} Going on from {path}, after step {int(saved.state.step)}.")
         return saved
+    raise DataError(" ".join(faults) or f"{folder} holds no checkpoint; begin again.")
 
 
 def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Saved:
@@ -87,14 +84,14 @@ def load(path: Path, plan_of: Callable[[Any, dict[str, Any]], fnn.Plan]) -> Save
     Raises:
         UserError: where the file is missing, damaged, or does not fit its own network.
     """
-    tensors, texts = checkpoints.read(path, TEXTS)
-    net = checkpoints.built(path, texts["network"])
+    tensors, notes = checkpoints.read(path, NOTES)
+    net = checkpoints.built(path, notes["network"])
     with checkpoints.understood(path, "describes no run"):
-        plan = plan_of(net, texts["config"])
-        like = jax.eval_shape(lambda key: fnn.start(plan, None, net.init(key)), jax.random.key(0))
+        plan = plan_of(net, notes["config"])
+        like = packing.state_like(plan, tensors.get("key"))
         state = checkpoints.restored(path, like, tensors)
-        check_history(texts["history"], int(state.step))
-    return Saved(plan, state, texts["config"], texts["history"])
+        check_history(notes["history"], int(state.step))
+    return Saved(plan, state, notes["config"], notes["history"])
 
 
 def is_finite(value: Any) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+import fnn
 from experiments import gpt
 from experiments.common import cli
 from experiments.gpt import corpus, sampling, states
@@ -13,8 +14,7 @@ from experiments.gpt import corpus, sampling, states
 SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
 SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"
 FILES = {
-    "checkpoint.safetensors", "checkpoint.previous.safetensors", "config.json", "curves.png",
-    "insides.png", "metrics.csv", "summary.json",
+    "checkpoints", "config.json", "curves.png", "insides.png", "metrics.csv", "summary.json",
 }  # fmt: skip
 
 
@@ -57,11 +57,19 @@ def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, 
     assert summary["baselines"]["uniform"] == 8
     assert summary["steps_per_second"] > 0
 
-    sample = states.load(out / gpt.FILE, gpt.plan_of).history[-1]["sample"]
+    sample = states.newest(out / gpt.CHECKPOINTS, gpt.plan_of).history[-1]["sample"]
     assert f"    {sample}\n" in said
-    assert run(f"--load {out / gpt.FILE} --prompt ab --length 3 --temperature 0") == 0
+    assert run(f"--load {newest_in(out)} --prompt ab --length 3 --temperature 0") == 0
     assert capsys.readouterr().out.startswith("ab")
     assert run(argv) == cli.USAGE  # the folder is another run's
+
+
+def content(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def newest_in(out):
+    return fnn.checkpoints.latest(out / gpt.CHECKPOINTS)
 
 
 def stopped_after(step, monkeypatch):
@@ -103,7 +111,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     assert "step 8/8" in said
     assert "step 4/8" not in said
 
-    ends = [states.load(out / gpt.FILE, gpt.plan_of) for out in (whole, halves)]
+    ends = [states.newest(out / gpt.CHECKPOINTS, gpt.plan_of) for out in (whole, halves)]
     assert [int(end.state.step) for end in ends] == [8, 8]
     for a, b in zip(*(jax.tree.leaves(end.state) for end in ends), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -130,11 +138,11 @@ def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, 
     with monkeypatch.context() as patch:
         stopped_after(0, patch)
         assert run(f"{SMALL} --text {text} --out {tmp_path / 'run'}") == cli.INTERRUPTED
-    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    before = content(tmp_path / "run")
     text.write_bytes(text.read_bytes() + b"!")
     assert run(f"--resume {tmp_path / 'run'}") == cli.DATA
     assert "not the text that the run in" in capsys.readouterr().err
-    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+    assert content(tmp_path / "run") == before
 
 
 def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
@@ -161,10 +169,12 @@ def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
     assert [row["step"] for row in rows_of(out)] == ["0", "4", "8"]
     assert json.loads((out / "config.json").read_text())["text"] == str(moved)
 
-    file = out / gpt.FILE
+    folder, file = out / gpt.CHECKPOINTS, newest_in(out)
     saved = states.load(file, gpt.plan_of)
+    for older in {*folder.iterdir()} - {file}:
+        older.unlink()
     odd = [*saved.history[:-1], {"step": 8, "train": 1.0}]
-    states.save(file, saved._replace(history=odd))
+    states.save(folder, saved._replace(history=odd))
     assert run(f"--resume {out}") == cli.DATA
     assert "must have held_out, sample, seconds, step, train" in capsys.readouterr().err
     for change, message in (
@@ -175,9 +185,8 @@ def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
         ({"temperature": -1}, "--temperature must be at least 0"),
         ({"prompt": ""}, "--prompt must have at least one letter"),
     ):
-        states.save(file, saved._replace(config=saved.config | change))
+        states.save(folder, saved._replace(config=saved.config | change))
         for flag in (f"--resume {out}", f"--load {file}"):
-            file.with_name("checkpoint.previous.safetensors").unlink(missing_ok=True)
             assert run(flag) == cli.DATA
             assert message in capsys.readouterr().err
 
@@ -186,9 +195,9 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path,
     argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
     assert run(argv) == cli.NOT_FINITE
     assert "error: the loss is nan after step" in capsys.readouterr().err
-    saved = states.load(tmp_path / "run" / gpt.FILE, gpt.plan_of)
+    saved = states.newest(tmp_path / "run" / gpt.CHECKPOINTS, gpt.plan_of)
     assert int(saved.state.step) == 0
-    assert all(np.isfinite(a).all() for a in jax.tree.leaves(saved.state))
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(saved.state.params))
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
 
 
@@ -205,7 +214,7 @@ def test_parameters_that_are_not_finite_are_not_saved(text, tmp_path, monkeypatc
     monkeypatch.setattr(gpt, "advanced", last_update_diverges)
     assert run(f"{SMALL} --text {text} --out {tmp_path / 'run'}") == cli.NOT_FINITE
     assert "are not finite after step 4; lower --learning-rate." in capsys.readouterr().err
-    assert int(states.load(tmp_path / "run" / gpt.FILE, gpt.plan_of).state.step) == 0
+    assert int(states.newest(tmp_path / "run" / gpt.CHECKPOINTS, gpt.plan_of).state.step) == 0
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import fnn
-from experiments.common.checkpoints import by_name
+from fnn.named import by_name
 
 
 def gradient_errors(

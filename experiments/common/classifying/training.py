@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common.checkpoints import by_name
 from experiments.common.insides import by_layer
 from experiments.common.progress import Progress
 from experiments.common.runs import Run, check_finite
+from fnn.named import by_name
 
 Norms = Callable[[Any], dict[str, Any]]  # params → name of a layer → norm
 

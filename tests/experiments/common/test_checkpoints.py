@@ -12,6 +12,7 @@ from experiments.common import checkpoints
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.cli import DATA, NOT_FINITE, UserError
 from experiments.common.data import Standardizer
+from fnn.named import by_name
 
 NET = fnn.Serial(
     fnn.Dense(3, 4, fnn.initializers.he_normal), fnn.LeakyReLU(0.2),
@@ -75,16 +76,8 @@ def test_a_file_of_fnn_0_4_is_refused_with_what_to_do(tmp_path):
         checkpoints.load(path)
     assert error.value.code == DATA
     assert str(error.value) == (
-        f"{path} must be of format 2, got format 1, which fnn 0.4 wrote and which nests parameters "
-        "otherwise; train again, or read it with fnn 0.4."
+        f"{path} is of an older format, that of fnn 0.4; train again, or read it with fnn 0.4."
     )
-
-
-def test_a_file_of_a_later_format_names_the_fnn_that_wrote_it(tmp_path):
-    values = {name: {} for name in checkpoints.TEXTS} | {"format": 3, "fnn": "0.9.1"}
-    checkpoints.write(tmp_path / "a", {"w": np.zeros(2)}, values)
-    with pytest.raises(UserError, match=r"got format 3, which fnn 0\.9\.1 wrote"):
-        checkpoints.load(tmp_path / "a")
 
 
 def test_every_changed_byte_is_an_error(saved):
@@ -99,12 +92,10 @@ def test_every_changed_byte_is_an_error(saved):
 
 def test_tensors_that_do_not_fit_the_network_are_listed(saved):
     path, checkpoint = saved
-    tensors = checkpoints.by_name(checkpoint.params)
+    tensors = arrays(checkpoint.params)
     tensors["9.w"] = tensors.pop("0.b")
     tensors["4.w"] = tensors["4.w"].T.copy()
-    statistics = {"mean": [0.0] * 3, "std": [1.0] * 3}
-    values = {"network": checkpoints.described(NET), "preprocessing": statistics, "config": {}}
-    checkpoints.write(path, tensors, values)
+    checkpoints.write(path, tensors, good())
     with pytest.raises(UserError) as error:
         checkpoints.load(path)
     message = str(error.value)
@@ -130,49 +121,62 @@ STATISTICS = {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 def deep(n):
     """A description nested in n layers."""
-    return '{"Residual": {"inner": ' * n + '{"Tanh": {}}' + "}}" * n
+    inside = {"Tanh": {}}
+    for _ in range(n):
+        inside = {"Residual": {"inner": inside}}
+    return inside
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"),
+    ("notes", "message"),
     [
-        ({"network": "{"}, "has no JSON in its network: Expecting"),
-        ({"network": "[" * 100_000}, "has no JSON in its network: "),
+        ("{", "has no JSON in its notes: Expecting"),
+        ("", "has no JSON in its notes"),
+        ("[" * 100_000, "has no JSON in its notes: "),
+        ("[]", "was not saved here: it has no network, preprocessing, config."),
+        ('{"network": {"Dense": {"n_in": NaN, "n_out": 1}}}', "NaN is no number"),
+        ('{"preprocessing": {"mean": [0], "std": [Infinity]}}', "Infinity is no number"),
         ({"network": deep(200)}, "describes no network: it is nested in more than 100 levels"),
-        ({"network": '{"Serial": [' + '{"Tanh": {}},' * 9999 + '{"Tanh": {}}]}'}, "than 5000 entr"),
-        ({"network": "3"}, "a layer must be one name with its fields, got 3; take another file."),
-        ({"network": '{"Tanh": {}, "ReLU": {}}'}, "a layer must be one name with its fields"),
-        ({"network": '{"Repeat": {"n": 1000000, "inner": {"Tanh": {}}}}'}, "it has 1000000 layers"),
-        ({"network": '{"Tanh": 3}'}, "the fields of Tanh must be names with values, got 3"),
-        ({"network": '{"Layer": {}}'}, "'Layer' is no layer of fnn"),
-        ({"network": '{"check": {}}'}, "'check' is no layer of fnn"),
-        ({"network": '{"Composite": {}}'}, "describes no network: "),
-        ({"network": '{"Dense": {"n_in": 1e400, "n_out": 1}}'}, "describes no network: "),
-        ({"network": '{"Dense": {"n_in": 1e30, "n_out": 1}}'}, "w is missing, "),
-        ({"network": '{"Dense": {"n_in": NaN, "n_out": 1}}'}, "NaN is no number"),
-        ({"preprocessing": "[]"}, "has no mean and std in its preprocessing: "),
-        ({"preprocessing": '{"mean": [0, 0, 0]}'}, "has no mean and std in its preprocessing: "),
-        ({"preprocessing": '{"mean": [0, 1], "std": [1, 1, 1]}'}, "must be numbers in one form"),
-        ({"preprocessing": '{"mean": ["0"], "std": ["1"]}'}, "must be numbers in one form"),
-        ({"preprocessing": '{"mean": [[0], 0], "std": [1, 1]}'}, "has no mean and std"),
-        ({"preprocessing": '{"mean": [0, 0, 0], "std": [1, 0, 1]}'}, "and the std more than 0"),
-        ({"preprocessing": '{"mean": [0, 0, 1e99], "std": [1, 1, 1]}'}, "they must be finite"),
-        ({"preprocessing": '{"mean": [0], "std": [Infinity]}'}, "Infinity is no number"),
-        ({"config": "[1]"}, "its config must be names with values, got [1]"),
-        ({"config": ""}, "has no JSON in its config"),
+        ({"network": {"Serial": [{"Tanh": {}}] * 10_000}}, "than 5000 entr"),
+        ({"network": 3}, "a layer must be one name with its fields, got 3; take another file."),
+        ({"network": {"Tanh": {}, "ReLU": {}}}, "a layer must be one name with its fields"),
+        ({"network": {"Repeat": {"n": 1000000, "inner": {"Tanh": {}}}}}, "it has 1000000 layers"),
+        ({"network": {"Tanh": 3}}, "the fields of Tanh must be names with values, got 3"),
+        ({"network": {"Layer": {}}}, "'Layer' is no layer of fnn"),
+        ({"network": {"check": {}}}, "'check' is no layer of fnn"),
+        ({"network": {"Composite": {}}}, "describes no network: "),
+        ('{"network": {"Dense": {"n_in": 1e400, "n_out": 1}}, "preprocessing": 0, "config": {}}',
+         "describes no network: "),
+        ({"network": {"Dense": {"n_in": 1e30, "n_out": 1}}}, "w is missing, "),
+        ({"preprocessing": []}, "has no mean and std in its preprocessing: "),
+        ({"preprocessing": {"mean": [0, 0, 0]}}, "has no mean and std in its preprocessing: "),
+        ({"preprocessing": {"mean": [0, 1], "std": [1, 1, 1]}}, "must be numbers in one form"),
+        ({"preprocessing": {"mean": ["0"], "std": ["1"]}}, "must be numbers in one form"),
+        ({"preprocessing": {"mean": [[0], 0], "std": [1, 1]}}, "has no mean and std"),
+        ({"preprocessing": {"mean": [0, 0, 0], "std": [1, 0, 1]}}, "and the std more than 0"),
+        ({"preprocessing": {"mean": [0, 0, 1e99], "std": [1, 1, 1]}}, "they must be finite"),
+        ({"config": [1]}, "its config must be names with values, got [1]"),
     ],
 )  # fmt: skip
-def test_a_file_may_say_anything_and_its_digest_be_right(texts, message, tmp_path):
-    tensors = checkpoints.by_name(NET.init(jax.random.key(0)))
-    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
-    good = {name: json.dumps(value) for name, value in values.items()}
-    failure(tmp_path / "a", tensors, good | texts, message)
+def test_a_file_may_say_anything_and_its_digest_be_right(notes, message, tmp_path):
+    tensors = arrays(NET.init(jax.random.key(0)))
+    text = notes if isinstance(notes, str) else json.dumps(good() | notes)
+    failure(tmp_path / "a", tensors, text, message)
 
 
-def failure(path, tensors, texts, message):
-    """Loading a file of these tensors and texts, with a digest that is right, fails soon."""
-    texts = texts | {"format": "2", "fnn": '"0.5"'}
-    save_file(tensors, path, texts | {"sha256": fnn.files.digest(tensors, texts)})
+def good():
+    """What a file says that is one."""
+    return {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
+
+
+def arrays(params):
+    """Params by name."""
+    return {name: np.asarray(a) for name, a in by_name(params).items()}
+
+
+def failure(path, tensors, notes, message):
+    """Loading a file of these tensors and notes, with a digest that is right, fails soon."""
+    fnn.files.write(path, tensors, {"layout": "1", "fnn": "0.5", "notes": notes})
     began = time.perf_counter()
     with pytest.raises(UserError) as error:
         checkpoints.load(path)
@@ -199,18 +203,14 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(saved, tmp_pat
         checkpoints.save(path, checkpoint._replace(params=params))
     assert error.value.code == NOT_FINITE
     assert path.read_bytes() == before
-    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
-    texts = {name: json.dumps(value) for name, value in values.items()}
     message = "1 of 2 numbers in 4.b are not finite; train again"
-    tensors = checkpoints.by_name(checkpoint.params) | {"4.b": np.array([1, np.inf], np.float32)}
-    failure(tmp_path / "b", tensors, texts, message)
+    tensors = arrays(checkpoint.params) | {"4.b": np.array([1, np.inf], np.float32)}
+    failure(tmp_path / "b", tensors, json.dumps(good()), message)
 
 
 def test_many_tensors_that_do_not_belong_there_are_told_in_a_moment_and_not_all_listed(tmp_path):
-    values = {"network": checkpoints.described(NET), "preprocessing": STATISTICS, "config": {}}
-    texts = {name: json.dumps(value) for name, value in values.items()}
     tensors = dict.fromkeys((f"t{i}" for i in range(20_000)), np.zeros(0, np.float32))
-    failure(tmp_path / "a", tensors, texts, " and 19998 more.")
+    failure(tmp_path / "a", tensors, json.dumps(good()), " and 19998 more.")
 
 
 def test_more_names_and_texts_than_are_read_are_neither_read_nor_written(tmp_path):
@@ -243,7 +243,7 @@ def test_missing_file_is_named_with_the_nearest_there_is(saved):
 def test_files_without_metadata_and_files_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "a"
     save_file({"w": np.zeros(2, np.float32)}, path)
-    with pytest.raises(UserError, match="it has no network, preprocessing, config, sha256"):
+    with pytest.raises(UserError, match="was not saved by fnn: it has no SHA-256"):
         checkpoints.load(path)
     path.write_text("nothing of the kind")
     with pytest.raises(UserError, match="is not a safetensors file"):

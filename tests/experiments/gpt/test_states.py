@@ -38,18 +38,22 @@ def further(saved):
     return saved._replace(state=state, history=[*saved.history, {"step": int(state.step)}])
 
 
+def newest_in(folder):
+    return fnn.checkpoints.latest(folder)
+
+
 def step(plan, state):
     return fnn.step(plan, state, (np.eye(5, 3, dtype=np.float32), np.arange(5) % 4))
 
 
 def test_a_run_that_was_stored_goes_on_as_one_that_was_not(saved, tmp_path):
-    path = tmp_path / "a.safetensors"
-    states.save(path, saved)
-    loaded = states.load(path, plan_of)
+    states.save(tmp_path, saved)
+    loaded = states.load(newest_in(tmp_path), plan_of)
     assert loaded[2:] == (saved.config, saved.history)
     assert loaded.plan.net == NET
-    assert loaded.state.key is None
     assert int(loaded.state.step) == 2
+    numbers = [jax.random.key_data(s.state.key).tolist() for s in (saved, loaded)]
+    assert numbers[0] == numbers[1]
     ends = [step(s.plan, s.state._replace(key=None))[0] for s in (saved, loaded)]
     assert jax.tree.structure(ends[0]) == jax.tree.structure(ends[1])
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
@@ -59,11 +63,11 @@ def test_a_run_that_was_stored_goes_on_as_one_that_was_not(saved, tmp_path):
 
 def test_a_file_of_another_kind_or_with_a_changed_byte_is_refused(saved, tmp_path):
     path = tmp_path / "a.safetensors"
-    tensors = checkpoints.by_name(saved.state._replace(key=None))
-    checkpoints.write(path, tensors, {"network": {}, "config": {}})
+    checkpoints.write(path, saved.state, {"network": {}, "config": {}}, saved.plan)
     with pytest.raises(UserError, match="it has no history"):
         states.load(path, plan_of)
-    states.save(path, saved)
+    states.save(tmp_path, saved)
+    path = newest_in(tmp_path)
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(UserError, match="is damaged") as error:
@@ -72,66 +76,63 @@ def test_a_file_of_another_kind_or_with_a_changed_byte_is_refused(saved, tmp_pat
 
 
 def test_a_run_of_fnn_0_4_is_refused_with_what_to_do(saved, tmp_path):
-    tensors = {
-        path.replace(".", "/"): a
-        for path, a in checkpoints.by_name(saved.state._replace(key=None)).items()
-    }
+    tensors = {"params/0/w": np.zeros(3, np.float32)}
     values = {"network": checkpoints.described(NET), "config": {"rate": 0.1}, "history": []}
     texts = {name: json.dumps(value) for name, value in values.items()}
     save_file(tensors, tmp_path / "a", texts | {"sha256": fnn.files.digest(tensors, texts)})
-    with pytest.raises(UserError, match=r"got format 1, which fnn 0\.4 wrote .* train again"):
+    with pytest.raises(UserError, match=r"of an older format, that of fnn 0\.4; train again"):
         states.load(tmp_path / "a", plan_of)
 
 
 def test_a_state_of_another_optimizer_is_refused_tensor_by_tensor(saved, tmp_path):
-    states.save(tmp_path / "a", saved)
+    states.save(tmp_path, saved)
     with pytest.raises(UserError, match=r"optimizer_state\.inner\.\S+ is unexpected"):
         states.load(
-            tmp_path / "a", lambda net, config: fnn.Plan(net, LOSS, fnn.optim.Momentum(0.1))
+            newest_in(tmp_path), lambda net, config: fnn.Plan(net, LOSS, fnn.optim.Momentum(0.1))
         )
 
 
 def test_behind_a_newest_file_that_is_damaged_stands_the_one_before(saved, tmp_path, capsys):
-    path = tmp_path / "checkpoint.safetensors"
-    states.save(path, saved)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    states.save(path, further(saved))
-    states.save(path, further(further(saved)))
-    before = tmp_path / "checkpoint.previous.safetensors"
+    states.save(tmp_path, saved)
+    states.save(tmp_path, further(saved))
+    states.save(tmp_path, further(further(saved)))
+    path, before = (tmp_path / f"000000000{i}.safetensors" for i in (4, 3))
     assert sorted(tmp_path.iterdir()) == [before, path]
-    assert int(states.newest(path, plan_of).state.step) == 4
+    assert int(states.newest(tmp_path, plan_of).state.step) == 4
     assert capsys.readouterr().out == ""
 
-    damaged = path.read_bytes()[:-1]
-    path.write_bytes(damaged)
-    assert int(states.newest(path, plan_of).state.step) == 3
+    path.write_bytes(path.read_bytes()[:-1])
+    assert int(states.newest(tmp_path, plan_of).state.step) == 3
     said = capsys.readouterr().out
     assert said.startswith(f"{path} is not a safetensors file: ")
     assert said.endswith(f" Going on from {before}, after step 3.\n")
-    path.unlink()
-    assert int(states.newest(path, plan_of).state.step) == 3
-    assert capsys.readouterr().out.startswith(f"there is no file {path}.")
 
-    path.write_bytes(damaged)
     before.write_bytes(b"")
-    with pytest.raises(UserError, match=rf"{path} is .* The one before: {before} is empty"):
-        states.newest(path, plan_of)
+    with pytest.raises(UserError, match=rf"{path} is .* {before} is empty"):
+        states.newest(tmp_path, plan_of)
+    for file in (path, before):
+        file.unlink()
+    with pytest.raises(UserError, match="holds no checkpoint; begin again"):
+        states.newest(tmp_path, plan_of)
+    with pytest.raises(UserError, match="there is no folder"):
+        states.newest(tmp_path / "none", plan_of)
 
 
 def test_a_damaged_file_is_never_all_that_is_left(saved, tmp_path):
-    path = tmp_path / "a.safetensors"
-    states.save(path, saved)
-    states.save(path, further(saved))
-    path.write_bytes(b"damaged")
-    states.save(path, further(saved))  # from the one before
-    assert int(states.load(path, plan_of).state.step) == 3
+    states.save(tmp_path, saved)
+    states.save(tmp_path, further(saved))
+    newest_in(tmp_path).write_bytes(b"damaged")
+    states.save(tmp_path, further(further(saved)))
+    newest_in(tmp_path).write_bytes(b"damaged")
+    assert int(states.newest(tmp_path, plan_of).state.step) == 2
 
 
 def test_a_long_history_is_saved_with_every_figure_and_some_samples(saved, tmp_path):
-    path, n = tmp_path / "a.safetensors", 5000
+    n = 5000
     rows = [{"step": i, "loss": 0.1, "sample": f"{i} " + "x\\é" * 40_000} for i in range(n)]
     state = saved.state._replace(step=saved.state.step + (n - 3))
-    states.save(path, saved._replace(history=rows, state=state))
+    states.save(tmp_path, saved._replace(history=rows, state=state))
+    path = newest_in(tmp_path)
     assert path.stat().st_size < fnn.files.HEADER
     loaded = states.load(path, plan_of).history
     assert [row["step"] for row in loaded] == [*range(n)]
@@ -161,13 +162,16 @@ def test_a_long_history_is_saved_with_every_figure_and_some_samples(saved, tmp_p
         ({"history": [{"step": 2, "insides": [1]}]}, "insides in its history is [1]"),
         ({"history": [{"step": 2, "insides": {"norms": {"0": 1.0}}}]}, "insides in its history is"),
         ({"history": [{"step": 2, "loss": float("nan")}]}, "NaN is no number"),
-        ({"network": {"Serial": []}}, "does not fit its network"),
+        ({"network": {"Serial": []}}, "does not fit: optimizer_state"),
     ],
 )
 def test_a_file_may_say_anything_and_its_digest_be_right(values, message, saved, tmp_path):
     good = {"network": checkpoints.described(NET), "config": saved.config, "history": saved.history}
-    tensors = checkpoints.by_name(saved.state._replace(key=None))
-    checkpoints.write(tmp_path / "a", tensors, good | values)
+    notes = json.dumps(good | values)
+    checkpoints.write(tmp_path / "a", saved.state, {}, saved.plan)
+    tensors, texts = fnn.files.read(tmp_path / "a")
+    del texts["sha256"]
+    fnn.files.write(tmp_path / "a", tensors, texts | {"notes": notes})
     with pytest.raises(UserError) as error:
         states.load(tmp_path / "a", plan_of)
     assert error.value.code == DATA

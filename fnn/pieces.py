@@ -1,0 +1,265 @@
+"""`fit` in pieces: the same steps, with the run saved in between.
+
+    order ← permutation(key, step)                             at the beginning of an epoch
+    state, seen[i] ← step(state, rows[order[i]])               i = begin, …, end − 1: a piece
+    row ← Σ seen / Σ weights, validation                       at its end
+
+A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
+nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
+but for rounding where steps are watched or on the way back, whose programs differ there. It takes
+about a second, and ends where a file is due; behind it the host looks for signals.
+
+A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
+is not finite, the steps are taken again one by one from the beginning of the piece, to the last
+State that is. A gradient shows in what it makes of the State; an optimizer that takes NaN out of
+it goes on.
+"""
+
+import contextlib
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+
+from fnn.batches import Rows, minibatches, taken
+from fnn.checkpointing import Checkpointing, Position
+from fnn.driver import many
+from fnn.errors import by_path
+from fnn.interrupts import noted
+from fnn.numerics import is_floating, ratio
+from fnn.one_step import drawn_key, watched_step
+from fnn.plan import Plan, State
+from fnn.records import Array, PyTree
+from fnn.sharding import automatic
+
+SECONDS = 1.0  # that a piece shall take
+
+
+class Run:
+    """A plan and its data, in pieces."""
+
+    def __init__(self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
+        """`how` is batch_size and drop_last; see `report` in `_row`."""
+        self.plan, self.rows, self.held_out, self.how = plan, rows, held_out, how
+        self._report = report
+        size, n = min(how["batch_size"], len(rows.target)), len(rows.target)
+        self.n_batches = n // size if how["drop_last"] else -(-n // size)
+        self._length, self._pace = 1, 0.0  # steps of a piece, seconds of a step
+        self._compiled = False
+
+    def step_like(self, state: State) -> PyTree:
+        """The shapes of what a step reports."""
+        f = functools.partial(self._first_of, lambda *args: _kept(*args)[1])
+        return jax.eval_shape(f, self.plan, state, self.rows)
+
+    def nothing_seen(self, state: State) -> PyTree:
+        """Zeros in the place of what the steps of an epoch will report."""
+        n, like = self.n_batches, self.step_like(state)
+        return jax.tree.map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
+
+    def row_like(self, state: State) -> PyTree:
+        """The shapes of a row of the history."""
+        return jax.eval_shape(self._row, state, self.nothing_seen(state))
+
+    def order(self, position: Position) -> Any:
+        """The rows of every batch of the present epoch, and which of them count."""
+        return _jit_order(position.state, position.batch, len(self.rows.target), **self.how)
+
+    def piece(self, position: Position, order: Any, room: int) -> tuple[Position, bool]:
+        """The run some steps later, at most `room`, and whether all is finite."""
+        n = min(self._length, room, self.n_batches - position.batch)
+        began = time.perf_counter()
+        found, ok = self._advanced(position, order, position.batch + n)
+        if not ok:
+            return self._last_good(position, order), False
+        if self._compiled:
+            self._pace = (time.perf_counter() - began) / n
+            fitting = int(SECONDS / max(self._pace, 1e-9))
+            self._length = max(min(fitting, 10 * self._length), 1)
+        self._compiled = True  # else most of the time was that
+        return found, True
+
+    def _last_good(self, position, order):
+        """The run before the first step that is not finite, from a piece that has one."""
+        while True:
+            found, ok = self._advanced(position, order, position.batch + 1)
+            if not ok:
+                return position
+            position = found
+
+    def _advanced(self, position, order, end):
+        """The run at batch `end`, or behind a loss that is not finite; whether all is."""
+        args = self.plan, position.state, self.rows, position.seen, order
+        batch, state, seen, ok = _jit_piece(*args, position.batch, end)
+        ok = _jit_finite(state, position.state, ok)
+        while not ok.is_ready():  # where a wait of JAX's would keep signals out
+            time.sleep(min(0.005, self._pace))
+        return position._replace(state=state, seen=seen, batch=int(batch)), bool(ok)
+
+    def at_end_of_epoch(self, position: Position) -> Position:
+        """The run with a row of history more."""
+        row = jax.device_get(self._row(position.state, position.seen))
+        return position._replace(history=(*position.history, row), batch=0)
+
+    def _row(self, state, seen):
+        """What an epoch reports: report(plan, state, seen, held_out, batch_size) → (state, row)."""
+        size = self.how["batch_size"]
+        args = self.plan, state, seen, self.held_out
+        return _jit_report(self._report, *args, size)[1]
+
+    def _first_of(self, f, plan, state, rows):
+        """`f` of the first rows, for its shapes."""
+        size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
+        real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
+        return f(plan, state, taken(rows, jnp.arange(size), real))
+
+    def faults(self, position: Position, order: Any) -> tuple[str, ...]:
+        """What is not finite of the step behind this position: loss, gradients, State."""
+        args = self.plan, position.state, self.rows, order, position.batch
+        finite, names = _jit_faults(*args), []
+
+        def note(*args):
+            names.extend(checked(*self._first_of(_parts, *args)))
+
+        jax.eval_shape(note, *args[:3])
+        return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
+
+    def circumstances(self, position: Position) -> str:
+        """Where the next step is, and what it starts from, in words."""
+        told = [f"epoch {len(position.history) + 1}, batch {position.batch + 1}"]
+        if position.batch:
+            sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
+            told += [f"the loss before was {float(ratio(sums['loss'], weight)):.4g}"]
+        with contextlib.suppress(TypeError):  # an optimizer without one rate
+            rate = self.plan.optimizer.rate(position.state.optimizer_state)
+            told += [f"learning rate {float(rate):.4g}"]
+        return ", ".join(told)
+
+
+def _order(state, batch, n, *, batch_size, drop_last):
+    """The minibatches of an epoch of which `batch` are done."""
+    key = None if state.key is None else drawn_key(state._replace(step=state.step - batch), 1)
+    return minibatches(n, batch_size, key, drop_last)
+
+
+def _piece(plan, state, rows, seen, order, begin, end):
+    """(i, state, seen, whether the losses are finite) at i = end, or behind the first that is not.
+
+    Nothing more is looked at in here: XLA would fuse the operations of a step otherwise than
+    elsewhere, and round them otherwise.
+    """
+
+    def going_on(carry):
+        i, _, seen, first = carry
+        return (i < end) & (first | finite(_at(seen, i - 1)))
+
+    def body(carry):
+        i, state, seen, _ = carry
+        state, new = _kept(plan, state, taken(rows, *_at(order, i)))
+        return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
+
+    def finite(seen):
+        return jnp.isfinite(seen[0][0]["loss"])
+
+    i = jnp.asarray(begin, jnp.int32)
+    i, state, seen, first = jax.lax.while_loop(going_on, body, (i, state, seen, True))
+    return i, state, seen, first | finite(_at(seen, i - 1))
+
+
+def _kept(plan, state, rows):
+    """The next State, and all that an epoch keeps of the step: ((sums, weight, results), seen)."""
+    (state, _), *found = watched_step(plan, state, rows)
+    return state, tuple(found)
+
+
+def _at(order, i):
+    """The batch i."""
+    return jax.tree.map(lambda a: a[i], order)
+
+
+def checked(seen: PyTree, state: State, before: State, grads: PyTree) -> dict[str, Any]:
+    """What must be finite, by name: the loss, the gradients, what is new in the State."""
+    named = {"loss": seen[0][0]["loss"]}
+    named |= {f"the gradient of {name}": a for name, a in by_path("", grads).items()}
+    named |= new_in(state, before)
+    return {name: a for name, a in named.items() if is_floating(a)}
+
+
+def new_in(state: State, before: State) -> dict[str, Any]:
+    """The arrays of a State by name, 0 where it was not finite before: some begin at infinity."""
+    now, then = (by_path("", s._replace(key=None)) for s in (state, before))
+    floating = {name: a for name, a in now.items() if is_floating(a)}
+    return {name: jnp.where(jnp.isfinite(then[name]), a, 0) for name, a in floating.items()}
+
+
+def all_finite(named: dict[str, Array]) -> list[Array]:
+    """Whether each of these arrays is finite."""
+    return [jnp.isfinite(a).all() for a in named.values()]
+
+
+def _finite(state, before, ok):
+    """Whether all that is new in the State is finite, and `ok` besides."""
+    return functools.reduce(jnp.logical_and, all_finite(new_in(state, before)), ok)
+
+
+def _parts(plan, state, rows):
+    """What a step reports, the State behind and before it, and gradients where these are known."""
+    now, seen = _kept(plan, state, rows)
+    if plan.in_backward:  # there never are gradients of all layers
+        return seen, now, state, ()
+    key = None if state.key is None else drawn_key(state, 0)
+    args = rows.x, rows.target, rows.weights, key
+    result = plan.with_fields(watch=None).run("fit", state, *args)[0].result
+    return seen, now, state, result[0] if many(plan.rule) else result
+
+
+def _faults(plan, state, rows, order, i):
+    """Whether each of what is checked is finite behind step i."""
+    return all_finite(checked(*_parts(plan, state, taken(rows, *_at(order, i)))))
+
+
+def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
+    """`fit` with a checkpoint: (state, history)."""
+    check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
+    from fnn.resuming import saving  # needs safetensors
+
+    with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):
+        while len(position.history) < epochs and not position.stopped:
+            order = run.order(position)
+            while position.batch < run.n_batches:
+                position, ok = run.piece(position, order, saver.room(position))
+                if not ok:
+                    saver.not_finite(position, run.faults(position, order))
+                saver.reached(position)
+            position = run.at_end_of_epoch(position)
+            if callback is not None and callback(position.state, plain(position.history[-1])):
+                position = position._replace(stopped=True)
+            saver.reached(position)
+        saver.at_the_end(position)
+    return position.state, jax.tree.map(lambda *v: jnp.stack(v), *position.history)
+
+
+def plain(row: PyTree) -> PyTree:
+    """A row with Python's numbers where it has numbers."""
+    return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)
+
+
+def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
+    """Raise for what is no Checkpointing, and under jit and vmap, where nothing is known."""
+    if not isinstance(checkpoint, Checkpointing):
+        raise TypeError(f"fit: checkpoint must be a fnn.Checkpointing, got {checkpoint!r:.60}.")
+    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(given)):
+        raise ValueError(
+            "fit: with a checkpoint it works on the host; call it outside jit and vmap."
+        )
+
+
+_SIZES = ("batch_size", "drop_last")
+_jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
+_jit_piece = jax.jit(automatic(_piece))
+_jit_finite = jax.jit(automatic(_finite))
+_jit_faults = jax.jit(automatic(_faults))
+_jit_report = jax.jit(lambda f, *args: automatic(f)(*args), static_argnums=(0, 5))

@@ -1,0 +1,213 @@
+"""A run and the folder that it lives in: where it goes on, when it is saved, how it stops.
+
+A file holds the State, the history of the epochs that are done and what the steps of the present
+one reported; and as texts the Plan, the position, and what else decides the numbers:
+
+    batch_size, drop_last, x64
+    data, validation    SHA-256 of every array
+    begin               SHA-256 of the first State, key included
+
+Where one of these differs from what `fit` is called with, the run is another one: an error. The
+order of the rows follows from the key and the step, so that k steps, a kill and a second call make
+the numbers that one call makes.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.checkpointing import Checkpointing, Interrupted, NotFinite, Position
+from fnn.files import CheckpointError, digest
+from fnn.folders import Found, cleaned, locked, made, newest, numbered
+from fnn.interrupts import Noted
+from fnn.packing import RUN, check_settings, fitted, packed, parsed, unpacked
+from fnn.plan import State
+from fnn.records import PyTree
+from fnn.settings import changes
+from fnn.writer import Writer, writing
+
+FEW = 3  # names in a message
+
+
+@contextlib.contextmanager
+def saving(
+    run: Any, state: State, checkpoint: Checkpointing, signals: Noted, epochs: int
+) -> Iterator[tuple[Position, "Saver"]]:
+    """The folder, locked, with the run at its newest whole file, or before its first step.
+
+    Raises:
+        CheckpointError: where the folder holds another run, or none of its files is whole.
+        OSError: where it cannot be written, or another process has it.
+    """
+    directory = Path(checkpoint.directory)
+    made(directory)
+    with locked(directory):
+        cleaned(directory)
+        found = newest("fit", directory)
+        known = None if found is None else found.path
+        with writing(directory, checkpoint.keep, known) as writer:
+            saver = Saver(run, state, checkpoint, signals, writer)
+            yield saver.begin(state, epochs, found), saver
+
+
+class Saver:
+    """What is done between the pieces of a run: saving, and stopping where that is asked for."""
+
+    def __init__(
+        self, run: Any, state: State, checkpoint: Checkpointing, signals: Noted, writer: Writer
+    ):
+        """With the State before the first step."""
+        self._run, self._checkpoint, self._signals = run, checkpoint, signals
+        self._facts, self._first, self._writer = facts(run, state), step_of(state), writer
+        self._saved: Any = None
+
+    def begin(self, state: State, epochs: int, found: Found | None) -> Position:
+        """Where the run goes on: at the position in this file, or before its first step."""
+        if found is None:
+            return Position(state, (), self._run.nothing_seen(state))
+        position = self._position(state, found)
+        if (done := len(position.history)) > epochs:
+            raise ValueError(
+                f"fit: epochs must be at least {done}, as many as the run in {found.path} has "
+                f"done, got {epochs}; name another folder for a shorter one."
+            )
+        self._saved = mark(position)
+        return position
+
+    def room(self, position: Position) -> int:
+        """How many steps there may be before the next file."""
+        every = self._checkpoint.every
+        return every - (step_of(position.state) - self._first) % every
+
+    def reached(self, position: Position) -> None:
+        """Save where a file is due; where a signal came, save and stop.
+
+        Raises:
+            Interrupted: where a signal came.
+            OSError, CheckpointError: where a file could not be written.
+        """
+        if position.batch == self._run.n_batches:  # its row of history comes first
+            return
+        number, step = self._signals.signal, step_of(position.state)
+        if number:
+            self.at_the_end(position)
+            raise Interrupted(number, step, numbered(self._checkpoint.directory, step))
+        if self.room(position) == self._checkpoint.every:
+            self._save(position)
+
+    def at_the_end(self, position: Position) -> None:
+        """Save, and wait for the disk."""
+        self._save(position)
+        self._writer.finish()
+
+    def not_finite(self, position: Position, names: tuple[str, ...]) -> None:
+        """Save the last good State, and raise NotFinite."""
+        step, cause = step_of(position.state), None
+        path = numbered(self._checkpoint.directory, step)
+        try:
+            self.at_the_end(position)
+            saved = f"the State before it is in {path}"
+        except (OSError, CheckpointError) as error:
+            saved, cause = f"nor could the State before it be saved: {error!s:.120}", error
+        told = ", ".join(names[:FEW]) + f" and {len(names) - FEW} more" * (len(names) > FEW)
+        message = (
+            f"fit: step {step + 1} is not finite in {told} ({self._run.circumstances(position)}); "
+            f"it was not taken; {saved}."
+        )
+        raise NotFinite(message, names, step, path) from cause
+
+    def _save(self, position):
+        """Hand the run to the writer, unless it is saved as it stands."""
+        if mark(position) == self._saved:
+            return
+        tree: dict[str, Any] = {"state": position.state, "seen": position.seen}
+        tree["seen"] = jax.tree.map(lambda a: a[: position.batch], position.seen)
+        if position.history:
+            tree["history"] = stacked(position.history)
+        for leaf in jax.tree.leaves(position.state):
+            leaf.copy_to_host_async()  # all at once
+        tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
+        place = {"epochs": len(position.history), "batch": position.batch}
+        place["stopped"] = position.stopped
+        texts["run"] = json.dumps(self._facts | {"position": place})
+        self._writer.offer(step_of(position.state), tensors, texts)
+        self._saved = mark(position)
+
+    def _position(self, state, found):
+        """The run as a file has it."""
+        path, run = f"{found.path}", self._run
+        contents = unpacked(path, found.contents)
+        if contents.texts.get("holds") != RUN:
+            raise CheckpointError(f"{path} is no run that fit saved; name another folder.")
+        check_settings(path, contents, run.plan, self._checkpoint.changed)
+        said = parsed(path, "run", contents.texts.get("run", ""))
+        n, batch, stopped = self._place(path, said)
+        like: dict[str, Any] = {"state": state}
+        like["seen"] = longer(run.step_like(state), batch)
+        if n:
+            like["history"] = longer(run.row_like(state), n)
+        tree = fitted(path, contents.tensors, like)
+        history = jax.device_get(tree.get("history"))
+        rows = tuple(jax.tree.map(lambda a, i=i: a[i], history) for i in range(n))
+        rest = [(0, run.n_batches - batch)]
+        seen = jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), tree["seen"])
+        return Position(jax.tree.map(placed, tree["state"], state), rows, seen, batch, stopped)
+
+    def _place(self, path, said):
+        """How many epochs and batches are done, and whether that is the end; of this very run."""
+        here = {name: f"{value}" for name, value in self._facts.items()}
+        try:
+            place = said.pop("position")
+            n, batch, stopped = (place[name] for name in ("epochs", "batch", "stopped"))
+            told = changes({name: f"{value}" for name, value in said.items()}, here)
+            whole = n >= 0 and 0 <= batch < self._run.n_batches and stopped in (True, False)
+        except (AttributeError, KeyError, TypeError):
+            raise CheckpointError(f"{path} does not say how far its run is.") from None
+        if told:
+            raise CheckpointError(f"{path} is of another run: {told}; name another folder.")
+        if not whole:
+            raise CheckpointError(f"{path} is at epoch {n}, batch {batch}, where no run can be.")
+        return n, batch, stopped
+
+
+def facts(run: Any, state: State) -> dict[str, Any]:
+    """What besides the plan decides the numbers of a run."""
+    trees = {"data": run.rows, "validation": run.held_out, "begin": state}
+    shas = {name: sha_of(tree) for name, tree in trees.items()}
+    return {**run.how, "x64": bool(jax.config.read("jax_enable_x64")), **shas}
+
+
+def sha_of(tree: PyTree) -> str:
+    """SHA-256 of every array of a tree, with names, dtypes and shapes."""
+    return digest(packed("fit", tree, None, None, RUN)[0], {})
+
+
+def step_of(state: State) -> int:
+    """How many steps it has taken."""
+    return int(state.step)
+
+
+def mark(position: Position) -> tuple[Any, ...]:
+    """What tells two files of a run apart."""
+    return step_of(position.state), len(position.history), position.stopped
+
+
+def stacked(rows: tuple[PyTree, ...]) -> PyTree:
+    """Rows of history as arrays [epochs, ...]."""
+    return jax.tree.map(lambda *values: np.stack(values), *rows)
+
+
+def longer(like: PyTree, n: int) -> PyTree:
+    """The shapes of n such trees, stacked."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape), a.dtype), like)
+
+
+def placed(a: jax.Array, like: jax.Array) -> jax.Array:
+    """The array on the devices of another one, where these are several."""
+    return a if len(like.sharding.device_set) == 1 else jax.device_put(a, like.sharding)
