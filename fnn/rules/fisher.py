@@ -5,8 +5,8 @@ What the blocks are is said in fnn/kronecker.py; they are those of the empirical
     F = Σ_b s_b vec(g_b) vec(g_b)ᵀ        g_b of example b's own loss, s_b its share in the loss
 
 from the δ of the pass itself: δ_b = s_b times that of the example's own loss, so that sums over
-δ_b² are divided by s_b. A rule that learns gives
-the gradient as its result and the blocks as its next companion, of one way through the layer.
+δ_b² are divided by s_b. A rule that learns gives the gradient as its result and the blocks as its
+next companion, of one way through the layer.
 
 Source: Martens & Grosse (2015), arXiv:1503.05671, section 3; George, Laurent, Bouthillier, Ballas
 & Vincent (2018), arXiv:1806.03884, section 3, for the moments in given bases.
