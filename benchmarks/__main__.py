@@ -60,8 +60,8 @@ class Options:
     """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
-    normalization curvature algorithms recurrence attention heads whole curves precision runs steps
-    examples share import updates."""
+    normalization curvature algorithms looking recurrence attention heads whole curves precision
+    runs steps examples share import updates."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:

@@ -105,6 +105,33 @@ def norms(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pai
     return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
 
 
+def noise(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pair:
+    """Gradient and noise scale: two rules of one fold against jax.vmap of jax.grad."""
+
+    def hand(params, x, target):
+        rules = fnn.rules.backprop, fnn.rules.noise_scale
+        grads, found = fnn.fold(net, loss, params, x, target, rule=rules).result
+        return grads, tuple(fnn.rules.total_noise(found))
+
+    def reference(params, x, target):
+        def one(x, target):
+            def value(params):
+                y = plain(net, params, x[None], None)
+                return plain_losses(loss, y, target[None]).mean()
+
+            grads = jax.grad(value)(params)
+            squares = jax.tree.map(lambda g: (g**2).sum(), grads)
+            return grads, jax.tree.reduce(jnp.add, squares)
+
+        each, squares = jax.vmap(one)(x, target)
+        grads, n = jax.tree.map(lambda g: g.mean(0), each), len(target)
+        square = sum((g**2).sum() for g in jax.tree.leaves(grads))
+        variance = (squares.mean() - square) * n / (n - 1)
+        return grads, (variance, square - variance / n)
+
+    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target))
+
+
 def clipped(net: Net, loss: fnn.Loss[Any], x: jax.Array, target: jax.Array) -> Pair:
     """The sum of clipped gradients: fnn.clipped_grad against jax.vmap of jax.grad."""
 

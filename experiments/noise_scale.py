@@ -275,7 +275,7 @@ def picture(
     ):
         style = {"color": color, "linestyle": ":", "linewidth": 1.2}
         left.axvline(value, label=f"{name} = {value:.0f}", **style)
-    left.legend(frameon=False, loc="upper right", fontsize=8)
+    left.legend(frameon=False, loc="lower left", fontsize=8)
     centre.set(xscale="log", yscale="log", xlabel="steps S", ylabel="examples E = B S")
     centre.set_title("What saves steps costs examples", loc="left")
     centre.plot(steps, steps * batches, "o", color=plots.INK, markersize=4)

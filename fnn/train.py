@@ -151,7 +151,7 @@ def fit(
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
     Averages are over the predictions of an epoch, each at the params of its own step; that of
-    the loss has the penalty in it.
+    the loss has the penalty in it. What a Watch saw has an axis of steps, too, [epochs, steps].
 
     Args:
         plan: what is trained, and how.

@@ -37,7 +37,8 @@ class Watch(Data):
 
     Each is a rule, one with its companion, or a function (layer, params, grads, updates) → result,
     called at every leaf of the net with its entries: params before the update, the gradient that
-    the optimizer got, what it adds. The names are theirs, or the keywords.
+    the optimizer got, what it adds. The names are theirs, or the keywords. `fit` with a Watch is a
+    loop of which jax.grad has no derivative.
 
     Raises:
         TypeError: for what is neither rule nor function, for a rule that learns, a function without

@@ -165,6 +165,8 @@ def test_a_companion_goes_down_beside_the_params():
     assert found == {"a": With(1, ()), "b": With((), 2)}
     assert Serial(Tanh(), Tanh()).parts(With((1, 2), (3, 4))) == {0: With(1, 3), 1: With(2, 4)}
     assert Residual(Tanh()).parts(With(1, 2)) == {"inner": With(1, 2)}
+    found = GATE.parts(With({"a": 1}, {"b": 2}, {"a": 3}))
+    assert found == {"a": With(1, (), 3), "b": With((), 2, ())}
     nested = With(With({"a": 1}, {"a": 2}), {"a": 3})
     assert GATE.parts(nested)["a"] == With(With(1, 2), 3)
 
@@ -173,6 +175,7 @@ def test_params_alone_are_plain_and_are_changed_without_their_companions():
     nested = With(With(1, 2), 3)
     assert (plain(nested), plain(5)) == (1, 5)
     assert on_params(lambda p: p + 10, nested) == With(With(11, 2), 3)
+    assert on_params(lambda p: p + 10, With(1, 2, 1)) == With(11, 2, 1)
     assert on_params(lambda p: p + 10, 5) == 15
 
 

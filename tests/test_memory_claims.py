@@ -210,3 +210,11 @@ def test_a_layer_more_that_steps_inside_needs_no_gradient(optimizer, sets):
     for with_gradient, without in zip(behind, inside, strict=True):
         assert sets * one <= without <= (sets + 0.2) * one  # the cache and some numbers besides
         assert with_gradient - without >= 0.95 * one
+
+
+@pytest.mark.slow
+def test_two_folds_over_layers_one_by_one_keep_no_gradients():
+    net = fnn.Serial(*[f for _ in range(16) for f in (fnn.Dense(128, 128), fnn.ReLU())])
+    optimizer = fnn.optim.Chain(fnn.optim.ClipByNorm(1.0), fnn.optim.SGD(0.1))
+    inside, behind = (peak_of_a_step(net, optimizer, in_backward=i) for i in (True, False))
+    assert behind - inside >= 0.8 * size(params_of(net))

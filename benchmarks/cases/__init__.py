@@ -13,8 +13,9 @@ from benchmarks.cases.mlps import MLPS
 from benchmarks.cases.nets import NETS
 from benchmarks.cases.normalization import NORMALIZATION
 from benchmarks.cases.recurrence import RECURRENCE
+from benchmarks.cases.watching import WATCHING
 
 TABLES = (
     MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION, CURVATURE,
-    ALGORITHMS, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
+    ALGORITHMS, WATCHING, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 
 import fnn
-from benchmarks.case import Case, Net, Pair, Table, clipped, draw, gradient, labels, norms
+from benchmarks.case import Case, Net, Pair, Table, clipped, draw, gradient, labels, noise, norms
 from benchmarks.plain import plain
 
 Task = tuple[Net, jax.Array, jax.Array]  # net, x, target
@@ -42,6 +42,12 @@ def dense_clipped(batch: int) -> Pair:
     """The sum of an MLP's clipped gradients."""
     net, x = fnn.mlp([256, 512, 512, 10]), draw(batch, 256)
     return clipped(net, fnn.SoftmaxCrossEntropy(), x, labels(batch, classes=10))
+
+
+def dense_noise(batch: int) -> Pair:
+    """The gradient of an MLP and its noise scale."""
+    net, x = fnn.mlp([256, 512, 512, 10]), draw(batch, 256)
+    return noise(net, fnn.SoftmaxCrossEntropy(), x, labels(batch, classes=10))
 
 
 def sequence_norms(steps: int = 16, batch: int = 64) -> Pair:
@@ -102,6 +108,7 @@ ALGORITHMS = Table(
         Case("example_norms, 256-512-512-10, batch 128", lambda: dense_norms(128)),
         Case("example_norms, 256-512-512-10, batch 512", lambda: dense_norms(512)),
         Case("clipped_grad, 256-512-512-10, batch 512", lambda: dense_clipped(512)),
+        Case("gradient and noise_scale, 256-512-512-10, batch 512", lambda: dense_noise(512)),
         *rows("LSTM 64 → 128, 32 × T 64", reader),
         *rows("CNN, digits, batch 64", images),
         *rows("GPT, 2 blocks of 128, 8 × T 128", language),

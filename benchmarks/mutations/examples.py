@@ -28,7 +28,7 @@ import tyro
 
 import fnn
 from benchmarks.mutations.source import Replaced, changes
-from fnn import clipping, example_sums, factors, microbatches
+from fnn import by_example, clipping, example_sums, factors, microbatches, together
 from fnn.layers import convolution
 from fnn.rules import gradient_noise, per_example
 
@@ -58,14 +58,14 @@ class Mutant(NamedTuple):
 
 def functions() -> Iterator[tuple[str, Any, str]]:
     """(Module, owner, name) of every function that is mutated."""
-    for name in ("Outer", "Sum", "Rows", "Alone", "Together"):
-        cls = getattr(factors, name)
+    for cls in (factors.Outer, factors.Sum, factors.Rows, factors.Alone, together.Together):
         for method, f in vars(cls).items():
             if inspect.isfunction(f) and not method.startswith("__"):
                 yield "factors", cls, method
-    for f in ("between", "combined", "in_turn", "compact", "lengths", "square_sum", "scaled",
-              "selected", "steps"):  # fmt: skip
-        yield "factors", factors, f
+    yield "factors", factors, "compact"
+    yield "factors", together, "between"
+    for f in ("combined", "in_turn", "lengths", "square_sum", "scaled", "selected", "steps"):
+        yield "factors", by_example, f
     for method in ("gradient", "scaled", "each", "_each", "formed", "size", "square_norms"):
         yield "convolution", convolution.Kernel, method
     yield "convolution", convolution, "patches"
@@ -103,7 +103,7 @@ def mutants(only: tuple[str, ...] = ()) -> list[Mutant]:
     for module, owner, attribute in functions():
         if only and module not in only:
             continue
-        where = owner.__name__ if isinstance(owner, type) else module
+        where = owner.__name__.split(".")[-1]
         for i, node in enumerate(ast.walk(tree_of(owner, attribute))):
             found += [
                 Mutant(f"{where}.{attribute}: {what}", owner, attribute, i, j)

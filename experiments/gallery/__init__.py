@@ -58,6 +58,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "shallow_minima",
         "momentum",
         "optimizers",
+        "kfac",
     ),
     "Regularization": ("sparsity", "dropout", "regularization", "bias_variance"),
     "Generalization and the landscape": (

@@ -24,7 +24,8 @@ the newest be damaged), from which
                                   where the text has another place now
     --load FILE --prompt "def "   writes, with --temperature, --top-k and --length
 
-Without --quick the net has 4.9 million parameters and wants a faster machine.
+Its folder gets two pictures: what the net has learned, and norms of gradients and updates of every
+layer. Without --quick the net has 4.9 million parameters and wants a faster machine.
 
 Source: Radford et al. (2019), Language models are unsupervised multitask learners; the
 measure: Shannon (1951), Bell System Technical Journal 30.

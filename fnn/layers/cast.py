@@ -39,7 +39,7 @@ class Cast(Wrapper[CastCache]):
 
     A result that is like params, such as gradients, has the dtypes of params; any other
     stays in `dtype`. A rule sees rounded params: one that updates them takes the masters
-    from its companion. The final state of a Sequence has the dtype of the state it came with.
+    from its companion, or is in place and given them. The final state of a Sequence has the dtype of the state it came with.
 
     Raises:
         TypeError: for what is not a layer, or not a floating dtype.
