@@ -126,12 +126,12 @@ class Saver:
         """Hand the run to the writer, unless it is saved as it stands."""
         if mark(position) == self._saved:
             return
-        tree: dict[str, Any] = {"state": position.state, "seen": position.seen}
-        tree["seen"] = jax.tree.map(lambda a: a[: position.batch], position.seen)
+        for leaf in jax.tree.leaves((position.state, position.seen)):
+            leaf.copy_to_host_async()  # all at once
+        tree: dict[str, Any] = {"state": position.state}
+        tree["seen"] = jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen)
         if position.history:
             tree["history"] = stacked(position.history)
-        for leaf in jax.tree.leaves(position.state):
-            leaf.copy_to_host_async()  # all at once
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
         place["stopped"] = position.stopped

@@ -9,7 +9,7 @@
 
 A user's mistake is reported in one short paragraph that names the flag, before anything is
 read or written. Exit codes: 0 done, 2 usage, 3 a file (data, a checkpoint, one that cannot be
-written), 4 not finite, 5 a claim that was not seen, 130 interrupted.
+written), 4 not finite, 5 a claim that was not seen, 130 interrupted, 143 terminated.
 """
 
 import contextlib
@@ -123,9 +123,11 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except OSError as error:
         where = "standard output" if error.filename is None else str(error.filename)
         return told(str(UserError(f"{where}: {error.strerror or error}.")), DATA)
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return INTERRUPTED
+    except FloatingPointError as error:  # of a run that saves itself; so is its interrupt
+        return told(str(UserError(f"{error}")), NOT_FINITE)
+    except KeyboardInterrupt as error:
+        print(f"{error}" or "stopped.", file=sys.stderr)
+        return getattr(error, "code", INTERRUPTED)
 
 
 def told(message: str, code: int) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import pytest
 
+import fnn
 from experiments.common import cli
 from experiments.common.cli import Bounds, UserError
 
@@ -85,6 +86,26 @@ def test_errors_in_main_end_with_their_own_code_and_interrupts_with_130(capsys):
     assert capsys.readouterr().err == "error: no such file\n"
     assert cli.run(interrupted, Config, []) == 130
     assert cli.run(lambda config: None, Config, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (fnn.Interrupted(15, 7, "a"), 143, "fit: stopped by SIGTERM after step 7, saved in a.\n"),
+        (fnn.Interrupted(2, 7, "a"), 130, "fit: stopped by SIGINT after step 7, saved in a.\n"),
+        (
+            fnn.NotFinite("fit: step 8 is not.", ("loss",), 7, "a"),
+            4,
+            "error: fit: step 8 is not.\n",
+        ),
+    ],
+)
+def test_a_run_that_has_saved_itself_ends_with_the_code_of_its_end(error, code, said, capsys):
+    def command():
+        raise error
+
+    assert cli.exit_code(command) == code
+    assert capsys.readouterr().err == said
 
 
 def test_a_reader_that_has_enough_ends_the_run_without_a_traceback():
