@@ -43,6 +43,7 @@ EQUIVALENT = {  # word in the name of a mutant → why no result depends on it
     "products: without": "the same",
     "size: ": "an upper bound of what rounding hides; a larger one is right, too",
     "as if not": "of a choice between two right forms",
+    "maximum forgotten": "a bound that rounding alone passes",
 }
 
 
