@@ -34,7 +34,7 @@ from fnn.mean import mean, normalized, spread
 from fnn.numerics import ratio
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree
-from fnn.rules.fisher import Fisher, kfac
+from fnn.rules.fisher import Fisher, known
 from fnn.ruling import Seen, backprop
 from fnn.sequence import value
 from fnn.sharding import automatic
@@ -78,7 +78,7 @@ def fisher_blocks(
     """
     owner = "fisher_blocks"
     check_kind(owner, kind)
-    rule = kfac(sharing, widest)
+    rule = known(owner, sharing, widest)
     inner = None if kind == "empirical" else inner_of(owner, kind, loss, samples, key)
     way = forth(owner, net, loss, params, x, target, (rule,), key=key, weights=weights)
     if inner is None:

@@ -22,6 +22,7 @@ Bouthillier, Ballas & Vincent (2018), arXiv:1806.03884, algorithm 1; Ba, Grosse 
 ICLR, section 5.1, for κ.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,12 +33,12 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from fnn.curvature.blocks import FisherPass
 from fnn.curvature.fisher import check_kind
-from fnn.errors import check_number, shown
+from fnn.errors import check_floating, check_number, shown
 from fnn.kronecker import Bases, Blocks, Kronecker, blockwise, each_copy, is_blocks, trace
 from fnn.numerics import concrete, is_like, wide
 from fnn.optim.optimizer import Optimizer, leafwise, next_step, zeros
-from fnn.records import Array, Data, PyTree
-from fnn.rules.fisher import kfac
+from fnn.records import Array, Data, PyTree, integer
+from fnn.rules.fisher import known
 
 METHODS = ("cholesky", "eigen", "ekfac")
 
@@ -107,16 +108,18 @@ class KFAC(Optimizer[KFACState]):
         for name in ("momentum", "decay"):
             check_number("KFAC", name, getattr(self, name), 0, 1)
         check_number("KFAC", "interval", self.interval, 1)
-        known = concrete(self.interval)
-        if known is not None and known.dtype.kind not in "iu":
+        step = concrete(self.interval)
+        if step is not None and step.dtype.kind not in "iu":
             raise TypeError(f"KFAC: interval must be an integer, got {self.interval!r:.60}.")
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(
                 f"KFAC: method must be one of {', '.join(METHODS)}, got {self.method!r:.60}."
             )
         check_kind("KFAC", self.kind)
-        check_number("KFAC", "samples", self.samples, 1)
-        kfac(self.sharing, self.widest)
+        if (n := integer("KFAC: samples", self.samples)) < 1:
+            raise ValueError(f"KFAC: samples must be at least 1, got {n}.")
+        object.__setattr__(self, "samples", n)
+        known("KFAC", self.sharing, self.widest)
 
     def init(self, params):
         """v = 0, w = 0; only the first factors show what room they take."""
@@ -130,11 +133,11 @@ class KFAC(Optimizer[KFACState]):
 
     def rule(self, state):
         """The rule that finds gradient and factors; for ekfac the moments in the bases, too."""
-        known = bases(state.inverses) if self.method == "ekfac" else ()
-        rule = kfac(self.sharing, self.widest)
+        own = bases(state.inverses) if self.method == "ekfac" else ()
+        rule = known("KFAC", self.sharing, self.widest)
         if self.kind == "empirical":
-            return rule.learning(known)
-        return FisherPass(known, rule=rule, kind=self.kind, samples=self.samples)
+            return rule.learning(own)
+        return FisherPass(own, rule=rule, kind=self.kind, samples=self.samples)
 
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """F̄ and, where it is time, its inverses; then v ← μ v + c U, and −η v."""
@@ -247,12 +250,32 @@ def check_factors(factors: PyTree, averages: PyTree) -> None:
             "KFAC: factors must be Blocks, nested like params, as fold(…, rule=fnn.rules.kfac()) "
             f"finds them, got {shown(factors)}."
         )
+    for k in (k for b in layers for k in b.kronecker):
+        check_block(k)
     plain = jax.tree.map(without_moments, factors, is_leaf=is_blocks)
     if averages != () and not is_like(plain, averages):
         raise ValueError(
             "KFAC: factors must be those of the net that state.factors are of; another net, "
             "sharing or widest begins with a state of its own, init(params)."
         )
+
+
+def check_block(k: Kronecker) -> None:
+    """Raise unless A and G are floating, of the sizes of the arrays of the block."""
+    n = sum(p.n_rows for p in k.parts)
+    m = math.prod(k.parts[0].shape) // k.parts[0].n_rows
+    leads = []
+    for name, a, size, diagonal in zip(
+        ("rows", "columns"), (k.rows, k.columns), (n, m), k.diagonal, strict=True
+    ):
+        check_floating("KFAC", f"{name} of factors", a)
+        tail = (size,) if diagonal else (size, size)
+        leads.append(a.shape[: -len(tail)])
+        if a.shape[-len(tail) :] != tail or leads[0] != leads[-1]:
+            raise ValueError(
+                f"KFAC: {name} of factors must have shape [..., {', '.join(map(str, tail))}], "
+                f"with the copies of Repeat first, got {list(a.shape)}."
+            )
 
 
 def averaged(old: PyTree, new: PyTree, share: Array) -> PyTree:

@@ -18,14 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_number
 from fnn.factors import is_factor, summed
 from fnn.kronecker import Bases, Blocks, How, Weights, blocks_of
 from fnn.layers.frozen import Held
 from fnn.layers.shared import Shared
 from fnn.layers.unembed import Unembed
 from fnn.numerics import ratio
-from fnn.records import Array, PyTree
+from fnn.records import Array, PyTree, integer
 from fnn.rules.per_example import none_of, one_by_one
 from fnn.ruling import Given, Rule, rule
 
@@ -36,13 +35,6 @@ class Fisher(Rule):
 
     sharing: str = "expand"
     widest: int = 2048
-
-    def __post_init__(self):
-        """Refuse another sharing, and a width that no matrix has."""
-        super().__post_init__()
-        if self.sharing not in ("expand", "reduce"):
-            raise ValueError(f'kfac: sharing must be "expand" or "reduce", got {self.sharing!r}.')
-        check_number("kfac", "widest", self.widest, 1)
 
     def learning(self, bases: PyTree = ()) -> Given:
         """The rule that finds the gradient as its result, and the blocks as its next companion.
@@ -80,8 +72,19 @@ def kfac(sharing: str = "expand", widest: int = 2048) -> Fisher:
 
     Raises:
         ValueError: for another sharing, and for a widest below 1.
+        TypeError: for a widest that is no integer.
     """
-    return replace(fisher, sharing=sharing, widest=widest)
+    return known("kfac", sharing, widest)
+
+
+def known(owner: str, sharing: Any, widest: Any) -> Fisher:
+    """The rule of this sharing and width, or an error in the name of `owner`."""
+    if not isinstance(sharing, str) or sharing not in ("expand", "reduce"):
+        raise ValueError(f'{owner}: sharing must be "expand" or "reduce", got {sharing!r:.60}.')
+    n = integer(f"{owner}: widest", widest)
+    if n < 1:
+        raise ValueError(f"{owner}: widest must be at least 1, got {n}.")
+    return replace(fisher, sharing=sharing, widest=n)
 
 
 def as_fisher(found: Rule) -> Fisher:

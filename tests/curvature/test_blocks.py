@@ -123,7 +123,7 @@ def test_errors():
     args = net, fnn.SoftmaxCrossEntropy(), net.init(KEY), x, target
     with pytest.raises(ValueError, match="fisher_blocks: kind must be one of exact, monte_carlo"):
         fisher_blocks(*args, kind="true")
-    with pytest.raises(ValueError, match="kfac: sharing must be"):
+    with pytest.raises(ValueError, match="fisher_blocks: sharing must be"):
         fisher_blocks(*args, sharing="all")
     with pytest.raises(ValueError, match='kind="monte_carlo" needs a key'):
         fisher_blocks(*args, kind="monte_carlo")

@@ -232,17 +232,19 @@ def test_what_means_nothing_under_jit_is_nan_and_no_plausible_step():
 def test_errors():
     for name, bad in {
         "learning_rate": 0.0, "damping": 0.0, "momentum": 1.0, "decay": -0.1, "interval": 0,
-        "max_kl": -1.0, "samples": 0,
+        "max_kl": -1.0,
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=f"KFAC: {name} must be in"):
             KFAC(**{name: bad})
     with pytest.raises(TypeError, match="KFAC: interval must be an integer, got 2.5"):
         KFAC(interval=2.5)
+    with pytest.raises(ValueError, match="KFAC: samples must be at least 1, got 0"):
+        KFAC(samples=0)
     with pytest.raises(ValueError, match="KFAC: method must be one of cholesky, eigen, ekfac"):
         KFAC(method="qr")
     with pytest.raises(ValueError, match="KFAC: kind must be one of"):
         KFAC(kind="true")
-    with pytest.raises(ValueError, match="kfac: sharing must be"):
+    with pytest.raises(ValueError, match="KFAC: sharing must be"):
         KFAC(sharing="both")
     o = optimizer()
     with pytest.raises(ValueError, match="KFAC: update needs factors; a Plan has them found"):
