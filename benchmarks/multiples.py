@@ -38,8 +38,8 @@ NETS: dict[str, Callable[[], Task]] = {
 def quantities(net: Any) -> dict[str, Callable[..., Any]]:
     """All that is asked, of (params, x, target, v, bases); the gradient comes first."""
 
-    def fold(rule, *args):
-        done = fnn.fold(net, LOSS, *args, rule=rule)
+    def fold(rule, params, x, target):
+        done = fnn.fold(net, LOSS, params, x, target, rule=rule)
         return done.result, done.companion
 
     def drawn(params, x, target):

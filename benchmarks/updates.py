@@ -82,16 +82,16 @@ def updates(effort: Effort = Effort(), *, quick: bool = False) -> list[Update]:
     }
     pairs = [(net, name) for net in nets for name in OPTIMIZERS]
     return [
-        measured(f"{net}, {name}", nets[net](), *OPTIMIZERS[name], effort)
+        measured(f"{net}, {name}", nets[net](), OPTIMIZERS[name], effort)
         for net, name in (pairs[:1] if quick else pairs)
     ]
 
 
 def measured(
-    name: str, task: tuple[Any, ...], ours: Any, theirs: Any, target: float, effort: Effort
+    name: str, task: tuple[Any, ...], optimizers: tuple[Any, Any, float], effort: Effort
 ) -> Update:
     """One row, after all three first losses and second losses agreed."""
-    net, loss, x, goal = task
+    (net, loss, x, goal), (ours, theirs, target) = task, optimizers
     parts = [step_of(net, loss, ours, inside=inside) for inside in (True, False)]
     programs, memory = [], []
     for step, first in [*parts, plain_step(net, loss, theirs)]:
@@ -104,7 +104,8 @@ def measured(
     seconds = times(programs, (), effort)
     low, middle, high = np.quantile(seconds[:, 0] / seconds[:, 1], (0.25, 0.5, 0.75))
     plainly = float(np.median(seconds[:, 0] / seconds[:, 2]))
-    return Update(name, *memory, middle, low, high, plainly, target)
+    inside, behind, plain = memory
+    return Update(name, inside, behind, plain, middle, low, high, plainly, target)
 
 
 def step_of(net: Any, loss: Any, optimizer: Any, *, inside: bool) -> Any:
