@@ -52,12 +52,13 @@ def quantities(net: Any) -> dict[str, Callable[..., Any]]:
         "example_norms": lambda *a: fold(RULES.example_norms, *a[:3]),
         "gradient and noise_scale": lambda *a: fold(both, *a[:3]),
         "example_slopes": lambda *a: fold(RULES.example_slopes.given(a[3]), *a[:3]),
-        "clipped_grad": lambda *a: fnn.clipped_grad(net, LOSS, *a[:3], 1.0),
+        "clipped_grad": lambda p, x, t, *_: fnn.clipped_grad(net, LOSS, p, x, t, 1.0),
         "hessian_product": lambda *a: CURVATURE.hessian_product(net, LOSS, *a[:4]),
         "gauss_newton_product": lambda *a: CURVATURE.gauss_newton_product(net, LOSS, *a[:4]),
         "fisher_product, empirical": lambda *a: CURVATURE.fisher_product(
             net, LOSS, *a[:4], kind="empirical"
         ),
+        "fisher_diagonal": lambda *a: CURVATURE.fisher_diagonal(net, LOSS, *a[:3]),
         "kfac": lambda *a: fold(kfac, *a[:3]),
         "gradient and kfac": lambda *a: fold(kfac.learning(), *a[:3]),
         "kfac of drawn targets": lambda *a: drawn(*a[:3]),
