@@ -191,10 +191,10 @@ DEEP = {
     "gpt": (fnn.gpt(7, 4, 2, 2, 6, recompute=True), TOKENS),
     "tied": (fnn.gpt(7, 4, 2, 1, 6, tied=True), TOKENS),
     "frozen, cast": (
-        fnn.Serial(
+        fnn.Cast(fnn.Serial(
             embed=fnn.Embedding(7, 3), still=fnn.Frozen(fnn.Dense(3, 3)),
-            body=fnn.Cast(fnn.Bidirectional.of(fnn.LSTM(3, 4)), "float32"), head=fnn.Dense(8, 7),
-        ), TOKENS,
+            body=fnn.Bidirectional.of(fnn.LSTM(3, 4)), head=fnn.Dense(8, 7),
+        ), "float32"), TOKENS,
     ),
 }  # fmt: skip
 
