@@ -21,9 +21,6 @@ from fnn import curvature as curvature
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
-from fnn.checkpointing import Checkpointing as Checkpointing
-from fnn.checkpointing import Interrupted as Interrupted
-from fnn.checkpointing import NotFinite as NotFinite
 from fnn.clipping import Clipping as Clipping
 from fnn.clipping import clipped_grad as clipped_grad
 from fnn.composite import Back as Back
@@ -166,6 +163,9 @@ from fnn.plan import start as start
 from fnn.prediction import predict as predict
 from fnn.records import Record as Record
 from fnn.ruling import rule as rule
+from fnn.saving.checkpointing import Checkpointing as Checkpointing
+from fnn.saving.checkpointing import Interrupted as Interrupted
+from fnn.saving.checkpointing import NotFinite as NotFinite
 from fnn.sequence import Sequence as Sequence
 from fnn.sequence import lift as lift
 from fnn.summaries import summary as summary

@@ -34,9 +34,11 @@ import numpy as np
 from fnn.errors import at, check_leaves
 from fnn.files import CheckpointError as CheckpointError
 from fnn.files import read, write
-from fnn.folders import newest, pruned
-from fnn.folders import numbered as numbered
-from fnn.packing import (
+from fnn.plan import Plan, State
+from fnn.records import PyTree, flag, integer
+from fnn.saving.folders import newest, pruned
+from fnn.saving.folders import numbered as numbered
+from fnn.saving.packing import (
     STATE,
     TREE,
     check_settings,
@@ -47,8 +49,6 @@ from fnn.packing import (
     state_in,
     state_like,
 )
-from fnn.plan import Plan, State
-from fnn.records import PyTree, flag, integer
 
 
 def save(

@@ -34,7 +34,6 @@ from fnn.batches import (
     taken,
     warn_of_files,
 )
-from fnn.checkpointing import Checkpointing
 from fnn.composite import empty
 from fnn.donation import donatable
 from fnn.driver import weighed_in
@@ -42,7 +41,6 @@ from fnn.loss import compared, present
 from fnn.mean import merge_weights
 from fnn.numerics import times, wide
 from fnn.one_step import drawn_key, summed_step, watched_step
-from fnn.pieces import Run, fit_in_pieces
 from fnn.plan import (
     Plan,
     State,
@@ -55,6 +53,8 @@ from fnn.plan import (
     with_room,
 )
 from fnn.records import Array, PyTree, flag
+from fnn.saving.checkpointing import Checkpointing
+from fnn.saving.pieces import Run, fit_in_pieces
 from fnn.sharding import automatic
 from fnn.watching import by_turns, shown
 

@@ -20,13 +20,13 @@ AROUND = sorted(
 )
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
-    ("records", "numerics", "sharding", "interrupts"),
+    ("records", "numerics", "sharding", "saving.interrupts"),
     ("by_example",),
     ("errors", "factors", "initializers", "sequence", "sides"),
     ("together",),
-    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "checkpointing"),
-    ("layer", "composite", "loss", "ruling", "folders"),
-    ("layers", "losses", "penalties", "metrics", "several", "writer"),
+    ("logits", "arrays", "kronecker", "mean", "targets", "named", "files", "saving.checkpointing"),
+    ("layer", "composite", "loss", "ruling", "saving.folders"),
+    ("layers", "losses", "penalties", "metrics", "several", "saving.writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
@@ -35,10 +35,10 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("microbatches",),
     ("updating", "donation"),
     ("plan",),
-    ("one_step", "settings"),
-    ("example_sums", "clipping", "prediction", "decoding", "packing"),
-    ("checkpoints", "resuming"),
-    ("pieces",),
+    ("one_step", "saving.settings"),
+    ("example_sums", "clipping", "prediction", "decoding", "saving.packing"),
+    ("checkpoints", "saving.resuming"),
+    ("saving.pieces",),
     ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own
@@ -201,7 +201,7 @@ import fnn
 assert jax.config.values == before, "flags changed"
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized(), "a backend started"
-for late in ("fnn.checking", "fnn.checkpoints", "fnn.files", "fnn.resuming"):
+for late in ("fnn.checking", "fnn.checkpoints", "fnn.files", "fnn.saving.resuming"):
     assert late not in sys.modules, f"{late} came along"
 loaded = {m.split(".")[0] for m in sys.modules}
 others = {"optax", "chex", "sklearn", "matplotlib", "flax", "torch", "safetensors"}

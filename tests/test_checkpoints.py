@@ -20,7 +20,7 @@ from fnn.checkpoints import (
     tensors,
 )
 from fnn.files import read, write
-from fnn.settings import settings
+from fnn.saving.settings import settings
 
 KEY = jax.random.key(0)
 NET = fnn.Serial(

@@ -29,8 +29,9 @@ from experiments.common import files, runs, writing
 from experiments.common.choices import exported
 from experiments.common.cli import DataError, UserError
 from experiments.common.data import Standardizer
-from fnn import checkpoints, packing
+from fnn import checkpoints
 from fnn.named import by_name, kind
+from fnn.saving import packing
 
 NOTES = ("network", "preprocessing", "config")
 DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most

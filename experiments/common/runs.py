@@ -27,7 +27,7 @@ import numpy as np
 from experiments.common import writing
 from experiments.common.cli import NOT_FINITE, USAGE, UserError
 from fnn.files import PARTIAL
-from fnn.folders import locked
+from fnn.saving.folders import locked
 
 RUNS = Path("runs")  # where folders are that nobody named
 CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import fnn
 from experiments.common import checkpoints, files, writing
 from experiments.common.cli import DataError, UserError
-from fnn import folders, packing
 from fnn.checkpoints import keep, numbered
+from fnn.saving import folders, packing
 
 NOTES = ("network", "config", "history")
 SAMPLES, LETTERS = 1000, 600  # how many are kept, and how much of each

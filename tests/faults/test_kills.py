@@ -14,7 +14,7 @@ import pytest
 from training import KEY, PARAMS, TARGET, X, plan
 
 import fnn
-from fnn.folders import files_in, is_whole
+from fnn.saving.folders import files_in, is_whole
 
 RUN = """
 import sys

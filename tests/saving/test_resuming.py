@@ -1,4 +1,4 @@
-"""Tests of fnn.resuming: which run a folder holds, and what a file of one may say."""
+"""Tests of fnn.saving.resuming: which run a folder holds, and what a file of one may say."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from training import KEY, PARAMS, TARGET, X, plan
 import fnn
 from fnn.checkpoints import CheckpointError, load, notes, numbered, save
 from fnn.files import read, write
-from fnn.folders import files_in, locked
+from fnn.saving.folders import files_in, locked
 
 PLAN, HOW = plan(fnn.optim.Momentum(0.1)), {"epochs": 2, "batch_size": 4}
 

@@ -1,9 +1,10 @@
-"""Tests of fnn.folders."""
+"""Tests of fnn.saving.folders."""
 
 import numpy as np
 import pytest
 
-from fnn import files, folders
+from fnn import files
+from fnn.saving import folders
 
 
 def filled(folder, *steps):

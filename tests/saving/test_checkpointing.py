@@ -1,4 +1,4 @@
-"""Tests of fnn.checkpointing."""
+"""Tests of fnn.saving.checkpointing."""
 
 import signal
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import fnn
-from fnn.checkpointing import Checkpointing, Interrupted, NotFinite
+from fnn.saving.checkpointing import Checkpointing, Interrupted, NotFinite
 
 
 def test_a_path_is_meant_from_where_the_program_is(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from fnn.named import by_name, differences, of_names, on_jax
 from fnn.numerics import concrete
 from fnn.plan import Plan, State, check_plan, start
 from fnn.records import PyTree
-from fnn.settings import changes, settings
+from fnn.saving.settings import changes, settings
 
 FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 LAYOUT = "1"

@@ -1,4 +1,4 @@
-"""Tests of fnn.packing, beyond those of fnn.checkpoints."""
+"""Tests of fnn.saving.packing, beyond those of fnn.checkpoints."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import pytest
 from training import NET, plan
 
 import fnn
-from fnn import packing
 from fnn.files import CheckpointError, Contents
+from fnn.saving import packing
 
 
 def test_a_tree_is_tensors_and_texts():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fnn.files import read, write
-from fnn.folders import numbered, pruned
+from fnn.saving.folders import numbered, pruned
 
 
 class Writer:

@@ -1,4 +1,4 @@
-"""Tests of fnn.pieces: the numbers are those of fit in one piece, bit for bit."""
+"""Tests of fnn.saving.pieces: the numbers are those of fit in one piece, bit for bit."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ from training import KEY, PARAMS, TARGET, X, plan
 
 import fnn
 from fnn.checkpoints import CheckpointError
-from fnn.pieces import _jit_piece
+from fnn.saving.pieces import _jit_piece
 
 HOW = {"epochs": 3, "batch_size": 4}
 DATA, HELD_OUT = (X, TARGET, 1 + jnp.arange(11.0)), (X[:5], TARGET[:5])
@@ -59,7 +59,7 @@ class Stopped(Exception):  # noqa: N818
 
 def stopping(monkeypatch, n):
     """Take the run away before its n-th piece."""
-    before, left = fnn.pieces.Run.piece, [n]
+    before, left = fnn.saving.pieces.Run.piece, [n]
 
     def piece(*args):
         left[0] -= 1
@@ -67,7 +67,7 @@ def stopping(monkeypatch, n):
             raise Stopped
         return before(*args)
 
-    monkeypatch.setattr(fnn.pieces.Run, "piece", piece)
+    monkeypatch.setattr(fnn.saving.pieces.Run, "piece", piece)
 
 
 @pytest.mark.parametrize("every", [1, 2, 4, 100])
@@ -122,15 +122,15 @@ def test_a_callback_sees_every_epoch_once_and_its_end_is_one(begin, whole, tmp_p
 def test_a_signal_ends_the_run_when_it_is_saved(number, begin, whole, tmp_path, monkeypatch):
     checkpoint, before = fnn.Checkpointing(tmp_path, 100), signal.getsignal(number)
     with monkeypatch.context() as patch:
-        piece = fnn.pieces.Run.piece
+        piece = fnn.saving.pieces.Run.piece
 
         def signalled(self, position, *args):
             if int(position.state.step) == 4:
                 signal.raise_signal(number)
             return piece(self, position, *args)
 
-        patch.setattr(fnn.pieces.Run, "piece", signalled)
-        patch.setattr(fnn.pieces, "SECONDS", 0.0)
+        patch.setattr(fnn.saving.pieces.Run, "piece", signalled)
+        patch.setattr(fnn.saving.pieces, "SECONDS", 0.0)
         with pytest.raises(fnn.Interrupted) as error:
             fit(PLAN, begin, validation=HELD_OUT, checkpoint=checkpoint)
     assert (error.value.step, error.value.code) == (5, 128 + number)
@@ -140,7 +140,7 @@ def test_a_signal_ends_the_run_when_it_is_saved(number, begin, whole, tmp_path, 
 
 
 def test_a_second_ctrl_c_is_at_once_and_the_older_file_stays(begin, tmp_path, monkeypatch):
-    checkpoint, piece = fnn.Checkpointing(tmp_path, 1), fnn.pieces.Run.piece
+    checkpoint, piece = fnn.Checkpointing(tmp_path, 1), fnn.saving.pieces.Run.piece
 
     def signalled(self, position, *args):
         if int(position.state.step) == 2:
@@ -148,7 +148,7 @@ def test_a_second_ctrl_c_is_at_once_and_the_older_file_stays(begin, tmp_path, mo
             signal.raise_signal(signal.SIGINT)
         return piece(self, position, *args)
 
-    monkeypatch.setattr(fnn.pieces.Run, "piece", signalled)
+    monkeypatch.setattr(fnn.saving.pieces.Run, "piece", signalled)
     with pytest.raises(KeyboardInterrupt) as error:
         fit(PLAN, begin, checkpoint=checkpoint)
     assert error.type is KeyboardInterrupt

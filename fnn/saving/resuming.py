@@ -22,15 +22,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.checkpointing import Checkpointing, Interrupted, NotFinite, Position
 from fnn.files import CheckpointError, digest
-from fnn.folders import Found, cleaned, locked, made, newest, numbered
-from fnn.interrupts import Noted
-from fnn.packing import RUN, check_settings, fitted, packed, parsed, unpacked
 from fnn.plan import State
 from fnn.records import PyTree
-from fnn.settings import changes
-from fnn.writer import Writer, writing
+from fnn.saving.checkpointing import Checkpointing, Interrupted, NotFinite, Position
+from fnn.saving.folders import Found, cleaned, locked, made, newest, numbered
+from fnn.saving.interrupts import Noted
+from fnn.saving.packing import RUN, check_settings, fitted, packed, parsed, unpacked
+from fnn.saving.settings import changes
+from fnn.saving.writer import Writer, writing
 
 FEW = 3  # names in a message
 

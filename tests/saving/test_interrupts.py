@@ -1,4 +1,4 @@
-"""Tests of fnn.interrupts."""
+"""Tests of fnn.saving.interrupts."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fnn.interrupts import SIGNALS, noted
+from fnn.saving.interrupts import SIGNALS, noted
 
 
 @pytest.mark.parametrize("number", SIGNALS)

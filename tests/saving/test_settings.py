@@ -1,4 +1,4 @@
-"""Tests of fnn.settings."""
+"""Tests of fnn.saving.settings."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.settings import changes, settings, text
+from fnn.saving.settings import changes, settings, text
 
 
 def plan(optimizer, **options):

@@ -1,4 +1,4 @@
-"""Tests of fnn.writer."""
+"""Tests of fnn.saving.writer."""
 
 import errno
 import resource
@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from fnn import files, writer
+from fnn import files
 from fnn.files import CheckpointError
-from fnn.folders import files_in, numbered, step_of
-from fnn.writer import Writer, writing
+from fnn.saving import writer
+from fnn.saving.folders import files_in, numbered, step_of
+from fnn.saving.writer import Writer, writing
 
 W = {"w": np.arange(300.0)}
 

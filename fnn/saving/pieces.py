@@ -25,14 +25,14 @@ import jax.core
 import jax.numpy as jnp
 
 from fnn.batches import Rows, minibatches, taken
-from fnn.checkpointing import Checkpointing, Position
 from fnn.driver import many
 from fnn.errors import by_path
-from fnn.interrupts import noted
 from fnn.numerics import is_floating, ratio
 from fnn.one_step import drawn_key, watched_step
 from fnn.plan import Plan, State
 from fnn.records import Array, PyTree
+from fnn.saving.checkpointing import Checkpointing, Position
+from fnn.saving.interrupts import noted
 from fnn.sharding import automatic
 
 SECONDS = 1.0  # that a piece shall take
@@ -224,7 +224,7 @@ def _faults(plan, state, rows, order, i):
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
     """`fit` with a checkpoint: (state, history)."""
     check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
-    from fnn.resuming import saving  # needs safetensors
+    from fnn.saving.resuming import saving  # needs safetensors
 
     with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):
         while len(position.history) < epochs and not position.stopped:
