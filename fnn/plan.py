@@ -94,6 +94,7 @@ class Plan(Data):
         members("Plan", self.penalty)
         if not isinstance(self.rule, Record | Data) or not hasattr(self.rule, "run"):
             check_gradients(check_rule("Plan", self.rule)[0])
+        check_asked(self.optimizer, self.rule)
         object.__setattr__(self, "in_backward", flag("Plan: in_backward", self.in_backward))
         if self.in_backward:
             check_in_backward(self.optimizer, self.rule)
@@ -128,7 +129,6 @@ class Plan(Data):
         if isinstance(first, Fisher) and not first.learns:
             first = first.learning()
         if asked is not None:
-            check_asked(self.optimizer, first, asked, rest)
             first = asked
         return (first, *rest) if many(rules) else first
 
@@ -188,15 +188,18 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     return State(params, plan.first_state(params), key, step, companion)
 
 
-def check_asked(optimizer: Any, first: Any, asked: Any, rest: Iterable[Any]) -> None:
-    """Raise a TypeError where the optimizer's rule has no room in the plan."""
-    name = type(optimizer).__name__
+def check_asked(optimizer: Any, rule: Any) -> None:
+    """Raise a TypeError where the optimizer brings a rule for which the plan has no room."""
+    if not optimizer.asks or hasattr(rule, "run"):
+        return
+    asked = optimizer.rule(jax.eval_shape(optimizer.init, ()))
+    (first, *rest), name = rule if many(rule) else (rule,), type(optimizer).__name__
     if first != backprop:
         raise TypeError(
             f"Plan: {name} finds the gradient by its own rule, where the plan has {first!r:.60}; "
             "leave rule out, or put fnn.rules.backprop first."
         )
-    if hasattr(asked, "run") and any(True for _ in rest):
+    if hasattr(asked, "run") and rest:
         raise TypeError(f"Plan: the rule of {name} runs by itself; leave the other rules out.")
 
 

@@ -114,11 +114,12 @@ def floor_of(module):
     """The floor of a module, and the one inside the checker."""
     first, *rest = module.split(".")[1:]
     inside = place_in(CHECKING, rest[0]) if first == "checking" and rest else 0
-    return place_in(FLOORS, first), inside
+    return place_in(FLOORS, ".".join([first, *rest[:1]]), first), inside
 
 
-def place_in(floors, name):
-    return next(i for i, names in enumerate(floors) if name in names)
+def place_in(floors, *names):
+    """The floor that has the first of the names, else that of the next."""
+    return next(i for name in names for i, floor in enumerate(floors) if name in floor)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

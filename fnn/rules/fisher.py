@@ -36,6 +36,10 @@ class Fisher(Rule):
     sharing: str = "expand"
     widest: int = 2048
 
+    def __repr__(self) -> str:
+        """As the function that makes it."""
+        return "kfac"
+
     def learning(self, bases: PyTree = ()) -> Given:
         """The rule that finds the gradient as its result, and the blocks as its next companion.
 

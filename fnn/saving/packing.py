@@ -147,7 +147,16 @@ def state_in(contents: Contents) -> dict[str, Any]:
 
 
 def state_like(plan: Plan, key: Any) -> State:
-    """The shapes of the plan's State, with a key like this one, or without."""
+    """The shapes of the plan's State, with a key like this one, or without.
+
+    Raises:
+        TypeError: for an optimizer whose State only a step shows the shapes of.
+    """
+    if plan.asks:
+        raise TypeError(
+            f"load: a State of {type(plan.optimizer).__name__} has factors whose shapes a step "
+            "shows first; give a State that fnn.step returned, load(path, state), not the Plan."
+        )
 
     def first(seed):
         return start(plan, None, plan.net.init(seed))

@@ -22,6 +22,12 @@ def test_a_tree_is_tensors_and_texts():
     }  # fmt: skip
 
 
+def test_shapes_that_only_a_step_shows_are_asked_for():
+    kfac = plan(fnn.optim.KFAC(0.1))
+    with pytest.raises(TypeError, match="load: a State of KFAC has factors .*, load.path, state"):
+        packing.state_like(kfac, None)
+
+
 def test_the_state_of_a_run_is_what_stands_under_its_name():
     tensors = {"state.w": 1, "history.loss": 2, "seen.0": 3}
     assert packing.state_in(Contents(tensors, {"holds": "run"})) == {"w": 1}
