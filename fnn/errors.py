@@ -170,6 +170,14 @@ def check_number(
         raise ValueError(f"{owner}: {name} must be in {span}, got {value}.")
 
 
+def check_interval(owner: str, name: str, value: Any) -> None:
+    """Raise unless every known entry of `value` is a whole number of steps, at least 1."""
+    check_number(owner, name, value, 1)
+    known = concrete(value)
+    if known is not None and (known != np.floor(known)).any():
+        raise TypeError(f"{owner}: {name} must be a whole number of steps, got {value!r:.60}.")
+
+
 def check_one(owner: str, name: str, value: Any, low: float, *high: float, **ends: bool) -> None:
     """Raise unless `value` is one number, and as check_number wants it."""
     check_number(owner, name, value, low, *high, **ends)

@@ -100,6 +100,9 @@ class Plan(Data):
             check_in_backward(self.optimizer, self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
         check_watch(self.watch, self.rule, in_backward=self.in_backward)
+        if hasattr(asked_of(self.optimizer), "run"):
+            owner = f"the rule of {type(self.optimizer).__name__}"
+            check_watch(self.watch, asked_of(self.optimizer), owner=owner)
 
     def run(
         self, owner: str, state: State, x, target, weights, key
@@ -113,7 +116,6 @@ class Plan(Data):
         options = {"key": key, "weights": weights, "penalty": self.penalty}
         rule = self.first(state)
         if hasattr(rule, "run"):
-            check_watch(self.watch, rule, in_backward=False)
             return rule.run(*args, **options), ()
         looking = self.looking()
         done = run_fold(owner, *args, rule=beside(rule, looking), selected=True, **options)
@@ -188,11 +190,16 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
     return State(params, plan.first_state(params), key, step, companion)
 
 
+def asked_of(optimizer: Any) -> Any:
+    """The rule that the optimizer brings, as it is before the first step; None without one."""
+    return optimizer.rule(jax.eval_shape(optimizer.init, ())) if optimizer.asks else None
+
+
 def check_asked(optimizer: Any, rule: Any) -> None:
     """Raise a TypeError where the optimizer brings a rule for which the plan has no room."""
-    if not optimizer.asks or hasattr(rule, "run"):
+    if not optimizer.asks:
         return
-    asked = optimizer.rule(jax.eval_shape(optimizer.init, ()))
+    asked = asked_of(optimizer)
     (first, *rest), name = rule if many(rule) else (rule,), type(optimizer).__name__
     if first != backprop:
         raise TypeError(
@@ -243,7 +250,9 @@ def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[
     return own, done.result[n:]
 
 
-def check_watch(watch: Any, rule: Any, *, in_backward: bool) -> None:
+def check_watch(
+    watch: Any, rule: Any, *, in_backward: bool = False, owner: str | None = None
+) -> None:
     """Raise a TypeError unless `watch` is None or a Watch for the pass of this rule."""
     if watch is None:
         return
@@ -254,8 +263,8 @@ def check_watch(watch: Any, rule: Any, *, in_backward: bool) -> None:
     if watch.rules and hasattr(rule, "run"):
         names = ", ".join(n for n in watch.names if n not in watch.functions)
         raise TypeError(
-            f"Plan: {names} of watch join the pass of a Rule, and {type(rule).__name__} runs by "
-            "itself; watch functions (layer, params, grads, updates) there."
+            f"Plan: {names} of watch join the pass of a Rule, and {owner or type(rule).__name__} "
+            "runs by itself; watch functions (layer, params, grads, updates) there."
         )
     if watch.functions and in_backward:
         raise TypeError(

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.errors import by_path, check_leaves, check_number, type_of
+from fnn.errors import by_path, check_interval, check_leaves, type_of
 from fnn.layer import Layer
 from fnn.numerics import concrete, is_floating
 from fnn.records import Array, Data, PyTree, Static
@@ -59,7 +59,7 @@ class Watch(Data):
         for i, name in enumerate(names):
             if name in ("step", *names[:i]):
                 raise ValueError(f"Watch: {name!r} stands for something else; name it: NAME=...")
-        check_interval(every)
+        check_interval("Watch", "every", every)
         object.__setattr__(self, "what", tuple(entry_of(each) for _, each in pairs))
         object.__setattr__(self, "every", every)
         object.__setattr__(self, "names", names)
@@ -123,14 +123,6 @@ def entry_of(entry: Any) -> Any:
             f"{entry!r:.60}{hint}."
         )
     return Static(entry)
-
-
-def check_interval(every: Any) -> None:
-    """Raise unless a known interval is a whole number above 0, or an array of such."""
-    check_number("Watch", "every", every, 0, open_low=True)
-    known = concrete(every)
-    if known is not None and (known != np.floor(known)).any():
-        raise TypeError(f"Watch: every must be a whole number of steps, got {every}.")
 
 
 @dataclass(frozen=True)

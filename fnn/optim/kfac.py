@@ -33,9 +33,9 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from fnn.curvature.blocks import FisherPass
 from fnn.curvature.fisher import check_kind
-from fnn.errors import check_floating, check_number, shown
+from fnn.errors import check_floating, check_interval, check_number, shown
 from fnn.kronecker import Bases, Blocks, Kronecker, blockwise, each_copy, is_blocks, trace
-from fnn.numerics import concrete, is_like, wide
+from fnn.numerics import is_like, wide
 from fnn.optim.optimizer import Optimizer, leafwise, next_step, zeros
 from fnn.records import Array, Data, PyTree, integer
 from fnn.rules.fisher import known
@@ -107,10 +107,7 @@ class KFAC(Optimizer[KFACState]):
                 check_number("KFAC", name, getattr(self, name), 0, open_low=True)
         for name in ("momentum", "decay"):
             check_number("KFAC", name, getattr(self, name), 0, 1)
-        check_number("KFAC", "interval", self.interval, 1)
-        step = concrete(self.interval)
-        if step is not None and step.dtype.kind not in "iu":
-            raise TypeError(f"KFAC: interval must be an integer, got {self.interval!r:.60}.")
+        check_interval("KFAC", "interval", self.interval)
         if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(
                 f"KFAC: method must be one of {', '.join(METHODS)}, got {self.method!r:.60}."
@@ -245,7 +242,7 @@ def is_inverses(a: Any) -> bool:
 def check_factors(factors: PyTree, averages: PyTree) -> None:
     """Raise a TypeError unless factors are Blocks, and those that were averaged so far."""
     layers = jax.tree.leaves(factors, is_leaf=is_blocks)
-    if not layers or not all(map(is_blocks, layers)):
+    if not all(map(is_blocks, layers)):
         raise TypeError(
             "KFAC: factors must be Blocks, nested like params, as fold(…, rule=fnn.rules.kfac()) "
             f"finds them, got {shown(factors)}."

@@ -18,7 +18,7 @@ one step of the power iteration. The very first gradient only begins L and R, an
 eigenvectors: in the basis of its own eigenvectors a gradient has entries that are all rounding,
 which Adam would scale up. An axis longer than max_size has no basis (Q = 1). Biases, scales and
 tables have none at all: theirs are the steps of Adam. Matrices are the last two axes of a weight,
-each of those that Repeat stacks by itself; the kernel of a convolution is one, [H W C_in, C_out].
+each of those that Repeat stacks by itself, and so is each place in the window of a convolution.
 
 Only the directions of L and R count: they are kept in units of c², c ← max(√β₂ c, √(1 − β₂) x)
 with x the largest entry of G, so that no square leaves the range of the dtype. Where all gradients
@@ -36,8 +36,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.errors import check_like, check_number, dotted
-from fnn.layers.convolution import ConvParams
+from fnn.errors import check_interval, check_like, check_number, dotted
 from fnn.numerics import ratio, wide
 from fnn.optim.optimizer import Optimizer, next_step, zeros
 from fnn.penalties import Select, is_frozen
@@ -88,7 +87,7 @@ class SOAP(Optimizer[SOAPState]):
         check_number("SOAP", "b1", self.b1, 0, 1)
         check_number("SOAP", "b2", self.b2, 0, 1)
         check_number("SOAP", "eps", self.eps, 0)
-        check_number("SOAP", "interval", self.interval, 1)
+        check_interval("SOAP", "interval", self.interval)
         object.__setattr__(self, "max_size", integer("SOAP: max_size", self.max_size))
         check_number("SOAP", "max_size", self.max_size, 1)
         if self.select is not None and not callable(self.select):
@@ -96,9 +95,9 @@ class SOAP(Optimizer[SOAPState]):
 
     def init(self, params):
         """t = 0, M = S = L = R = 0, Q = 1."""
-        forms = jax.tree.leaves(self.forms(params))
-        pairs = zip(forms, jax.tree.leaves(params), strict=True)
-        sides = tuple(self.begin(matrices(f, p)) if f else (None, None) for f, p in pairs)
+        turns = jax.tree.leaves(self.turns(params))
+        pairs = zip(turns, jax.tree.leaves(params), strict=True)
+        sides = tuple(self.begin(matrices(p)) if turn else (None, None) for turn, p in pairs)
         return SOAPState(jnp.zeros((), jnp.int32), zeros(params), zeros(params), sides)
 
     def begin(self, w: Array) -> tuple[Side | None, Side | None]:
@@ -111,19 +110,19 @@ class SOAP(Optimizer[SOAPState]):
 
         return side(w.shape[1]), side(w.shape[2])
 
-    def forms(self, params: PyTree) -> PyTree:
-        """How every leaf is a matrix: 0 not at all, 1 its last two axes, 2 all but the last."""
+    def turns(self, params: PyTree) -> PyTree:
+        """Whether a leaf has matrices, its last two axes, that are turned into a basis."""
 
         def node(path, p):
             if is_frozen(p):
-                return jax.tree.map(lambda _: 0, p)
-            whole, names = 2 if isinstance(p, ConvParams) else 1, getattr(type(p), "weights", ())
+                return jax.tree.map(lambda _: False, p)
+            names = getattr(type(p), "weights", ())
 
             def leaf(more, a):
                 chosen = not ends(p) or more[0].name in names
                 if self.select is not None:
                     chosen = bool(self.select(dotted("", path + more)))
-                return whole * (a.ndim > 1 and chosen)
+                return a.ndim > 1 and chosen
 
             return jax.tree_util.tree_map_with_path(leaf, p)
 
@@ -137,19 +136,19 @@ class SOAP(Optimizer[SOAPState]):
         for part in (state.m, state.s):
             check_like("SOAP", "grads", grads, "its state", part)
         step, rows = next_step(state.step), []
-        columns = (grads, self.forms(grads), state.m, state.s)
-        for g, form, m, s, sides in zip(*map(jax.tree.leaves, columns), state.sides, strict=True):
-            update, *rest = self.leaf(step, form, g.astype(m.dtype), m, s, sides)
+        columns = (grads, self.turns(grads), state.m, state.s)
+        for g, turn, m, s, sides in zip(*map(jax.tree.leaves, columns), state.sides, strict=True):
+            update, *rest = self.leaf(step, turn, g.astype(m.dtype), m, s, sides)
             rows.append((update.astype(g.dtype), *rest))
         updates, m, s, sides = zip(*rows, strict=True) if rows else ((),) * 4
         tree = jax.tree.structure(grads).unflatten
         return tree(updates), SOAPState(step, tree(m), tree(s), sides)
 
-    def leaf(self, step: Array, form: int, g: Array, m: Array, s: Array, sides: Any) -> Any:
+    def leaf(self, step: Array, turn: bool, g: Array, m: Array, s: Array, sides: Any) -> Any:
         """update, M, S and both sides of one array."""
         o, t = self.numbers(m.dtype), jnp.maximum(step - 1, 1).astype(m.dtype)
         first, shape = step == 1, g.shape
-        g, m, s = (matrices(form, a) if form else a for a in (g, m, s))
+        g, m, s = (matrices(a) if turn else a for a in (g, m, s))
         m2 = jnp.where(first, m, o.b1 * m + (1 - o.b1) * g)
         s2 = jnp.hypot(jnp.sqrt(o.b2) * s, jnp.sqrt(1 - o.b2) * turned(sides, g))
         s2 = jnp.where(first, s, s2)
@@ -167,10 +166,9 @@ class SOAP(Optimizer[SOAPState]):
         return *(a.reshape(shape) for a in (update, m2, s2)), tuple(new)
 
 
-def matrices(form: int, a: Array) -> Array:
-    """[N, a, b]: the last two axes, or all but the last as one."""
-    n, rows = (math.prod(a.shape[:-2]), a.shape[-2]) if form == 1 else (1, math.prod(a.shape[:-1]))
-    return a.reshape(n, rows, a.shape[-1])
+def matrices(a: Array) -> Array:
+    """[N, a, b]: the last two axes."""
+    return a.reshape(math.prod(a.shape[:-2]), *a.shape[-2:])
 
 
 def turned(sides: tuple[Side | None, ...], a: Array) -> Array:
