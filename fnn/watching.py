@@ -58,7 +58,8 @@ class Watch(Data):
         names = tuple(name for name, _ in pairs)
         for i, name in enumerate(names):
             if name in ("step", *names[:i]):
-                raise ValueError(f"Watch: {name!r} stands for something else; name it: NAME=...")
+                what = "is the number of a step" if name == "step" else "stands there twice"
+                raise ValueError(f"Watch: {name!r} {what}; choose another name, Watch(NAME=...).")
         check_interval("Watch", "every", every)
         object.__setattr__(self, "what", tuple(entry_of(each) for _, each in pairs))
         object.__setattr__(self, "every", every)

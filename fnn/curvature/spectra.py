@@ -92,12 +92,12 @@ def top_eigenvalues(
         params: what v is like; values do not matter.
         key: of the first vector.
         k: how many; of an eigenvalue that A has several times one is found.
-        steps: products that are formed, and vectors that are kept. More make residuals smaller.
+        steps: products that are formed, and vectors that are kept, at most as many as there are
+            params. More make residuals smaller.
         which: "largest" or "smallest", the most negative.
 
     Raises:
-        ValueError: for k or steps below 1, k above steps, steps above the number of params,
-            another `which`.
+        ValueError: for k or steps below 1, k above steps, another `which`.
         TypeError: for a product that is no function or whose A v is not like v.
     """
     if not isinstance(which, str) or which not in ("largest", "smallest"):
@@ -186,7 +186,7 @@ class Krylov(NamedTuple):
         if not flat.size:
             raise ValueError(f"{owner}: params have no array.")
         dtype = wide(flat.dtype)
-        steps = whole(owner, "steps", steps, flat.size)
+        steps = min(whole(owner, "steps", steps), flat.size)
 
         def times(v):
             return ravel_pytree(product(tree(v.astype(flat.dtype))))[0].astype(dtype)

@@ -155,7 +155,9 @@ class SOAP(Optimizer[SOAPState]):
         m_hat, s_hat = turned(sides, m2) / (1 - o.b1**t), s2 / jnp.sqrt(1 - o.b2**t)
         update = -o.learning_rate * turned_back(sides, ratio(m_hat, s_hat + o.eps))
         update = jnp.where(first, 0, update)
-        due = first | ((step - 1) % jnp.asarray(self.interval).astype(step.dtype) == 0)
+        interval = jnp.asarray(self.interval)
+        update = jnp.where(interval >= 1, update, jnp.nan)
+        due = first | ((step - 1) % jnp.maximum(interval, 1).astype(step.dtype) == 0)
         new = []
         for axis, side in enumerate(sides, 1):
             if side is not None:

@@ -9,6 +9,14 @@ import pytest
 from fnn.saving.interrupts import SIGNALS, noted
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C as a terminal has it: what is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_is_noted_and_the_second_does_what_it_did_before(number):
     heard = []

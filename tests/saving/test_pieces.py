@@ -25,6 +25,14 @@ PLAN = plan(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C as a terminal has it: what is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def fit(plan, state, data=DATA, **options):
     return fnn.fit(plan, state, data, **HOW | options)
 

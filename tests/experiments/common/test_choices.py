@@ -88,10 +88,15 @@ def test_an_optimizer_has_the_rate_of_the_table_or_else_of_its_class():
 @pytest.mark.parametrize("name", sorted(choices.OPTIMIZERS))
 def test_every_optimizer_takes_a_step(name):
     optimizer = choices.optimizer(name, None, "constant", 10)
-    params = fnn.DenseParams(jnp.ones((2, 1)), jnp.ones(1))
-    _, state = optimizer.update(params, optimizer.init(params), params)  # SOAP only looks at first
-    updates, _ = optimizer.update(params, state, params)
-    assert all((u < 0).all() for u in updates)
+    plan = fnn.Plan(fnn.Dense(2, 1), fnn.SquaredError(), optimizer)
+    params, batch = (
+        fnn.DenseParams(jnp.ones((2, 1)), jnp.ones(1)),
+        (jnp.ones((3, 2)), jnp.zeros((3, 1))),
+    )
+    state = fnn.start(plan, None, params)
+    for _ in range(2):  # SOAP only looks at first
+        state, _ = fnn.step(plan, state, batch)
+    assert all((a < b).all() for a, b in zip(state.params, params, strict=True))
 
 
 def test_penalties_of_strength_0_are_none():
