@@ -130,6 +130,7 @@ def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path,
     assert "class 1 was 'setosa' in training" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(f"--data mnist:{images} --hidden 16 --epochs 10 --out {out}") == 0

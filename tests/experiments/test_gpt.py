@@ -120,6 +120,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     assert {a.dtype for a in jax.tree.leaves(ends[0].state.params)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_steps_are_the_same_in_pieces_of_any_length(text):
     config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
     problem, saved = gpt.prepared(config, corpus.read(text, 12))
@@ -134,6 +135,7 @@ def test_steps_are_the_same_in_pieces_of_any_length(text):
     np.testing.assert_allclose(total, first + second, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopped_after(0, patch)
@@ -145,6 +147,7 @@ def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, 
     assert content(tmp_path / "run") == before
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
     text, tmp_path, monkeypatch, capsys
 ):

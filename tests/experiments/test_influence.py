@@ -17,6 +17,7 @@ def loss_of(params, x, label):
     return -y
 
 
+@pytest.mark.slow
 def test_influence_is_the_sum_of_products_of_gradients_along_the_way():
     every = jax.vmap(NET.init)(KEYS[:2])
     x, label = TEST[0][3], TEST[1][3]

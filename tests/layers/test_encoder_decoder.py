@@ -45,7 +45,8 @@ def of_jax(params, x, dy):
     return y, vjp(dy)
 
 
-@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
 def test_gradients_are_those_of_jax_with_and_without_masks(masked):
     params, x, dy = drawn(NET, noise(2, 5, 5), noise(2, 7, 3, seed=2), masked=masked)
 

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fnn
 from experiments.common.narrow import narrowed
@@ -9,6 +10,7 @@ from experiments.common.stages import fit_in_stages
 LOSS = fnn.SquaredError()
 
 
+@pytest.mark.slow
 def test_stages_are_one_run_with_looks_in_between():
     net, key = fnn.mlp([2, 3, 1]), jax.random.key(1)
     params, x = net.init(jax.random.key(0)), jax.random.normal(key, (8, 2))

@@ -64,6 +64,7 @@ def test_fit_lowers_the_objective_and_keeps_to_the_prior_without_a_reason():
     )
 
 
+@pytest.mark.slow
 def test_parity_gradient_is_that_of_the_scores():
     rows = parity.table()
     w = parity.flat(parity.NET.init(jax.random.key(0)))

@@ -67,6 +67,7 @@ def test_signal_of_an_rnn_is_the_product_of_its_jacobians_and_below_the_bound():
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_of_every_start_and_differs_between_them():
     rng = np.random.default_rng(0)
     rows, others = recurrent.adding(rng, 96, 4), recurrent.adding(rng, 50, 4)
