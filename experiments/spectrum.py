@@ -95,7 +95,7 @@ def descent(net, params, x, target, rates, key, points, every, steps) -> Any:
             return jax.tree.map(lambda a, b: a - rate * b, params, g), value
 
         def point(params, key):
-            top = top_eigenvalues(p.product(HESSIAN, params), params, key, steps=steps)
+            top = top_eigenvalues(p.product(HESSIAN, params), params, key=key, steps=steps)
             after, values = jax.lax.scan(step, params, None, every)
             return after, (values[0], top.values[0])
 
@@ -109,7 +109,7 @@ def densities(net, params, x, target, key, steps) -> Any:
     """Nodes and weights of Hessian and Gauss–Newton matrix."""
     p = Problem(net, params, x, target)
     return {
-        kind: spectral_density(p.product(kind, params), params, key, steps=steps, starts=2)
+        kind: spectral_density(p.product(kind, params), params, key=key, steps=steps, starts=2)
         for kind in (HESSIAN, GAUSS_NEWTON)
     }
 

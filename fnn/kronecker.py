@@ -9,10 +9,10 @@ number of steps at which δ is not 0 (1, of an example that has one step),
     reduce     A = Σ_b s_b ā_bᵀ ā_b,  ā = Σ_t a_t / T       G = Σ_b s_b (Σ_t δ_t)ᵀ (Σ_t δ_t)
 
 So what is masked, ignored or comes too late to matter changes nothing; of the windows of a
-convolution all count. Arrays that multiply the
-same δ are one block, a matrix of the rows of all: of Dense a is [x, 1], of LSTM [x, h, 1]. Of an
-array that several layers share, the steps are those of all uses; where these have other units, as
-a table that is the head, too, with c_u² = (tr G_u/m) / (tr A_u/n), for both sides of one size,
+convolution all count. Arrays that multiply the same δ are one block, a matrix of the rows of all:
+of Dense a is [x, 1], of LSTM [x, h, 1]. Of an array that several layers share, the steps are those
+of all uses; where these have other units, as a table that is the head, too, with c_u² = (tr G_u/m)
+/ (tr A_u/n), for both sides of one size,
 
     A = k Σ_u c_u A_u      G = Σ_u G_u/c_u      k = Σ_u tr A_u tr G_u / (tr Σ c A · tr Σ G/c)
 

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 
 from fnn.batches import metric_sums
+from fnn.carried import beside, grown, next_companion
 from fnn.composite import empty
 from fnn.driver import many
 from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
-from fnn.plan import State, beside, grown, next_companion
+from fnn.plan import State
 from fnn.sequence import state_of
 from fnn.updating import stepped
 from fnn.watching import nothing, packed

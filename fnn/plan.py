@@ -6,7 +6,7 @@ loss, rule and metrics decide the function and are static.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arrays import check_arrays
+from fnn.carried import apart, averages_in, beside, grown, learned
 from fnn.donation import check_there
 from fnn.driver import Pass, many, run_fold
 from fnn.errors import check_key, check_known, dotted
@@ -26,8 +27,7 @@ from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
 from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
-from fnn.rules.running import averaged
-from fnn.ruling import Given, backprop, check_rule
+from fnn.ruling import backprop, check_rule
 from fnn.sequence import value
 from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
@@ -232,24 +232,6 @@ def named(metrics: Any, rules: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     return pairs
 
 
-def beside(rule: Any, looking: tuple[Any, ...]) -> Any:
-    """The rule with those of a Watch behind it."""
-    if not looking:
-        return rule
-    return (*(rule if many(rule) else (rule,)), *looking)
-
-
-def apart(done: Pass, rule: Any, looking: tuple[Any, ...]) -> tuple[Pass, tuple[PyTree, ...]]:
-    """The Pass as the rule alone had it, and what those of a Watch found."""
-    if not looking:
-        return done, ()
-    n = len(rule) if many(rule) else 1
-    own = done._replace(result=done.result[:n], companion=done.companion[:n])
-    if not many(rule):
-        own = own._replace(result=own.result[0], companion=own.companion[0])
-    return own, done.result[n:]
-
-
 def check_watch(
     watch: Any, rule: Any, *, in_backward: bool = False, owner: str | None = None
 ) -> None:
@@ -284,35 +266,6 @@ def check_gradients(rules: tuple[Any, ...]) -> None:
             )
 
 
-def learned(rule: Any) -> PyTree:
-    """The companions of the rules that learn, of several a tuple; None where none learns."""
-    if many(rule):
-        return together(map(learned, rule))
-    return rule.companion if isinstance(rule, Given) and rule.rule.learns else None
-
-
-def together(companions: Iterable[PyTree]) -> PyTree:
-    """The companions of several rules; None where none has any."""
-    found = tuple(companions)
-    return None if all(c is None for c in found) else found
-
-
-def grown(rule: Any, companion: PyTree) -> Any:
-    """The rule with the companion that it has learned so far."""
-    if many(rule):
-        each = (None,) * len(rule) if companion is None else companion
-        return tuple(grown(r, c) for r, c in zip(rule, each, strict=True))
-    learns = isinstance(rule, Given) and rule.rule.learns
-    return rule._replace(companion=companion) if learns else rule
-
-
-def next_companion(rule: Any, companion: PyTree) -> PyTree:
-    """What the next State keeps of the companions that a pass returned."""
-    if many(rule):
-        return together(next_companion(r, c) for r, c in zip(rule, companion, strict=True))
-    return companion if isinstance(rule, Given) and rule.rule.learns else None
-
-
 def with_room(state: Any, like: Any) -> Any:
     """The optimizer's state with zeros where one `like` it has more, before the first factors."""
     known = dict(jax.tree_util.tree_flatten_with_path(state)[0])
@@ -342,15 +295,6 @@ def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
 
     y = jax.eval_shape(outputs, state.params, x)
     return max(math.prod(plan.loss.shape(y)[1:]), 1)
-
-
-def averages_in(rule: Any, companion: PyTree) -> PyTree:
-    """The running averages among the companions of a State; None where no rule gathers any."""
-    if many(rule):
-        each = (None,) * len(rule) if companion is None else companion
-        found = (averages_in(r, c) for r, c in zip(rule, each, strict=True))
-        return next((a for a in found if a is not None), None)
-    return companion if isinstance(rule, Given) and rule.rule == averaged else None
 
 
 def check_plan(owner: str, plan: Any) -> None:

@@ -58,8 +58,8 @@ class Watch(Data):
         names = tuple(name for name, _ in pairs)
         for i, name in enumerate(names):
             if name in ("step", *names[:i]):
-                what = "is the number of a step" if name == "step" else "stands there twice"
-                raise ValueError(f"Watch: {name!r} {what}; choose another name, Watch(NAME=...).")
+                fault = "is the number of a step" if name == "step" else "stands there twice"
+                raise ValueError(f"Watch: {name!r} {fault}; choose another name, Watch(NAME=...).")
         check_interval("Watch", "every", every)
         object.__setattr__(self, "what", tuple(entry_of(each) for _, each in pairs))
         object.__setattr__(self, "every", every)

@@ -33,7 +33,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("optim",),
     ("batches",),
     ("microbatches",),
-    ("updating", "donation"),
+    ("updating", "donation", "carried"),
     ("plan",),
     ("one_step", "saving.settings"),
     ("example_sums", "clipping", "prediction", "decoding", "saving.packing"),

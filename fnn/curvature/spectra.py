@@ -35,6 +35,7 @@ from fnn.arrays import as_array, check_arrays
 from fnn.errors import check_key, check_like, check_one
 from fnn.layer import as_jax
 from fnn.numerics import wide
+from fnn.penalties import is_frozen
 from fnn.records import Array, Data, Key, PyTree, integer
 
 Product = Callable[[PyTree], PyTree]  # v → A v
@@ -78,9 +79,9 @@ class Trace(NamedTuple):
 def top_eigenvalues(
     product: Product,
     params: PyTree,
-    key: Key,
     k: int = 1,
     *,
+    key: Key,
     steps: int = 32,
     which: str = "largest",
 ) -> Eigen:
@@ -89,9 +90,10 @@ def top_eigenvalues(
     Args:
         product: v → A v, symmetric, such as functools.partial(hessian_product, net, loss, params,
             x, target).
-        params: what v is like; values do not matter.
-        key: of the first vector.
+        params: what v is like; values do not matter. A is that of the params that learn: what is
+            Frozen has no part in it, and 0 in the vectors.
         k: how many; of an eigenvalue that A has several times one is found.
+        key: of the first vector.
         steps: products that are formed, and vectors that are kept, at most as many as there are
             params. More make residuals smaller.
         which: "largest" or "smallest", the most negative.
@@ -114,7 +116,7 @@ def top_eigenvalues(
 
 
 def spectral_density(
-    product: Product, params: PyTree, key: Key, *, steps: int = 32, starts: int = 1
+    product: Product, params: PyTree, *, key: Key, steps: int = 32, starts: int = 1
 ) -> Density:
     """The density of all eigenvalues of A, by Lanczos from random starts.
 
@@ -140,7 +142,7 @@ def spectral_density(
     return Density(*jax.lax.map(of_one, jax.random.split(key, starts)))
 
 
-def trace(product: Product, params: PyTree, key: Key, *, samples: int = 16) -> Trace:
+def trace(product: Product, params: PyTree, *, key: Key, samples: int = 16) -> Trace:
     """tr A with its standard error, the mean of zᵀ A z over z of ±1 (Hutchinson).
 
     Args:
@@ -182,16 +184,19 @@ class Krylov(NamedTuple):
         params = as_jax(params)
         made = jax.eval_shape(product, params)
         check_like(owner, "product(v)", made, "v", params)
-        flat, tree = ravel_pytree(params)
+        flat, unflat = ravel_pytree(free(params))
         if not flat.size:
             raise ValueError(f"{owner}: params have no array.")
         dtype = wide(flat.dtype)
         steps = min(whole(owner, "steps", steps), flat.size)
 
-        def times(v):
-            return ravel_pytree(product(tree(v.astype(flat.dtype))))[0].astype(dtype)
+        def tree(v):
+            return whole_tree(params, unflat(v.astype(flat.dtype)))
 
-        return cls(times, lambda v: tree(v.astype(flat.dtype)), flat.size, dtype, steps)
+        def times(v):
+            return ravel_pytree(free(product(tree(v))))[0].astype(dtype)
+
+        return cls(times, tree, flat.size, dtype, steps)
 
     def lanczos(self, start: Array, key: Key) -> tuple[Array, Array, Array]:
         """T [m, m], Q [m, n] with a vector in every row, and β_m."""
@@ -214,6 +219,20 @@ class Krylov(NamedTuple):
         (q, *_), (alpha, beta) = jax.lax.scan(step, carry, inputs)
         beside = jnp.diag(beta[:-1], 1)
         return jnp.diag(alpha) + beside + beside.T, q, beta[-1]
+
+
+def free(params: PyTree) -> PyTree:
+    """What is like params, without what is frozen in it."""
+    return jax.tree.map(lambda p: () if is_frozen(p) else p, params, is_leaf=is_frozen)
+
+
+def whole_tree(params: PyTree, learned: PyTree) -> PyTree:
+    """What is like params, with 0 where they are frozen."""
+
+    def leaf(p, a):
+        return jax.tree.map(jnp.zeros_like, p) if is_frozen(p) else a
+
+    return jax.tree.map(leaf, params, learned, is_leaf=is_frozen)
 
 
 def apart(q: Array, w: Array) -> Array:

@@ -125,7 +125,7 @@ class KFAC(Optimizer[KFACState]):
 
     @property
     def asks(self):
-        """Yes."""
+        """Whether it asks for factors: it does."""
         return True
 
     def rule(self, state):

@@ -11,6 +11,7 @@ from curved import dense
 
 import fnn
 from fnn.curvature import Density, hessian_product, spectral_density, top_eigenvalues, trace
+from fnn.curvature.spectra import free, whole_tree
 
 KEY = jax.random.key(0)
 LIKE = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(3)}
@@ -30,9 +31,9 @@ def times(a):
 def run(a, key):
     product = times(a)
     return (
-        top_eigenvalues(product, LIKE, key, 3, steps=9),
-        spectral_density(product, LIKE, key, steps=9, starts=400),
-        trace(product, LIKE, key, samples=400),
+        top_eigenvalues(product, LIKE, 3, key=key, steps=9),
+        spectral_density(product, LIKE, key=key, steps=9, starts=400),
+        trace(product, LIKE, key=key, samples=400),
     )
 
 
@@ -40,8 +41,8 @@ def run(a, key):
 def other(a, key):
     product = times(a)
     return (
-        top_eigenvalues(product, LIKE, key, 2, steps=9, which="smallest"),
-        top_eigenvalues(product, LIKE, key, 1, steps=5),
+        top_eigenvalues(product, LIKE, 2, key=key, steps=9, which="smallest"),
+        top_eigenvalues(product, LIKE, 1, key=key, steps=5),
     )
 
 
@@ -103,8 +104,8 @@ def test_of_a_net_they_are_those_of_jaxs_hessian():
     @jax.jit
     def run(params, key):
         product = functools.partial(hessian_product, net, loss, params, x, target)
-        top = top_eigenvalues(product, params, key, 3, steps=30)
-        return dense(product, params), top, trace(product, params, key, samples=300)
+        top = top_eigenvalues(product, params, 3, key=key, steps=30)
+        return dense(product, params), top, trace(product, params, key=key, samples=300)
 
     def value(p):
         return loss.forward(net.forward(p, x)[0], target)[0].mean()
@@ -121,16 +122,33 @@ def test_errors():
     for f in (top_eigenvalues, spectral_density, trace):
         name = f.__name__
         with pytest.raises(TypeError, match=f"{name}: product must be a function"):
-            f(A, LIKE, KEY)
+            f(A, LIKE, key=KEY)
         with pytest.raises(ValueError, match=rf"{name}: product\(v\).b must have shape \[3\]"):
-            f(lambda v: {**v, "b": v["b"][:1]}, LIKE, KEY)
+            f(lambda v: {**v, "b": v["b"][:1]}, LIKE, key=KEY)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
-        top_eigenvalues(times(A), LIKE, KEY, steps=0)
+        top_eigenvalues(times(A), LIKE, key=KEY, steps=0)
     with pytest.raises(ValueError, match="k must be at least 1 and at most 4, got 5"):
-        top_eigenvalues(times(A), LIKE, KEY, 5, steps=4)
+        top_eigenvalues(times(A), LIKE, 5, key=KEY, steps=4)
     with pytest.raises(ValueError, match="which must be largest or smallest, got 'top'"):
-        top_eigenvalues(times(A), LIKE, KEY, steps=4, which="top")
+        top_eigenvalues(times(A), LIKE, key=KEY, steps=4, which="top")
     with pytest.raises(ValueError, match="trace: samples must be at least 2, got 1"):
-        trace(times(A), LIKE, KEY, samples=1)
+        trace(times(A), LIKE, key=KEY, samples=1)
     with pytest.raises(ValueError, match="Density: width must be in"):
         Density(jnp.ones((1, 1)), jnp.ones((1, 1))).at(0.0, 0.0)
+
+
+def test_what_is_frozen_has_no_part_in_the_spectrum():
+    net = fnn.Serial(fnn.Frozen(fnn.Dense(3, 2)), fnn.Tanh(), fnn.Dense(2, 3))
+    params, args = net.init(KEY), (noise(5, 3), jnp.arange(5) % 3)
+    product = functools.partial(hessian_product, net, fnn.SoftmaxCrossEntropy(), params, *args)
+
+    @jax.jit
+    def run(params):
+        matrix = dense(lambda v: product(whole_tree(params, v)), free(params))
+        return matrix, top_eigenvalues(product, params, 9, key=KEY), trace(product, params, key=KEY)
+
+    matrix, top, found = run(params)
+    learned = matrix[-9:, -9:] if matrix.shape[0] > 9 else matrix
+    np.testing.assert_allclose(top.values, np.linalg.eigvalsh(learned)[::-1], atol=1e-10)
+    assert not any(a.any() for a in jax.tree.leaves(top.vectors[0]))
+    assert abs(found.value - jnp.trace(learned)) < 5 * found.error + 1e-10

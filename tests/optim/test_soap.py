@@ -117,14 +117,14 @@ def test_what_has_a_basis():
     frozen = fnn.FrozenParams(fnn.UnembedParams(jnp.ones((2, 2))))
     table = fnn.EmbeddingParams(jnp.zeros((3, 2)))
     params = {**PARAMS, "table": table, "frozen": frozen, "plain": [jnp.ones((2, 3)), jnp.ones(4)]}
-    forms = soap.forms(params)
-    assert forms["stacked"] == (1, 0)
-    assert forms["images"] == (2, None)
-    assert forms["table"] == (0,)
-    assert jax.tree.leaves(forms["frozen"]) == [0]
-    assert forms["plain"] == [1, 0]
-    chosen = fnn.optim.SOAP(select=lambda path: "table" in path).forms(params)
-    assert (chosen["stacked"], chosen["table"]) == ((0, 0), (1,))
+    turns = soap.turns(params)
+    assert turns["stacked"] == (True, False)
+    assert turns["images"] == (True, None)
+    assert turns["table"] == (False,)
+    assert jax.tree.leaves(turns["frozen"]) == [False]
+    assert turns["plain"] == [True, False]
+    chosen = fnn.optim.SOAP(select=lambda path: "table" in path).turns(params)
+    assert (chosen["stacked"], chosen["table"]) == ((False, False), (True,))
 
 
 def test_errors():

@@ -99,7 +99,8 @@ def test_a_run_that_was_taken_away_goes_on_to_the_same_end(
         stopping(patch, pieces)
         with pytest.raises(Stopped):
             fit(PLAN, begin, validation=HELD_OUT, checkpoint=checkpoint)
-    assert 1 <= len([*tmp_path.glob("*")]) <= min(pieces, 2)  # a slow disk leaves some out
+    files = len([*tmp_path.glob("*")])
+    assert min(pieces, 1) <= files <= min(pieces, 2)  # a slow disk leaves some out
     same(fit(PLAN, begin, validation=HELD_OUT, checkpoint=checkpoint), whole)
 
 
