@@ -236,7 +236,7 @@ def test_errors():
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=f"KFAC: {name} must be in"):
             KFAC(**{name: bad})
-    with pytest.raises(TypeError, match="KFAC: interval must be an integer, got 2.5"):
+    with pytest.raises(TypeError, match="KFAC: interval must be a whole number of steps, got 2.5"):
         KFAC(interval=2.5)
     with pytest.raises(ValueError, match="KFAC: samples must be at least 1, got 0"):
         KFAC(samples=0)
