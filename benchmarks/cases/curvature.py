@@ -10,6 +10,7 @@ import numpy as np
 
 import fnn
 from benchmarks.case import Case, Net, Pair, Table, draw, labels
+from benchmarks.cases import algorithms
 from benchmarks.plain import best, plain, plain_losses
 from benchmarks.plain.sequences import heads
 
@@ -98,26 +99,16 @@ def language() -> Task:
     return net, best(net), loss, tokens[:, :-1], tokens[:, 1:]
 
 
-def reader() -> Task:
-    """An LSTM that says a class at every step."""
-    net = fnn.Serial(fnn.LSTM(64, 128), fnn.Dense(128, 10))
-    return net, net, fnn.SoftmaxCrossEntropy(), draw(32, 64, 64), labels(32, 64, classes=10)
-
-
-def images() -> Task:
-    """Two convolutions and two dense layers."""
-    net = fnn.Serial(
-        fnn.Conv2d(1, 32, 3, padding="same"), fnn.ReLU(),
-        fnn.Conv2d(32, 64, 3, padding="same"), fnn.ReLU(),
-        fnn.MaxPool2d(2), fnn.Flatten(), fnn.Dense(1024, 128), fnn.ReLU(), fnn.Dense(128, 10),
-    )  # fmt: skip
-    return net, net, fnn.SoftmaxCrossEntropy(), draw(64, 8, 8, 1), labels(64, classes=10)
+def of(task: Callable[[], algorithms.Task]) -> Task:
+    """The same net and data, with the loss that its labels are for."""
+    net, x, target = task()
+    return net, net, fnn.SoftmaxCrossEntropy(), x, target
 
 
 TASKS: dict[str, Callable[[], Task]] = {
     "MLP 6 × 512, batch 256": perceptron,
-    "CNN, digits, batch 64": images,
-    "LSTM 64 → 128, 32 × T 64": reader,
+    "CNN, digits, batch 64": lambda: of(algorithms.images),
+    "LSTM 64 → 128, 32 × T 64": lambda: of(algorithms.reader),
     "GPT, 2 blocks of 128, 4 × T 128": language,
     "attention, T 1024, against jax.nn": lambda: attention(1024, 2, "jax.nn"),
     "attention, T 1024, against chunks in jax.checkpoint": lambda: attention(1024, 2, "chunks"),

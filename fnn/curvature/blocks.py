@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 
 from fnn.composite import With
-from fnn.curvature.diagonals import back, outputs
+from fnn.curvature.diagonals import back, over_roots, roots_of
 from fnn.curvature.fisher import check_kind, inner_of, scores
 from fnn.driver import Forward, Pass, forth
 from fnn.kronecker import Blocks, Kronecker, Weights, is_blocks
 from fnn.layer import Layer
-from fnn.logits import Logits, whole
-from fnn.loss import Loss, compared
+from fnn.logits import whole
+from fnn.loss import Loss
 from fnn.mean import mean, normalized, spread
 from fnn.numerics import ratio
 from fnn.penalties import members
@@ -142,31 +142,16 @@ def by_draws(inner: Any, net, loss, way: Forward, rule: Fisher, bases: PyTree) -
 @automatic
 def by_roots(inner: Any, net, loss, way: Forward, rule: Fisher, bases: PyTree) -> PyTree:
     """G of all √dl r_ik one by one, and A of all at once."""
-    z = jax.tree.map(whole, compared(loss, way.y)[0], is_leaf=lambda a: isinstance(a, Logits))
-    form, dl = outputs(loss, z), normalized(way.weights)
-    places = jnp.arange(dl.size, dtype=jnp.int32).reshape(dl.shape)
+    form, size, roots = roots_of(inner, loss, way)
+    roots = jnp.where(size[..., None, :] > 0, roots, 0)  # below 0 by rounding alone
 
-    def column(k):
-        u = jnp.zeros(form.shape, form.dtype).at[..., k].set(1)
-        return form.rows(inner(loss, z, form.values(u), way.target, dl, places))
-
-    n = form.shape[-1]
-    h = jnp.moveaxis(jax.lax.map(column, jnp.arange(n)), 0, -1)
-    size, q = jnp.linalg.eigh((h + h.mT) / 2)
-    roots = q * jnp.sqrt(jnp.maximum(size, 0))[..., None, :]  # [B, P, n, k]
-
-    def one(r):
+    def one(r, *_):
         return of(net, way, back(way, form.values(r)), rule, bases)
-
-    def add(total, at):
-        p, k = at // n, at % n
-        r = jnp.zeros(form.shape, form.dtype).at[:, p].set(roots[:, p, :, k])
-        return jax.tree.map(jnp.add, total, one(r)), None
 
     whole_one = one(roots.sum(-1))
     jax.tree.map(check_units, whole_one, is_leaf=is_blocks)
     none = jax.tree.map(jnp.zeros_like, whole_one)
-    found, _ = jax.lax.scan(add, none, jnp.arange(form.shape[1] * n))
+    found = over_roots(form, roots, one, none)
     return jax.tree.map(with_rows, found, whole_one, is_leaf=is_blocks)
 
 

@@ -163,6 +163,18 @@ def by_outputs(
 ) -> PyTree:  # fmt: skip
     """Σ_i Σ_k sign_ik (J_iᵀ r_ik)²."""
     way = forth(owner, net, loss, params, x, target, (squares,), key=key, weights=weights)
+    form, size, roots = roots_of(inner, loss, way)
+
+    def one(r, p, k):
+        sign = jnp.sign(size[:, p, k]).astype(wide(form.dtype))
+        return summed(net, way, back(way, form.values(r)), sign)
+
+    zeros = jax.tree.map(jnp.zeros_like, way.params)
+    return with_penalty(owner, way, over_roots(form, roots, one, zeros), penalty)
+
+
+def roots_of(inner: Any, loss: Any, way: Forward) -> tuple["Form", Array, Array]:
+    """The form of z; λ [B, P, n] of every dl_i H_i = q λ qᵀ, and √|λ| q [B, P, n, k]."""
     z = jax.tree.map(whole, compared(loss, way.y)[0], is_leaf=lambda a: isinstance(a, Logits))
     form, dl = outputs(loss, z), normalized(way.weights)
     places = jnp.arange(dl.size, dtype=jnp.int32).reshape(dl.shape)
@@ -171,21 +183,21 @@ def by_outputs(
         u = jnp.zeros(form.shape, form.dtype).at[..., k].set(1)
         return form.rows(inner(loss, z, form.values(u), way.target, dl, places))
 
-    n = form.shape[-1]
-    h = jnp.moveaxis(jax.lax.map(column, jnp.arange(n)), 0, -1)
+    h = jnp.moveaxis(jax.lax.map(column, jnp.arange(form.shape[-1])), 0, -1)
     size, q = jnp.linalg.eigh((h + h.mT) / 2)
-    roots = q * jnp.sqrt(abs(size))[..., None, :]  # [B, P, n, k]
+    return form, size, q * jnp.sqrt(abs(size))[..., None, :]
+
+
+def over_roots(form: "Form", roots: Array, one: Any, zeros: PyTree) -> PyTree:
+    """Σ one(r, p, k) over all roots r, each alone in an array like z."""
+    n = form.shape[-1]
 
     def add(total, at):
         p, k = at // n, at % n
         r = jnp.zeros(form.shape, form.dtype).at[:, p].set(roots[:, p, :, k])
-        sign = jnp.sign(size[:, p, k]).astype(wide(form.dtype))
-        more = summed(net, way, back(way, form.values(r)), sign)
-        return jax.tree.map(jnp.add, total, more), None
+        return jax.tree.map(jnp.add, total, one(r, p, k)), None
 
-    zeros = jax.tree.map(jnp.zeros_like, way.params)
-    found, _ = jax.lax.scan(add, zeros, jnp.arange(form.shape[1] * n))
-    return with_penalty(owner, way, found, penalty)
+    return jax.lax.scan(add, zeros, jnp.arange(form.shape[1] * n))[0]
 
 
 class Form(NamedTuple):

@@ -36,7 +36,7 @@ from fnn.loss import Loss, check_loss_type
 from fnn.mean import normalized, spread
 from fnn.numerics import times, wide
 from fnn.records import Array, Key, PyTree, integer
-from fnn.rules.per_example import example_factors, none_of, total
+from fnn.rules.per_example import example_factors, slopes, total
 from fnn.ruling import Seen, companion, rule
 from fnn.sharding import automatic
 
@@ -161,9 +161,9 @@ def empirical(
     params, v = direction(owner, params, v)
     way = forth(owner, net, loss, params, x, target, (sloped,), key=key, weights=weights)
     made, _ = sloped.at(Seen(None, None), net, With(way.params, v), way.cache, way.dy)
-    slopes, kept = (companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in (0, 1))
+    along, kept = (companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in (0, 1))
     dl = normalized(way.weights)
-    c = times(dl.sum(tuple(range(1, dl.ndim))), total(slopes))
+    c = times(dl.sum(tuple(range(1, dl.ndim))), total(along))
 
     def leaf(_, found, own):
         return jax.tree.map(
@@ -179,11 +179,7 @@ def empirical(
 def sloped(layer, params, cache, dy, own):
     """⟨g_b, v⟩ of every layer, [B], and g_b in factors."""
     found, dx = example_factors(layer, params, cache, dy)
-    slopes = none_of(dy)
-    pairs = jax.tree.map(lambda f, v: f.slopes(v), found, own, is_leaf=is_factor)
-    for slope in jax.tree.leaves(pairs):
-        slopes += slope.astype(slopes.dtype)
-    return (slopes, found), dx
+    return (slopes(found, own, dy), found), dx
 
 
 def like_param(f: Factor, p: Array) -> Array:

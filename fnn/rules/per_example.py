@@ -70,11 +70,7 @@ def example_products(layer, params, cache, dy):
 def example_slopes(layer, params, cache, dy, own):
     """⟨g_b, v⟩ with a direction v like params, [B]: the slope of every example's loss along v."""
     found, dx = example_factors(layer, params, cache, dy)
-    slopes = none_of(dy)
-    pairs = jax.tree.map(lambda f, v: f.slopes(v), found, own, is_leaf=is_factor)
-    for slope in jax.tree.leaves(pairs):
-        slopes += slope.astype(slopes.dtype)
-    return slopes, dx
+    return slopes(found, own, dy), dx
 
 
 def example_factors(layer, params, cache, dy) -> tuple[PyTree, Any]:
@@ -111,6 +107,14 @@ def square_norms(found: PyTree, dy: PyTree) -> Array:
     for f in jax.tree.leaves(found, is_leaf=is_factor):
         norms += f.square_norms().astype(norms.dtype)
     return norms
+
+
+def slopes(found: PyTree, v: PyTree, dy: PyTree) -> Array:
+    """⟨g_b, v⟩ over all arrays of a layer, [B]."""
+    total, pairs = none_of(dy), jax.tree.map(lambda f, v: f.slopes(v), found, v, is_leaf=is_factor)
+    for slope in jax.tree.leaves(pairs):
+        total += slope.astype(total.dtype)
+    return total
 
 
 def none_of(dy: PyTree) -> Array:
