@@ -25,11 +25,14 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import steps
+from fnn.columns import Columnwise
 from fnn.logits import Logits
 from fnn.losses.categorical import SoftmaxCrossEntropy
+from fnn.losses.logit_derivatives import LogitDerivatives
 from fnn.numerics import like, owned, wide
 from fnn.records import Array
-from fnn.targets import as_classes
+from fnn.targets import as_classes, valid_classes
 
 ENTRIES = 2**21  # of a chunk of logits where `chunk` does not say
 
@@ -107,6 +110,35 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         dwt, (losses, dh) = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
         return joined(losses, rows), like(Logits(joined(dh, rows), dwt.T), y)
 
+    def value_and_factors(self, y, target, dl) -> tuple[Array, Any]:
+        """The losses, dh, and dw in blocks where z would be more than a chunk."""
+        rows, target = y.shape[:-1], as_classes(target)
+        if self.n_chunks(rows, y.shape[-1]) == 1:
+            return super().value_and_factors(y, target, dl)
+        y, wt = jax.tree.map(owned, y), y.w.T
+
+        def step(chunk):
+            h, target, dl = chunk
+            z = Logits(h, y.w).whole()
+            losses, dz = self.one_pass(z, target, dl)
+            top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
+            return losses, top, (dz.astype(wt.dtype) @ wt).astype(h.dtype)
+
+        chunks = self.chunks(rows, y.shape[-1], (y.h, target, dl))
+        losses, top, dh = (joined(a, rows) for a in jax.lax.map(step, chunks))
+        return losses, Logits(dh, self.blocks(y, target, dl, losses, top))
+
+    def blocks(self, y: Logits, target: Array, dl: Array, losses: Array, top: Array) -> Columnwise:
+        """dw of every example; positions that count for nothing are left out of h, too."""
+        ignored = self.ignored(y, target)
+        valid = valid_classes(y, target) | ignored
+        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
+        dl, losses, top = (a.reshape(len(a), -1) for a in (dl, losses, top))
+        target = target.reshape(*dl.shape, *target.shape[y.ndim - 1 :])
+        h = jnp.where(dl[..., None] == 0, 0, steps(y.h))
+        how = {"smoothing": self.label_smoothing, "blocks": self.n_chunks(dl.shape, y.shape[-1])}
+        return Columnwise(h, LogitDerivatives(h, y.w, target, dl, losses, top, **how))
+
     def by_chunk(self, y: Logits, f: Callable[..., Array], dl: Array, arrays: Any) -> Logits:
         """dh = dz wᵀ and dw = Σ hᵀ dz of dz = f(*arrays), which have one entry per position.
 
@@ -126,9 +158,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
     def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""
-        n = math.prod(rows)
-        most = max(ENTRIES // n_vocab, 128) if self.chunk is None else self.chunk
-        n_chunks = max(-(-n // most), 1)
+        n, n_chunks = math.prod(rows), self.n_chunks(rows, n_vocab)
         size = -(-n // n_chunks)
 
         def chunked(a):
@@ -137,6 +167,11 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
             return a.reshape(n_chunks, size, *a.shape[1:])
 
         return jax.tree.map(chunked, arrays)
+
+    def n_chunks(self, rows: tuple[int, ...], n_vocab: int) -> int:
+        """How many chunks of positions there are."""
+        most = max(ENTRIES // n_vocab, 128) if self.chunk is None else self.chunk
+        return max(-(-math.prod(rows) // most), 1)
 
 
 def joined(chunks: Array, rows: tuple[int, ...]) -> Array:
