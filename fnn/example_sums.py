@@ -18,7 +18,7 @@ backward kept; Lee & Kifer (2021), arXiv:2009.03106, for a second one.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -40,9 +40,11 @@ import numpy as np
 
 from fnn.errors import (
     FORWARDS,
+    check_floating,
     check_key,
     check_leaves,
     check_params,
+    dotted,
     pair,
     speaking,
 )
