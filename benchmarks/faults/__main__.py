@@ -1,4 +1,4 @@
-"""uv run python -m benchmarks.faults [--quick] [--only NAME...] [--out DIR] [--seed 0]."""
+"""uv run python -m benchmarks.faults [--quick] [--only NAME...] [--n 9] [--out DIR] [--seed 0]."""
 
 import json
 import sys
@@ -48,6 +48,8 @@ class Options:
     fuzz twice steady."""
     out: Path = Path("runs/faults")
     """The folder for tables.md and results.json."""
+    n: int | None = None
+    """In place of the usual number of every program."""
     seed: int = 0
     """Of all that is drawn."""
 
@@ -60,7 +62,9 @@ def main(options: Options, say: Callable[[str], None] = print) -> list[Found]:
         if options.only and not name.startswith(options.only):
             continue
         with TemporaryDirectory(prefix="fnn-faults-") as folder:
-            new: Any = program(few if options.quick else many, Path(folder), options.seed)
+            usual = few if options.quick else many
+            n = usual if options.n is None else options.n
+            new: Any = program(n, Path(folder), options.seed)
         new = new if isinstance(new, list) else [new]
         found += new
         say(f"{table(new)}\n")
