@@ -1,7 +1,10 @@
 """Many steps with many files: what has grown of memory and of live arrays."""
 
 import gc
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,28 +16,35 @@ EVERY = 20  # steps from a file to the next
 GROWTH = 4.0  # MiB that are no growth: histories, what Python keeps
 
 
-def steady(epochs: int, folder: Path, seed: int = 0) -> Found:
-    """Epochs of 17 steps; what there is behind a third of them is compared with the end."""
+def steady(epochs: int, folder: Path, seed: int = 0) -> list[Found]:
+    """Epochs of 17 steps from arrays, with their files, and from a stream."""
     del seed
-    batches = task.STEPS // task.EPOCHS
+    return [
+        grown(epochs, "arrays", partial(task.run, folder / "steady", every=EVERY)),
+        grown(epochs, "a stream", partial(task.run, stream=True)),
+    ]
+
+
+def grown(epochs: int, source: str, run: Callable[..., Any]) -> Found:
+    """What there is behind a third of the epochs is compared with the end."""
     seen: list[tuple[float, int]] = []
-    with Found(f"{batches * epochs:,} steps from arrays") as found:
+    with Found(f"{epochs * task.STEPS // task.EPOCHS:,} steps from {source}") as found:
 
         def callback(state, row):
             gc.collect()
             seen.append((resident(), len(jax.live_arrays())))
             found.note("epochs")
 
-        task.run(folder / "steady", every=EVERY, epochs=epochs, callback=callback)
+        run(epochs=epochs, callback=callback)
         memory, arrays = (np.array(column) for column in zip(*seen, strict=True))
         third = len(seen) // 3
         found.figures["live arrays"] = arrays[-1]
         found.figures["memory, MiB"] = memory[-1]
-        found.figures["grown by, MiB"] = grown = float(np.median(memory[-third:]) - memory[third])
+        found.figures["grown by, MiB"] = more = float(np.median(memory[-third:]) - memory[third])
         if arrays[-1] > arrays[third]:
             found.blame(f"from {arrays[third]} to {arrays[-1]} live arrays")
-        if grown > GROWTH:
-            found.blame(f"{grown:.1f} MiB more memory")
+        if more > GROWTH:
+            found.blame(f"{more:.1f} MiB more memory")
     return found
 
 

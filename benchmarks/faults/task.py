@@ -6,7 +6,8 @@ It is made anew wherever it is needed, in other processes too: importing this co
 import hashlib
 import shutil
 import warnings
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def data(n: int = ROWS) -> tuple[Any, Any]:
     return jnp.asarray(x, float), jnp.asarray(x.sum(1) > 0, jnp.int32)
 
 
+def batches(n: int = ROWS) -> Iterator[tuple[Any, Any]]:
+    """The same rows in batches, each once."""
+    x, target = map(np.asarray, data(n))
+    for i in range(0, n, BATCH):
+        yield x[i : i + BATCH], target[i : i + BATCH]
+
+
 def run(
     folder: Path | None = None,
     *,
@@ -49,14 +57,16 @@ def run(
     epochs: int = EPOCHS,
     optimizer: str = "AdamW, cosine",
     rows: int = ROWS,
+    stream: bool = False,
     callback: Any = None,
 ) -> tuple[fnn.State, Any]:
     """(state, history): straight, or with its checkpoints in a folder, from the newest of them."""
     how: Any = {"epochs": epochs, "batch_size": BATCH, "callback": callback}
+    given: Any = partial(batches, rows) if stream else data(rows)
     if folder is not None:
         how["checkpoint"] = fnn.Checkpointing(folder, every)
     ours = plan(optimizer)
-    return fnn.fit(ours, fnn.start(ours, jax.random.key(2)), data(rows), **how)
+    return fnn.fit(ours, fnn.start(ours, jax.random.key(2)), given, **how)
 
 
 def sha(tree: Any) -> str:
