@@ -5,6 +5,9 @@
 
 Both numbers in front are known of every position from the pass that found the losses. The second
 form is right where the label is nearly certain, too.
+
+Source: Bridle (1990), NIPS 2, eqs. 7 and 8; in blocks of classes: Wijmans et al. (2025),
+arXiv:2411.09009, section 4.
 """
 
 from dataclasses import dataclass, field
