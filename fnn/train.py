@@ -54,6 +54,7 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
+from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
 from fnn.streams.evaluating import Judge, validation_row
 from fnn.streams.flow import Stream, check_arrays_only, streamed
@@ -211,6 +212,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         if streams(data):
             trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
+            options["marks"] = checkpoint is not None
             stream = streamed("fit", "data", data, trained, state, **options, **how)
             rows = stack.enter_context(stream)
         else:
@@ -222,7 +224,8 @@ def fit(
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
         if isinstance(rows, Stream):
             if checkpoint is not None:
-                raise NotImplementedError("fit: streams are not saved yet.")
+                run = StreamRun(rows, plan, held_out, how)
+                return fit_in_pieces(run, state, checkpoint, callback, epochs)
             validate = functools.partial(validation_row, plan, held_out, size)
             return fit_stream(rows, plan, state, validate, callback, epochs, gives)
         if checkpoint is not None:

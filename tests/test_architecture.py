@@ -38,11 +38,12 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("plan",),
     ("one_step", "saving.settings", "judging", "epochs", "streams.sources"),
     ("example_sums", "clipping", "prediction", "decoding", "saving.packing", "streams.windows"),
-    ("streams.mapped", "streams.reading", "streams.totals"),
+    ("streams.mapped", "streams.reading", "streams.totals", "streams.sampler"),
     ("streams.flow",),
     ("streams.training", "streams.evaluating"),
     ("checkpoints", "saving.resuming"),
     ("saving.pieces",),
+    ("saving.streaming",),
     ("train",),
 ]
 CHECKING = [("measure",), ("explain",), ("report", "blocks", "functions")]  # floors of its own

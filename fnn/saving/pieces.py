@@ -19,15 +19,19 @@ it goes on.
 import contextlib
 import functools
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.batches import Rows, minibatches, taken
+from fnn.batches import Rows, counted, minibatches, taken
 from fnn.driver import many
+from fnn.epochs import plain, stacked
 from fnn.errors import by_path
+from fnn.judging import named
 from fnn.numerics import is_floating, ratio
 from fnn.one_step import drawn_key, watched_step
 from fnn.plan import Plan, State
@@ -35,21 +39,54 @@ from fnn.records import Array, PyTree
 from fnn.saving.checkpointing import Checkpointing, Position
 from fnn.saving.interrupts import noted
 from fnn.sharding import automatic
+from fnn.streams.evaluating import Judge
 
 SECONDS = 1.0  # that a piece shall take
 
 
 class Run:
-    """A plan and its data, in pieces."""
+    """A plan and its data, in pieces; what of it a file has to say is said here, too."""
 
     def __init__(self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
         """`how` is batch_size and drop_last; see `report` in `_row`."""
-        self.plan, self.rows, self.held_out, self.how = plan, rows, held_out, how
-        self._report = report
+        self._about(report, plan, rows, held_out, how)
         size, n = min(how["batch_size"], len(rows.target)), len(rows.target)
-        self.n_batches = n // size if how["drop_last"] else -(-n // size)
+        self.n_batches: float = n // size if how["drop_last"] else -(-n // size)
+
+    def _about(self, report, plan, rows, held_out, how):
+        """What every run has."""
+        self.plan, self.rows, self.how, self._report = plan, rows, how, report
+        self._judge = held_out if isinstance(held_out, Judge) else None  # evaluates on the host
+        self.held_out = None if self._judge else held_out
         self._length, self._pace = 1, 0.0  # steps of a piece, seconds of a step
         self._compiled = False
+
+    def facts(self, sha: Callable[[PyTree], str]) -> dict[str, Any]:
+        """What besides the plan and the first State decides the numbers."""
+        held_out = self._judge.stream.told(sha) if self._judge else sha(self.held_out)
+        return {**self.how, "data": sha(self.rows), "validation": held_out}
+
+    def kept(self, position: Position) -> tuple[PyTree, dict[str, Any]]:
+        """What a file has of the present epoch: arrays [batches, ...], and what JSON can say."""
+        return jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen), {}
+
+    def check_place(self, place: dict[str, Any]) -> None:
+        """Raise for what `kept` cannot have said."""
+
+    def kept_like(self, state: State, batch: int) -> PyTree:
+        """The shapes of the arrays of `kept`."""
+        return longer(self.step_like(state), batch)
+
+    def history_like(self, state: State, n: int, place: dict[str, Any]) -> PyTree:
+        """The shapes of the history of n epochs."""
+        return longer(self.row_like(state), n)
+
+    def goes_on(self, position: Position, kept: PyTree, place: dict[str, Any]) -> Position:
+        """The position with what a file kept of its epoch, from which the run goes on."""
+        rest = [(0, int(self.n_batches) - position.batch)]
+        return position._replace(
+            seen=jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), kept)
+        )
 
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
@@ -58,12 +95,13 @@ class Run:
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
-        n, like = self.n_batches, self.step_like(state)
+        n, like = int(self.n_batches), self.step_like(state)
         return jax.tree.map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
 
     def row_like(self, state: State) -> PyTree:
         """The shapes of a row of the history."""
-        return jax.eval_shape(self._row, state, self.nothing_seen(state))
+        row = jax.eval_shape(self._row, state, self.nothing_seen(state))
+        return row | (named(self._judge.like(state)) if self._judge else {})
 
     def order(self, position: Position) -> Any:
         """The rows of every batch of the present epoch, and which of them count."""
@@ -71,7 +109,11 @@ class Run:
 
     def piece(self, position: Position, order: Any, room: int) -> tuple[Position, bool]:
         """The run some steps later, at most `room`, and whether all is finite."""
-        n = min(self._length, room, self.n_batches - position.batch)
+        return self._paced(position, order, min(room, int(self.n_batches) - position.batch))
+
+    def _paced(self, position, order, n):
+        """The run at most n steps later, and whether all is finite; in about a second."""
+        n = min(self._length, n)
         began = time.perf_counter()
         found, ok = self._advanced(position, order, position.batch + n)
         if not ok:
@@ -103,6 +145,7 @@ class Run:
     def at_end_of_epoch(self, position: Position) -> Position:
         """The run with a row of history more."""
         row = jax.device_get(self._row(position.state, position.seen))
+        row |= named(jax.device_get(self._judge.row(position.state))) if self._judge else {}
         return position._replace(history=(*position.history, row), batch=0)
 
     def _row(self, state, seen):
@@ -128,12 +171,18 @@ class Run:
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
+    def _loss_before(self, position):
+        """The loss of the step before; None where an epoch begins."""
+        if not position.batch:
+            return None
+        sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
+        return float(ratio(sums["loss"], weight))
+
     def circumstances(self, position: Position) -> str:
         """Where the next step is, and what it starts from, in words."""
         told = [f"epoch {len(position.history) + 1}, batch {position.batch + 1}"]
-        if position.batch:
-            sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
-            told += [f"the loss before was {float(ratio(sums['loss'], weight)):.4g}"]
+        if (loss := self._loss_before(position)) is not None:
+            told += [f"the loss before was {loss:.4g}"]
         with contextlib.suppress(TypeError):  # an optimizer without one rate
             rate = self.plan.optimizer.rate(position.state.optimizer_state)
             told += [f"learning rate {float(rate):.4g}"]
@@ -159,7 +208,7 @@ def _piece(plan, state, rows, seen, order, begin, end):
 
     def body(carry):
         i, state, seen, _ = carry
-        state, new = _kept(plan, state, taken(rows, *_at(order, i)))
+        state, new = _kept(plan, state, batch_of(rows, order, i))
         return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
 
     def finite(seen):
@@ -176,9 +225,27 @@ def _kept(plan, state, rows):
     return state, tuple(found)
 
 
-def _at(order, i):
+class Beside(NamedTuple):
+    """The order of rows [batches, size, ...] that stand batch beside batch."""
+
+    real: Any  # [batches, size], which rows count; None: all
+
+
+def batch_of(rows: Rows, order: Any, i: Any) -> Rows:
     """The batch i."""
-    return jax.tree.map(lambda a: a[i], order)
+    if isinstance(order, Beside):
+        return counted(_at(rows, i), _at(order.real, i))
+    return taken(rows, *_at(order, i))
+
+
+def _at(tree, i):
+    """The entries i."""
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+def longer(like: PyTree, n: int) -> PyTree:
+    """The shapes of n such trees, stacked."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape), a.dtype), like)
 
 
 def checked(seen: PyTree, state: State, before: State, grads: PyTree) -> dict[str, Any]:
@@ -219,7 +286,7 @@ def _parts(plan, state, rows):
 
 def _faults(plan, state, rows, order, i):
     """Whether each of what is checked is finite behind step i."""
-    return all_finite(checked(*_parts(plan, state, taken(rows, *_at(order, i)))))
+    return all_finite(checked(*_parts(plan, state, batch_of(rows, order, i))))
 
 
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
@@ -231,7 +298,8 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
         while len(position.history) < epochs and not position.stopped:
             order = run.order(position)
             while position.batch < run.n_batches:
-                position, ok = run.piece(position, order, saver.room(position))
+                with saver.kept_behind_errors(position):
+                    position, ok = run.piece(position, order, saver.room(position))
                 if not ok:
                     saver.not_finite(position, run.faults(position, order))
                 saver.reached(position)
@@ -240,12 +308,7 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
                 position = position._replace(stopped=True)
             saver.reached(position)
         saver.at_the_end(position)
-    return position.state, jax.tree.map(lambda *v: jnp.stack(v), *position.history)
-
-
-def plain(row: PyTree) -> PyTree:
-    """A row with Python's numbers where it has numbers."""
-    return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)
+    return position.state, stacked(list(position.history))
 
 
 def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
