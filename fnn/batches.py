@@ -152,9 +152,14 @@ def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Arra
 
 
 def averages(metrics: Any, sums: dict[str, Array], weight: Array) -> dict[str, Array]:
-    """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it."""
+    """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it.
+
+    Batches whose Σ w is NaN are left out; where all are, the means are NaN.
+    """
     last = {name: f.of_mean for name, f in metrics if isinstance(f, Metric)}
-    means = {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
+    out = jnp.isnan(weight)
+    total = jnp.where(out.all(), jnp.nan, jnp.where(out, 0, weight).sum())
+    means = {name: ratio(s.sum(), total) for name, s in sums.items()}
     return {name: last[name](m) if name in last else m for name, m in means.items()}
 
 

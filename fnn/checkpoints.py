@@ -13,6 +13,7 @@ errors and summaries, blocks.attention.wq. Its texts are
     fnn, layout    the version of fnn that wrote it, the number of this format
     keys           name of a typed key → how it draws; the tensor has its numbers
     plan           the parts of the Plan, as texts
+    room           of an optimizer whose state grows in the first step, its form
     notes          what you want to remember, as JSON
     sha256         of everything
 
@@ -110,7 +111,7 @@ def load(
     found = state_in(contents)
     if isinstance(like, Plan):
         check_settings(file, contents, like, changed)
-        like = state_like(like, found.get("key"))
+        like = state_like(like, found.get("key"), file, contents.texts.get("room", ""))
     return fitted(file, found, like, **how)
 
 

@@ -56,6 +56,7 @@ from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
 from fnn.sharding import automatic
+from fnn.stopping import EarlyStopping, check_stop, plain
 from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
@@ -147,6 +148,7 @@ def fit(
     drop_last: bool = False,
     donate: bool = False,
     checkpoint: Checkpointing | None = None,
+    stop: EarlyStopping | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -173,6 +175,8 @@ def fit(
         checkpoint: where to save the run, and how often. The same call again goes on from there,
             to the same numbers bit for bit; a callback sees the epochs that are left. It works
             on the host, as a callback does, and gives no State away.
+        stop: when to stop early, and whether to return the State of the best epoch, of which then
+            none is given away. It works on the host, too.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -195,13 +199,14 @@ def fit(
     state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
+    check_stop(stop, plan.metrics, held_out is not None, (plan, state, rows, held_out))
     if checkpoint is not None:
-        run = Run(_row_of_kept, plan, rows, held_out, how)
+        run = Run(_row_of_kept, plan, rows, held_out, how, stop)
         return fit_in_pieces(run, state, checkpoint, callback, epochs)
-    if callback is None:
+    if callback is None and stop is None:
         return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-    run = _program(_jit_epoch_row, gives)
-    return _fit_watched(run, callback, plan, state, rows, held_out, epochs=epochs, **how)
+    run = _program(_jit_epoch_row, gives and not (stop and stop.best))
+    return _fit_watched(run, callback, stop, plan, state, rows, held_out, epochs=epochs, **how)
 
 
 def checked(
@@ -228,7 +233,7 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
     """The State with room for what only a step shows the size of, where the optimizer asks."""
     if not plan.asks:
         return state
-    made, _ = jax.eval_shape(_step, plan, state, rows)
+    made, _ = jax.eval_shape(_step, plan.with_fields(skips=None), state, rows)
     return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
 
 
@@ -313,14 +318,18 @@ def _fit(plan, state, rows, held_out, *, epochs, **how):
     return jax.lax.scan(body, state, None, length=epochs)
 
 
-def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
-    """A loop of epochs on the host, to the last or until the callback stops it."""
-    history = []
-    for _ in range(epochs):
+def _fit_watched(run, callback, stop, plan, state, rows, held_out, *, epochs, **how):
+    """A loop of epochs on the host, to the last or until the callback or `stop` ends it."""
+    history, over = [], False
+    best: Any = None
+    while len(history) < epochs and not over:
         state, row = run(plan, state, rows, held_out, **how)
         history.append(row)
-        if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
-            break
+        over = callback is not None and callback(state, plain(row))
+        if stop is not None:
+            ended, best = stop.looked(history, state, best)
+            over = over or ended
+    state = best if stop is not None and stop.best else state
     return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 

@@ -25,7 +25,8 @@ from fnn.named import by_name, differences, of_names, on_jax
 from fnn.numerics import concrete
 from fnn.plan import Plan, State, check_plan, start
 from fnn.records import PyTree
-from fnn.saving.settings import changes, settings
+from fnn.saving.growing import filled, grown
+from fnn.saving.settings import changes, parts_of_plan, settings
 
 FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 LAYOUT = "1"
@@ -48,6 +49,10 @@ def packed(
     if plan is not None:
         check_plan(owner, plan)
         texts["plan"] = json.dumps(settings(plan))
+        state = tree["state"] if holds == RUN else tree
+        if plan.asks and isinstance(state, State):
+            fresh = jax.eval_shape(plan.first_state, state.params)
+            texts["room"] = grown(fresh, state.optimizer_state)
     if notes is not None:
         texts["notes"] = json.dumps(notes, allow_nan=False)
     return {name: known(name, a) for name, a in leaves.items()}, texts
@@ -146,13 +151,15 @@ def state_in(contents: Contents) -> dict[str, Any]:
     return {name[n:]: a for name, a in tensors.items() if name.startswith(STATE_OF_RUN)}
 
 
-def state_like(plan: Plan, key: Any) -> State:
+def state_like(plan: Plan, key: Any, path: str = "", room: str = "") -> State:
     """The shapes of the plan's State, with a key like this one, or without.
 
+    `room` is what the file says of shapes that only a step shows (fnn/saving/growing.py).
+
     Raises:
-        TypeError: for an optimizer whose State only a step shows the shapes of.
+        TypeError: for an optimizer with such shapes where the file does not say them.
     """
-    if plan.asks:
+    if plan.asks and not room:
         raise TypeError(
             f"load: a State of {type(plan.optimizer).__name__} has factors whose shapes a step "
             "shows first; give a State that fnn.step returned, load(path, state), not the Plan."
@@ -162,6 +169,9 @@ def state_like(plan: Plan, key: Any) -> State:
         return start(plan, None, plan.net.init(seed))
 
     like: State = jax.eval_shape(first, jax.random.key(0))
+    if plan.asks:
+        said = parsed(path, "room", room)
+        like = like._replace(optimizer_state=filled(path, like.optimizer_state, said, like.params))
     return like if key is None else like._replace(key=jax.eval_shape(lambda k: k, key))
 
 
@@ -174,12 +184,7 @@ def check_settings(path: str, contents: Contents, plan: Plan, changed: Iterable[
     was, now = parsed(path, "plan", contents.texts["plan"]), settings(plan)
     if not isinstance(was, dict):
         raise CheckpointError(f"{path}: its plan must be names with texts, got {was!r:.60}.")
-    allowed = [changed] if isinstance(changed, str) else list(changed)
-    if unknown := [name for name in allowed if name not in now]:
-        raise ValueError(
-            f"load: changed must be parts of a Plan, {', '.join(now)}; got {unknown[0]!r:.60}."
-        )
-    if told := changes(was, now, allowed):
+    if told := changes(was, now, parts_of_plan("load", changed)):
         raise CheckpointError(
             f"{path} is of another Plan: {told}; changed=(…) names the parts that may differ."
         )
