@@ -7,6 +7,7 @@ The texts are those of `fnn.checkpoints`. Nothing that comes back is cast, made 
 without being asked for, and whatever a file says is an error or what was saved.
 """
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -45,7 +46,7 @@ def packed(
             keys[name] = jax.random.key_impl(a)
             leaves[name] = jax.random.key_data(a)
     texts = {"format": FORMAT, "layout": LAYOUT, "holds": holds, "keys": json.dumps(keys)}
-    texts["fnn"] = importlib.metadata.version("fnn")
+    texts["fnn"] = version()
     if plan is not None:
         check_plan(owner, plan)
         texts["plan"] = json.dumps(settings(plan))
@@ -56,6 +57,12 @@ def packed(
     if notes is not None:
         texts["notes"] = json.dumps(notes, allow_nan=False)
     return {name: known(name, a) for name, a in leaves.items()}, texts
+
+
+@functools.cache
+def version() -> str:
+    """The version of fnn, which takes a look at the disk."""
+    return importlib.metadata.version("fnn")
 
 
 def opened(path: str | os.PathLike[str]) -> Contents:
@@ -72,7 +79,7 @@ def unpacked(path: str, contents: Contents) -> Contents:
             f"{path} was not saved by fnn: it has no SHA-256; fnn.checkpoints.tensors reads it."
         )
     if (layout := texts.get("layout", LAYOUT)) != LAYOUT:
-        here = importlib.metadata.version("fnn")
+        here = version()
         raise CheckpointError(
             f"{path} has the layout {layout:.20}, written by fnn {texts.get('fnn', '?'):.20}; this "
             f"is fnn {here}, which reads layout {LAYOUT}."

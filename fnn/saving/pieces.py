@@ -16,7 +16,6 @@ State that is. A gradient shows in what it makes of the State, or in the loss (f
 """
 
 import contextlib
-import functools
 import time
 from typing import Any
 
@@ -62,8 +61,7 @@ class Run:
 
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        f = functools.partial(self._first_of, lambda *args: _kept(*args)[1])
-        return jax.eval_shape(f, self.plan, state, self.rows)
+        return _jit_first.eval_shape(self.plan, state, self.rows, **self.how)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
@@ -120,19 +118,13 @@ class Run:
         args = self.plan, state, seen, self.held_out
         return _jit_report(self._report, *args, size)[1]
 
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first rows, for its shapes."""
-        size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
-        real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
-        return f(plan, state, taken(rows, jnp.arange(size), real))
-
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position: loss, gradients, State."""
         args = self.plan, position.state, self.rows, order, position.batch
         finite, names = _jit_faults(*args), []
 
         def note(*args):
-            names.extend(checked(*self._first_of(_parts, *args)))
+            names.extend(checked(*_first_of(_parts, *args, **self.how)))
 
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
@@ -154,6 +146,18 @@ class Run:
         if position.state.skipped is not None:
             told += [f"{int(position.state.skipped)} steps were left out"]
         return ", ".join(told)
+
+
+def _first_of(f, plan, state, rows, *, batch_size, drop_last):
+    """`f` of the first rows, for its shapes."""
+    size, n = min(batch_size, len(rows.target)), len(rows.target)
+    real = None if drop_last or n % size == 0 else jnp.ones(size, bool)
+    return f(plan, state, taken(rows, jnp.arange(size), real))
+
+
+def _first(plan, state, rows, **how):
+    """What the first step of an epoch reports."""
+    return _first_of(_kept, plan, state, rows, **how)[1]
 
 
 def _order(state, batch, n, *, batch_size, drop_last):
@@ -268,7 +272,7 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
             saver.reached(position)
         saver.at_the_end(position)
     state = position.best if run.keeps_best else position.state
-    return state, jax.tree.map(lambda *v: jnp.stack(v), *position.history)
+    return state, jax.tree.map(lambda *v: jnp.asarray(np.stack(v)), *position.history)
 
 
 def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
@@ -283,6 +287,7 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
 
 _SIZES = ("batch_size", "drop_last")
 _jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
+_jit_first = jax.jit(automatic(_first), static_argnames=_SIZES)
 _jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults))
