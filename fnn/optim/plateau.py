@@ -28,7 +28,7 @@ class PlateauState(NamedTuple):
     best: Array  # L*
     bad: Array  # n, int32 []
     total: Array  # Σ L of the steps since the last look
-    count: Array  # how many these are, int32 []
+    steps: Array  # how many these are, int32 []
     inner: Any  # the optimizer's state
 
 
@@ -95,19 +95,19 @@ class Plateau(Optimizer[PlateauState]):
     def looked(self, state: PlateauState, loss: Array) -> PlateauState:
         """The state with one more loss; every so many steps L*, n and s."""
         o = self.with_fields(optimizer=None).numbers(loss.dtype)
-        total, count = state.total + loss, state.count + 1
-        n = count.astype(loss.dtype)
+        total, steps = state.total + loss, state.steps + 1
+        n = steps.astype(loss.dtype)
         due, mean = n >= o.every, total / n
         better = mean < (1 - o.threshold) * state.best
         bad = jnp.where(better, 0, state.bad + 1)
         falls = bad.astype(loss.dtype) >= o.patience
         scale = jnp.where(falls, jnp.maximum(o.factor * state.scale, o.least), state.scale)
         best = jnp.where(better, mean, state.best)
-        zero = jnp.zeros_like
-        new = PlateauState(scale, best, jnp.where(falls, 0, bad), zero(total), zero(count), None)
-        old = state._replace(total=total, count=count, inner=None)
-        pairs = zip(new[:-1], old[:-1], strict=True)
-        return PlateauState(*(jnp.where(due, a, b) for a, b in pairs), state.inner)
+        new = scale, best, jnp.where(falls, 0, bad), jnp.zeros_like(total), jnp.zeros_like(steps)
+        old = state.scale, state.best, state.bad, total, steps
+        pairs = zip(new, old, strict=True)
+        scale, best, bad, total, steps = (jnp.where(due, a, b) for a, b in pairs)
+        return PlateauState(scale, best, bad, total, steps, state.inner)
 
     def rate(self, state):
         """s η."""
