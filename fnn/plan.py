@@ -84,7 +84,7 @@ class Plan(Data):
             are evaluated, validated and predicted with in their place.
 
     A gradient that is not finite makes the loss of its row NaN where the optimizer may hide it, as
-    optax's and your own do, unless they say `keeps_nan`; with in_backward it cannot be seen there.
+    optax's may, and your own unless it says `keeps_nan`.
 
     Raises:
         TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; with

@@ -25,7 +25,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("errors", "factors", "initializers", "sequence", "sides", "stopping"),
     ("together", "skipping", "moving_average"),
     ("logits", "arrays", "kronecker", "mean", "targets", "named", "files"),
-    ("layer", "composite", "loss", "ruling", "saving.folders"),
+    ("layer", "composite", "loss", "ruling", "saving.folders", "saving.sharded"),
     ("layers", "losses", "penalties", "metrics", "several", "saving.writer"),
     ("driver", "nets"),
     ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),

@@ -61,6 +61,16 @@ def test_steps_that_are_left_out_were_never_there_but_for_the_count(options):
     assert np.isfinite(history["loss"]).tolist() == [True, False]
 
 
+def test_what_only_the_state_shows_is_left_out_too():
+    x = X[:4].at[1].set(1e300)  # of a rate of 1e10 the update is infinite, the gradient is not
+    dense, params = fnn.Dense(3, 2), fnn.DenseParams(jnp.ones((3, 2)), jnp.zeros(2))
+    for skips in (None, 1):
+        make = plan(fnn.optim.SGD(1e10), net=dense, loss=fnn.AbsoluteError(), skips=skips)
+        state, row = fnn.step(make, fnn.start(make, None, params), (x, jnp.zeros((4, 2))))
+        assert np.isfinite(row["loss"]) == (skips is None)
+        assert np.isfinite(state.params.w).all() == (skips == 1)
+
+
 def told(p, x):
     """x p, whose derivative by p is NaN where x is 7."""
     return x * p + jnp.sqrt(jnp.where(x == 7, 0 * p, 1.0))

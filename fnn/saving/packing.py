@@ -28,6 +28,7 @@ from fnn.plan import Plan, State, check_plan, start
 from fnn.records import PyTree
 from fnn.saving.growing import filled, grown
 from fnn.saving.settings import changes, parts_of_plan, settings
+from fnn.saving.sharded import read_manifest, read_shards
 
 FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 LAYOUT = "1"
@@ -39,6 +40,14 @@ def packed(
     owner: str, tree: PyTree, plan: Plan | None, notes: Any, holds: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the texts of a file."""
+    leaves, texts = named(owner, tree, plan, notes, holds)
+    return {name: known(name, a) for name, a in leaves.items()}, texts
+
+
+def named(
+    owner: str, tree: PyTree, plan: Plan | None, notes: Any, holds: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays by name, typed keys as their numbers, and the texts."""
     check_leaves(owner, "params" if holds == TREE else holds, tree)
     leaves, keys = by_name(tree), {}
     for name, a in leaves.items():
@@ -56,7 +65,7 @@ def packed(
             texts["room"] = grown(fresh, state.optimizer_state)
     if notes is not None:
         texts["notes"] = json.dumps(notes, allow_nan=False)
-    return {name: known(name, a) for name, a in leaves.items()}, texts
+    return leaves, texts
 
 
 @functools.cache
@@ -65,9 +74,16 @@ def version() -> str:
     return importlib.metadata.version("fnn")
 
 
-def opened(path: str | os.PathLike[str]) -> Contents:
-    """The tensors, keys among them, and the texts of a file that `save` wrote."""
-    return unpacked(f"{path}", read(Path(path)))
+def opened(path: str | os.PathLike[str], like: PyTree = ()) -> Contents:
+    """The tensors, keys among them, and the texts of what `save` wrote, a file or a folder.
+
+    Arrays of a folder are laid out on the devices as those of their names in `like`.
+    """
+    file = Path(path)
+    if not file.is_dir():
+        return unpacked(f"{path}", read(file))
+    shapes, texts = read_manifest(file)
+    return unpacked(f"{path}", Contents(read_shards(file, shapes, by_name(like)), texts))
 
 
 def unpacked(path: str, contents: Contents) -> Contents:
