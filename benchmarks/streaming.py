@@ -1,7 +1,8 @@
 """`fit` on a stream from memory against `fit` on the same data as arrays: steps per second.
 
-The stream is a generator that slices the arrays. Both run one epoch from the same State, in turn, in
-this process; a ratio is taken within a turn. The reader's thread shares the cores with the steps.
+The stream is a generator that slices the arrays. Both run one epoch from the same State, in turn,
+in this process; a ratio is taken within a turn. The reader's thread shares the cores with the
+steps.
 """
 
 import time
