@@ -86,8 +86,3 @@ def check_stop(stop: Any, metrics: Any, validated: bool, given: PyTree) -> None:
         )
     if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(given)):
         raise ValueError("fit: with stop it works on the host; call it outside jit and vmap.")
-
-
-def plain(row: PyTree) -> PyTree:
-    """A row with Python's numbers where it has numbers."""
-    return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)

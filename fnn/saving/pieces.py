@@ -27,6 +27,7 @@ import numpy as np
 from fnn.batches import Rows, minibatches, taken
 from fnn.carried import beside
 from fnn.driver import many, run_fold
+from fnn.epochs import plain
 from fnn.errors import by_path
 from fnn.microbatches import accumulated
 from fnn.numerics import is_floating, ratio
@@ -39,7 +40,6 @@ from fnn.saving.checkpointing import Checkpointing, Position
 from fnn.saving.interrupts import noted
 from fnn.sharding import automatic
 from fnn.skipping import all_finite, new_in
-from fnn.stopping import plain
 
 SECONDS = 1.0  # that a piece shall take
 
