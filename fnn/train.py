@@ -228,6 +228,7 @@ def fit(
         held_out = _held_out(plan, state, *given, epochs, how["batch_size"], stack)
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
+        check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
         if isinstance(rows, Stream):
             if checkpoint is not None:
                 run = StreamRun(rows, plan, held_out, how, stop)
@@ -239,7 +240,7 @@ def fit(
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
         if callback is None and stop is None and not isinstance(held_out, Judge):
             return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        run = _program(_jit_epoch_row, gives)
+        run = _program(_jit_epoch_row, gives and not (stop and stop.best))
         on_device, validate = held_out, lambda state: {}
         if isinstance(held_out, Judge):
             on_device, validate = None, functools.partial(validation_row, plan, held_out, size)

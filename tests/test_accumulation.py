@@ -38,6 +38,7 @@ def test_a_step_in_microbatches_is_the_step_of_the_batch(name):
         chex.assert_trees_all_close(found[0].params, want[0].params, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_in_microbatches_are_those_of_the_batches_and_draw_masks(tmp_path):
     sgd = plan(fnn.optim.SGD(0.3), skips=1, ema=0.5)
     parts = plan(fnn.optim.SGD(0.3), skips=1, ema=0.5, microbatch=2)
@@ -49,6 +50,7 @@ def test_runs_in_microbatches_are_those_of_the_batches_and_draw_masks(tmp_path):
     chex.assert_trees_all_close(found[1], want[1], **EXACT)
 
 
+@pytest.mark.slow
 def test_it_takes_the_memory_of_one_microbatch():
     net = fnn.mlp([3, 64, 64, 7])
     x, target = noise(1024, 3), jnp.arange(1024) % 7

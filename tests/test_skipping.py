@@ -102,7 +102,9 @@ HIDING = {
 }
 
 
-@pytest.mark.parametrize("name", HIDING)
+@pytest.mark.parametrize(
+    "name", [n if n == "optax" else pytest.param(n, marks=pytest.mark.slow) for n in HIDING]
+)
 def test_a_gradient_that_an_optimizer_hides_is_seen(name, tmp_path):
     options, optimizer = HIDING[name]
     make = plan(optimizer, net=NET, loss=LOSS, **options)

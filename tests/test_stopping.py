@@ -73,6 +73,22 @@ def test_a_run_stops_and_returns_its_best_state_and_goes_on_from_files(tmp_path)
         fnn.fit(ADAM, begin, (X, TARGET), **saved | {"stop": None}, **run)
 
 
+@pytest.mark.slow
+def test_a_stream_stops_skips_and_averages_as_arrays_do():
+    x = X.at[5].set(1e200)  # whose square is infinite
+    make = plan(fnn.optim.Adam(0.3), loss=fnn.SquaredError(), skips=20, ema=0.5, microbatch=2)
+    begin, data = fnn.start(make, None, PARAMS), (x, x[:, :2])
+    run = {"stop": EarlyStopping(2, best=True), "validation": (X[:5], -X[:5, :2])}
+    want = fnn.fit(make, begin, data, **run, epochs=6, batch_size=4)
+
+    def batches():
+        yield from ((x[i : i + 4], x[i : i + 4, :2]) for i in (0, 4, 8))
+
+    found = fnn.fit(make, begin, batches, **run, epochs=6)
+    chex.assert_trees_all_close(found, want, rtol=1e-10)
+    assert found[0].skipped > 0
+
+
 @pytest.mark.parametrize(
     ("args", "error", "message"),
     [

@@ -102,6 +102,7 @@ def broken_by(fault, path, own):
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_is_told_and_when_it_is_mended_the_run_goes_on(disk):
     path, own = disk
     want = fit(path / "straight")
