@@ -213,8 +213,6 @@ def fit(
     steps = None if steps is None else count("fit: steps", steps)
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
-    check_stop(stop, plan.metrics, validation is not None, (plan, state, data, validation))
-    gives = gives and not (stop and stop.best)
     with contextlib.ExitStack() as stack:
         if streams(data):
             trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
@@ -229,6 +227,7 @@ def fit(
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
         check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
+        gives = gives and not (stop and stop.best)
         if isinstance(rows, Stream):
             if checkpoint is not None:
                 run = StreamRun(rows, plan, held_out, how, stop)
@@ -240,16 +239,19 @@ def fit(
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
         if callback is None and stop is None and not isinstance(held_out, Judge):
             return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        run = _program(_jit_epoch_row, gives and not (stop and stop.best))
-        on_device, validate = held_out, lambda state: {}
-        if isinstance(held_out, Judge):
-            on_device, validate = None, functools.partial(validation_row, plan, held_out, size)
-
-        def epoch(state):
-            state, row = run(plan, state, rows, on_device, **how)
-            return state, row | validate(state)
-
+        epoch = _epoch_on_host(plan, rows, held_out, gives, how)
         return by_epochs(epoch, state, callback, stop, epochs)
+
+
+def _epoch_on_host(plan, rows, held_out, gives, how):
+    """state → (state, row), an epoch on arrays; validation may be a stream."""
+    run, judges = _program(_jit_epoch_row, gives), isinstance(held_out, Judge)
+
+    def epoch(state):
+        state, row = run(plan, state, rows, None if judges else held_out, **how)
+        return state, row | (validation_row(plan, held_out, AT_ONCE, state) if judges else {})
+
+    return epoch
 
 
 def _size(owner, batch_size):
