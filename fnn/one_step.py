@@ -13,6 +13,7 @@ from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import State
 from fnn.sequence import state_of
+from fnn.sharding import by_rows, laid
 from fnn.updating import stepped
 from fnn.watching import nothing, packed
 
@@ -33,7 +34,7 @@ def watched_step(plan, state, rows):
 
 def summed_step(plan, state, rows):
     """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
-    x, target, weights = rows
+    x, target, weights = by_rows(state, rows)
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
@@ -44,7 +45,7 @@ def summed_step(plan, state, rows):
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
+    state = laid(State(params, inner, state.key, next_step(state.step), companion, state.layout))
     seen = {"watch": packed({"step": state.step, **seen})} if plan.watch else {}
     return (state, state_of(done.y)), (sums, weight, results), seen
 

@@ -29,6 +29,7 @@ from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.ruling import backprop, check_rule
 from fnn.sequence import value
+from fnn.sharding import Layout
 from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
 
@@ -43,6 +44,7 @@ class State(NamedTuple):
     key: Key | None  # stays the same; every draw folds the step into it
     step: Array  # steps taken so far, int32 []
     companion: PyTree = None  # of a rule that learns
+    layout: Layout | None = None  # of fnn.devices.place: how all this lies on a mesh
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
+from fnn.devices.rows import spread
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.loss import compared, present
@@ -55,7 +56,7 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
-from fnn.sharding import automatic
+from fnn.sharding import automatic, by_rows
 from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
@@ -78,7 +79,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = as_rows("step", "batch", batch)
+    rows = spread(state.layout, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -221,7 +222,7 @@ def checked(
         check_evaluated(owner, plan, state, *evaluates)
         (net, params), key = evaluation_net(plan, state, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
-    return rows
+    return spread(state.layout, rows)
 
 
 def roomy(plan: Plan, state: State, rows: Rows) -> State:
@@ -270,7 +271,7 @@ def _evaluate(plan, state, rows, calibration, *, batch_size):
     net, params = evaluation_net(plan, state, calibration)
 
     def body(_, chosen):
-        x, target, weights = taken(rows, *chosen)
+        x, target, weights = by_rows(state, taken(rows, *chosen))
         y, _ = net.forward(params, x)
         z, mask = compared(plan.loss, y)
         counted, dtype = (plan.loss.counted(target), mask), wide(jax.tree.leaves(z)[0].dtype)
