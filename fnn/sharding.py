@@ -8,7 +8,8 @@ results are replicated. On any other mesh results lie as XLA lays them.
 A State that fnn.devices.place put on a mesh carries its Layout. A step then cuts its batch along
 the axis "data" and leaves every array of the State where it was; the compiler moves the rest. Two
 loops it would run on every device whole, those over the heads of attention and over chunks of
-logits: these run device by device (`apart`, `over_rows`).
+logits: these run device by device (`apart`, `over_rows`). What a Repeat hands from copy to copy has
+whole rows (`whole_rows`), or the compiler might cut features, and every norm would wait for sums.
 """
 
 import functools
@@ -181,6 +182,14 @@ def ways(axis: str) -> int:
     mesh = jax.sharding.get_abstract_mesh()
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     return mesh.shape[axis] if kinds.get(axis) == AxisType.Auto else 1
+
+
+def whole_rows(value: PyTree) -> PyTree:
+    """What goes from block to block: on a mesh, cut along "data" and no other axis."""
+    if ways(DATA) == ways(MODEL) == 1:
+        return value
+    spec = PartitionSpec(DATA if ways(DATA) > 1 else None)
+    return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, spec), value)
 
 
 def apart(f: Callable[..., Any], *given: tuple[tuple[str, ...], PyTree]) -> Any:

@@ -35,7 +35,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.devices.rows import spread
+from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.loss import compared, present
@@ -79,7 +79,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = spread(state.layout, as_rows("step", "batch", batch), cut=True)
+    rows = on_devices(state.layout, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -222,7 +222,7 @@ def checked(
         check_evaluated(owner, plan, state, *evaluates)
         (net, params), key = evaluation_net(plan, state, *evaluates), None
     check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
-    return spread(state.layout, rows)
+    return on_devices(state.layout, rows)
 
 
 def roomy(plan: Plan, state: State, rows: Rows) -> State:

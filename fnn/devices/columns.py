@@ -5,7 +5,7 @@
 
 Pairs are q, k, v and the output of attention, by heads; both products of a GLU and the one behind;
 two Dense layers with nothing but activations and dropout between. A head is cut by columns alone,
-where they divide, and so is a table, by the features, or by its rows where it is a head's too.
+a table by rows, where they divide.
 
 Source: Shoeybi et al. (2019), arXiv:1909.08053, section 3.
 """
@@ -55,7 +55,8 @@ def columns(net: Layer[Any, Any], path: Path = ()) -> dict[Path, Place]:
         else:
             found |= {(*at, name): place for name, place in alone(layer).items()}
     if isinstance(net, Tied):
-        shared(net, path, found)
+        users = [(*path, *tie.user.split(".")) for tie in net.ties]
+        found = {at: p for at, p in found.items() if not any(at[: len(u)] == u for u in users)}
     return found
 
 
@@ -94,15 +95,5 @@ def alone(layer: Layer[Any, Any]) -> dict[str, Place]:
     if isinstance(layer, GLU):
         return {"wg": Place(-1), "wu": Place(-1), "wd": Place(-2, "the rows")}
     if type(layer) is Embedding:
-        return {"table": Place(-1, needed=False)}
+        return {"table": Place(-2, needed=False)}
     return {"w": Place(-1, needed=False)} if isinstance(layer, Unembed) else {}
-
-
-def shared(net: Tied, path: Path, found: dict[Path, Place]) -> None:
-    """Cut a table that is a head's too by its rows, the head's columns; leave out who has none."""
-    for tie in net.ties:
-        user, source = ((*path, *of.split(".")) for of in (tie.user, tie.source))
-        for at in [at for at in found if at[: len(user)] == user]:
-            del found[at]
-        if (table := (*source, "table")) in found:
-            found[table] = Place(-2, needed=False)

@@ -19,7 +19,7 @@ from fnn.devices.processes import largest
 from fnn.sharding import DATA, Layout
 
 
-def spread(layout: Layout | None, rows: Rows, *, cut: bool = False) -> Rows:
+def on_devices(layout: Layout | None, rows: Rows, *, cut: bool = False) -> Rows:
     """The rows, of all processes, on the devices; as they are where there is no Layout."""
     if layout is None:
         return rows

@@ -35,10 +35,10 @@ def test_a_block_is_cut_by_heads_and_by_its_hidden_features():
     assert of == {"wq": -1, "wk": -1, "wv": -1, "wo": -2, "bq": -1}
     assert "blocks.attention.bo" not in found
     assert [found[f"blocks.feed_forward.{n}"] for n in ("wg", "wu", "wd")] == [-1, -1, -2]
-    assert (found["head.w"], found["embed.table"]) == (-1, -1)
+    assert (found["head.w"], found["embed.table"]) == (-1, -2)
 
 
-def test_a_table_that_is_a_head_too_is_cut_by_its_rows():
+def test_a_head_that_has_the_weights_of_the_table_has_none_to_cut():
     found = axes(fnn.gpt(48, 64, 4, 2, 32, tied=True))
     assert found["embed.table"] == -2
     assert "head.w" not in found

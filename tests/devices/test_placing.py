@@ -30,6 +30,11 @@ def test_eight_devices_give_the_numbers_of_one():
     on_eight("quick")
 
 
+@pytest.mark.slow
+def test_rules_curvature_and_a_gpt_on_eight_devices():
+    assert "rematerialization" not in on_eight("slow")
+
+
 def test_a_state_on_one_device_is_one():
     plan = fnn.Plan(fnn.Dense(3, 2), fnn.SquaredError(), fnn.optim.SGD(0.1))
     state = fnn.start(plan, jax.random.key(0))
