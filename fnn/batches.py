@@ -1,6 +1,7 @@
 """Minibatches of rows: which rows, with which weights, and the averages over them."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +13,14 @@ from fnn.composite import empty
 from fnn.driver import weighed_in
 from fnn.errors import check_known
 from fnn.logits import whole
-from fnn.mean import merge_weights
+from fnn.mean import check_weights, merge_weights
 from fnn.metrics import Metric
 from fnn.numerics import concrete, is_floating, ratio, times, wide
 from fnn.records import Array, PyTree, integer
 from fnn.sequence import Sequence, mask_of, renewed, select, state_of, value
 from fnn.targets import settled
 
+WHOLE = 2**28  # bytes of memory-mapped arrays that come onto the device at once
 AT_ONCE = 1024  # predictions of data to evaluate, or a batch where that has more
 
 
@@ -30,17 +32,17 @@ class Rows(NamedTuple):
     weights: Array | None = None  # [N] or in the shape of the losses
 
 
-def as_rows(owner: str, name: str, data: Any) -> Rows:
+def as_rows(owner: str, name: str, data: Any, convert: Callable[..., Any] = as_array) -> Rows:
     """(x, target) or (x, target, weights) as arrays with equally many rows."""
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         got = type(data).__name__
         got += f" of {len(data)}" if isinstance(data, tuple | list) else ""
         raise TypeError(
             f"{owner}: {name} must be (x, target) or (x, target, weights), got {got}; "
-            "for batches that a loop makes, call fnn.step with each."
+            "batches come from a function that makes an iterator of them, fnn.fit(plan, state, f)."
         )
     x, target, *weights = data
-    x, target = as_input(owner, x), as_array(owner, "target", target)
+    x, target = as_input(owner, x, convert), convert(owner, "target", target)
     for a in jax.tree.leaves(renewed(x, state=None)):  # a stacked state has its rows elsewhere
         if a.ndim == 0 or target.ndim == 0 or len(a) != len(target):
             raise ValueError(
@@ -49,7 +51,7 @@ def as_rows(owner: str, name: str, data: Any) -> Rows:
             )
     if not weights or weights[0] is None:
         return Rows(x, target)
-    w = as_array(owner, "weights", weights[0])
+    w = convert(owner, "weights", weights[0])
     if w.shape[:1] != target.shape[:1]:
         raise ValueError(
             f"{owner}: weights must have as many rows as target, {len(target)}, "
@@ -58,15 +60,20 @@ def as_rows(owner: str, name: str, data: Any) -> Rows:
     return Rows(x, target, w)
 
 
+def is_large(data: Any) -> bool:
+    """Whether memory-mapped arrays of `data` are too large to come onto the device whole."""
+    found = [a for a in jax.tree.leaves(data) if isinstance(a, np.memmap)]
+    return sum(a.nbytes for a in found) > WHOLE
+
+
 def warn_of_files(owner: str, data: Any) -> None:
-    """Say that a memory-mapped file comes onto the device whole, and what does not do so."""
-    for a in jax.tree.leaves(data):
-        if isinstance(a, np.memmap):
-            warnings.warn(
-                f"{owner}: a memory-mapped array of {a.nbytes / 2**20:,.1f} MiB is copied to the "
-                "device whole; to read it batch by batch call fnn.step with each.",
-                stacklevel=4,
-            )
+    """Say that large memory-mapped arrays come onto the device whole, and what does not do so."""
+    if is_large(data):
+        warnings.warn(
+            f"{owner}: memory-mapped arrays of more than {WHOLE / 2**20:,.0f} MiB are copied to "
+            "the device whole; fnn.fit reads them batch by batch.",
+            stacklevel=4,
+        )
 
 
 def check_stateless(owner: str, name: str, x: Any) -> None:
@@ -126,7 +133,11 @@ def shuffled(key: Any, n: int) -> Array:
 
 def taken(rows: Rows, chosen: Array, real: Array | None) -> Rows:
     """The chosen rows; those that are not real have weight 0, and are seen all the same."""
-    batch = jax.tree.map(lambda a: a.at[chosen].get(mode="promise_in_bounds"), rows)
+    return counted(jax.tree.map(lambda a: a.at[chosen].get(mode="promise_in_bounds"), rows), real)
+
+
+def counted(batch: Rows, real: Array | None) -> Rows:
+    """A batch of rows, 0 in those of weight 0; what is not real has that weight and is seen."""
     batch = batch._replace(x=weighed_in(batch.x, batch.weights))
     if real is None:
         return batch
@@ -153,8 +164,13 @@ def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Arra
 
 def averages(metrics: Any, sums: dict[str, Array], weight: Array) -> dict[str, Array]:
     """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it."""
-    last = {name: f.of_mean for name, f in metrics if isinstance(f, Metric)}
     means = {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
+    return reported(metrics, means)
+
+
+def reported(metrics: Any, means: dict[str, Array]) -> dict[str, Array]:
+    """Means, and of a Metric what it makes of its own."""
+    last = {name: f.of_mean for name, f in metrics if isinstance(f, Metric)}
     return {name: last[name](m) if name in last else m for name, m in means.items()}
 
 
@@ -163,24 +179,32 @@ def check_rows(owner: str, name: str, trained: Any, rows: Rows) -> None:
 
     `trained` is (net, loss, params, key).
     """
-    net, loss, params, key = trained
     if len(rows.target) == 0:
         raise ValueError(f"{owner}: empty batch, the {name}data have no rows.")
+    loss, y = trained[1], predicted(trained, rows.x)
+    check_values(owner, name, loss, y, rows)
+    if rows.weights is not None:
+        dtype = wide(jax.tree.leaves(y)[0].dtype)
+        counts = (loss.counted(rows.target), mask_of(rows.x))
+        counts = tuple(c for c in counts if c is None or c.shape == loss.shape(y)[: c.ndim])
+        merge_weights(owner, loss.shape(y), rows.weights, counts, dtype)
 
-    def outputs(params, x):
-        return value(net.forward(params, x, key=key)[0])
 
-    y = jax.eval_shape(outputs, params, rows.x)
+def predicted(trained: Any, x: PyTree) -> PyTree:
+    """The shapes of y."""
+    net, _, params, key = trained
+    return jax.eval_shape(lambda p, x: value(net.forward(p, x, key=key)[0]), params, x)
+
+
+def check_values(owner: str, name: str, loss: Any, y: PyTree, rows: Rows) -> None:
+    """Check targets, weights and whether what is used is finite, where these are known."""
     mask = mask_of(rows.x)
     mask = mask if mask is None or mask.shape == loss.shape(y)[:2] else None
     target = settled(rows.target, rows.weights, mask)
     loss.check(y, target)
     used = None
     if rows.weights is not None:
-        dtype = wide(jax.tree.leaves(y)[0].dtype)
-        counted = (loss.counted(rows.target), mask_of(rows.x))
-        counted = tuple(c for c in counted if c is None or c.shape == loss.shape(y)[: c.ndim])
-        merge_weights(owner, loss.shape(y), rows.weights, counted, dtype)
+        check_weights(owner, loss.shape(y), rows.weights)
         used = concrete(rows.weights)
     if used is not None:
         used = (used != 0).reshape(len(used), -1).any(1)

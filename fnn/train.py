@@ -10,15 +10,16 @@ as many different rows as everywhere; `drop_last=True` leaves the last batch out
 loss that mixes examples (InfoNCE) compares rows of weight 0 with nothing.
 
 Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
-in `step` alone), or any pytree of arrays with the rows first.
+in `step` alone), or any pytree of arrays with the rows first. `fit` and `evaluate` take streams of
+such, too, which are read while the steps run, and large memory-mapped arrays in the same way.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from fnn.arrays import as_input
 from fnn.batches import (
@@ -29,7 +30,7 @@ from fnn.batches import (
     check_rows,
     check_stateless,
     count,
-    metric_sums,
+    is_large,
     minibatches,
     taken,
     warn_of_files,
@@ -38,9 +39,8 @@ from fnn.composite import empty
 from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
-from fnn.loss import compared, present
-from fnn.mean import merge_weights
-from fnn.numerics import times, wide
+from fnn.epochs import by_epochs
+from fnn.judging import jit_evaluated, validated
 from fnn.one_step import drawn_key, summed_step, watched_step
 from fnn.plan import (
     Plan,
@@ -50,13 +50,16 @@ from fnn.plan import (
     check_state,
     check_trained,
     evaluation_net,
-    predictions_per_row,
     with_room,
 )
 from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
-from fnn.sharding import automatic, by_rows
+from fnn.sharding import automatic
+from fnn.streams.evaluating import Judge, validation_row
+from fnn.streams.flow import Stream, check_arrays_only, streamed
+from fnn.streams.sources import is_stream
+from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
@@ -112,12 +115,13 @@ def evaluate(
     state: State,
     data: Batch,
     *,
-    batch_size: int = AT_ONCE,
+    batch_size: int | None = None,
     calibration: PyTree | None = None,
 ) -> Row:
     """{"loss": ..., **metrics} of inference(net, params), over all predictions, jitted.
 
-    `batch_size` bounds the memory; the result depends on it by rounding alone, but for a loss that
+    `data` are arrays or a stream, as in `fit`. `batch_size` (1024 rows; of a stream those of its
+    first batch) bounds the memory; the result depends on it by rounding alone, but for a loss that
     mixes examples, which compares those of a batch. There is no penalty in this loss.
     `calibration` are inputs x for layers that mix examples (BatchNorm), as of inference(net,
     params, x); without them a plan with fnn.rules.running_averages(net) has the averages that the
@@ -129,10 +133,16 @@ def evaluate(
         TypeError: as fit does.
     """
     calibration = as_input("evaluate", calibration)
+    size = _size("evaluate", batch_size)
+    if streams(data):
+        trained = trained_by("evaluate", plan, state, (calibration,))
+        check_trained("evaluate", state)
+        with streamed("evaluate", "data", data, trained, batch_size=size) as stream:
+            return Judge(stream, plan, calibration).row(state)
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
-    size = count("evaluate: batch_size", batch_size)
-    return _jit_evaluate(plan, state, rows, calibration, batch_size=size)
+    size = AT_ONCE if size is None else size
+    return jit_evaluated(plan, state, rows, calibration, batch_size=size)
 
 
 def fit(
@@ -141,8 +151,9 @@ def fit(
     data: Batch,
     *,
     epochs: int,
-    batch_size: int,
-    validation: Batch | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    validation: Any | None = None,
     calibration: PyTree | None = None,
     callback: Callable[[State, Row], Any] | None = None,
     drop_last: bool = False,
@@ -157,18 +168,25 @@ def fit(
     Args:
         plan: what is trained, and how.
         state: where to begin: start(plan, key), or what an earlier fit returned.
-        data: (x, target) or (x, target, weights), the rows to learn from.
+        data: (x, target) or (x, target, weights), the rows to learn from; memory-mapped arrays
+            of more than 256 MiB are read batch by batch. Or a stream of such batches: a function
+            () → iterator, or an iterable, begun anew in every epoch (a generator function, a
+            loader); or one iterator, for one epoch. It runs in a thread of its own, one
+            window ahead, and may use its arrays again at once.
         epochs: how often to go through them, at least 1.
         batch_size: rows per step; 1 is one-sample descent, len(x) or more is the whole
-            set in every step.
-        validation: data to evaluate after every epoch, without penalty and with the
-            evaluation network: history["validation_loss"] and so on.
+            set in every step. Of a stream the most rows of a batch; None: those of the first.
+        steps: of a stream without an end: how many batches an epoch has. The next one goes on
+            behind them.
+        validation: data to evaluate after every epoch, a stream too, without penalty and with
+            the evaluation network: history["validation_loss"] and so on.
         calibration: inputs x for the evaluation of layers that mix examples (BatchNorm), where
             the plan has no fnn.rules.running_averages(net), or they shall not be used.
         callback: called on the host after each epoch with the State and the row of
             history; a true result stops the training, and history ends there. Without one,
             fit does nothing on the host and can be jitted and vmapped whole.
-        drop_last: leave the rows of an incomplete last batch out.
+        drop_last: leave the rows of an incomplete last batch out; of a stream every batch
+            with fewer rows than the most.
         donate: write the next State where `state` stood, which is gone then, as in `step`; so is
             each State that the callback sees, after the next epoch, unless it copies.
         checkpoint: where to save the run, and how often. The same call again goes on from there,
@@ -180,29 +198,72 @@ def fit(
             weights out of range and numbers that are not finite; rows of weight 0 may hold
             anything.
         TypeError: for dtypes, keys and arguments of another kind.
+        RuntimeError: with the number of the batch, from what a stream raised.
         CheckpointError: with a checkpoint, where the folder holds another run, or no whole file.
         OSError: where a checkpoint could not be written.
         NotFinite: with a checkpoint, for a step that makes NaN or infinity, which is not taken.
         Interrupted: with a checkpoint, behind Ctrl-C or SIGTERM, when all is saved.
     """
-    rows, held_out = checked("fit", plan, state, data), None
-    calibration = as_input("fit", calibration)
-    if validation is not None:
-        given = checked("fit", plan, state, validation, "validation", (calibration,))
-        held_out = given, calibration
-    how = {"batch_size": count("fit: batch_size", batch_size)}
-    how["drop_last"] = flag("fit: drop_last", drop_last)
-    epochs = count("fit: epochs", epochs)
-    state, gives = roomy(plan, state, rows), flag("fit: donate", donate)
+    epochs, gives = count("fit: epochs", epochs), flag("fit: donate", donate)
+    how = {"batch_size": _size("fit", batch_size), "drop_last": flag("fit: drop_last", drop_last)}
+    steps = None if steps is None else count("fit: steps", steps)
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
-    if checkpoint is not None:
-        run = Run(_row_of_kept, plan, rows, held_out, how)
-        return fit_in_pieces(run, state, checkpoint, callback, epochs)
-    if callback is None:
-        return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-    run = _program(_jit_epoch_row, gives)
-    return _fit_watched(run, callback, plan, state, rows, held_out, epochs=epochs, **how)
+    with contextlib.ExitStack() as stack:
+        if streams(data):
+            trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
+            stream = streamed("fit", "data", data, trained, state, **options, **how)
+            rows = stack.enter_context(stream)
+        else:
+            check_arrays_only("fit", steps, batch_size)
+            rows = checked("fit", plan, state, data)
+        given = validation, as_input("fit", calibration)
+        held_out = _held_out(plan, state, *given, epochs, how["batch_size"], stack)
+        size = how["batch_size"] or AT_ONCE
+        state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
+        if isinstance(rows, Stream):
+            if checkpoint is not None:
+                raise NotImplementedError("fit: streams are not saved yet.")
+            validate = functools.partial(validation_row, plan, held_out, size)
+            return fit_stream(rows, plan, state, validate, callback, epochs, gives)
+        if checkpoint is not None:
+            run = Run(_row_of_kept, plan, rows, held_out, how)
+            return fit_in_pieces(run, state, checkpoint, callback, epochs)
+        if callback is None and not isinstance(held_out, Judge):
+            return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
+        run = _program(_jit_epoch_row, gives)
+        on_device, validate = held_out, lambda state: {}
+        if isinstance(held_out, Judge):
+            on_device, validate = None, functools.partial(validation_row, plan, held_out, size)
+
+        def epoch(state):
+            state, row = run(plan, state, rows, on_device, **how)
+            return state, row | validate(state)
+
+        return by_epochs(epoch, state, callback, epochs)
+
+
+def _size(owner, batch_size):
+    """A checked batch size; None where it is not said."""
+    return None if batch_size is None else count(f"{owner}: batch_size", batch_size)
+
+
+def _held_out(plan, state, validation, calibration, epochs, size, stack):
+    """What is evaluated after every epoch: None, (rows, calibration), or the Judge of a stream."""
+    if validation is None:
+        return None
+    if not streams(validation):
+        given = checked("fit", plan, state, validation, "validation", (calibration,))
+        return given, calibration
+    trained = trained_by("fit", plan, state, (calibration,))
+    size = None if is_stream(validation) else size
+    stream = streamed("fit", "validation", validation, trained, epochs=epochs, batch_size=size)
+    return Judge(stack.enter_context(stream), plan, calibration)
+
+
+def streams(data: Any) -> bool:
+    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
+    return is_stream(data) or is_large(data)
 
 
 def checked(
@@ -212,17 +273,23 @@ def checked(
 
     `evaluates` is (calibration,) where the evaluation network runs, not that of training.
     """
-    check_plan(owner, plan)
-    check_state(owner, plan, state)
+    trained = trained_by(owner, plan, state, evaluates)
     rows = as_rows(owner, name, data)
     warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
+    check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
+    return on_devices(state.layout, rows)
+
+
+def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:
+    """(net, loss, params, key) that data meet, after a look at plan and state."""
+    check_plan(owner, plan)
+    check_state(owner, plan, state)
     net, params, key = plan.net, state.params, state.key
     if evaluates:
         check_evaluated(owner, plan, state, *evaluates)
         (net, params), key = evaluation_net(plan, state, *evaluates), None
-    check_rows(owner, "" if name == "data" else f"{name} ", (net, plan.loss, params, key), rows)
-    return on_devices(state.layout, rows)
+    return net, plan.loss, params, key
 
 
 def roomy(plan: Plan, state: State, rows: Rows) -> State:
@@ -266,43 +333,15 @@ def _averaged(plan, found):
     return averages(plan.metrics, sums, weight) | results | seen
 
 
-def _evaluate(plan, state, rows, calibration, *, batch_size):
-    """The averages of loss and metrics, chunk by chunk."""
-    net, params = evaluation_net(plan, state, calibration)
-
-    def body(_, chosen):
-        x, target, weights = by_rows(state, taken(rows, *chosen))
-        y, _ = net.forward(params, x)
-        z, mask = compared(plan.loss, y)
-        counted, dtype = (plan.loss.counted(target), mask), wide(jax.tree.leaves(z)[0].dtype)
-        w = merge_weights("evaluate", plan.loss.shape(z), weights, counted, dtype)
-        losses, _ = plan.loss.forward(z, present(plan.loss, target, w, weights, mask))
-        sums = {"loss": times(w, losses).sum(), **metric_sums(plan.metrics, y, target, w)}
-        return None, (sums, w.sum())
-
-    chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
-    return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])
-
-
 def _epoch_row(plan, state, rows, held_out, **how):
     """One epoch and its row of history, validation included."""
     state, row = _epoch(plan, state, rows, **how)
-    return state, row | _validated(plan, state, held_out, how["batch_size"])
-
-
-def _validated(plan, state, held_out, batch_size):
-    """What a row of history says of data that are held out."""
-    if held_out is None:
-        return {}
-    rows, calibration = held_out
-    size = max(batch_size, AT_ONCE // predictions_per_row(plan, state, rows.x))
-    validation = _evaluate(plan, state, rows, calibration, batch_size=size)
-    return {f"validation_{name}": value for name, value in validation.items()}
+    return state, row | validated(plan, state, held_out, how["batch_size"])
 
 
 def _row_of(plan, state, found, held_out, batch_size):
     """The State, and the row of history of an epoch whose steps were kept so."""
-    return state, _averaged(plan, found) | _validated(plan, state, held_out, batch_size)
+    return state, _averaged(plan, found) | validated(plan, state, held_out, batch_size)
 
 
 def _fit(plan, state, rows, held_out, *, epochs, **how):
@@ -312,17 +351,6 @@ def _fit(plan, state, rows, held_out, *, epochs, **how):
         return _epoch_row(plan, state, rows, held_out, **how)
 
     return jax.lax.scan(body, state, None, length=epochs)
-
-
-def _fit_watched(run, callback, plan, state, rows, held_out, *, epochs, **how):
-    """A loop of epochs on the host, to the last or until the callback stops it."""
-    history = []
-    for _ in range(epochs):
-        state, row = run(plan, state, rows, held_out, **how)
-        history.append(row)
-        if callback(state, jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)):
-            break
-    return state, jax.tree.map(lambda *v: jnp.stack(v), *history)
 
 
 def _donating(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -346,7 +374,6 @@ def _program(jitted: Any, donates: bool) -> Callable[..., Any]:
 
 
 _RUN = ("batch_size", "drop_last")
-_jit_evaluate = jax.jit(automatic(_evaluate), static_argnames="batch_size")
 _steps = {
     shown(_step): (),
     shown(_epoch): _RUN,

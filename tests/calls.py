@@ -108,7 +108,7 @@ def training():
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
     known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
-    known |= {"microbatch": 4, "donate": False, "checkpoint": None}
+    known |= {"microbatch": 4, "donate": False, "checkpoint": None, "steps": None}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
                  fnn.watched)  # fmt: skip

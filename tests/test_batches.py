@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn import batches
 from fnn.batches import (
     Rows,
     as_rows,
@@ -14,6 +15,7 @@ from fnn.batches import (
     check_rows,
     check_stateless,
     count,
+    is_large,
     metric_sums,
     minibatches,
     shuffled,
@@ -145,14 +147,22 @@ X, TARGET = [[1.0], [2.0]], [0, 1]
         ),
         ((X, TARGET, 1.0), ValueError, r"weights must have as many rows as target, 2, got .*\[\]"),
         ((X,), TypeError, r"rows must be \(x, target\) or \(x, target, weights\), got tuple of 1"),
-        ((X, TARGET, None, None), TypeError, "got tuple of 4; for batches that a loop makes, call"),
-        (np.ones((2, 3)), TypeError, "got ndarray; for batches that a loop makes, call fnn.step"),
-        (iter([]), TypeError, "got list_iterator; for batches that a loop makes, call fnn.step"),
+        ((X, TARGET, None, None), TypeError, "got tuple of 4; batches come from a function"),
+        (np.ones((2, 3)), TypeError, "got ndarray; batches come from a function that makes"),
+        (iter([]), TypeError, "got list_iterator; batches come from a function that makes"),
     ],
 )
 def test_what_are_no_rows_of_numbers_is_refused(data, error, message):
     with pytest.raises(error, match=rf"^f: .*{message}"):
         as_rows("f", "rows", data)
+
+
+def test_what_is_large_is_counted_in_all_of_x(tmp_path, monkeypatch):
+    file = np.memmap(tmp_path / "x", "float64", "w+", shape=(11, 3))
+    monkeypatch.setattr(batches, "WHOLE", 2 * file.nbytes - 1)
+    assert is_large(({"a": file, "b": file}, TARGET))
+    assert not is_large((file, TARGET))
+    assert not is_large((np.asarray(file), np.asarray(file)))
 
 
 def test_a_state_has_no_rows_to_cut():

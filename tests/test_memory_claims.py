@@ -8,8 +8,9 @@ import pytest
 
 import fnn
 from fnn.batches import Rows, as_rows
+from fnn.judging import evaluated
 from fnn.nets.gpt import perceptron
-from fnn.train import _evaluate, _step
+from fnn.train import _step
 
 KEY, LOSS = jax.random.key(0), fnn.SoftmaxCrossEntropy()
 
@@ -169,7 +170,7 @@ def test_the_batch_size_bounds_the_memory_of_evaluate():
 
     def evaluate(n):
         rows = as_rows("test", "data", (jnp.ones((n, 64)), jnp.zeros(n, int)))
-        return temporary(lambda s, r: _evaluate(plan, s, r, None, batch_size=64), state, rows)
+        return temporary(lambda s, r: evaluated(plan, s, r, None, batch_size=64), state, rows)
 
     for slope in slopes(evaluate, 1000, 4000, 16000):
         assert slope <= 32  # numbers of rows; a row itself has 512 bytes

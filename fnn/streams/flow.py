@@ -1,0 +1,154 @@
+"""A stream in pieces: some batches of a window, pass by pass or on and on.
+
+Without `steps` an epoch is a pass through the source, which is opened anew for the next; with them
+it is so many batches of one flow, in which a source that ends is opened again.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fnn.batches import AT_ONCE, Rows
+from fnn.streams.mapped import Mapped
+from fnn.streams.reading import END, Reader
+from fnn.streams.sources import Place, Source, is_stream
+from fnn.streams.windows import Intake, Window
+
+WORDS = {False: "epoch", True: "pass"}  # what one pass through a source is, without and with steps
+Piece = tuple[Window, int, int]  # batches begin, …, end − 1 of a window
+
+
+class Stream:
+    """Batches for `fit` or `evaluate`; a context, at whose end nothing reads any more."""
+
+    def __init__(
+        self, owner: str, name: str, data: Any, voice: str, *,
+        steps: int | None = None, marks: bool = False,
+    ):  # fmt: skip
+        """Nothing is read yet. `voice` begins errors, with {} for pass and batch."""
+        self.source, self.steps, self.data = Source(owner, name, data), steps, data
+        self._owner, self._name, self._voice, self._marks = owner, name, voice, marks
+        self._intake: Any = None
+        self.like: Any = None  # the shapes of a batch, once it has begun
+        self._reader: Reader | None = None
+        self._rest: tuple[Any, int] = None, 0  # a window, and how many of its batches are used
+        self.place = Place()  # behind what was used
+
+    def __enter__(self) -> "Stream":
+        """Read from here on."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop reading."""
+        self.close()
+
+    def begin(self, trained: Any, size: int | None = None, drop_last: bool = False) -> Rows:
+        """The shapes of a batch, after a look at the first one; see `Intake`."""
+        reader = self._opened()
+        first = reader.first()
+        self._intake = Intake(self._voice, trained, first, size, drop_last)
+        reader.admit(self._intake)
+        self.like = self._intake.like
+        return self.like
+
+    def starts(self, state: Any, batch: int = 0) -> None:
+        """Say that an epoch begins at this State, or that so many of its batches are behind it."""
+        if isinstance(self.data, Mapped):
+            self.data.starts(state, batch)
+
+    def epoch(self) -> Iterator[Piece]:
+        """The pieces of an epoch.
+
+        Raises:
+            ValueError: where the source ends for good before `steps` batches.
+        """
+        done = 0
+        while done != self.steps:
+            piece = self.piece(None if self.steps is None else self.steps - done)
+            if not piece:
+                break
+            done += piece[2] - piece[1]
+            yield piece
+        if self.steps is None:
+            self.next_pass()
+        elif done < self.steps:
+            raise ValueError(
+                f"{self._owner}: {self._name} ended after {self.place.batch} batches, in an epoch "
+                f"of {self.steps} steps, and cannot begin again; give a function that makes an "
+                "iterator."
+            )
+
+    def piece(self, most: int | None = None, wait: float | None = None) -> Piece | tuple[()] | None:
+        """At most so many batches more; None at the end of a pass, () where none came in time."""
+        window, begin = self._rest
+        if window is None or begin == len(window.places):
+            window, begin = self._opened().take(wait), 0
+            if window is END or window is None:
+                return None if window is END else ()
+        end = len(window.places) if most is None else min(len(window.places), begin + most)
+        self._rest, self.place = (window, end), window.places[end - 1]
+        return window, begin, end
+
+    def next_pass(self) -> None:
+        """The next piece is of the pass behind this one."""
+        self.close()
+        self.place = Place(self.place.turn + 1)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._rest = None, (None, 0)
+
+    def _opened(self):
+        """The reader of the present pass."""
+        if self._reader is None:
+            how = {"endless": self.steps is not None, "marks": self._marks}
+            self._reader = Reader(self.source, self.place, self._voice, **how)
+            if self._intake is not None:
+                self._reader.admit(self._intake)
+        return self._reader
+
+
+def streamed(
+    owner: str, name: str, data: Any, trained: Any, state: Any = None, *,
+    epochs: int = 1, steps: int | None = None, batch_size: int | None = None,
+    drop_last: bool = False, marks: bool = False,
+) -> Stream:  # fmt: skip
+    """A stream that has begun, of data that stream or of large memory-mapped arrays.
+
+    The order of the rows is that of the State, where one is given.
+
+    Raises:
+        ValueError: for an iterator that is wanted in several epochs, steps of arrays.
+    """
+    large, part = not is_stream(data), "" if name == "data" else f"{name} "
+    if large:
+        if owner == "fit" and name == "data":
+            check_arrays_only(owner, steps, batch_size)
+        data = Mapped(owner, name, data, batch_size or AT_ONCE, drop_last)
+    once = "" if owner == "evaluate" else f"{WORDS[steps is not None]} {{}}, "
+    voice = f"{owner}, {once}{part}batch {{{'' if once else 1}}}"
+    stream = Stream(owner, name, data, voice, steps=steps, marks=marks)
+    if state is not None:
+        stream.starts(state)
+    if stream.source.once and steps is None and epochs > 1:
+        raise ValueError(
+            f"{owner}: {name} is an iterator, whose batches come once, where {epochs} epochs want "
+            "them; give a function that makes one, or the steps of an epoch."
+        )
+    try:
+        stream.begin(trained, None if large else batch_size, drop_last)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def check_arrays_only(owner: str, steps: Any, batch_size: Any) -> None:
+    """Raise for arrays without a batch size, or with the steps of an epoch."""
+    if steps is not None:
+        raise ValueError(
+            f"{owner}: steps are for data that stream; an epoch of arrays is all their rows."
+        )
+    if batch_size is None:
+        raise TypeError(f"{owner}: give batch_size, the rows of a step.")
