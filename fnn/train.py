@@ -36,6 +36,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
+from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -83,7 +84,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = as_rows("step", "batch", batch)
+    rows = on_devices(state.layout, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -289,7 +290,7 @@ def checked(
     warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
     check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
-    return rows
+    return on_devices(state.layout, rows)
 
 
 def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:

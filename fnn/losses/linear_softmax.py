@@ -10,8 +10,9 @@ With y = Logits(h, w) of Unembed and targets t as in SoftmaxCrossEntropy, at eve
 dl is known before the losses are, so one pass over chunks of positions forms z, the losses
 and all that dz gives: three products per chunk, as many as with whole logits, and of z and
 dz one chunk at a time. `forward` and `backward` alone do the same, the latter with z formed
-again. z, the losses and the sums are at least float32. Logits that do exist, as behind
-`fnn.inference`, are taken too, as SoftmaxCrossEntropy takes them.
+again. z, the losses and the sums are at least float32. On a mesh every device has rows of its
+own. Logits that do exist, as behind `fnn.inference`, are taken too, as SoftmaxCrossEntropy takes
+them.
 
 Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.10989, section
 3.2; Wijmans et al. (2025), arXiv:2411.09009, section 4.
@@ -32,6 +33,7 @@ from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.logit_derivatives import LogitDerivatives
 from fnn.numerics import like, owned, wide
 from fnn.records import Array
+from fnn.sharding import over_rows
 from fnn.targets import as_classes, valid_classes
 
 ENTRIES = 2**21  # of a chunk of logits where `chunk` does not say
@@ -75,13 +77,17 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         y, target = jax.tree.map(owned, y), as_classes(target)
         whole = SoftmaxCrossEntropy(self.label_smoothing, self.ignore_label)
 
-        def losses_of(chunk):
-            h, target = chunk
-            return whole.forward(Logits(h, y.w).whole(), target)[0]
+        def losses_of(rows, w):
+            def of_chunk(chunk):
+                h, target = chunk
+                return whole.forward(Logits(h, w).whole(), target)[0]
 
-        rows = y.shape[:-1]
-        losses = jax.lax.map(losses_of, self.chunks(rows, y.shape[-1], (y.h, target)))
-        return joined(losses, rows), LinearSoftmaxCrossEntropyCache(y, target)
+            shape = rows[0].shape[:-1]
+            losses = jax.lax.map(of_chunk, self.chunks(shape, w.shape[-1], rows))
+            return joined(losses, shape), ()
+
+        losses, _ = over_rows(losses_of, (y.h, target), y.w)
+        return losses, LinearSoftmaxCrossEntropyCache(y, target)
 
     def backward(self, cache, dl) -> Any:
         """dh = dz wᵀ,  dw = Σ hᵀ dz, of z formed again."""
@@ -94,38 +100,36 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         if not isinstance(y, Logits):
             return super().value_and_backward(y, target, dl)
         y, target = jax.tree.map(owned, y), as_classes(target)
-        h, w, rows, wt, sums = y.h, y.w, y.shape[:-1], y.w.T, wide(y.dtype)
         counted = self.counted(target)
         dl = dl if counted is None else jnp.where(counted, dl, 0)
 
-        def step(dwt, chunk):
-            h, target, dl = chunk
-            losses, dz = self.one_pass(Logits(h, w).whole(), target, dl)
-            dz = dz.astype(w.dtype)
-            counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
-            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
-            return dwt, (losses, (dz @ wt).astype(h.dtype))
+        def dz_of(z, dl, target):
+            losses, dz = self.one_pass(z.whole(), target, dl)
+            return losses, dz.astype(z.w.dtype)
 
-        chunks = self.chunks(rows, y.shape[-1], (h, target, dl))
-        dwt, (losses, dh) = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
-        return joined(losses, rows), like(Logits(joined(dh, rows), dwt.T), y)
+        return self.passed_back(y, dz_of, dl, (target,))
 
     def value_and_factors(self, y, target, dl) -> tuple[Array, Any]:
         """The losses, dh, and dw in blocks where z would be more than a chunk."""
         rows, target = y.shape[:-1], as_classes(target)
         if self.n_chunks(rows, y.shape[-1]) == 1:
             return super().value_and_factors(y, target, dl)
-        y, wt = jax.tree.map(owned, y), y.w.T
+        y = jax.tree.map(owned, y)
 
-        def step(chunk):
-            h, target, dl = chunk
-            z = Logits(h, y.w).whole()
-            losses, dz = self.one_pass(z, target, dl)
-            top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
-            return losses, top, (dz.astype(wt.dtype) @ wt).astype(h.dtype)
+        def back(rows, w):
+            wt, shape = w.T, rows[0].shape[:-1]
 
-        chunks = self.chunks(rows, y.shape[-1], (y.h, target, dl))
-        losses, top, dh = (joined(a, rows) for a in jax.lax.map(step, chunks))
+            def step(chunk):
+                h, target, dl = chunk
+                z = Logits(h, w).whole()
+                losses, dz = self.one_pass(z, target, dl)
+                top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
+                return losses, top, (dz.astype(w.dtype) @ wt).astype(h.dtype)
+
+            each = jax.lax.map(step, self.chunks(shape, w.shape[-1], rows))
+            return jax.tree.map(lambda a: joined(a, shape), each), ()
+
+        (losses, top, dh), _ = over_rows(back, (y.h, target, dl), y.w)
         return losses, Logits(dh, self.blocks(y, target, dl, losses, top))
 
     def blocks(self, y: Logits, target: Array, dl: Array, losses: Array, top: Array) -> Columnwise:
@@ -144,17 +148,29 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
         f is given a chunk of positions at a time; where dl is 0 a position is left out.
         """
-        rows, wt, sums = y.shape[:-1], y.w.T, wide(y.dtype)
+        return self.passed_back(y, lambda z, dl, *arrays: ((), f(*arrays)), dl, arrays)[1]
 
-        def step(dwt, chunk):
-            h, dl, arrays = chunk
-            dz, counted = f(*arrays), jnp.where(dl[:, None] == 0, 0, h)
-            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
-            return dwt, (dz @ wt).astype(h.dtype)
+    def passed_back(self, y: Logits, f: Callable[..., Any], dl: Array, arrays: Any) -> Any:
+        """What f makes besides, (found, dz) = f(z, dl, *arrays) of every chunk, and dh and dw."""
+        sums = wide(y.dtype)
 
-        chunks = self.chunks(rows, y.shape[-1], (y.h, dl, arrays))
-        dwt, dh = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
-        return like(Logits(joined(dh, rows), dwt.T), y)
+        def back(rows, w):
+            wt = w.T
+
+            def step(dwt, chunk):
+                h, dl, arrays = chunk
+                found, dz = f(Logits(h, w), dl, *arrays)
+                counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
+                dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
+                return dwt, (found, (dz @ wt).astype(h.dtype))
+
+            shape = rows[0].shape[:-1]
+            chunks = self.chunks(shape, w.shape[-1], rows)
+            dwt, each = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
+            return jax.tree.map(lambda a: joined(a, shape), each), dwt
+
+        (found, dh), dwt = over_rows(back, (y.h, dl, arrays), y.w)
+        return found, like(Logits(dh, dwt.T), y)
 
     def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""
