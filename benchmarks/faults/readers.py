@@ -142,11 +142,11 @@ def command_line(path: Path) -> Reader:
 def file(path: Path) -> Reader:
     """Files of tensors, the header of which says where they are."""
     fnn.checkpoints.save(
-        path, {"w": np.arange(6.0).reshape(2, 3), "é": np.ones(2, bool)}, notes="a"
+        path, {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "é": np.ones(2, bool)}, notes="a"
     )
     good = path.read_bytes()
     tensors = read(path).tensors
-    words = b'"F64" "U8" "dtype" "shape" "data_offsets" [0,48] "__metadata__" "sha256"'.split()
+    words = b'"F32" "U8" "dtype" "shape" "data_offsets" [0,24] "__metadata__" "sha256"'.split()
     words += [*JSON, *NUMBERS, b"\xff" * 8, b"\0" * 8]
 
     def parse(data):
@@ -179,7 +179,9 @@ def net(path: Path) -> Reader:
 
     def parse(data):
         say(data)
-        checkpoints.ends(checkpoints.load(path))
+        loaded = checkpoints.load(path)
+        with checkpoints.understood(path, "has no network of numbers to classes"):  # as a command
+            checkpoints.ends(loaded)
 
     return Reader(path.name, [good], [*JSON, *NUMBERS], parse)
 

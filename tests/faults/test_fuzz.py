@@ -2,10 +2,19 @@
 
 import random
 
+import jax
 import pytest
 
 from benchmarks.faults.fuzz import fuzzed, mutated
 from benchmarks.faults.readers import Reader, readers
+
+
+@pytest.fixture(autouse=True)
+def single_precision():
+    """As experiments are run."""
+    with jax.enable_x64(False):
+        yield
+
 
 NAMES = "tables", "images", "labels", "texts", "commands", "files of tensors"
 
