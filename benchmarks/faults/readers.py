@@ -40,6 +40,7 @@ class Reader(NamedTuple):
     words: Sequence[bytes]
     read: Callable[[bytes], Any]
     errors: tuple[type[Exception], ...] = (UserError,)
+    share: int = 1  # of the inputs, the so-manieth part: a net is described, or trained, for each
 
 
 def readers(folder: Path, names: Sequence[str] = ()) -> list[Reader]:
@@ -183,7 +184,7 @@ def net(path: Path) -> Reader:
         with checkpoints.understood(path, "has no network of numbers to classes"):  # as a command
             checkpoints.ends(loaded)
 
-    return Reader(path.name, [good], [*JSON, *NUMBERS], parse)
+    return Reader(path.name, [good], [*JSON, *NUMBERS], parse, share=10)
 
 
 def run_of_gpt(path: Path) -> Reader:
@@ -201,7 +202,8 @@ def run_of_gpt(path: Path) -> Reader:
         saved = states.load(path, gpt.plan_of)
         gpt.settings(path, saved)
 
-    return Reader(path.name, [good], [*JSON, *NUMBERS, b'"step"', b'"sample"'], parse)
+    words = [*JSON, *NUMBERS, b'"step"', b'"sample"']
+    return Reader(path.name, [good], words, parse, share=10)
 
 
 def run_of_fit(folder: Path) -> Reader:
@@ -218,8 +220,8 @@ def run_of_fit(folder: Path) -> Reader:
             newer.unlink()
         return task.sha(task.run(folder, every=10**6)) != task.straight() and "another end"
 
-    return Reader(folder.name, [good], [*JSON, *NUMBERS, b'"epochs"', b'"batch"'], parse,
-                  (CheckpointError, ValueError))  # fmt: skip
+    words = [*JSON, *NUMBERS, b'"epochs"', b'"batch"']
+    return Reader(folder.name, [good], words, parse, (CheckpointError, ValueError), share=20)
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
