@@ -26,6 +26,7 @@ def by_epochs(
     history, over, best = [], False, None
     while len(history) < epochs and not over:
         state, row = epoch(state)
+        row = jax.device_get(row)  # nothing on the device grows with the epochs
         history.append(row)
         over = callback is not None and callback(state, plain(row))
         if stop is not None:

@@ -32,7 +32,7 @@ PROGRAMS: dict[str, tuple[Program, int, int]] = {  # what runs, its n in full, i
     "passed": (passed_over, 1000, 10),
     "refusals": (refusals, 1, 40),
     "fuzz": (fuzz, 20_000, 50),
-    "twice": (twice, 6, 1),
+    "twice": (twice, 7, 1),
     "steady": (steady, 600, 8),
 }
 

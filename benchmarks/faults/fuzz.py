@@ -19,8 +19,8 @@ ROOM, LONGEST = 64 * 2**20, 1100  # bytes of memory beside twice the input, lett
 
 
 def fuzz(n: int, folder: Path, seed: int = 0) -> list[Found]:
-    """n inputs for every reader."""
-    return [fuzzed(n, reader, seed) for reader in readers(folder / "fuzz")]
+    """n inputs for every reader, or its share of them."""
+    return [fuzzed(n // reader.share, reader, seed) for reader in readers(folder / "fuzz")]
 
 
 def fuzzed(n: int, reader: Reader, seed: int = 0) -> Found:

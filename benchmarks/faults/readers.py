@@ -40,6 +40,7 @@ class Reader(NamedTuple):
     words: Sequence[bytes]
     read: Callable[[bytes], Any]
     errors: tuple[type[Exception], ...] = (UserError,)
+    share: int = 1  # of the inputs, the so-manieth part: a net is described, or trained, for each
 
 
 def readers(folder: Path, names: Sequence[str] = ()) -> list[Reader]:
@@ -142,11 +143,11 @@ def command_line(path: Path) -> Reader:
 def file(path: Path) -> Reader:
     """Files of tensors, the header of which says where they are."""
     fnn.checkpoints.save(
-        path, {"w": np.arange(6.0).reshape(2, 3), "é": np.ones(2, bool)}, notes="a"
+        path, {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "é": np.ones(2, bool)}, notes="a"
     )
     good = path.read_bytes()
     tensors = read(path).tensors
-    words = b'"F64" "U8" "dtype" "shape" "data_offsets" [0,48] "__metadata__" "sha256"'.split()
+    words = b'"F32" "U8" "dtype" "shape" "data_offsets" [0,24] "__metadata__" "sha256"'.split()
     words += [*JSON, *NUMBERS, b"\xff" * 8, b"\0" * 8]
 
     def parse(data):
@@ -179,9 +180,11 @@ def net(path: Path) -> Reader:
 
     def parse(data):
         say(data)
-        checkpoints.ends(checkpoints.load(path))
+        loaded = checkpoints.load(path)
+        with checkpoints.understood(path, "has no network of numbers to classes"):  # as a command
+            checkpoints.ends(loaded)
 
-    return Reader(path.name, [good], [*JSON, *NUMBERS], parse)
+    return Reader(path.name, [good], [*JSON, *NUMBERS], parse, share=10)
 
 
 def run_of_gpt(path: Path) -> Reader:
@@ -199,7 +202,8 @@ def run_of_gpt(path: Path) -> Reader:
         saved = states.load(path, gpt.plan_of)
         gpt.settings(path, saved)
 
-    return Reader(path.name, [good], [*JSON, *NUMBERS, b'"step"', b'"sample"'], parse)
+    words = [*JSON, *NUMBERS, b'"step"', b'"sample"']
+    return Reader(path.name, [good], words, parse, share=10)
 
 
 def run_of_fit(folder: Path) -> Reader:
@@ -216,8 +220,8 @@ def run_of_fit(folder: Path) -> Reader:
             newer.unlink()
         return task.sha(task.run(folder, every=10**6)) != task.straight() and "another end"
 
-    return Reader(folder.name, [good], [*JSON, *NUMBERS, b'"epochs"', b'"batch"'], parse,
-                  (CheckpointError, ValueError))  # fmt: skip
+    words = [*JSON, *NUMBERS, b'"epochs"', b'"batch"']
+    return Reader(folder.name, [good], words, parse, (CheckpointError, ValueError), share=20)
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {

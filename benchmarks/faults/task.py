@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -84,6 +85,13 @@ def sha(tree: Any) -> str:
 @cache
 def straight(**how: Any) -> str:
     """SHA-256 of a run that nothing happened to."""
+    with TemporaryDirectory() as folder:
+        return sha(run(Path(folder) / "run", every=10**6, **how))
+
+
+@cache
+def unsaved(**how: Any) -> str:
+    """The same without a checkpoint."""
     return sha(run(**how))
 
 

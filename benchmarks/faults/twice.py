@@ -15,6 +15,7 @@ from fnn.files import read
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = {
+    "difference_quotient": "--quick",
     "digits": "--hidden 8 --epochs 3 --batch-size 100",
     "cnn": "--filters 4 4 --epochs 1 --batch-size 200",
     "gpt": "--quick --steps 40 --evaluate-every 20 --n 16 --layers 1",

@@ -6,9 +6,9 @@
 
 A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
 nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
-but for rounding where steps are watched, left out or on the way back, and in validation, whose
-programs differ there. It takes about a second, and ends where a file is due; behind it the host
-looks for signals.
+but for rounding where steps are watched, left out or on the way back, where an epoch is one batch,
+and in validation, whose programs differ there. It takes about a second, and ends where a file is
+due; behind it the host looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last

@@ -128,18 +128,19 @@ def piped(command, **env):
 
 @pytest.mark.slow
 def test_a_command_that_is_read_no_further_ends_without_a_word(tmp_path):
-    for arguments in ("equations", "equations --help", "exercises"):
-        code, said, errors = piped(f"python -m experiments.{arguments} | head -1")
-        assert (code, errors, said.count("\n")) == (cli.PIPE_CLOSED, "", 1), arguments
+    code, said, errors = piped("python -m experiments.equations | head -1")
+    assert (code, errors, said.count("\n")) == (cli.PIPE_CLOSED, "", 1)
+    code, said, errors = piped("python -m experiments.equations --help | true")
+    assert (code, errors, said) == (cli.PIPE_CLOSED, "", "")
 
 
 @pytest.mark.slow
 def test_a_command_runs_without_home_letters_room_and_terminal(tmp_path):
-    how = {"LC_ALL": "C", "COLUMNS": "20", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    how = {"LC_ALL": "C", "COLUMNS": "20", "PYTHONIOENCODING": "ascii"}
     out = tmp_path / "ü"
     command = f"python -m experiments.difference_quotient --quick --out {out} 2>&1 | cat"
     code, said, errors = piped(command, **how, HOME="/nowhere", TERM="dumb")
     assert (code, errors) == (0, "")
     assert "Traceback" not in said
-    assert said.rstrip().endswith("/")
+    assert said.rstrip().endswith("?/")
     assert (out / "difference_quotient.png").stat().st_size > 1000
