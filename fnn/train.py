@@ -36,7 +36,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.devices.rows import on_devices
+from fnn.devices.rows import check_alone, on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -62,6 +62,8 @@ from fnn.streams.sources import is_stream
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
+STREAMING = "a State and a stream", "call fnn.step with each batch"
+SAVING = "a State and a checkpoint", "save fnn.devices.gathered(state) behind it"
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
@@ -136,6 +138,7 @@ def evaluate(
     size = _size("evaluate", batch_size)
     if streams(data):
         trained = trained_by("evaluate", plan, state, (calibration,))
+        check_alone("evaluate", state.layout, *STREAMING)
         check_trained("evaluate", state)
         with streamed("evaluate", "data", data, trained, batch_size=size) as stream:
             return Judge(stream, plan, calibration).row(state)
@@ -212,6 +215,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         if streams(data):
             trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
+            check_alone("fit", state.layout, *STREAMING)
             stream = streamed("fit", "data", data, trained, state, **options, **how)
             rows = stack.enter_context(stream)
         else:
@@ -227,6 +231,7 @@ def fit(
             validate = functools.partial(validation_row, plan, held_out, size)
             return fit_stream(rows, plan, state, validate, callback, epochs, gives)
         if checkpoint is not None:
+            check_alone("fit", state.layout, *SAVING)
             run = Run(_row_of_kept, plan, rows, held_out, how)
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
         if callback is None and not isinstance(held_out, Judge):
@@ -256,6 +261,7 @@ def _held_out(plan, state, validation, calibration, epochs, size, stack):
         given = checked("fit", plan, state, validation, "validation", (calibration,))
         return given, calibration
     trained = trained_by("fit", plan, state, (calibration,))
+    check_alone("fit", state.layout, *STREAMING)
     size = None if is_stream(validation) else size
     stream = streamed("fit", "validation", validation, trained, epochs=epochs, batch_size=size)
     return Judge(stack.enter_context(stream), plan, calibration)
