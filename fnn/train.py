@@ -36,7 +36,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.devices.rows import on_devices
+from fnn.devices.rows import check_alone, on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -137,9 +137,9 @@ def evaluate(
     calibration = as_input("evaluate", calibration)
     size = _size("evaluate", batch_size)
     if streams(data):
-        trained = trained_by("evaluate", plan, state, (calibration,))
+        stream = _begun("evaluate", "data", data, plan, state, (calibration,), batch_size=size)
         check_trained("evaluate", state)
-        with streamed("evaluate", "data", data, trained, batch_size=size) as stream:
+        with stream:
             return Judge(stream, plan, calibration).row(state)
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
@@ -216,9 +216,8 @@ def fit(
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     with contextlib.ExitStack() as stack:
         if streams(data):
-            trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
-            options["marks"] = checkpoint is not None
-            stream = streamed("fit", "data", data, trained, state, **options, **how)
+            options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
+            stream = _begun("fit", "data", data, plan, state, state=state, **options)
             rows = stack.enter_context(stream)
         else:
             check_arrays_only("fit", steps, batch_size)
@@ -267,10 +266,16 @@ def _held_out(plan, state, validation, calibration, epochs, size, stack):
     if not streams(validation):
         given = checked("fit", plan, state, validation, "validation", (calibration,))
         return given, calibration
-    trained = trained_by("fit", plan, state, (calibration,))
-    size = None if is_stream(validation) else size
-    stream = streamed("fit", "validation", validation, trained, epochs=epochs, batch_size=size)
+    options = {"epochs": epochs, "batch_size": None if is_stream(validation) else size}
+    stream = _begun("fit", "validation", validation, plan, state, (calibration,), **options)
     return Judge(stack.enter_context(stream), plan, calibration)
+
+
+def _begun(owner, name, data, plan, state, evaluates=(), **options):
+    """A stream that has begun, for a State that this process has by itself."""
+    trained = trained_by(owner, plan, state, evaluates)
+    check_alone(owner, state.layout, "a State and a stream", "call fnn.step with each batch")
+    return streamed(owner, name, data, trained, **options)
 
 
 def streams(data: Any) -> bool:

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,6 +19,23 @@ from benchmarks.plain import best, plain
 from benchmarks.scale.models import CASES, CONTEXT, EACH, SIZES, Case, plan_of
 from benchmarks.scale.traffic import sent
 from fnn.optim.optimizer import apply_updates
+
+
+@dataclass(frozen=True, init=False)
+class Cut(fnn.Repeat):
+    """A Repeat whose plain form keeps the input of a block, and says that it is cut by rows."""
+
+
+@plain.register
+def _(net: Cut, params, x, key):
+    """lax.scan of jax.checkpoint of the block."""
+
+    def body(x, p):
+        x = jax.lax.with_sharding_constraint(x, PartitionSpec("data"))
+        return plain(net.inner, p, x, None), None
+
+    return jax.lax.scan(jax.checkpoint(body), x, params)[0]
+
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -56,10 +74,17 @@ def by_hand(plan: fnn.Plan) -> Step:
 
 def by_autodiff(plan: fnn.Plan) -> Step:
     """The same by jax.grad of the net as one writes it who knows what saves memory."""
-    net = best(plan.net, checkpoint=True)
+    net = best(plan.net)
+    net = net.with_children(
+        {name: Cut(f.n, f.inner) if isinstance(f, fnn.Repeat) else f
+         for name, f in net.children.items()}
+    )  # fmt: skip
 
     def step(state, batch):
-        x, target = batch
+        with jax.sharding.use_abstract_mesh(state.layout.mesh.abstract_mesh):
+            return on_mesh(state, *batch)
+
+    def on_mesh(state, x, target):
 
         def value(params):
             z = plain(net, params, x, None)

@@ -3,7 +3,7 @@
 What `step` is given is cut as it comes. `epoch`, `fit` and `evaluate` draw their batches from data
 that every device has whole, and cut these. Where several processes run, each is given rows of its
 own: they stand side by side, process 0's first, and where some have fewer, rows of weight 0 fill
-them up.
+them up. Streams, whose batches come as they come, and checkpoints are for a process by itself.
 """
 
 from typing import Any
@@ -32,17 +32,19 @@ def together(layout: Layout, rows: Rows) -> Rows:
     """The rows of all processes, after one another."""
     most = largest(len(rows.target))
     per = max(layout.ways(DATA) // jax.process_count(), 1)
-    rows = filled(rows, -(-most // per) * per)
+    size = -(-most // per) * per
+    weighed = largest(rows.weights is not None or len(rows.target) < size)  # in all, or in none
+    rows = filled(rows, size, weighed=bool(weighed))
     sharding = NamedSharding(layout.mesh, PartitionSpec(DATA))
     return jax.tree.map(
         lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), rows
     )
 
 
-def filled(rows: Rows, n: int) -> Rows:
+def filled(rows: Rows, n: int, *, weighed: bool = True) -> Rows:
     """n rows: these, then the first one again, with weight 0."""
     real = len(rows.target)
-    if real == n:
+    if not weighed:
         return rows
     weights = jnp.ones(real) if rows.weights is None else rows.weights
     at = np.where(np.arange(n) < real, np.arange(n), 0)
@@ -58,3 +60,9 @@ def shared(layout: Layout) -> bool:
 def is_global(a: Any) -> bool:
     """Whether an array lies on devices of several processes already."""
     return isinstance(a, jax.core.Tracer) or not a.is_fully_addressable
+
+
+def check_alone(owner: str, layout: Layout | None, what: str, remedy: str) -> None:
+    """Raise a NotImplementedError for what only a process by itself does with a State."""
+    if layout is not None and shared(layout):
+        raise NotImplementedError(f"{owner}: {what} where several processes share it; {remedy}.")

@@ -27,6 +27,7 @@ import numpy as np
 
 from fnn.batches import Rows, counted, minibatches, taken
 from fnn.carried import beside
+from fnn.devices.rows import check_alone
 from fnn.driver import many, run_fold
 from fnn.epochs import plain, stacked
 from fnn.errors import by_path
@@ -323,6 +324,7 @@ def _inside(plan, state, rows, order, i):
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
     """`fit` with a checkpoint: (state, history)."""
     check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
+    check_alone("fit", state.layout, "a State and a checkpoint", "save fnn.devices.gathered(state)")
     from fnn.saving.resuming import saving  # needs safetensors
 
     with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):

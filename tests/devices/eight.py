@@ -6,7 +6,9 @@ python tests/devices/eight.py quick      prints "ok NAME" for every check that p
 import functools
 import math
 import re
+import shutil
 import sys
+import tempfile
 import traceback
 
 import jax
@@ -29,7 +31,9 @@ def check(where):
 
 def near(a, b, rtol=1e-6):
     """Every array to `rtol` of its largest entry."""
-    a, b = (jax.tree.map(bare, unplaced(t)) for t in (a, b))
+    a, b = (
+        jax.tree.map(lambda t: jax.tree.map(bare, unplaced(t)), t, is_leaf=is_state) for t in (a, b)
+    )
     for (path, x), y in zip(
         jax.tree_util.tree_flatten_with_path(a)[0], jax.tree.leaves(b), strict=True
     ):
@@ -42,8 +46,12 @@ def near(a, b, rtol=1e-6):
             assert (x == y).all(), path
 
 
+def is_state(t):
+    return isinstance(t, fnn.State)
+
+
 def unplaced(t):
-    return t._replace(layout=None) if isinstance(t, fnn.State) else t
+    return t._replace(layout=None) if is_state(t) else t
 
 
 def bare(a):
@@ -142,6 +150,26 @@ def statistics_of_a_batch_that_does_not_divide_are_those_of_its_rows():
     _, x, target = classifier()
     mesh = jax.make_mesh((8,), ("data",))  # explicit axes
     steps(plan_of(net, rule=rule), x, target, mesh=mesh)
+
+
+@check(SLOW)
+def a_run_is_saved_and_goes_on_bit_for_bit_and_on_one_device_to_rounding():
+    net, x, target = classifier()
+    plan = plan_of(net)
+    state = fnn.start(plan, KEY)
+    placed = fnn.devices.place(plan, state, fnn.devices.mesh(8), "fsdp")
+    with tempfile.TemporaryDirectory() as folder:
+        saving = [fnn.Checkpointing(f"{folder}/{name}", every=3) for name in "abc"]
+
+        def fit(state, i, epochs):
+            how = {"epochs": epochs, "batch_size": 6, "checkpoint": saving[i]}
+            return fnn.fit(plan, state, (x, target), **how)
+
+        straight, history = fit(placed, 0, 3)
+        fit(placed, 1, 1)
+        shutil.copytree(f"{folder}/b", f"{folder}/c")
+        near(fit(placed, 1, 3), (straight, history), 0)
+        near(fit(state, 2, 3), (straight, history), 1e-5)
 
 
 def compiled(plan, state, mesh, how, tokens):

@@ -7,7 +7,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 import fnn
 from fnn.devices.cuts import cuts_of
 
-GPT = fnn.gpt(n_vocab=50, n=64, n_heads=4, n_layers=8, n_context=32)
+GPT = fnn.gpt(n_vocab=50, n=64, n_heads=4, n_layers=512, n_context=32)
 PARAMS = jax.eval_shape(GPT.init, jax.random.key(0))
 EIGHT = AbstractMesh((8, 2), ("data", "model"))
 
@@ -18,7 +18,7 @@ def cuts(how, mesh=EIGHT, net=GPT, params=PARAMS):
 
 def test_fsdp_cuts_large_arrays_on_their_largest_axis_and_never_the_copies_of_a_repeat():
     found = cuts("fsdp")
-    assert found["blocks.feed_forward.up.w"] == (None, None, "data")  # [8, 64, 256]
+    assert found["blocks.feed_forward.up.w"] == (None, None, "data")  # [512, 64, 256]
     assert found["blocks.feed_forward.down.dense.w"] == (None, "data", None)
     assert found["blocks.attention.wq"] == (None, "data", None)  # 64 × 64 are 4096
     assert found["blocks.feed_forward.up.b"] == (None, None)  # 256 of every copy: small

@@ -37,32 +37,50 @@ def test_one_process_waits_for_nobody():
     assert fnn.devices.is_first()
 
 
-def trained(n, devices, folder):
-    """What n processes with so many devices each learn together."""
+def started(n, devices, folder, *more):
+    """n processes with so many devices each."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     flags = f"--xla_force_host_platform_device_count={devices}"
     env = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{ROOT}"}
-    folder.mkdir()
     how = {"env": env, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    runs = [
-        subprocess.Popen([sys.executable, TWO, f"{port}", f"{n}", f"{i}", folder], **how)
-        for i in range(n)
-    ]
+    command = [sys.executable, TWO, f"{port}", f"{n}"]
+    return [subprocess.Popen([*command, f"{i}", folder, *more], **how) for i in range(n)]
+
+
+def killed(runs):
+    """Once all say that they wait."""
+    try:
+        said = [next((line for line in run.stdout if line == "waits\n"), "") for run in runs]
+        assert said == ["waits\n"] * len(runs)
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
+
+
+def learned(runs, begun, devices, folder):
+    """What they learn together."""
     try:
         said = [run.communicate(timeout=240)[0] for run in runs]
     finally:
         for run in runs:
             run.kill()
     last = [text.splitlines()[-1] if text else "" for text in said]
-    assert last == [f"{n} {n * devices} {devices}"] * n, "\n\n".join(text[-2000:] for text in said)
+    told = f"{begun} {len(runs)} {len(runs) * devices} {devices}"
+    assert last == [told] * len(runs), "\n\n".join(text[-2000:] for text in said)
     return np.load(folder / "found.npz")
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_devices_each_learn_what_one_process_learns(tmp_path):
-    together, alone = trained(2, 2, tmp_path / "two"), trained(1, 1, tmp_path / "one")
+def test_two_processes_that_are_killed_and_go_on_learn_what_one_process_learns(tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir()
+    one.mkdir()
+    killed(started(2, 2, two, "stop"))
+    together = learned(started(2, 2, two), True, 2, two)
+    alone = learned(started(1, 1, one), False, 1, one)
     assert together.files == alone.files
     for name in alone.files:
         scale = abs(alone[name]).max()
