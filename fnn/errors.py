@@ -197,8 +197,8 @@ def check_key(owner: Any, key: Any) -> None:
 
 def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str = "") -> None:
     """Raise a ValueError for the entries of the known array `a` that are not `valid`."""
-    bad = np.argwhere(~np.asarray(valid))
-    if len(bad):
+    if not np.all(valid):
+        bad = np.argwhere(~np.asarray(valid))
         where = bad[0].tolist()
         first = np.asarray(a)[tuple(where)]
         place = where[0] if len(where) == 1 else where

@@ -30,7 +30,6 @@ from fnn.batches import (
     check_rows,
     check_stateless,
     count,
-    is_large,
     minibatches,
     taken,
     warn_of_files,
@@ -59,7 +58,7 @@ from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
 from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
-from fnn.streams.flow import Stream, check_arrays_only, streamed
+from fnn.streams.flow import Stream, check_arrays_only, streamed, streams
 from fnn.streams.sources import is_stream
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
@@ -276,11 +275,6 @@ def _begun(owner, name, data, plan, state, evaluates=(), **options):
     trained = trained_by(owner, plan, state, evaluates)
     check_alone(owner, state.layout, "a State and a stream", "call fnn.step with each batch")
     return streamed(owner, name, data, trained, **options)
-
-
-def streams(data: Any) -> bool:
-    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
-    return is_stream(data) or is_large(data)
 
 
 def checked(

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fnn.batches import AT_ONCE, Rows
+from fnn.batches import AT_ONCE, Rows, is_large
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
 from fnn.saving.settings import text
@@ -196,6 +196,11 @@ def streamed(
         stream.close()
         raise
     return stream
+
+
+def streams(data: Any) -> bool:
+    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
+    return is_stream(data) or is_large(data)
 
 
 def check_arrays_only(owner: str, steps: Any, batch_size: Any) -> None:
