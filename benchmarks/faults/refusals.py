@@ -73,7 +73,10 @@ def one(found: Found, folder: Path, way: Way, fault: Fault, what: str, event: st
                 found.blame(f"{what}: {type(error).__name__}: {error}")
                 return
         at = calls.names[fault.number - 1] if len(calls.names) >= fault.number else "none"
-        found.note(f"{event}: {'went on' if well else 'told'}")
+        refusal = calls.struck and event != "folder gone"
+        found.note(f"{event}: {('not told' if refusal else 'went on') if well else 'told'}")
+        if refusal and well:
+            found.blame(f"{what}, {at}: not told")
         try:
             way.check(found, path, f"{what}, {at}", well, calls)
         except Exception as error:
