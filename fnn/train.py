@@ -216,7 +216,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         if streams(data):
             options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
-            stream = _begun("fit", "data", data, plan, state, state=state, **options)
+            stream = _begun("fit", "data", data, plan, state, first=state, **options)
             rows = stack.enter_context(stream)
         else:
             check_arrays_only("fit", steps, batch_size)

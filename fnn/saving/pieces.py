@@ -5,10 +5,9 @@
     row ← Σ seen / Σ weights, validation                       at its end
 
 A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
-nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
-but for rounding where steps are watched, left out or on the way back, where an epoch is one batch,
-and in validation, whose programs differ there. It takes about a second, and ends where a file is
-due; behind it the host looks for signals.
+nothing compiles again and the numbers are the same bit for bit. Without pieces they are the same
+but for rounding, as XLA may fuse a step otherwise in another loop. It takes about a second, and
+ends where a file is due; behind it the host looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last

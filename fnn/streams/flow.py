@@ -164,13 +164,13 @@ class Stream:
 
 
 def streamed(
-    owner: str, name: str, data: Any, trained: Any, state: Any = None, *,
+    owner: str, name: str, data: Any, trained: Any, *, first: Any = None,
     epochs: int = 1, steps: int | None = None, batch_size: int | None = None,
     drop_last: bool = False, marks: bool = False,
 ) -> Stream:  # fmt: skip
     """A stream that has begun, of data that stream or of large memory-mapped arrays.
 
-    The order of the rows is that of the State, where one is given.
+    The order of the rows is that of the `first` State, where one is given.
 
     Raises:
         ValueError: for an iterator that is wanted in several epochs, steps of arrays.
@@ -183,8 +183,8 @@ def streamed(
     turn = f"{WORDS[steps is not None]} {{0}}, " if (owner, name) == ("fit", "data") else ""
     voice = f"{owner}, {turn}{part}batch {{1}}"
     stream = Stream(owner, name, data, voice, steps=steps, marks=marks)
-    if state is not None:
-        stream.starts(state)
+    if first is not None:
+        stream.starts(first)
     if stream.source.once and steps is None and epochs > 1:
         raise ValueError(
             f"{owner}: {name} is an iterator, whose batches come once, where {epochs} epochs want "
