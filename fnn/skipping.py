@@ -64,5 +64,6 @@ def new_in(state: Any, before: Any) -> dict[str, Array]:
 
 def all_finite(tree: PyTree) -> Array:
     """Whether every array of a tree is finite."""
-    each = (jnp.isfinite(a).all() for a in jax.tree.leaves(tree))
+    # 0 · NaN and 0 · ∞ are NaN; this takes two thirds of the time of isfinite(a).all()
+    each = (jnp.isfinite((a * 0).sum()) for a in jax.tree.leaves(tree))
     return functools.reduce(jnp.logical_and, each, jnp.array(True))

@@ -16,19 +16,20 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.errors import check_interval, check_number
+from fnn.arrays import as_array
+from fnn.errors import check_floating, check_interval, check_number, check_shape
 from fnn.optim.optimizer import Optimizer, check_has_rate
 from fnn.records import Array
 
 
 class PlateauState(NamedTuple):
-    """What Plateau remembers between steps."""
+    """What Plateau remembers between steps: floating numbers, and the optimizer's own."""
 
     scale: Array  # s
     best: Array  # L*
-    bad: Array  # n, int32 []
+    bad: Array  # n
     total: Array  # Σ L of the steps since the last look
-    steps: Array  # how many these are, int32 []
+    steps: Array  # how many these are
     inner: Any  # the optimizer's state
 
 
@@ -67,8 +68,8 @@ class Plateau(Optimizer[PlateauState]):
 
     def init(self, params):
         """s = 1, L* = ∞."""
-        one, none = jnp.ones((), jnp.result_type(float)), jnp.zeros((), jnp.int32)
-        return PlateauState(one, one * jnp.inf, none, one * 0, none, self.optimizer.init(params))
+        one, none = jnp.ones(()), jnp.zeros(())
+        return PlateauState(one, one * jnp.inf, none, none, none, self.optimizer.init(params))
 
     @property
     def asks(self):
@@ -86,7 +87,9 @@ class Plateau(Optimizer[PlateauState]):
                 "Plateau: update needs the loss; a Plan hands it over, elsewhere give "
                 "update(grads, state, params, value=loss)."
             )
-        state = self.looked(state, jnp.asarray(value).astype(state.total.dtype))
+        value = as_array("Plateau", "value", value)
+        check_shape("Plateau", "value", value, ())
+        state = self.looked(state, value.astype(check_state(state).total.dtype))
         now = self.optimizer.with_fields(learning_rate=self.rate(state))
         more = {"value": value, "factors": factors}
         updates, inner = now.update(grads, state.inner, params, **more)
@@ -96,11 +99,10 @@ class Plateau(Optimizer[PlateauState]):
         """The state with one more loss; every so many steps L*, n and s."""
         o = self.with_fields(optimizer=None).numbers(loss.dtype)
         total, steps = state.total + loss, state.steps + 1
-        n = steps.astype(loss.dtype)
-        due, mean = n >= o.every, total / n
+        due, mean = steps >= o.every, total / steps
         better = mean < (1 - o.threshold) * state.best
         bad = jnp.where(better, 0, state.bad + 1)
-        falls = bad.astype(loss.dtype) >= o.patience
+        falls = bad >= o.patience
         scale = jnp.where(falls, jnp.maximum(o.factor * state.scale, o.least), state.scale)
         best = jnp.where(better, mean, state.best)
         new = scale, best, jnp.where(falls, 0, bad), jnp.zeros_like(total), jnp.zeros_like(steps)
@@ -111,4 +113,14 @@ class Plateau(Optimizer[PlateauState]):
 
     def rate(self, state):
         """s η."""
-        return state.scale * jnp.asarray(self.optimizer.learning_rate).astype(state.scale.dtype)
+        scale = check_state(state).scale
+        return scale * jnp.asarray(self.optimizer.learning_rate).astype(scale.dtype)
+
+
+def check_state(state: PlateauState) -> PlateauState:
+    """The state, or an error where its numbers are none."""
+    for name in PlateauState._fields[:-1]:
+        a = getattr(state, name)
+        check_floating("Plateau", f"state.{name}", a)
+        check_shape("Plateau", f"state.{name}", a, ())
+    return state
