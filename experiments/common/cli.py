@@ -83,6 +83,7 @@ class Flag:
     name: str  # as it is typed: --learning-rate
     kind: Any  # int, float, bool (given or not), Path, or a Literal of choices
     many: bool  # whether it takes several values
+    fixed: int  # how many, where that is settled; else 0
     empty: bool  # whether several may be none
     optional: bool  # whether None is a value
     bounds: Bounds | None
@@ -181,9 +182,11 @@ def parse(
     """
     flags = {flag.name: flag for flag in flags_of(config)}
     check_letters(argv)
-    if not {"-h", "--help"} & set(argv):
-        check_arguments(flags, argv)
     default: Any = {"default": quick} if quick is not None and "--quick" in argv else {}
+    if {"-h", "--help"} & set(argv):
+        argv = ["--help"]  # whatever else there is
+    else:
+        check_arguments(flags, argv)
     prog = f"python -m {name_of(module)}"
     about = f"{inspect.getdoc(config)}\n\n{DEBUG} besides: an error shows where it comes from."
     settings = tyro.cli(config, args=list(argv), prog=prog, description=about, **default)
@@ -210,8 +213,11 @@ def flags_of(config: type) -> list[Flag]:
         if optional:
             kind = next(k for k in get_args(kind) if k is not type(None))
         many = get_origin(kind) is tuple
+        fixed = len(get_args(kind)) if many and ... not in get_args(kind) else 0
         kind = get_args(kind)[0] if many else kind
-        flags.append(Flag("--" + field.name.replace("_", "-"), kind, many, empty, optional, bounds))
+        flags.append(
+            Flag("--" + field.name.replace("_", "-"), kind, many, fixed, empty, optional, bounds)
+        )
     return flags
 
 
@@ -235,6 +241,8 @@ def check_arguments(flags: dict[str, Flag], argv: Sequence[str]) -> None:
                 raise UserError(f"{name} takes no value, got {values[0]}.")
         elif not flag.many and len(values) != 1:
             raise UserError(f"{name} takes one value, got {len(values)}.")
+        elif flag.fixed and len(values) != flag.fixed:
+            raise UserError(f"{name} takes {flag.fixed} values, got {len(values)}.")
         elif flag.many and not flag.empty and not values:
             raise UserError(f"{name} takes at least one value, got 0.")
         for value in values:

@@ -61,7 +61,7 @@ def mistakes(name):
         if flag.kind is bool:
             yield [flag.name, "yes"], f"{flag.name} takes no value"
         elif flag.kind in (int, float):
-            yield [flag.name, "x"], f"{flag.name} must be a"
+            yield [flag.name, *["x"] * (flag.fixed or 1)], f"{flag.name} must be a"
         elif get_origin(flag.kind) is Literal:
             choice = sorted(get_args(flag.kind))[0]
             yield [flag.name, f"{choice}x"], f"Did you mean {choice}?"

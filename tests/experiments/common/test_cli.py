@@ -21,13 +21,14 @@ class Config:
     learning_rate: Annotated[float | None, Bounds(0, open_low=True)] = None  # η
     dropout: Annotated[float, Bounds(0, 1)] = 0.0  # rate
     rates: tuple[float, ...] = (0.5,)  # at least one
+    filters: Annotated[tuple[int, int], Bounds(1)] = (1, 2)  # two
     out: Path | None = None  # folder
     quick: bool = False  # less of it
 
 
 def test_flags_become_the_fields_of_the_dataclass():
     argv = ["--hidden", "5", "6", "--optimizer=sgd", "--learning_rate", "1e-2", "--out", "a"]
-    assert cli.parse(Config, argv) == Config((5, 6), "sgd", 0.01, 0.0, (0.5,), Path("a"))
+    assert cli.parse(Config, argv) == Config((5, 6), "sgd", 0.01, 0.0, out=Path("a"))
     assert cli.parse(Config, ["--hidden", "--learning-rate", "None"]) == Config(())
     assert cli.parse(Config, ["--quick"]) == Config(quick=True)
 
@@ -46,6 +47,8 @@ def test_flags_become_the_fields_of_the_dataclass():
         ("--dropout 1", "--dropout must be at least 0 and less than 1, got 1.0."),
         ("--dropout", "--dropout takes one value, got 0."),
         ("--rates", "--rates takes at least one value, got 0."),
+        ("--filters 1", "--filters takes 2 values, got 1."),
+        ("--filters 1 2 3", "--filters takes 2 values, got 3."),
         ("--hidden 1_0", "--hidden must be an integer, got '1_0'."),
         ("--hidden ٣", "--hidden must be an integer, got '٣'."),
         ("--hidden １２", "--hidden must be an integer, got '１２'."),
@@ -74,7 +77,7 @@ def test_help_names_every_flag_with_its_choices(capsys):
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert "--debug" in said
-    assert cli.run(lambda config: None, Config, ["--help"]) == 0
+    assert cli.run(lambda config: None, Config, ["--optimizer", "--help", "--no"]) == 0
     assert "--learning-rate" in capsys.readouterr().out
     assert "{adam,sgd}" in said
     assert "--learning-rate" in said
