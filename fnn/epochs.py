@@ -12,16 +12,23 @@ from fnn.records import PyTree
 
 
 def by_epochs(
-    epoch: Callable[[State], tuple[State, PyTree]], state: State, callback: Any, epochs: int
+    epoch: Callable[[State], tuple[State, PyTree]],
+    state: State,
+    callback: Any,
+    stop: Any,
+    epochs: int,
 ) -> tuple[State, PyTree]:
-    """(State, history) of epoch(state) → (state, row), so often, or until callback is true."""
-    history = []
-    for _ in range(epochs):
+    """(State, history) of epoch(state) → (state, row), so often, or until one of them ends it."""
+    history, over = [], False
+    best: Any = None
+    while len(history) < epochs and not over:
         state, row = epoch(state)
         history.append(row)
-        if callback is not None and callback(state, plain(row)):
-            break
-    return state, stacked(history)
+        over = callback is not None and callback(state, plain(row))
+        if stop is not None:
+            ended, best = stop.looked(history, state, best)
+            over = over or ended
+    return best if stop is not None and stop.best else state, stacked(history)
 
 
 def plain(row: PyTree) -> PyTree:

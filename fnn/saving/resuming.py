@@ -5,6 +5,7 @@ one reported; and as texts the Plan, the position, and what else decides the num
 
     batch_size, drop_last, x64
     data, validation    SHA-256 of every array
+    stop                when it is over; a file has the State of the best epoch, too, if asked for
     begin               SHA-256 of the first State, key included
 
 Where one of these differs from what `fit` is called with, the run is another one: an error. The
@@ -33,6 +34,7 @@ from fnn.saving.settings import changes
 from fnn.saving.writer import Writer, writing
 
 FEW = 3  # names in a message
+TREES = "state", "best"
 
 
 @contextlib.contextmanager
@@ -106,8 +108,8 @@ class Saver:
         self._save(position)
         self._writer.finish()
 
-    def not_finite(self, position: Position, names: tuple[str, ...]) -> None:
-        """Save the last good State, and raise NotFinite."""
+    def not_finite(self, position: Position, names: tuple[str, ...], first: Any) -> None:
+        """Save the last good State, and raise NotFinite; `first` is a Place, or None."""
         step, cause = step_of(position.state), None
         path = numbered(self._checkpoint.directory, step)
         try:
@@ -116,11 +118,12 @@ class Saver:
         except (OSError, CheckpointError) as error:
             saved, cause = f"nor could the State before it be saved: {error!s:.120}", error
         told = ", ".join(names[:FEW]) + f" and {len(names) - FEW} more" * (len(names) > FEW)
+        place = "" if first is None else f", first in {first}"
         message = (
-            f"fit: step {step + 1} is not finite in {told} ({self._run.circumstances(position)}); "
-            f"it was not taken; {saved}."
+            f"fit: step {step + 1} is not finite in {told}{place} "
+            f"({self._run.circumstances(position)}); it was not taken; {saved}."
         )
-        raise NotFinite(message, names, step, path) from cause
+        raise NotFinite(message, names, step, path, first) from cause
 
     def _save(self, position):
         """Hand the run to the writer, unless it is saved as it stands."""
@@ -132,6 +135,7 @@ class Saver:
         tree["seen"] = jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen)
         if position.history:
             tree["history"] = stacked(position.history)
+        tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
         place["stopped"] = position.stopped
@@ -152,12 +156,14 @@ class Saver:
         like["seen"] = longer(run.step_like(state), batch)
         if n:
             like["history"] = longer(run.row_like(state), n)
+            like |= {"best": state} if run.keeps_best else {}
         tree = fitted(path, contents.tensors, like)
         history = jax.device_get(tree.get("history"))
         rows = tuple(jax.tree.map(lambda a, i=i: a[i], history) for i in range(n))
         rest = [(0, run.n_batches - batch)]
         seen = jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), tree["seen"])
-        return Position(jax.tree.map(placed, tree["state"], state), rows, seen, batch, stopped)
+        now, best = (jax.tree.map(placed, tree[n], state) if n in tree else None for n in TREES)
+        return Position(now, rows, seen, batch, stopped, best)
 
     def _place(self, path, said):
         """How many epochs and batches are done, and whether that is the end; of this very run."""
@@ -180,7 +186,8 @@ def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
     trees = {"data": run.rows, "validation": run.held_out, "begin": state}
     shas = {name: sha_of(tree) for name, tree in trees.items()}
-    return {**run.how, "x64": bool(jax.config.read("jax_enable_x64")), **shas}
+    told = {} if run.stop is None else {"stop": repr(run.stop)}
+    return {**run.how, **told, "x64": bool(jax.config.read("jax_enable_x64")), **shas}
 
 
 def sha_of(tree: PyTree) -> str:

@@ -21,7 +21,7 @@ class Totals(NamedTuple):
     """Sums over steps, and what is not summed."""
 
     sums: Any = None  # name → Σ w m
-    weight: Any = 0.0  # Σ w
+    weight: Any = np.nan  # Σ w, NaN before the first step
     each: tuple[PyTree, ...] = ()  # results and what was seen, [steps, ...], part by part
 
     def plus(self, sums: dict[str, Any], weight: Any, each: PyTree = None) -> "Totals":
@@ -31,7 +31,7 @@ class Totals(NamedTuple):
         if self.sums is not None:
             more = {name: self.sums[name] + s for name, s in more.items()}
         parts = (*self.each, each) if jax.tree.leaves(each) else ()
-        return Totals(more, self.weight + np.sum(weight, dtype=np.float64), parts)
+        return Totals(more, known([self.weight, known(weight)]), parts)
 
     def with_steps(self, found: Any, begin: int, end: int) -> "Totals":
         """With what these steps reported: ((sums, weight, results), seen), [slots, ...]."""
@@ -45,3 +45,9 @@ class Totals(NamedTuple):
         kept = jax.tree.map(lambda *parts: np.concatenate(parts), *self.each) if self.each else {}
         shown = {n: unpacked(v) if isinstance(v, Packed) else v for n, v in kept.items()}
         return reported(metrics, means) | shown
+
+
+def known(weights: Any) -> np.floating:
+    """Σ w without the steps that are left out, whose weight is NaN; NaN where all are."""
+    w = np.asarray(weights, np.float64)
+    return w[~np.isnan(w)].sum() if not np.isnan(w).all() else np.float64(np.nan)

@@ -155,7 +155,7 @@ def statistics_of_a_batch_that_does_not_divide_are_those_of_its_rows():
 @check(SLOW)
 def a_run_is_saved_and_goes_on_bit_for_bit_and_on_one_device_to_rounding():
     net, x, target = classifier()
-    plan = plan_of(net)
+    plan = plan_of(net, ema=0.9, skips=2, microbatch=3)
     state = fnn.start(plan, KEY)
     placed = fnn.devices.place(plan, state, fnn.devices.mesh(8), "fsdp")
     with tempfile.TemporaryDirectory() as folder:
