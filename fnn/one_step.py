@@ -48,9 +48,10 @@ def summed_step(plan, state, rows):
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
-    ema, step = averaged(plan.ema, state.ema, params), next_step(state.step)
-    after = State(params, inner, state.key, step, companion, state.skipped, ema, state.layout)
-    after, sums, weight = left_out(plan.skips, state, laid(after), sums, weight)
+    more = companion, state.skipped, averaged(plan.ema, state.ema, params), state.layout
+    after = State(params, inner, state.key, next_step(state.step), *more)
+    after, sums, weight = left_out(plan.skips, state, after, sums, weight)
+    after = laid(after)
     seen = {"watch": packed({"step": after.step, **seen})} if plan.watch else {}
     return (after, state_of(done.y)), (sums, weight, results), seen
 

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from contract import noise
 from test_clipping import KEY, LOSS, norm
 
 import fnn
+from fnn import example_sums
 
 
 def test_where_most_is_made_again_no_factors_are_kept():
@@ -34,9 +36,13 @@ def test_where_little_is_made_again_the_factors_are_kept():
     assert flops(fnn.Recompute(fnn.Tanh())) < 1.1 * flops(fnn.Tanh())
 
 
-def test_where_the_steps_of_an_example_cancel_the_bound_holds_and_nothing_is_nan():
+@pytest.mark.parametrize(
+    ("width", "more"), [(16, 3), (8, 0)], ids=["kept", "formed and made again"]
+)
+def test_where_the_steps_of_an_example_cancel_the_bound_holds(width, more, monkeypatch):
+    monkeypatch.setattr(example_sums, "MORE", more)
     with jax.enable_x64(False):
-        net, loss = fnn.Dense(16, 16, bias=False), fnn.SquaredError()
+        net, loss = fnn.Dense(width, width, bias=False), fnn.SquaredError()
         params, rng = net.init(KEY), np.random.default_rng(0)
 
         @jax.jit
@@ -47,9 +53,9 @@ def test_where_the_steps_of_an_example_cancel_the_bound_holds_and_nothing_is_nan
             return norm(g), n[0]
 
         for size in (1e-4, 1e-3, 3e-3):  # what is left of the two steps together
-            x = np.tile(5 * rng.standard_normal((256, 1, 16)), (1, 2, 1))
+            x = np.tile(5 * rng.standard_normal((256, 1, width)), (1, 2, 1))
             x = jnp.asarray(x + 1e-4 * rng.standard_normal(x.shape), "float32")
-            d = 10 * rng.standard_normal((256, 1, 16)) * [[[1], [-1]]]
+            d = 10 * rng.standard_normal((256, 1, width)) * [[[1], [-1]]]
             d = jnp.asarray(d + size * rng.standard_normal(d.shape), "float32")
             clipped, n = lengths(x, net.forward(params, x)[0] + d)
             assert np.isfinite(n).all()

@@ -6,5 +6,5 @@ Nothing runs: a step is compiled for devices that a CPU pretends to be, from sha
 the compiler says of it is read: the bytes that every device needs, and what the devices send each
 other, by XLA's own collectives. The step by jax.grad has the same params, layout and optimizer,
 jax.nn.dot_product_attention, jax.checkpoint around every block, and with_sharding_constraint at
-each, without which XLA cuts features and sends three to seven times as much.
+each, without which XLA cuts features and sends two to nine times as much.
 """

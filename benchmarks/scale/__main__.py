@@ -67,18 +67,18 @@ def table(found: dict[str, Found], bandwidth: float, teraflops: float) -> str:
     for case in CASES:
         if case.name not in found:
             continue
-        ways = [found[case.name][way] for way in WAYS]
+        ways = [found[case.name][way] for way in WAYS if way in found[case.name]]
         cells = [f"{ways[0]['state'] / 2**30:.2f}"]
-        cells += [two(w["temporary"] / 2**30 for w in ways)]
-        cells += [two(w[name] / 1e6 for w in ways) for name in ("block", "rest")]
-        cells += [two(100 * share(case, w, bandwidth, teraflops) for w in ways)]
+        cells += [both(w["temporary"] / 2**30 for w in ways)]
+        cells += [both(w[name] / 1e6 for w in ways) for name in ("block", "rest")]
+        cells += [both(100 * share(case, w, bandwidth, teraflops) for w in ways)]
         mesh = f"{case.data} × {case.model}" if case.model > 1 else f"{case.data}"
         lines.append(f"| {' | '.join([case.size, mesh, way_of(case), *cells])} |")
     return "\n".join(lines)
 
 
-def two(values: Any) -> str:
-    """The number of the hand-written step, and that of jax.grad."""
+def both(values: Any) -> str:
+    """The number of the hand-written step, and that of jax.grad where it was compiled."""
     return " · ".join(f"{v:,.3g}" if v < 1000 else f"{v:,.0f}" for v in values)
 
 

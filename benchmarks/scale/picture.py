@@ -21,14 +21,13 @@ def draw(path: Path, rows: Sequence[tuple[Case, dict[str, Any]]]) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     at = np.arange(len(rows))
     for i, (way, (name, colour)) in enumerate(WAYS.items()):
-        y, found = at + 0.4 * i - 0.2, [f[way] for _, f in rows]
-        state, beside = ([f[k] / 2**30 for f in found] for k in ("state", "temporary"))
+        there = [(j, case, f[way]) for j, (case, f) in enumerate(rows) if way in f]
+        y = [j + 0.4 * i - 0.2 for j, _, _ in there]
+        state, beside = ([f[k] / 2**30 for *_, f in there] for k in ("state", "temporary"))
         left.barh(y, state, 0.36, color=colour)
         left.barh(y, beside, 0.36, left=state, color=colour, alpha=0.45, label=name)
-        sizes = [SIZES[case.size] for case, _ in rows]
-        pairs = zip(found, sizes, strict=True)
-        right.barh(y, [(f["block"] * s.n_layers + f["rest"]) / 1e9 for f, s in pairs], 0.36,
-                   color=colour)  # fmt: skip
+        sends = [f["block"] * SIZES[c.size].n_layers + f["rest"] for _, c, f in there]
+        right.barh(y, [s / 1e9 for s in sends], 0.36, color=colour)
     names = [f"{c.size} on {c.data}" + f" × {c.model}" * (c.model > 1) for c, _ in rows]
     left.set_yticks(at, names)
     left.invert_yaxis()
