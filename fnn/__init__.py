@@ -169,6 +169,7 @@ from fnn.saving.checkpointing import Interrupted as Interrupted
 from fnn.saving.checkpointing import NotFinite as NotFinite
 from fnn.sequence import Sequence as Sequence
 from fnn.sequence import lift as lift
+from fnn.stopping import EarlyStopping as EarlyStopping
 from fnn.streams.sampler import Sampler as Sampler
 from fnn.summaries import summary as summary
 from fnn.train import epoch as epoch

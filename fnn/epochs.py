@@ -1,6 +1,6 @@
 """Epochs on the host: a loop over rows of history, to the last or until a callback stops it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,16 +12,23 @@ from fnn.records import PyTree
 
 
 def by_epochs(
-    epoch: Callable[[State], tuple[State, PyTree]], state: State, callback: Any, epochs: int
+    epoch: Callable[[State], tuple[State, PyTree]],
+    state: State,
+    callback: Any,
+    stop: Any,
+    epochs: int,
 ) -> tuple[State, PyTree]:
-    """(State, history) of epoch(state) → (state, row), so often, or until callback is true."""
-    history = []
-    for _ in range(epochs):
+    """(State, history) of epoch(state) → (state, row), so often, or until one of them ends it."""
+    history, over = [], False
+    best: Any = None
+    while len(history) < epochs and not over:
         state, row = epoch(state)
         history.append(row)
-        if callback is not None and callback(state, plain(row)):
-            break
-    return state, stacked(history)
+        over = callback is not None and callback(state, plain(row))
+        if stop is not None:
+            ended, best = stop.looked(history, state, best)
+            over = over or ended
+    return best if stop is not None and stop.best else state, stacked(history)
 
 
 def plain(row: PyTree) -> PyTree:
@@ -29,8 +36,8 @@ def plain(row: PyTree) -> PyTree:
     return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)
 
 
-def stacked(rows: list[PyTree]) -> PyTree:
-    """Rows of history as arrays [epochs, ...].
+def stacked(rows: Sequence[PyTree], to: Any = jnp) -> PyTree:
+    """Rows of history as arrays [epochs, ...] of JAX's or, to=np, of numpy's.
 
     Epochs of a stream may differ in their steps: shorter ones end in NaN, 0 of integers, as what
     was not watched.
@@ -38,15 +45,15 @@ def stacked(rows: list[PyTree]) -> PyTree:
 
     def leaf(*values):
         most = max(v.shape[:1] for v in values)
-        return jnp.stack([longer(v, *most) for v in values])
+        return to.stack([longer(v, *most, to=to) for v in values])
 
     return jax.tree.map(leaf, *rows)
 
 
-def longer(a: Any, *length: int) -> Any:
+def longer(a: Any, *length: int, to: Any = jnp) -> Any:
     """An array with as many entries on its first axis; one number as it is."""
     missing = [(0, n - len(a)) for n in length]
     if not any(more for _, more in missing):
         return a
     filler = np.nan if jnp.issubdtype(a.dtype, jnp.floating) else 0
-    return jnp.pad(a, missing + [(0, 0)] * (a.ndim - 1), constant_values=filler)
+    return to.pad(a, missing + [(0, 0)] * (a.ndim - 1), constant_values=filler)

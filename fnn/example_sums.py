@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import Rows, as_rows
+from fnn.batches import Rows
 from fnn.composite import Composite, With
 from fnn.driver import forth
 from fnn.factors import Alone, is_factor
 from fnn.layer import Layer, as_jax
 from fnn.layers.recompute import Recompute
 from fnn.mean import mean, normalized
-from fnn.microbatches import accumulated, apart, check_cut, together
+from fnn.microbatches import accumulated, apart, checked_rows, together
 from fnn.records import Array, Key, PyTree
 from fnn.rules.per_example import example_factors, square_norms, total
 from fnn.ruling import Seen, companion, rule
@@ -62,15 +62,10 @@ def weighed_gradient(
     if microbatch is None:
         found = at_once(owner, c, net, loss, params, x, target, weights, key, **how)
     else:
-        check_cut(owner, x)
         ready = {"key": key, "weights": weights}
-
-        def losses():  # every check of what is known, by name, before rows are cut
-            return forth(owner, net, loss, params, x, target, (measured,), **ready).losses
-
-        jax.eval_shape(losses)
+        rows = checked_rows(owner, net, loss, params, x, target, (measured,), **ready)
         run = functools.partial(at_once, owner, c, net, loss, params, **how)
-        found = in_turn(run, as_rows(owner, "batch", (x, target, weights)), key, microbatch)
+        found = in_turn(run, rows, key, microbatch)
     form, leaves = jax.tree.structure(params), jax.tree.leaves(found.gradient)
     like = zip(leaves, jax.tree.leaves(as_jax(params)), strict=True)
     return found._replace(gradient=form.unflatten(g.astype(p.dtype) for g, p in like))

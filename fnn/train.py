@@ -56,6 +56,7 @@ from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
 from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
+from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
 from fnn.streams.flow import Stream, check_arrays_only, streamed
 from fnn.streams.sources import is_stream
@@ -159,6 +160,7 @@ def fit(
     drop_last: bool = False,
     donate: bool = False,
     checkpoint: Checkpointing | None = None,
+    stop: EarlyStopping | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -192,6 +194,8 @@ def fit(
         checkpoint: where to save the run, and how often. The same call again goes on from there,
             to the same numbers bit for bit; a callback sees the epochs that are left. It works
             on the host, as a callback does, and gives no State away.
+        stop: when to stop early, and whether to return the State of the best epoch, of which then
+            none is given away. It works on the host, too.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -222,18 +226,19 @@ def fit(
         held_out = _held_out(plan, state, *given, epochs, how["batch_size"], stack)
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
+        check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
         if isinstance(rows, Stream):
             if checkpoint is not None:
-                run = StreamRun(rows, plan, held_out, how)
+                run = StreamRun(rows, plan, held_out, how, stop)
                 return fit_in_pieces(run, state, checkpoint, callback, epochs)
             validate = functools.partial(validation_row, plan, held_out, size)
-            return fit_stream(rows, plan, state, validate, callback, epochs, gives)
+            return fit_stream(rows, plan, state, validate, callback, stop, epochs, gives)
         if checkpoint is not None:
-            run = Run(_row_of_kept, plan, rows, held_out, how)
+            run = Run(_row_of_kept, plan, rows, held_out, how, stop)
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
-        if callback is None and not isinstance(held_out, Judge):
+        if callback is None and stop is None and not isinstance(held_out, Judge):
             return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        run = _program(_jit_epoch_row, gives)
+        run = _program(_jit_epoch_row, gives and not (stop and stop.best))
         on_device, validate = held_out, lambda state: {}
         if isinstance(held_out, Judge):
             on_device, validate = None, functools.partial(validation_row, plan, held_out, size)
@@ -242,7 +247,7 @@ def fit(
             state, row = run(plan, state, rows, on_device, **how)
             return state, row | validate(state)
 
-        return by_epochs(epoch, state, callback, epochs)
+        return by_epochs(epoch, state, callback, stop, epochs)
 
 
 def _size(owner, batch_size):
@@ -298,7 +303,7 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
     """The State with room for what only a step shows the size of, where the optimizer asks."""
     if not plan.asks:
         return state
-    made, _ = jax.eval_shape(_step, plan, state, rows)
+    made, _ = jax.eval_shape(_step, plan.with_fields(skips=None), state, rows)
     return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
 
 

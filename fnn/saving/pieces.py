@@ -6,18 +6,16 @@
 
 A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
 nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
-but for rounding where steps are watched or on the way back, and in validation, whose programs
-differ there. It takes about a second, and ends where a file is due; behind it the host looks
-for signals.
+but for rounding where steps are watched, left out or on the way back, and in validation, whose
+programs differ there. It takes about a second, and ends where a file is due; behind it the host
+looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last
-State that is. A gradient shows in what it makes of the State; an optimizer that takes NaN out of
-it goes on.
+State that is. A gradient shows in what it makes of the State, or in the loss (fnn/skipping.py).
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,17 +26,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.batches import Rows, counted, minibatches, taken
-from fnn.driver import many
+from fnn.carried import beside
+from fnn.driver import many, run_fold
 from fnn.epochs import plain, stacked
 from fnn.errors import by_path
 from fnn.judging import named
+from fnn.microbatches import accumulated
 from fnn.numerics import is_floating, ratio
 from fnn.one_step import drawn_key, watched_step
 from fnn.plan import Plan, State
-from fnn.records import Array, PyTree
+from fnn.records import PyTree
+from fnn.rules.telemetry import Place, first_non_finite, non_finite
+from fnn.ruling import backprop
 from fnn.saving.checkpointing import Checkpointing, Position
 from fnn.saving.interrupts import noted
 from fnn.sharding import automatic
+from fnn.skipping import all_finite, new_in
 from fnn.streams.evaluating import Judge
 
 SECONDS = 1.0  # that a piece shall take
@@ -47,15 +50,18 @@ SECONDS = 1.0  # that a piece shall take
 class Run:
     """A plan and its data, in pieces; what of it a file has to say is said here, too."""
 
-    def __init__(self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
+    def __init__(
+        self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any], stop: Any
+    ):
         """`how` is batch_size and drop_last; see `report` in `_row`."""
-        self._about(report, plan, rows, held_out, how)
+        self._about(report, plan, rows, held_out, how, stop)
         size, n = min(how["batch_size"], len(rows.target)), len(rows.target)
         self.n_batches: float = n // size if how["drop_last"] else -(-n // size)
 
-    def _about(self, report, plan, rows, held_out, how):
+    def _about(self, report, plan, rows, held_out, how, stop):
         """What every run has."""
         self.plan, self.rows, self.how, self._report = plan, rows, how, report
+        self.stop, self.keeps_best = stop, stop is not None and stop.best
         self._judge = held_out if isinstance(held_out, Judge) else None  # evaluates on the host
         self.held_out = None if self._judge else held_out
         self._length, self._pace = 1, 0.0  # steps of a piece, seconds of a step
@@ -90,8 +96,7 @@ class Run:
 
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        f = functools.partial(self._first_of, lambda *args: _kept(*args)[1])
-        return jax.eval_shape(f, self.plan, state, self.rows)
+        return _jit_first.eval_shape(self.plan, state, self.rows, **self.how)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
@@ -154,12 +159,6 @@ class Run:
         args = self.plan, state, seen, self.held_out
         return _jit_report(self._report, *args, size)[1]
 
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first rows, for its shapes."""
-        size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
-        real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
-        return f(plan, state, taken(rows, jnp.arange(size), real))
-
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position: loss, gradients, State."""
         args = self.plan, position.state, self.rows, order, position.batch
@@ -171,12 +170,20 @@ class Run:
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
+    def _first_of(self, f, plan, state, rows):
+        """`f` of the first rows, for its shapes."""
+        return _first_of(f, plan, state, rows, **self.how)
+
+    def first(self, position: Position, order: Any) -> Place | None:
+        """Where the step behind this position is not finite first; None where no layer shows it."""
+        args = self.plan, position.state, self.rows, order, position.batch
+        return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
+
     def _loss_before(self, position):
-        """The loss of the step before; None where an epoch begins."""
-        if not position.batch:
-            return None
-        sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
-        return float(ratio(sums["loss"], weight))
+        """The loss of the last step that was kept; None where an epoch begins."""
+        sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
+        kept = np.flatnonzero(~np.isnan(weight))  # of others the step was left out
+        return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
 
     def circumstances(self, position: Position) -> str:
         """Where the next step is, and what it starts from, in words."""
@@ -186,7 +193,21 @@ class Run:
         with contextlib.suppress(TypeError):  # an optimizer without one rate
             rate = self.plan.optimizer.rate(position.state.optimizer_state)
             told += [f"learning rate {float(rate):.4g}"]
+        if position.state.skipped is not None:
+            told += [f"{int(position.state.skipped)} steps were left out"]
         return ", ".join(told)
+
+
+def _first_of(f, plan, state, rows, *, batch_size, drop_last):
+    """`f` of the first rows, for its shapes."""
+    size, n = min(batch_size, len(rows.target)), len(rows.target)
+    real = None if drop_last or n % size == 0 else jnp.ones(size, bool)
+    return f(plan, state, taken(rows, jnp.arange(size), real))
+
+
+def _first(plan, state, rows, **how):
+    """What the first step of an epoch reports."""
+    return _first_of(_kept, plan, state, rows, **how)[1]
 
 
 def _order(state, batch, n, *, batch_size, drop_last):
@@ -251,26 +272,14 @@ def longer(like: PyTree, n: int) -> PyTree:
 def checked(seen: PyTree, state: State, before: State, grads: PyTree) -> dict[str, Any]:
     """What must be finite, by name: the loss, the gradients, what is new in the State."""
     named = {"loss": seen[0][0]["loss"]}
-    named |= {f"the gradient of {name}": a for name, a in by_path("", grads).items()}
+    named |= {f"the gradient of {name or 'params'}": a for name, a in by_path("", grads).items()}
     named |= new_in(state, before)
     return {name: a for name, a in named.items() if is_floating(a)}
 
 
-def new_in(state: State, before: State) -> dict[str, Any]:
-    """The arrays of a State by name, 0 where it was not finite before: some begin at infinity."""
-    now, then = (by_path("", s._replace(key=None)) for s in (state, before))
-    floating = {name: a for name, a in now.items() if is_floating(a)}
-    return {name: jnp.where(jnp.isfinite(then[name]), a, 0) for name, a in floating.items()}
-
-
-def all_finite(named: dict[str, Array]) -> list[Array]:
-    """Whether each of these arrays is finite."""
-    return [jnp.isfinite(a).all() for a in named.values()]
-
-
 def _finite(state, before, ok):
     """Whether all that is new in the State is finite, and `ok` besides."""
-    return functools.reduce(jnp.logical_and, all_finite(new_in(state, before)), ok)
+    return ok & all_finite(new_in(state, before))
 
 
 def _parts(plan, state, rows):
@@ -286,7 +295,25 @@ def _parts(plan, state, rows):
 
 def _faults(plan, state, rows, order, i):
     """Whether each of what is checked is finite behind step i."""
-    return all_finite(checked(*_parts(plan, state, batch_of(rows, order, i))))
+    named = checked(*_parts(plan, state, batch_of(rows, order, i)))
+    return [all_finite(a) for a in named.values()]
+
+
+def _inside(plan, state, rows, order, i):
+    """What the rule non_finite finds in step i, summed over microbatches."""
+    rule = plan.first(state)
+    rule = backprop if hasattr(rule, "run") else rule  # of one that is not a fold
+    key = None if state.key is None else drawn_key(state, 0)
+
+    def run(rows, key):
+        how = {"key": key, "weights": rows.weights, "rule": beside(rule, (non_finite,))}
+        args = plan.net, plan.loss, state.params, rows.x, rows.target
+        return run_fold("fit", *args, selected=True, **how).result[-1], (), ()
+
+    rows = batch_of(rows, order, i)
+    if plan.microbatch is None:
+        return run(rows, key)[0]
+    return accumulated(run, rows, key, plan.microbatch)[0]
 
 
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
@@ -301,14 +328,20 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
                 with saver.kept_behind_errors(position):
                     position, ok = run.piece(position, order, saver.room(position))
                 if not ok:
-                    saver.not_finite(position, run.faults(position, order))
+                    saver.not_finite(
+                        position, run.faults(position, order), run.first(position, order)
+                    )
                 saver.reached(position)
             position = run.at_end_of_epoch(position)
             if callback is not None and callback(position.state, plain(position.history[-1])):
                 position = position._replace(stopped=True)
+            if run.stop is not None:
+                over, best = run.stop.looked(position.history, position.state, position.best)
+                position = position._replace(stopped=position.stopped or over, best=best)
             saver.reached(position)
         saver.at_the_end(position)
-    return position.state, stacked(list(position.history))
+    state = position.best if run.keeps_best else position.state
+    return state, jax.tree.map(jnp.asarray, stacked(position.history, np))
 
 
 def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
@@ -323,7 +356,9 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
 
 _SIZES = ("batch_size", "drop_last")
 _jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
+_jit_first = jax.jit(automatic(_first), static_argnames=_SIZES)
 _jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults))
+_jit_inside = jax.jit(automatic(_inside))
 _jit_report = jax.jit(lambda f, *args: automatic(f)(*args), static_argnums=(0, 5))

@@ -5,6 +5,7 @@ one reported; and as texts the Plan, the position, and what else decides the num
 
     batch_size, drop_last, x64
     data, validation    SHA-256 of every array
+    stop                when it is over; a file has the State of the best epoch, too, if asked for
     begin               SHA-256 of the first State, key included
 
 Where one of these differs from what `fit` is called with, the run is another one: an error. The
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
@@ -32,6 +34,7 @@ from fnn.saving.settings import changes
 from fnn.saving.writer import Writer, writing
 
 FEW = 3  # names in a message
+TREES = "state", "best"
 
 
 @contextlib.contextmanager
@@ -114,8 +117,8 @@ class Saver:
         self._save(position)
         self._writer.finish()
 
-    def not_finite(self, position: Position, names: tuple[str, ...]) -> None:
-        """Save the last good State, and raise NotFinite."""
+    def not_finite(self, position: Position, names: tuple[str, ...], first: Any) -> None:
+        """Save the last good State, and raise NotFinite; `first` is a Place, or None."""
         step, cause = step_of(position.state), None
         path = numbered(self._checkpoint.directory, step)
         try:
@@ -124,11 +127,12 @@ class Saver:
         except (OSError, CheckpointError) as error:
             saved, cause = f"nor could the State before it be saved: {error!s:.120}", error
         told = ", ".join(names[:FEW]) + f" and {len(names) - FEW} more" * (len(names) > FEW)
+        place = "" if first is None else f", first in {first}"
         message = (
-            f"fit: step {step + 1} is not finite in {told} ({self._run.circumstances(position)}); "
-            f"it was not taken; {saved}."
+            f"fit: step {step + 1} is not finite in {told}{place} "
+            f"({self._run.circumstances(position)}); it was not taken; {saved}."
         )
-        raise NotFinite(message, names, step, path) from cause
+        raise NotFinite(message, names, step, path, first) from cause
 
     def _save(self, position):
         """Hand the run to the writer, unless it is saved as it stands."""
@@ -140,7 +144,8 @@ class Saver:
         seen, more = self._run.kept(position)
         tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-            tree["history"] = jax.device_get(stacked(position.history))
+            tree["history"] = stacked(position.history, np)
+        tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
         place |= {"stopped": position.stopped, **more}
@@ -162,11 +167,12 @@ class Saver:
         like["seen"] = run.kept_like(state, batch)
         if n:
             like["history"] = run.history_like(state, n, place)
+            like |= {"best": state} if run.keeps_best else {}
         tree = fitted(path, contents.tensors, like)
         history = jax.device_get(tree.get("history"))
         rows = tuple(jax.tree.map(lambda a, i=i: a[i], history) for i in range(n))
-        state = jax.tree.map(placed, tree["state"], state)
-        position = Position(state, rows, None, batch, place["stopped"])
+        now, best = (jax.tree.map(placed, tree[n], state) if n in tree else None for n in TREES)
+        position = Position(now, rows, None, batch, place["stopped"], best)
         return run.goes_on(position, tree["seen"], place)
 
     def _place(self, path, said):
@@ -189,8 +195,9 @@ class Saver:
 
 def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
+    told = {} if run.stop is None else {"stop": repr(run.stop)}
     x64 = bool(jax.config.read("jax_enable_x64"))
-    return {"x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
+    return {"x64": x64, **told, **run.facts(sha_of), "begin": sha_of(state)}
 
 
 def sha_of(tree: PyTree) -> str:

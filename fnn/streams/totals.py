@@ -21,7 +21,7 @@ class Totals(NamedTuple):
     """Sums over steps, and what is not summed."""
 
     sums: Any = None  # name → Σ w m
-    weight: Any = 0.0  # Σ w
+    weight: Any = np.nan  # Σ w, NaN before the first step
     each: tuple[PyTree, ...] = ()  # results and what was seen, [steps, ...], part by part
 
     def plus(self, sums: dict[str, Any], weight: Any, each: PyTree = None) -> "Totals":
@@ -50,8 +50,13 @@ class Totals(NamedTuple):
 
 
 def added(total: Any, more: Any) -> Any:
-    """total + more[0] + more[1] + …, in this order: the cut into windows rounds nothing."""
-    return np.cumsum(np.append(total, more), dtype=np.float64)[-1]
+    """total + more[0] + more[1] + …, in this order: the cut into windows rounds nothing.
+
+    NaN, the weight of a step that is left out, is passed over; where all are, it is the sum.
+    """
+    numbers = np.append(total, more).astype(np.float64)
+    kept = numbers[~np.isnan(numbers)]
+    return np.cumsum(kept)[-1] if len(kept) else np.float64(np.nan)
 
 
 def shown(each: dict[str, Any]) -> dict[str, Any]:

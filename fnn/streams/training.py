@@ -25,16 +25,18 @@ from fnn.streams.totals import Totals
 
 
 def fit_stream(
-    stream: Stream, plan: Plan, state: State, validate: Any, callback: Any, epochs: int, gives: bool
-) -> tuple[State, PyTree]:
+    stream: Stream, plan: Plan, state: State, validate: Any, callback: Any, stop: Any,
+    epochs: int, gives: bool,
+) -> tuple[State, PyTree]:  # fmt: skip
     """(State, history) of so many epochs; validate(state) has more entries for each row."""
+    keeps = stop is not None and stop.best
     shared = [not gives]  # whether somebody else has the State, too
 
     def epoch(state):
         if shared[0]:
             state = state._replace(key=None)
             state = jax.tree.map(jnp.copy, state)._replace(key=key)
-        shared[0] = callback is not None and not gives
+        shared[0] = keeps or (callback is not None and not gives)
         stream.starts(state)
         totals, latest = Totals(), cast(Any, ())
         for window, begin, end in stream.epoch():
@@ -47,7 +49,7 @@ def fit_stream(
     key = state.key
     if gives:
         state = donatable(state._replace(key=None), (plan, key))._replace(key=key)
-    return by_epochs(epoch, state, callback, epochs)
+    return by_epochs(epoch, state, callback, stop, epochs)
 
 
 def steps(
