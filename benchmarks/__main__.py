@@ -32,11 +32,13 @@ from benchmarks.report import (
     share_table,
     single_table,
     step_table,
+    streaming_table,
     update_table,
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.saving import savings
 from benchmarks.steps import Step, training_steps
+from benchmarks.streaming import streaming
 from benchmarks.updates import updates
 
 BLOCKS = (
@@ -50,6 +52,7 @@ BLOCKS = (
     "precision",
     "updates",
     "saving",
+    "streaming",
 )
 
 
@@ -64,7 +67,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization curvature algorithms looking recurrence attention heads whole curves precision
-    runs steps examples share import updates saving."""
+    runs steps examples share import updates saving streaming."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -122,10 +125,13 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """Steps inside the backward pass, curves, precision, checkpoints and examples, added."""
+    """Checkpoints, streams, steps inside the backward pass, curves, precision, examples, added."""
     if "saving" in wanted:
         report = report._replace(savings=savings(quick=quick, rounds=1 if quick else 7))
         show(saving_table(report.savings))
+    if "streaming" in wanted:
+        report = report._replace(streams=streaming(quick=quick))
+        show(streaming_table(report.streams))
     if "updates" in wanted:
         report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
         show(update_table(report.updates))

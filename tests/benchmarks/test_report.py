@@ -1,10 +1,11 @@
 import json
+import time
 
 import jax
 import pytest
 from PIL import Image
 
-from benchmarks import saving
+from benchmarks import saving, streaming
 from benchmarks.__main__ import Options, main
 from benchmarks.case import Case, Table
 from benchmarks.curve_picture import draw_curves
@@ -27,11 +28,13 @@ from benchmarks.report import (
     saving_table,
     share_table,
     step_table,
+    streaming_table,
     update_table,
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.saving import Saving
 from benchmarks.steps import Step
+from benchmarks.streaming import Streamed
 from benchmarks.updates import OPTIMIZERS, Update, measured, mlp
 
 
@@ -128,6 +131,19 @@ def test_what_a_checkpoint_costs_is_told_and_measured(tmp_path):
         found = saving.measured("net", 64, tmp_path / "a", 1)
     assert 3 * 3 * 64 * 64 * 4 < found.mib * 2**20 < 4 * 3 * 64 * 64 * 4
     assert min(found[2:]) > 0
+
+
+def test_a_stream_below_its_target_is_bold_and_one_without_is_not(monkeypatch):
+    told = [
+        cells(streaming_table([Streamed("net", 10, 33.0, ratio, 0.8, 0.95, target)]))[-1][3]
+        for ratio, target in ((0.85, 0.9), (0.92, 0.9), (0.2, None))
+    ]
+    assert told == [f"{r} [0.80, 0.95]" for r in ("**0.85**", "0.92", "0.20")]
+    monkeypatch.setitem(streaming.SIZES, "tiny", ((3, 4, 2), 4, 3, 1))
+    with jax.enable_x64(False):
+        found = streaming.measured("tiny", 1, time.process_time)
+    assert found.parameters == 26
+    assert found.ratio > 0
 
 
 def test_a_share_below_its_target_is_bold():

@@ -105,7 +105,11 @@ SOURCES = {
     "a sampler": (SAMPLER, {}, None),
     "an iterator with a state": (Cursor, {"validation": SAMPLER}, None),
     "a sampler without an end": (SAMPLER, {"steps": 4}, None),
-    "a generator": (in_order, {}, "data cannot say where it is: its first . batches are passed"),
+    "a generator": (
+        in_order,
+        {"validation": (X, TARGET)},
+        "data cannot say where it is: its first . batches are passed",
+    ),
     "a generator without an end": (in_order, {"steps": 5}, "its first . batches are passed over"),
 }
 
