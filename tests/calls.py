@@ -114,6 +114,8 @@ def training():
                  fnn.watched)  # fmt: skip
     return [
         *built(once), *built(fnn.Clipping(1.0)), *built(fnn.Checkpointing("run", 5)),
+        *built(rows := fnn.Sampler(lambda rows: (X[rows], TARGET[rows]), 11, 4)),
+        of("Sampler", rows.batches, epoch=0, begin=1),
         *built(fnn.EarlyStopping(3)),
         of("Watch", lambda what, every: fnn.Watch(what, every=every), what=fnn.rules.deltas,
            every=10),

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
 from fnn.plan import State
 from fnn.records import PyTree
@@ -103,6 +102,15 @@ class Saver:
         if self.room(position) == self._checkpoint.every:
             self._save(position)
 
+    @contextlib.contextmanager
+    def kept_behind_errors(self, position: Position) -> Iterator[None]:
+        """Save the run where it stands, should its data fail: the next one goes on from there."""
+        try:
+            yield
+        except (RuntimeError, TypeError, ValueError):
+            self.at_the_end(position)
+            raise
+
     def at_the_end(self, position: Position) -> None:
         """Save, and wait for the disk."""
         self._save(position)
@@ -130,15 +138,16 @@ class Saver:
         if mark(position) == self._saved:
             return
         for leaf in jax.tree.leaves((position.state, position.seen)):
-            leaf.copy_to_host_async()  # all at once
-        tree: dict[str, Any] = {"state": position.state}
-        tree["seen"] = jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen)
+            if isinstance(leaf, jax.Array):
+                leaf.copy_to_host_async()  # all at once
+        seen, more = self._run.kept(position)
+        tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-            tree["history"] = stacked(position.history)
+            tree["history"] = jax.device_get(stacked(position.history))
         tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
-        place["stopped"] = position.stopped
+        place |= {"stopped": position.stopped, **more}
         texts["run"] = json.dumps(self._facts | {"position": place})
         self._writer.offer(step_of(position.state), tensors, texts)
         self._saved = mark(position)
@@ -151,43 +160,43 @@ class Saver:
             raise CheckpointError(f"{path} is no run that fit saved; name another folder.")
         check_settings(path, contents, run.plan, self._checkpoint.changed)
         said = parsed(path, "run", contents.texts.get("run", ""))
-        n, batch, stopped = self._place(path, said)
+        place = self._place(path, said)
+        n, batch = place["epochs"], place["batch"]
         like: dict[str, Any] = {"state": state}
-        like["seen"] = longer(run.step_like(state), batch)
+        like["seen"] = run.kept_like(state, batch)
         if n:
-            like["history"] = longer(run.row_like(state), n)
+            like["history"] = run.history_like(state, n, place)
             like |= {"best": state} if run.keeps_best else {}
         tree = fitted(path, contents.tensors, like)
         history = jax.device_get(tree.get("history"))
         rows = tuple(jax.tree.map(lambda a, i=i: a[i], history) for i in range(n))
-        rest = [(0, run.n_batches - batch)]
-        seen = jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), tree["seen"])
         now, best = (jax.tree.map(placed, tree[n], state) if n in tree else None for n in TREES)
-        return Position(now, rows, seen, batch, stopped, best)
+        position = Position(now, rows, None, batch, place["stopped"], best)
+        return run.goes_on(position, tree["seen"], place)
 
     def _place(self, path, said):
-        """How many epochs and batches are done, and whether that is the end; of this very run."""
+        """How many epochs and batches are done, whether that is the end; of this very run."""
         here = {name: f"{value}" for name, value in self._facts.items()}
         try:
             place = said.pop("position")
             n, batch, stopped = (place[name] for name in ("epochs", "batch", "stopped"))
             told = changes({name: f"{value}" for name, value in said.items()}, here)
             whole = n >= 0 and 0 <= batch < self._run.n_batches and stopped in (True, False)
-        except (AttributeError, KeyError, TypeError):
+            self._run.check_place(place)
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise CheckpointError(f"{path} does not say how far its run is.") from None
         if told:
             raise CheckpointError(f"{path} is of another run: {told}; name another folder.")
         if not whole:
             raise CheckpointError(f"{path} is at epoch {n}, batch {batch}, where no run can be.")
-        return n, batch, stopped
+        return place
 
 
 def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
-    trees = {"data": run.rows, "validation": run.held_out, "begin": state}
-    shas = {name: sha_of(tree) for name, tree in trees.items()}
     told = {} if run.stop is None else {"stop": repr(run.stop)}
-    return {**run.how, **told, "x64": bool(jax.config.read("jax_enable_x64")), **shas}
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    return {**told, "x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
 
 
 def sha_of(tree: PyTree) -> str:
@@ -203,16 +212,6 @@ def step_of(state: State) -> int:
 def mark(position: Position) -> tuple[Any, ...]:
     """What tells two files of a run apart."""
     return step_of(position.state), len(position.history), position.stopped
-
-
-def stacked(rows: tuple[PyTree, ...]) -> PyTree:
-    """Rows of history as arrays [epochs, ...]."""
-    return jax.tree.map(lambda *values: np.stack(values), *rows)
-
-
-def longer(like: PyTree, n: int) -> PyTree:
-    """The shapes of n such trees, stacked."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape), a.dtype), like)
 
 
 def placed(a: jax.Array, like: jax.Array) -> jax.Array:
