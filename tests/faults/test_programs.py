@@ -27,7 +27,7 @@ def test_a_run_that_goes_on_elsewhere_is_blamed(tmp_path, monkeypatch):
         position = before(self, *args)
         return position._replace(state=position.state._replace(step=position.state.step + 1))
 
-    found = Found("a step too many")
+    found, _ = Found("a step too many"), task.straight()
     with resumes.stopped_at(20):
         task.run(tmp_path / "a", every=20)
     monkeypatch.setattr(Saver, "begin", begin)
