@@ -28,12 +28,14 @@ from benchmarks.report import (
     ratio_table,
     run_table,
     save_json,
+    saving_table,
     share_table,
     single_table,
     step_table,
     update_table,
 )
 from benchmarks.runs import Run, training_runs
+from benchmarks.saving import savings
 from benchmarks.steps import Step, training_steps
 from benchmarks.updates import updates
 
@@ -47,6 +49,7 @@ BLOCKS = (
     "curves",
     "precision",
     "updates",
+    "saving",
 )
 
 
@@ -61,7 +64,7 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization curvature algorithms looking recurrence attention heads whole curves precision
-    runs steps examples share import updates."""
+    runs steps examples share import updates saving."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -119,7 +122,10 @@ def others(
 
 
 def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], None]) -> Report:
-    """Steps inside the backward pass, curves, precision and single examples, added."""
+    """Steps inside the backward pass, curves, precision, checkpoints and examples, added."""
+    if "saving" in wanted:
+        report = report._replace(savings=savings(quick=quick, rounds=1 if quick else 7))
+        show(saving_table(report.savings))
     if "updates" in wanted:
         report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
         show(update_table(report.updates))

@@ -18,6 +18,7 @@ from benchmarks.machine import Import, Share
 from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
 from benchmarks.runs import Run
+from benchmarks.saving import Saving
 from benchmarks.steps import Step
 from benchmarks.updates import Update
 
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     kept: Sequence[Kept] = ()
     singles: Sequence[Single] = ()
     updates: Sequence[Update] = ()
+    savings: Sequence[Saving] = ()
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -164,6 +166,21 @@ def update_table(updates: Sequence[Update]) -> str:
     )
     table = markdown([*head, "time / plain JAX"], rows)
     return f"### Steps inside the backward pass\n\n{note}\n\n{table}"
+
+
+def saving_table(savings: Sequence[Saving]) -> str:
+    """What a checkpoint costs."""
+    head = ["net, params", "file, MiB", "step, ms", "a step waits, ms", "save, ms/MiB"]
+    rows = [
+        [s.name, f"{s.mib:.1f}", *(f"{v:.2f}" for v in (s.step, s.wait, s.save, s.load, s.disk))]
+        for s in savings
+    ]
+    note = (
+        "A State of Adam, 3 numbers a parameter, batch 256. Saving and loading have the SHA-256 "
+        "and the fsync; the disk alone is the same bytes and an fsync."
+    )
+    table = markdown([*head, "load, ms/MiB", "disk alone, ms/MiB"], rows)
+    return f"### Checkpoints\n\n{note}\n\n{table}"
 
 
 def import_table(cost: Import) -> str:
@@ -308,6 +325,7 @@ def save_json(path: Path, report: Report) -> None:
         "kept": [finite(k._asdict()) for k in report.kept],
         "singles": [s._asdict() for s in report.singles],
         "updates": [u._asdict() for u in report.updates],
+        "savings": [s._asdict() for s in report.savings],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

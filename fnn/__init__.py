@@ -19,6 +19,7 @@ import importlib as _importlib
 import typing as _typing
 
 from fnn import curvature as curvature
+from fnn import devices as devices
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules
@@ -169,6 +170,8 @@ from fnn.saving.checkpointing import Interrupted as Interrupted
 from fnn.saving.checkpointing import NotFinite as NotFinite
 from fnn.sequence import Sequence as Sequence
 from fnn.sequence import lift as lift
+from fnn.stopping import EarlyStopping as EarlyStopping
+from fnn.streams.sampler import Sampler as Sampler
 from fnn.summaries import summary as summary
 from fnn.train import epoch as epoch
 from fnn.train import evaluate as evaluate

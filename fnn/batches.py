@@ -163,9 +163,13 @@ def metric_sums(metrics: Any, y: Any, target: Array, w: Array) -> dict[str, Arra
 
 
 def averages(metrics: Any, sums: dict[str, Array], weight: Array) -> dict[str, Array]:
-    """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it."""
-    means = {name: ratio(s.sum(), weight.sum()) for name, s in sums.items()}
-    return reported(metrics, means)
+    """Σ w m / Σ w over one batch or a stack of them, 0 where Σ w = 0; what a Metric makes of it.
+
+    Batches whose Σ w is NaN are left out; where all are, the means are NaN.
+    """
+    out = jnp.isnan(weight)
+    total = jnp.where(out.all(), jnp.nan, jnp.where(out, 0, weight).sum())
+    return reported(metrics, {name: ratio(s.sum(), total) for name, s in sums.items()})
 
 
 def reported(metrics: Any, means: dict[str, Array]) -> dict[str, Array]:

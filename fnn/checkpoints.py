@@ -13,6 +13,7 @@ errors and summaries, blocks.attention.wq. Its texts are
     fnn, layout    the version of fnn that wrote it, the number of this format
     keys           name of a typed key → how it draws; the tensor has its numbers
     plan           the parts of the Plan, as texts
+    room           of an optimizer whose state grows in the first step, its form
     notes          what you want to remember, as JSON
     sha256         of everything
 
@@ -21,7 +22,8 @@ is the old file or the new one. Nothing is cast, nothing left out, unless that i
 does not fit is an error, and listed.
 
 It needs safetensors: pip install 'fnn[checkpoints]'. `import fnn` leaves it alone. One process
-writes a file; a State that lies on several devices is gathered for it.
+writes a file; a State that lies on several devices is gathered for it. With sharded=True it is a
+folder, into which every process puts what it has (fnn/saving/sharded.py).
 """
 
 import os
@@ -43,16 +45,23 @@ from fnn.saving.packing import (
     TREE,
     check_settings,
     fitted,
+    named,
     opened,
     packed,
     parsed,
     state_in,
     state_like,
 )
+from fnn.saving.sharded import write_shards
 
 
 def save(
-    path: str | os.PathLike[str], tree: PyTree, *, plan: Plan | None = None, notes: Any = None
+    path: str | os.PathLike[str],
+    tree: PyTree,
+    *,
+    plan: Plan | None = None,
+    notes: Any = None,
+    sharded: bool = False,
 ) -> None:
     """Write params, a State, or any tree of arrays; at every moment the file is whole or not there.
 
@@ -63,6 +72,8 @@ def save(
         tree: arrays, typed keys among them.
         plan: of a State, the Plan that it was made for, which stands in the file as text.
         notes: anything that JSON can say; `notes(path)` returns it.
+        sharded: write a folder, into which every process puts the shards that it has; all of them
+            call. It needs orbax-checkpoint, and a path that is not there yet.
 
     Raises:
         TypeError: for a leaf that is no array, by its name; a State without its plan; notes
@@ -74,7 +85,10 @@ def save(
         raise TypeError("save: a State is saved with its Plan; write save(path, state, plan=plan).")
     with at("save"):
         holds = STATE if isinstance(tree, State) else TREE
-        write(Path(path), *packed("save", tree, plan, notes, holds))
+        if flag("save: sharded", sharded):
+            write_shards(Path(path), *named("save", tree, plan, notes, holds))
+        else:
+            write(Path(path), *packed("save", tree, plan, notes, holds))
 
 
 def load(
@@ -90,7 +104,8 @@ def load(
     Args:
         path: the file; of a run that `fit` saved, too, whose State comes.
         like: a tree of the shapes and dtypes that there must be: params, or
-            jax.eval_shape(net.init, key); or the Plan of the State.
+            jax.eval_shape(net.init, key); or the Plan of the State. Of a folder of shards arrays
+            come as those of this tree lie on the devices.
         partial: take what the file has not from `like`, and leave out what `like` has not; a
             warning lists them.
         cast: make of floating-point tensors of other dtypes those of `like`.
@@ -106,11 +121,11 @@ def load(
     how = {"partial": flag("load: partial", partial), "cast": flag("load: cast", cast)}
     if not isinstance(like, Plan):
         check_leaves("load", "like", like)
-    contents, file = opened(path), f"{path}"
+    contents, file = opened(path, () if isinstance(like, Plan) else like), f"{path}"
     found = state_in(contents)
     if isinstance(like, Plan):
         check_settings(file, contents, like, changed)
-        like = state_like(like, found.get("key"))
+        like = state_like(like, found.get("key"), file, contents.texts.get("room", ""))
     return fitted(file, found, like, **how)
 
 

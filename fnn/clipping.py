@@ -27,12 +27,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import count
 from fnn.driver import Pass
 from fnn.errors import check_number, check_one
 from fnn.example_sums import weighed_gradient
 from fnn.layer import Layer
 from fnn.loss import Loss
+from fnn.microbatches import counted
 from fnn.numerics import wide
 from fnn.penalties import is_frozen, members
 from fnn.records import Array, Data, Key, PyTree, flag
@@ -142,11 +142,6 @@ def bounded(max_norm: Any) -> Callable[[Array], Array]:
     check_one("clipped_grad", "max_norm", max_norm, 0, open_low=True)
     most = jnp.where(jnp.asarray(max_norm) > 0, max_norm, jnp.nan)
     return lambda n: jnp.minimum(1, number(most, n) / jnp.where(n == 0, 1, n))
-
-
-def counted(owner: str, microbatch: Any) -> int | None:
-    """A number of examples of at least 1, or None."""
-    return None if microbatch is None else count(f"{owner}: microbatch", microbatch)
 
 
 def number(value: Any, a: Array) -> Array:

@@ -197,8 +197,8 @@ def check_key(owner: Any, key: Any) -> None:
 
 def check_known(owner: Any, name: str, a: Any, valid: Any, must: str, hint: str = "") -> None:
     """Raise a ValueError for the entries of the known array `a` that are not `valid`."""
-    bad = np.argwhere(~np.asarray(valid))
-    if len(bad):
+    if not np.all(valid):
+        bad = np.argwhere(~np.asarray(valid))
         where = bad[0].tolist()
         first = np.asarray(a)[tuple(where)]
         place = where[0] if len(where) == 1 else where
@@ -282,13 +282,6 @@ def is_array(a: Any) -> bool:
     if isinstance(a, np.ndarray):
         return a.dtype.kind not in "OUS"
     return isinstance(a, jax.Array | jax.ShapeDtypeStruct)
-
-
-def check_cotangent(owner: Any, name: str, dy: PyTree) -> None:
-    """Raise a TypeError unless `dy` is made of floating arrays, one at least."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(dy)
-    for path, leaf in leaves or [((), dy)]:
-        check_floating(owner, dotted(name, path), leaf)
 
 
 def pair(owner: str, form: str, returned: Any) -> tuple[Any, Any]:

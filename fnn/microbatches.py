@@ -14,10 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import Rows, minibatches, taken
+from fnn.batches import Rows, as_rows, count, minibatches, taken
 from fnn.composite import empty
+from fnn.driver import forth
 from fnn.logits import Logits, is_factored
 from fnn.records import Array, Key, PyTree
+from fnn.ruling import Rule
 from fnn.sequence import Sequence, renewed, state_of
 
 Parts = tuple[PyTree, PyTree, PyTree]  # what is summed, what is row by row, and what is the same
@@ -41,6 +43,24 @@ def accumulated(
     begin = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (more, same))
     (total, same), each = jax.lax.scan(add, begin, inputs)
     return total, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], each), same
+
+
+def checked_rows(
+    owner: str, net, loss, params, x, target, rules: tuple[Rule, ...], *, key, weights
+) -> Rows:  # fmt: skip
+    """The rows of a batch to cut, after every check of what is known of all of them."""
+    check_cut(owner, x)
+
+    def losses():
+        return forth(owner, net, loss, params, x, target, rules, key=key, weights=weights).losses
+
+    jax.eval_shape(losses)
+    return as_rows(owner, "batch", (x, target, weights))
+
+
+def counted(owner: str, microbatch: Any) -> int | None:
+    """A number of examples of at least 1, or None."""
+    return None if microbatch is None else count(f"{owner}: microbatch", microbatch)
 
 
 def apart(y: PyTree) -> tuple[PyTree, list[Array]]:

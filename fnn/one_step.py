@@ -4,15 +4,19 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fnn.batches import metric_sums
 from fnn.carried import beside, grown, next_companion
 from fnn.composite import empty
 from fnn.driver import many
+from fnn.moving_average import averaged
 from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import State
 from fnn.sequence import state_of
+from fnn.sharding import by_rows, laid
+from fnn.skipping import all_finite, left_out
 from fnn.updating import stepped
 from fnn.watching import nothing, packed
 
@@ -33,7 +37,7 @@ def watched_step(plan, state, rows):
 
 def summed_step(plan, state, rows):
     """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
-    x, target, weights = rows
+    x, target, weights = by_rows(state, rows)
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
@@ -44,9 +48,11 @@ def summed_step(plan, state, rows):
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
-    state = State(params, inner, state.key, next_step(state.step), companion)
-    seen = {"watch": packed({"step": state.step, **seen})} if plan.watch else {}
-    return (state, state_of(done.y)), (sums, weight, results), seen
+    ema, step = averaged(plan.ema, state.ema, params), next_step(state.step)
+    after = State(params, inner, state.key, step, companion, state.skipped, ema, state.layout)
+    after, sums, weight = left_out(plan.skips, state, laid(after), sums, weight)
+    seen = {"watch": packed({"step": after.step, **seen})} if plan.watch else {}
+    return (after, state_of(done.y)), (sums, weight, results), seen
 
 
 def _within(plan, state, x, target, weights, key):
@@ -72,6 +78,9 @@ def _behind(plan, state, x, target, weights, key):
     updates, inner = plan.optimizer.update(
         grads, state.optimizer_state, state.params, value=done.loss, factors=plan.factors(done)
     )
+    if plan.optimizer.hides():
+        told = jnp.where(all_finite(grads), done.penalty, jnp.nan)
+        done = done._replace(penalty=told)  # and so the loss of the row
     moved = state.params, grads, updates
     seen = plan.watch.seen(plan.net, found, moved) if plan.watch else {}
     return done, others, apply_updates(state.params, updates), inner, seen

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.accumulation import check_microbatch, in_microbatches
 from fnn.arrays import check_arrays
 from fnn.carried import apart, averages_in, beside, grown, learned
 from fnn.donation import check_there
@@ -22,6 +23,7 @@ from fnn.errors import check_key, check_known, dotted
 from fnn.evaluation import check_averages, check_calibration, evaluated
 from fnn.layer import Layer, as_jax, check_layer_type
 from fnn.loss import Loss, check_loss_type
+from fnn.moving_average import EMA, check_decay, judged, no_average
 from fnn.numerics import concrete
 from fnn.optim.foreign import as_optimizer
 from fnn.penalties import members
@@ -29,6 +31,8 @@ from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.ruling import backprop, check_rule
 from fnn.sequence import value
+from fnn.sharding import Layout
+from fnn.skipping import check_skips, none_skipped
 from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
 
@@ -41,8 +45,11 @@ class State(NamedTuple):
     params: PyTree
     optimizer_state: Any  # with in_backward one for each layer, nested like params
     key: Key | None  # stays the same; every draw folds the step into it
-    step: Array  # steps taken so far, int32 []
+    step: Array  # steps so far, those left out too, int32 []
     companion: PyTree = None  # of a rule that learns
+    skipped: Array | None = None  # steps left out so far, int32 []; None without skips
+    ema: EMA | None = None  # of the params, with weight and params of its own; None without
+    layout: Layout | None = None  # of fnn.devices.place: how all this lies on a mesh
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,26 @@ class Plan(Data):
             stay as they were, where else they become NaN. Gradients that are not finite are
             seen only where the optimizer clips: then the row's loss is NaN, and all stays, too.
         watch: a Watch: what some of the steps show of their inside.
+        skips: how many steps that are not finite may be left out, in the loss, in a gradient or in
+            what they make of the State: all but state.step stays as it was, and state.skipped
+            counts them. One more is taken. The State before a step stays until that is known.
+        microbatch: how many rows of a batch have a forward and a backward at a time, one
+            microbatch after the other (gradient accumulation): the same gradient to rounding, in
+            the memory of so many. Dropout draws other numbers, as many and as independent.
+        ema: the decay of a moving average of the params, such as 0.999: state.ema.params, which
+            are evaluated, validated and predicted with in their place.
+
+    A gradient that is not finite makes the loss of its row NaN where the optimizer may hide it, as
+    optax's may, and your own unless it says `keeps_nan`.
 
     Raises:
         TypeError: for what is not a layer, a loss, an optimizer, a penalty, a rule or a Watch; with
             in_backward for an optimizer or a rule that cannot step layer by layer; for a Watch with
-            rules beside a rule that is not a fold, or with functions beside in_backward.
-        ValueError: for a metric of a name that reports use themselves.
+            rules beside a rule that is not a fold, or with functions beside in_backward; for a
+            microbatch where more than gradients is wanted of a pass.
+        NotImplementedError: for a microbatch of a net or a loss that mixes examples.
+        ValueError: for a metric of a name that reports use themselves, for skips or a microbatch
+            below 1, for an ema outside [0, 1).
     """
 
     net: Layer[Any, Any]
@@ -85,6 +106,9 @@ class Plan(Data):
     metrics: Any = field(default=(), kw_only=True, metadata={"static": True})
     in_backward: bool = field(default=False, kw_only=True, metadata={"static": True})
     watch: Watch | None = field(default=None, kw_only=True)
+    skips: int | Array | None = field(default=None, kw_only=True)
+    microbatch: int | None = field(default=None, kw_only=True, metadata={"static": True})
+    ema: float | Array | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         """Check every part, and hold optimizer and metrics in the forms that jit takes."""
@@ -99,10 +123,13 @@ class Plan(Data):
         if self.in_backward:
             check_in_backward(self.optimizer, self.rule)
         object.__setattr__(self, "metrics", named(self.metrics, self.names()))
+        check_skips(self.skips)
+        check_decay(self.ema)
         check_watch(self.watch, self.rule, in_backward=self.in_backward)
         if hasattr(asked_of(self.optimizer), "run"):
             owner = f"the rule of {type(self.optimizer).__name__}"
             check_watch(self.watch, asked_of(self.optimizer), owner=owner)
+        object.__setattr__(self, "microbatch", check_microbatch(self))
 
     def run(
         self, owner: str, state: State, x, target, weights, key
@@ -114,6 +141,8 @@ class Plan(Data):
         """
         args = self.net, self.loss, state.params, x, target
         options = {"key": key, "weights": weights, "penalty": self.penalty}
+        if self.microbatch is not None:
+            return in_microbatches(owner, *args, **options, size=self.microbatch), ()
         rule = self.first(state)
         if hasattr(rule, "run"):
             return rule.run(*args, **options), ()
@@ -152,6 +181,11 @@ class Plan(Data):
             return begun(self.net, self.optimizer, params)
         return self.optimizer.init(params)
 
+    def fresh(self, params: PyTree) -> dict[str, Any]:
+        """The parts of a State before the first step that depend on the plan."""
+        parts = {"optimizer_state": self.first_state(params), "companion": learned(self.rule)}
+        return parts | {"skipped": none_skipped(self.skips), "ema": no_average(self.ema, params)}
+
     def looking(self) -> tuple[Any, ...]:
         """The rules that watch."""
         return self.watch.rules if self.watch else ()
@@ -185,9 +219,7 @@ def start(plan: Plan, key: Key | None = None, params: PyTree | None = None) -> S
         params = plan.net.init(first)
     check_arrays("start", params)
     params = as_jax(params)
-    companion = learned(plan.rule)
-    step = jnp.zeros((), jnp.int32)
-    return State(params, plan.first_state(params), key, step, companion)
+    return State(params=params, key=key, step=jnp.zeros((), jnp.int32), **plan.fresh(params))
 
 
 def asked_of(optimizer: Any) -> Any:
@@ -284,7 +316,7 @@ def holds(state: Any, made: Any) -> bool:
 def evaluation_net(plan: Plan, state: State, calibration: PyTree) -> tuple[Layer[Any, Any], PyTree]:
     """Net and params to evaluate with: by the calibration, else by averages that were gathered."""
     averages = averages_in(plan.rule, state.companion)
-    return evaluated(plan.net, state.params, calibration, averages)
+    return evaluated(plan.net, judged(state.params, state.ema), calibration, averages)
 
 
 def predictions_per_row(plan: Plan, state: State, x: PyTree) -> int:
@@ -307,7 +339,7 @@ def check_plan(owner: str, plan: Any) -> None:
 
 def check_trained(owner: str, state: State) -> None:
     """Raise a ValueError for known params that are not finite: their loss may be all the same."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(judged(state.params, state.ema))[0]:
         known = concrete(leaf)
         if known is not None:
             check_known(owner, dotted("params", path), known, np.isfinite(known), "be finite")
@@ -332,12 +364,9 @@ def check_state(owner: str, plan: Plan, state: Any) -> None:
     check_arrays(owner, state.params)
     if state.key is not None:
         check_key(owner, state.key)
-    fresh = jax.eval_shape(plan.first_state, state.params), learned(plan.rule)
-    parts = (state.optimizer_state, state.companion)
-    makers = type(plan.optimizer).__name__, "this rule"
-    for name, part, made, maker in zip(
-        ("optimizer_state", "companion"), parts, fresh, makers, strict=True
-    ):
+    makers = {"optimizer_state": type(plan.optimizer).__name__, "companion": "this rule"}
+    for name, made in jax.eval_shape(plan.fresh, state.params).items():
+        part, maker = getattr(state, name), makers.get(name, "this Plan")
         grows = name == "optimizer_state" and plan.asks and holds(part, made)
         if not grows and jax.tree.structure(made) != jax.tree.structure(part):
             raise ValueError(

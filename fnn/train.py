@@ -30,12 +30,12 @@ from fnn.batches import (
     check_rows,
     check_stateless,
     count,
-    is_large,
     minibatches,
     taken,
     warn_of_files,
 )
 from fnn.composite import empty
+from fnn.devices.rows import check_alone, on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -54,9 +54,11 @@ from fnn.plan import (
 from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
+from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
+from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
-from fnn.streams.flow import Stream, check_arrays_only, streamed
+from fnn.streams.flow import Stream, check_arrays_only, streamed, streams
 from fnn.streams.sources import is_stream
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
@@ -81,7 +83,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = as_rows("step", "batch", batch)
+    rows = on_devices(state.layout, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -134,9 +136,9 @@ def evaluate(
     calibration = as_input("evaluate", calibration)
     size = _size("evaluate", batch_size)
     if streams(data):
-        trained = trained_by("evaluate", plan, state, (calibration,))
+        stream = _begun("evaluate", "data", data, plan, state, (calibration,), batch_size=size)
         check_trained("evaluate", state)
-        with streamed("evaluate", "data", data, trained, batch_size=size) as stream:
+        with stream:
             return Judge(stream, plan, calibration).row(state)
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
@@ -158,6 +160,7 @@ def fit(
     drop_last: bool = False,
     donate: bool = False,
     checkpoint: Checkpointing | None = None,
+    stop: EarlyStopping | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """Train for `epochs` epochs: (state, history), history: name → array [epochs].
 
@@ -191,6 +194,8 @@ def fit(
         checkpoint: where to save the run, and how often. The same call again goes on from there,
             to the same numbers bit for bit; a callback sees the epochs that are left. It works
             on the host, as a callback does, and gives no State away.
+        stop: when to stop early, and whether to return the State of the best epoch, of which then
+            none is given away. It works on the host, too.
 
     Raises:
         ValueError: for shapes that do not fit, and, where they are known, labels and
@@ -210,8 +215,8 @@ def fit(
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     with contextlib.ExitStack() as stack:
         if streams(data):
-            trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
-            stream = streamed("fit", "data", data, trained, state, **options, **how)
+            options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
+            stream = _begun("fit", "data", data, plan, state, first=state, **options)
             rows = stack.enter_context(stream)
         else:
             check_arrays_only("fit", steps, batch_size)
@@ -220,26 +225,32 @@ def fit(
         held_out = _held_out(plan, state, *given, epochs, how["batch_size"], stack)
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
+        check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
+        gives = gives and not (stop and stop.best)
         if isinstance(rows, Stream):
             if checkpoint is not None:
-                raise NotImplementedError("fit: streams are not saved yet.")
+                run = StreamRun(rows, plan, held_out, how, stop)
+                return fit_in_pieces(run, state, checkpoint, callback, epochs)
             validate = functools.partial(validation_row, plan, held_out, size)
-            return fit_stream(rows, plan, state, validate, callback, epochs, gives)
+            return fit_stream(rows, plan, state, validate, (callback, stop), epochs, gives)
         if checkpoint is not None:
-            run = Run(_row_of_kept, plan, rows, held_out, how)
+            run = Run(_row_of_kept, plan, rows, held_out, how, stop)
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
-        if callback is None and not isinstance(held_out, Judge):
+        if callback is None and stop is None and not isinstance(held_out, Judge):
             return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        run = _program(_jit_epoch_row, gives)
-        on_device, validate = held_out, lambda state: {}
-        if isinstance(held_out, Judge):
-            on_device, validate = None, functools.partial(validation_row, plan, held_out, size)
+        epoch = _epoch_on_host(plan, rows, held_out, gives, how)
+        return by_epochs(epoch, state, callback, stop, epochs)
 
-        def epoch(state):
-            state, row = run(plan, state, rows, on_device, **how)
-            return state, row | validate(state)
 
-        return by_epochs(epoch, state, callback, epochs)
+def _epoch_on_host(plan, rows, held_out, gives, how):
+    """state → (state, row), an epoch on arrays; validation may be a stream."""
+    run, judges = _program(_jit_epoch_row, gives), isinstance(held_out, Judge)
+
+    def epoch(state):
+        state, row = run(plan, state, rows, None if judges else held_out, **how)
+        return state, row | (validation_row(plan, held_out, AT_ONCE, state) if judges else {})
+
+    return epoch
 
 
 def _size(owner, batch_size):
@@ -254,15 +265,16 @@ def _held_out(plan, state, validation, calibration, epochs, size, stack):
     if not streams(validation):
         given = checked("fit", plan, state, validation, "validation", (calibration,))
         return given, calibration
-    trained = trained_by("fit", plan, state, (calibration,))
-    size = None if is_stream(validation) else size
-    stream = streamed("fit", "validation", validation, trained, epochs=epochs, batch_size=size)
+    options = {"epochs": epochs, "batch_size": None if is_stream(validation) else size}
+    stream = _begun("fit", "validation", validation, plan, state, (calibration,), **options)
     return Judge(stack.enter_context(stream), plan, calibration)
 
 
-def streams(data: Any) -> bool:
-    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
-    return is_stream(data) or is_large(data)
+def _begun(owner, name, data, plan, state, evaluates=(), **options):
+    """A stream that has begun, for a State that this process has by itself."""
+    trained = trained_by(owner, plan, state, evaluates)
+    check_alone(owner, state.layout, "a State and a stream", "call fnn.step with each batch")
+    return streamed(owner, name, data, trained, **options)
 
 
 def checked(
@@ -277,7 +289,7 @@ def checked(
     warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
     check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
-    return rows
+    return on_devices(state.layout, rows)
 
 
 def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:
@@ -295,7 +307,7 @@ def roomy(plan: Plan, state: State, rows: Rows) -> State:
     """The State with room for what only a step shows the size of, where the optimizer asks."""
     if not plan.asks:
         return state
-    made, _ = jax.eval_shape(_step, plan, state, rows)
+    made, _ = jax.eval_shape(_step, plan.with_fields(skips=None), state, rows)
     return state._replace(optimizer_state=with_room(state.optimizer_state, made.optimizer_state))
 
 

@@ -63,7 +63,7 @@ def stepped(
     value, extra = with_penalty("step", way, penalty)
     clip, optimizer = parted(optimizer)
     taken, beside, others = jnp.isfinite(value), rules[1:], ()
-    shared = {"value": value}
+    shared: dict[str, Any] = {"value": value}
     if clip is not None:
         own = stepping.stepping(net, way.params, (), None, penalty, norm=jnp.zeros(()))
         (_, own), others, _ = folded(net, way, (stepping.measured, *beside), (own, *companions[1:]))
@@ -71,9 +71,14 @@ def stepped(
         taken, shared = taken & jnp.isfinite(norm), {**shared, "clip": clip, "norm": norm}
         way, beside = behind(way, norm), ()
         value, extra = (jnp.where(taken, a, jnp.nan) for a in (value, extra))
+    hides = optimizer.hides()
+    shared["whole"] = jnp.array(True) if hides else None
     own = stepping.stepping(net, way.params, states, optimizer, penalty, taken=taken, **shared)
     theirs = companions[1:] if beside else ()
     (new, own), more, dx = folded(net, way, (stepping.updated, *beside), (own, *theirs))
+    if hides:
+        whole = jnp.stack([a.all() for a in jax.tree.leaves(stepping.field_of(net, own, "whole"))])
+        value, extra = (jnp.where(whole.all(), a, jnp.nan) for a in (value, extra))
     results, nexts = learned(rules[1:], companions[1:], (*others, *more), taken)
     done = Pass(value, results, way.y, way.weights, way.losses, extra, dx, nexts)
     return Stepped(done, new, stepping.field_of(net, own, "state"))

@@ -108,12 +108,15 @@ def training():
     known |= {"validation": (X, TARGET), "calibration": X, "averages": None}
     known |= {"cache": True, "seen": {"step": jnp.ones((1, 2), int), "norms": jnp.ones((1, 2))}}
     known |= {"drop_last": False, "layer": NET, "max_norm": 1.0, "per_layer": False, "norms": True}
-    known |= {"microbatch": 4, "donate": False, "checkpoint": None, "steps": None}
+    known |= {"microbatch": 4, "donate": False, "checkpoint": None, "steps": None, "stop": None}
     functions = (fnn.value_and_grad, fnn.fold, fnn.clipped_grad, fnn.start, fnn.step, fnn.epoch,
                  fnn.evaluate, fnn.fit, fnn.predict, fnn.inference, fnn.summary,
                  fnn.watched)  # fmt: skip
     return [
         *built(once), *built(fnn.Clipping(1.0)), *built(fnn.Checkpointing("run", 5)),
+        *built(rows := fnn.Sampler(lambda rows: (X[rows], TARGET[rows]), 11, 4)),
+        of("Sampler", rows.batches, epoch=0, begin=1),
+        *built(fnn.EarlyStopping(3)),
         of("Watch", lambda what, every: fnn.Watch(what, every=every), what=fnn.rules.deltas,
            every=10),
         *[of(f.__name__, f, **{n: known[n] for n in inspect.signature(f).parameters})
@@ -205,6 +208,13 @@ def kfac():
     ]  # fmt: skip
 
 
+def plateau():
+    f = fnn.optim.Plateau(fnn.optim.SGD(0.1))
+    made = optimizer(f)
+    return [call._replace(args=call.args | {"value": 1.0}) if call.f == f.update else call
+            for call in made]  # fmt: skip
+
+
 def curvature():
     """Products, diagonals, spectra."""
     home, w = fnn.curvature, jnp.ones(11)
@@ -243,7 +253,7 @@ def around():
     return [
         of("Chain", lambda link: chain(link, fnn.optim.SGD(0.1)), link=fnn.optim.ClipByNorm(1.0)),
         *optimizer(fnn.optim.ClipByNorm(1.0))[:-1], *built(fnn.optim.Foreign(*optax.sgd(0.1))),
-        *built(fnn.Tie(2, 0)), *kfac(),
+        *built(fnn.Tie(2, 0)), *kfac(), *plateau(),
         of("apply_updates", fnn.optim.apply_updates, params=WEIGHTS, updates=WEIGHTS),
         of("weight_mask", functools.partial(fnn.optim.weight_mask, "weight_mask"),
            params=WEIGHTS, select=None),

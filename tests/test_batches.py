@@ -80,6 +80,8 @@ def test_averages_by_hand():
     sums = {"loss": jnp.array([6.0, 2.0])}
     assert averages((), sums, jnp.array([3.0, 1.0]))["loss"] == 2.0
     assert averages((), sums, jnp.zeros(2))["loss"] == 0.0
+    assert averages((), {"loss": jnp.array([6.0, 0.0])}, jnp.array([3.0, jnp.nan]))["loss"] == 2.0
+    assert jnp.isnan(averages((), {"loss": jnp.zeros(2)}, jnp.full(2, jnp.nan))["loss"])
     exp = (("loss", fnn.Perplexity()),)
     assert averages(exp, sums, jnp.array([3.0, 1.0]))["loss"] == jnp.exp(2.0)
 

@@ -16,13 +16,13 @@ def test_a_callback_ends_the_loop_and_sees_numbers():
         seen.append((state, row["loss"]))
         return state == 3
 
-    state, history = by_epochs(epoch, 0, callback, 9)
+    state, history = by_epochs(epoch, 0, callback, None, 9)
     assert state == 3
     assert history["loss"].tolist() == [0, 1, 2]
     assert history["norms"].shape == (3, 2)
     assert seen == [(1, 0), (2, 1), (3, 2)]
     assert type(seen[0][1]) is int
-    assert by_epochs(epoch, 0, None, 2)[0] == 2
+    assert by_epochs(epoch, 0, None, None, 2)[0] == 2
 
 
 def test_shorter_epochs_end_in_nan():

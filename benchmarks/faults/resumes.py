@@ -64,9 +64,5 @@ def taken_away(found: Found, folder: Path, stops: list[int], draw: Random, **how
     step = task.newest(run)
     task.check_folder(found, run, f"{how}, stopped at {stops}", **how)
     batches = -(-how.get("rows", task.ROWS) // task.BATCH)
-    if task.unsaved(**how) != task.straight(**how):  # XLA rounds otherwise in another program
-        found.figures["without a checkpoint apart"] = 1 + found.figures.get(
-            "without a checkpoint apart", 0
-        )
     found.note("at the end of an epoch" if step % batches == 0 else "in the middle of one")
     shutil.rmtree(run, ignore_errors=True)

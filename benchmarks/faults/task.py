@@ -89,12 +89,6 @@ def straight(**how: Any) -> str:
         return sha(run(Path(folder) / "run", every=10**6, **how))
 
 
-@cache
-def unsaved(**how: Any) -> str:
-    """The same without a checkpoint."""
-    return sha(run(**how))
-
-
 def newest(folder: Path) -> int:
     """The step of the newest file, 0 where there is none."""
     return max(map(step_of, files_in(folder)), default=0)

@@ -25,16 +25,20 @@ import jax
 import numpy as np
 
 from experiments.common import writing
-from experiments.common.cli import NOT_FINITE, USAGE, UserError
+from experiments.common.cli import DATA, NOT_FINITE, USAGE, UserError
 from fnn.files import PARTIAL
 from fnn.saving.folders import locked
 
 RUNS = Path("runs")  # where folders are that nobody named
 CONFIG = "config.json"  # the first file of a run; a kill while it is written leaves no run
+SUMMARY = "summary.json"  # the last one
+METRICS = "metrics.csv"
 
 
-def folder(out: Path | None, name: str) -> Path:
+def folder(out: Path | None, name: str, config: Any = None) -> Path:
     """Where a run may write: `out`, or runs/<name>-<time>; nothing is created yet.
+
+    With a config `out` may also hold a run with these settings that is not at its end.
 
     Raises:
         UserError: where `out` is a file or holds files, and where no folder can be made.
@@ -45,7 +49,7 @@ def folder(out: Path | None, name: str) -> Path:
     with writing.refusals(f"--out {out}", USAGE):
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out} is a file; name a new folder.")
-        if out.is_dir():
+        if out.is_dir() and not unfinished(out, config):
             check_empty(out)
         check_writable(out)
     return out
@@ -54,6 +58,27 @@ def folder(out: Path | None, name: str) -> Path:
 def numbered(path: Path) -> Iterator[Path]:
     """The path, then the path with 2, 3, ... behind it."""
     return (path.with_name(f"{path.name}-{i}" if i > 1 else path.name) for i in range(1, 1000))
+
+
+def unfinished(path: Path, config: Any) -> bool:
+    """Whether a folder holds a run with these settings, wherever it writes, that has no results."""
+    if config is None or (path / SUMMARY).exists():
+        return False
+    try:
+        known = json.loads((path / CONFIG).read_text("utf-8"))
+        return dict(known) | {"out": None} == json.loads(as_json(config)) | {"out": None}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def as_json(config: Any) -> str:
+    """The settings, as a run writes them."""
+    return text_of(dataclasses.asdict(config))
+
+
+def text_of(values: dict[str, Any]) -> str:
+    """Values as JSON; a number that is not finite becomes null."""
+    return json.dumps(finite(values), indent=2, ensure_ascii=False, default=str)
 
 
 def check_empty(path: Path) -> None:
@@ -110,7 +135,7 @@ class Run:
         """Add rows; the first ones replace a metrics.csv that was there."""
         if not rows:
             return
-        text, path = io.StringIO(), self.path / "metrics.csv"
+        text, path = io.StringIO(), self.path / METRICS
         writer, first = csv.writer(text, lineterminator="\n"), not self._columns
         if first:
             self._columns = list(rows[0])
@@ -119,13 +144,29 @@ class Run:
         write = writing.whole if first else writing.append
         write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
+    def rows_before(self, n: int) -> list[dict[str, float]]:
+        """The first n rows of the metrics.csv of a run that goes on.
+
+        Raises:
+            UserError: where it has no such rows.
+        """
+        path = self.path / METRICS
+        try:
+            rows = list(csv.DictReader(path.read_text("utf-8").splitlines())) if n else []
+            found = [{name: float(v) for name, v in row.items()} for row in rows[:n]]
+        except (OSError, ValueError, TypeError):
+            found = []
+        if len(found) < n:
+            raise UserError(f"{path} has not the {n} rows of the run so far; begin again.", DATA)
+        return found
+
     def summary(self, values: dict[str, Any]) -> None:
         """Write summary.json."""
-        self._write("summary.json", values)
+        self._write(SUMMARY, values)
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file; a number that is not finite becomes null."""
-        text = json.dumps(finite(values), indent=2, ensure_ascii=False, default=str)
+        text = text_of(values)
         # a letter that UTF-8 does not have, from the name of a file, is written as JSON does
         writing.whole(self.path / name, f"{text}\n".encode("utf-8", "backslashreplace"))
 

@@ -11,6 +11,7 @@ from fnn.optim.kfac import KFAC as KFAC
 from fnn.optim.momentum import Momentum as Momentum
 from fnn.optim.optimizer import Optimizer as Optimizer
 from fnn.optim.optimizer import apply_updates as apply_updates
+from fnn.optim.plateau import Plateau as Plateau
 from fnn.optim.proximal import Proximal as Proximal
 from fnn.optim.rmsprop import RMSProp as RMSProp
 from fnn.optim.schedules import Constant as Constant

@@ -40,6 +40,7 @@ class AdaDelta(Optimizer[AdaDeltaState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 1.0  # η
     rho: float | Array = 0.95  # ρ

@@ -35,6 +35,7 @@ class AdaGrad(Optimizer[AdaGradState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 1e-2  # η
     eps: float | Array = 1e-8  # ε

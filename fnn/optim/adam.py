@@ -44,6 +44,7 @@ class Adam(Optimizer[AdamState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 1e-3  # η
     b1: float | Array = 0.9  # β₁

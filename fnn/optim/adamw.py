@@ -33,6 +33,7 @@ class AdamW(Adam):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     weight_decay: float | Array = 1e-2  # λ
     select: Select | None = field(default=None, kw_only=True, repr=False, metadata={"static": True})

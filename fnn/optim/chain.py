@@ -22,6 +22,7 @@ class Chain(Optimizer[tuple[Any, ...]]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     links: tuple[Optimizer[Any], ...]
 

@@ -9,6 +9,7 @@ Source: Pascanu, Mikolov & Bengio (2013), arXiv:1211.5063, algorithm 1.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 
@@ -25,6 +26,8 @@ class ClipByNorm(Optimizer[tuple[()]]):
     Raises:
         ValueError: for a known max_norm that is not above 0.
     """
+
+    keeps_nan: ClassVar = True
 
     max_norm: float | Array  # c
 

@@ -25,7 +25,7 @@ ICLR, section 5.1, for κ.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,8 @@ class KFAC(Optimizer[KFACState]):
         TypeError: for an interval that is no integer; from update, for factors of another kind.
         NotImplementedError: in a step, for a layer that mixes examples.
     """
+
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 0.1  # η
     damping: float | Array = 1e-2  # λ

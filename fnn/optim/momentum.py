@@ -36,6 +36,7 @@ class Momentum(Optimizer[MomentumState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array  # η
     momentum: float | Array = 0.9  # μ

@@ -9,7 +9,8 @@ schedule replaces, all without compiling again. Its arithmetic is at least float
 every leaf (`wide`), whatever the gradients and the hyperparameters are; the moments
 are stored so, updates have the dtype of the gradients, params keep theirs. A class says whether
 it is `elementwise`: what moves an entry depends on that entry's gradients, state and value, on
-steps, rates and the loss, but on no other entry.
+steps, rates and the loss, but on no other entry; and whether it `keeps_nan`: what is not finite in
+a gradient is not finite in its update, or in its next state.
 """
 
 import abc
@@ -43,12 +44,14 @@ class Optimizer(Data, abc.ABC, Generic[S]):
 
     theirs: ClassVar[bool] = False  # another library's, whose trees are its own matter
     elementwise: ClassVar[bool] = False  # moves every entry by itself, as far as its own part goes
+    keeps_nan: ClassVar[bool] = False  # what is not finite in a gradient shows behind it, likewise
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put the checks of trees in front of the class's methods."""
         super().__init_subclass__(**kwargs)
-        if "update" in vars(cls) and "elementwise" not in vars(cls):
-            cls.elementwise = False  # what is said of a parent is said of the parent's update
+        for fact in ("elementwise", "keeps_nan"):
+            if "update" in vars(cls) and fact not in vars(cls):
+                setattr(cls, fact, False)  # what is said of a parent is said of the parent's update
         wrap_methods(cls, Optimizer, {"init": _init, "update": _update, "rate": _rate})
 
     @abc.abstractmethod
@@ -83,10 +86,18 @@ class Optimizer(Data, abc.ABC, Generic[S]):
 
         Then params may be updated layer by layer, each with a state of its own.
         """
-        if not self.elementwise:
+        return self.lacking("elementwise")
+
+    def hides(self) -> bool:
+        """Whether it, or something in it, may take out of a gradient what is not finite."""
+        return self.lacking("keeps_nan") is not None
+
+    def lacking(self, fact: str) -> "Optimizer[Any] | None":
+        """What in it, or itself, does not say this of its class; None where all do."""
+        if not getattr(self, fact):
             return self
         parts = jax.tree.leaves([getattr(self, f.name) for f in fields(self)], is_leaf=is_optimizer)
-        found = (part.whole() for part in parts if is_optimizer(part))
+        found = (part.lacking(fact) for part in parts if is_optimizer(part))
         return next((part for part in found if part is not None), None)
 
     def rate(self, state: S) -> Array | float:
@@ -140,6 +151,15 @@ def _rate(f: Callable[..., Any]) -> Callable[..., Any]:
         return f(self, state)
 
     return rate
+
+
+def check_has_rate(owner: str, optimizer: Any) -> None:
+    """Raise a TypeError unless the optimizer has a learning rate to replace."""
+    if not hasattr(optimizer, "learning_rate"):
+        raise TypeError(
+            f"{owner}: {type(optimizer).__name__} has no learning_rate to replace; "
+            f"put {owner} inside, as in Chain(ClipByNorm(1.0), {owner}(Adam(), ...))."
+        )
 
 
 def check_state(optimizer: Optimizer[Any], state: Any) -> None:

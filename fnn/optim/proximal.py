@@ -35,6 +35,7 @@ class Proximal(Optimizer[Any]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     optimizer: Optimizer[Any]
     penalty: Penalty

@@ -35,6 +35,7 @@ class RMSProp(Optimizer[RMSPropState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 1e-3  # η
     rho: float | Array = 0.9  # ρ

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from fnn.arrays import as_array
 from fnn.errors import check_number
 from fnn.numerics import concrete
-from fnn.optim.optimizer import Optimizer, next_step
+from fnn.optim.optimizer import Optimizer, check_has_rate, next_step
 from fnn.records import Array, Data
 
 
@@ -177,17 +177,14 @@ class Scheduled(Optimizer[ScheduledState]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     optimizer: Optimizer[Any]
     schedule: Schedule
 
     def __post_init__(self):
         """Reject what has no learning rate to replace."""
-        if not hasattr(self.optimizer, "learning_rate"):
-            raise TypeError(
-                f"Scheduled: {type(self.optimizer).__name__} has no learning_rate to replace; "
-                "put Scheduled inside, as in Chain(ClipByNorm(1.0), Scheduled(Adam(), ...))."
-            )
+        check_has_rate("Scheduled", self.optimizer)
         if not isinstance(self.schedule, Schedule):
             raise TypeError(f"Scheduled: schedule must be a Schedule, got {self.schedule!r:.60}.")
 

@@ -22,6 +22,7 @@ class SGD(Optimizer[tuple[()]]):
     """
 
     elementwise: ClassVar = True
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array  # η
 

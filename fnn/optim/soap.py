@@ -31,7 +31,7 @@ arXiv:2409.11321, algorithms 3 and 4; the first step and the order of Q are thos
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +72,8 @@ class SOAP(Optimizer[SOAPState]):
         ValueError: for a known η that is not above 0, β₁ or β₂ outside [0, 1), ε below 0, an
             interval or max_size below 1.
     """
+
+    keeps_nan: ClassVar = True
 
     learning_rate: float | Array = 3e-3  # η
     b1: float | Array = 0.95  # β₁

@@ -32,6 +32,7 @@ from fnn.numerics import global_norm, like, moved
 from fnn.penalties import is_frozen, members
 from fnn.records import Array, Data, PyTree, Static
 from fnn.ruling import Backprop, Given, Results, companion, transposed
+from fnn.skipping import all_finite
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Stepping(Data):
     norm: Any = None  # that norm; behind the fold of norms that of the layer
     taken: Any = None  # whether the step is taken, a boolean; None: it is
     paths: Any = None  # of the arrays in the whole net, for `select`
+    whole: Any = None  # behind the step, whether the gradient was finite; None: nobody looks
 
     def gradient(self, grads: PyTree, params: PyTree) -> PyTree:
         """g = ∂L/∂p + ∂penalty/∂p."""
@@ -56,7 +58,7 @@ class Stepping(Data):
 
     def stepped(self, grads: PyTree, params: PyTree) -> tuple[PyTree, "Stepping"]:
         """p′ = p + u and s′, where the step is taken."""
-        g = self.gradient(grads, params)
+        g = given = self.gradient(grads, params)
         if self.clip is not None:
             g = self.clip.clipped(g, self.norm)
         optimizer = self.in_net(self.optimizer)
@@ -64,7 +66,8 @@ class Stepping(Data):
         found = jax.tree.map(moved, params, updates), state
         if self.taken is not None:
             found = chosen(self.taken, found, (params, self.state))
-        return found[0], self.with_fields(state=found[1])
+        whole = None if self.whole is None else all_finite(given)
+        return found[0], self.with_fields(state=found[1], whole=whole)
 
     def measured(self, grads: PyTree, params: PyTree) -> tuple[PyTree, "Stepping"]:
         """p as it is, and ‖g‖ of this layer."""

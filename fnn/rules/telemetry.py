@@ -156,6 +156,12 @@ class Place(NamedTuple):
     path: str  # of the layer, as in errors
     copy: tuple[int, ...]  # which one of the Repeats around it, the outermost first
 
+    def __str__(self) -> str:
+        """In words: δ of layer blocks.attention, copy 2."""
+        what = {"params": "the params", "cache": "what forward keeps", "delta": "δ"}[self.what]
+        copy = "".join(f", copy {i + 1}" for i in self.copy)
+        return f"{what} of layer {self.path}{copy}"
+
 
 def first_non_finite(net: Layer[Any, Any], found: PyTree) -> Place | None:
     """The first layer with a number that is not finite; None where all are.

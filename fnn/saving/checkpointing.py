@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fnn.records import PyTree, Record
+from fnn.saving.settings import parts_of_plan
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Checkpointing(Record):
 
     Raises:
         TypeError: for what is no path, no integer, no names.
-        ValueError: for numbers below 1.
+        ValueError: for numbers below 1, and a name that is no part of a Plan.
         ImportError: where safetensors is missing, which it needs.
     """
 
@@ -55,12 +56,7 @@ class Checkpointing(Record):
                 raise ValueError(
                     f"Checkpointing: {name} must be at least 1, got {getattr(self, name)}."
                 )
-        changed = (self.changed,) if isinstance(self.changed, str) else self.changed
-        if not isinstance(changed, tuple) or not all(isinstance(n, str) for n in changed):
-            raise TypeError(
-                f"Checkpointing: changed must be names of parts of a Plan, got {changed!r:.60}."
-            )
-        object.__setattr__(self, "changed", changed)
+        object.__setattr__(self, "changed", parts_of_plan("Checkpointing", self.changed))
         importlib.import_module("fnn.checkpoints")  # says what to install
 
 
@@ -82,13 +78,16 @@ class NotFinite(FloatingPointError):  # noqa: N818
     """A step made NaN or infinity; it was not taken.
 
     names are the loss, gradients and parts of the State that were not finite, step how many steps
-    the State in the file `path` has taken, the last good one.
+    the State in the file `path` has taken, the last good one; `first` is what
+    fnn.rules.first_non_finite says of the step: the first layer, or None where no layer has any.
     """
 
-    def __init__(self, message: str, names: tuple[str, ...], step: int, path: Any):
+    def __init__(
+        self, message: str, names: tuple[str, ...], step: int, path: Any, first: Any = None
+    ):
         """With what was found, and what was saved."""
         super().__init__(message)
-        self.names, self.step, self.path = names, step, path
+        self.names, self.step, self.path, self.first = names, step, path, first
 
 
 class Position(NamedTuple):
@@ -98,4 +97,5 @@ class Position(NamedTuple):
     history: tuple[PyTree, ...]  # a row of every epoch that is done
     seen: PyTree  # what the steps of the present epoch reported, [n_batches, ...]
     batch: int = 0  # how many of them there are
-    stopped: bool = False  # by the callback
+    stopped: bool = False  # by the callback, or early
+    best: Any = None  # the State of the best epoch, where fit shall return it

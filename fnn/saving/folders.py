@@ -9,6 +9,7 @@ which the system lifts when the process ends, however it ends.
 """
 
 import contextlib
+import errno
 import os
 import warnings
 from collections.abc import Iterator
@@ -123,12 +124,18 @@ def cleaned(directory: Path) -> None:
 
 
 def made(directory: Path) -> None:
-    """Make a folder, and those above it, and bring their names onto the disk."""
+    """Make a folder, and those above it, and bring their names onto the disk.
+
+    Raises:
+        OSError: where it cannot be made, or is there and cannot be written into.
+    """
     if not directory.is_dir():
         missing = [directory, *(p for p in directory.parents if not p.exists())]
         directory.mkdir(parents=True, exist_ok=True)
         for path in missing:
             synced(path.parent)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "this folder cannot be written into", f"{directory}")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ The texts are those of `fnn.checkpoints`. Nothing that comes back is cast, made 
 without being asked for, and whatever a file says is an error or what was saved.
 """
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -25,7 +26,9 @@ from fnn.named import by_name, differences, of_names, on_jax
 from fnn.numerics import concrete
 from fnn.plan import Plan, State, check_plan, start
 from fnn.records import PyTree
-from fnn.saving.settings import changes, settings
+from fnn.saving.growing import filled, grown
+from fnn.saving.settings import changes, parts_of_plan, settings
+from fnn.saving.sharded import read_manifest, read_shards
 
 FORMAT = "pt"  # without which older readers of Hugging Face's refuse a file
 LAYOUT = "1"
@@ -37,6 +40,14 @@ def packed(
     owner: str, tree: PyTree, plan: Plan | None, notes: Any, holds: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the texts of a file."""
+    leaves, texts = named(owner, tree, plan, notes, holds)
+    return {name: known(name, a) for name, a in leaves.items()}, texts
+
+
+def named(
+    owner: str, tree: PyTree, plan: Plan | None, notes: Any, holds: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays by name, typed keys as their numbers, and the texts."""
     check_leaves(owner, "params" if holds == TREE else holds, tree)
     leaves, keys = by_name(tree), {}
     for name, a in leaves.items():
@@ -44,18 +55,35 @@ def packed(
             keys[name] = jax.random.key_impl(a)
             leaves[name] = jax.random.key_data(a)
     texts = {"format": FORMAT, "layout": LAYOUT, "holds": holds, "keys": json.dumps(keys)}
-    texts["fnn"] = importlib.metadata.version("fnn")
+    texts["fnn"] = version()
     if plan is not None:
         check_plan(owner, plan)
         texts["plan"] = json.dumps(settings(plan))
+        state = tree["state"] if holds == RUN else tree
+        if plan.asks and isinstance(state, State):
+            fresh = jax.eval_shape(plan.first_state, state.params)
+            texts["room"] = grown(fresh, state.optimizer_state)
     if notes is not None:
         texts["notes"] = json.dumps(notes, allow_nan=False)
-    return {name: known(name, a) for name, a in leaves.items()}, texts
+    return leaves, texts
 
 
-def opened(path: str | os.PathLike[str]) -> Contents:
-    """The tensors, keys among them, and the texts of a file that `save` wrote."""
-    return unpacked(f"{path}", read(Path(path)))
+@functools.cache
+def version() -> str:
+    """The version of fnn, which takes a look at the disk."""
+    return importlib.metadata.version("fnn")
+
+
+def opened(path: str | os.PathLike[str], like: PyTree = ()) -> Contents:
+    """The tensors, keys among them, and the texts of what `save` wrote, a file or a folder.
+
+    Arrays of a folder are laid out on the devices as those of their names in `like`.
+    """
+    file = Path(path)
+    if not file.is_dir():
+        return unpacked(f"{path}", read(file))
+    shapes, texts = read_manifest(file)
+    return unpacked(f"{path}", Contents(read_shards(file, shapes, by_name(like)), texts))
 
 
 def unpacked(path: str, contents: Contents) -> Contents:
@@ -67,7 +95,7 @@ def unpacked(path: str, contents: Contents) -> Contents:
             f"{path} was not saved by fnn: it has no SHA-256; fnn.checkpoints.tensors reads it."
         )
     if (layout := texts.get("layout", LAYOUT)) != LAYOUT:
-        here = importlib.metadata.version("fnn")
+        here = version()
         raise CheckpointError(
             f"{path} has the layout {layout:.20}, written by fnn {texts.get('fnn', '?'):.20}; this "
             f"is fnn {here}, which reads layout {LAYOUT}."
@@ -146,13 +174,15 @@ def state_in(contents: Contents) -> dict[str, Any]:
     return {name[n:]: a for name, a in tensors.items() if name.startswith(STATE_OF_RUN)}
 
 
-def state_like(plan: Plan, key: Any) -> State:
+def state_like(plan: Plan, key: Any, path: str = "", room: str = "") -> State:
     """The shapes of the plan's State, with a key like this one, or without.
 
+    `room` is what the file says of shapes that only a step shows (fnn/saving/growing.py).
+
     Raises:
-        TypeError: for an optimizer whose State only a step shows the shapes of.
+        TypeError: for an optimizer with such shapes where the file does not say them.
     """
-    if plan.asks:
+    if plan.asks and not room:
         raise TypeError(
             f"load: a State of {type(plan.optimizer).__name__} has factors whose shapes a step "
             "shows first; give a State that fnn.step returned, load(path, state), not the Plan."
@@ -162,6 +192,9 @@ def state_like(plan: Plan, key: Any) -> State:
         return start(plan, None, plan.net.init(seed))
 
     like: State = jax.eval_shape(first, jax.random.key(0))
+    if plan.asks:
+        said = parsed(path, "room", room)
+        like = like._replace(optimizer_state=filled(path, like.optimizer_state, said, like.params))
     return like if key is None else like._replace(key=jax.eval_shape(lambda k: k, key))
 
 
@@ -174,12 +207,7 @@ def check_settings(path: str, contents: Contents, plan: Plan, changed: Iterable[
     was, now = parsed(path, "plan", contents.texts["plan"]), settings(plan)
     if not isinstance(was, dict):
         raise CheckpointError(f"{path}: its plan must be names with texts, got {was!r:.60}.")
-    allowed = [changed] if isinstance(changed, str) else list(changed)
-    if unknown := [name for name in allowed if name not in now]:
-        raise ValueError(
-            f"load: changed must be parts of a Plan, {', '.join(now)}; got {unknown[0]!r:.60}."
-        )
-    if told := changes(was, now, allowed):
+    if told := changes(was, now, parts_of_plan("load", changed)):
         raise CheckpointError(
             f"{path} is of another Plan: {told}; changed=(…) names the parts that may differ."
         )

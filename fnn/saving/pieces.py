@@ -5,65 +5,113 @@
     row ← Σ seen / Σ weights, validation                       at its end
 
 A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
-nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
-but for rounding where steps are watched or on the way back, where an epoch is one batch, and in
-validation, whose programs differ there. It takes about a second, and ends where a file is due;
-behind it the host looks for signals.
+nothing compiles again and the numbers are the same bit for bit. Without pieces they are the same
+but for rounding, as XLA may fuse a step otherwise in another loop. It takes about a second, and
+ends where a file is due; behind it the host looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last
-State that is. A gradient shows in what it makes of the State; an optimizer that takes NaN out of
-it goes on.
+State that is. A gradient shows in what it makes of the State, or in the loss (fnn/skipping.py).
 """
 
 import contextlib
-import functools
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.batches import Rows, minibatches, taken
-from fnn.driver import many
+from fnn.batches import Rows, counted, minibatches, taken
+from fnn.carried import beside
+from fnn.devices.rows import check_alone
+from fnn.driver import many, run_fold
+from fnn.epochs import plain, stacked
 from fnn.errors import by_path
+from fnn.judging import named
+from fnn.microbatches import accumulated
 from fnn.numerics import is_floating, ratio
 from fnn.one_step import drawn_key, watched_step
 from fnn.plan import Plan, State
-from fnn.records import Array, PyTree
+from fnn.records import PyTree
+from fnn.rules.telemetry import Place, first_non_finite, non_finite
+from fnn.ruling import backprop
 from fnn.saving.checkpointing import Checkpointing, Position
 from fnn.saving.interrupts import noted
 from fnn.sharding import automatic
+from fnn.skipping import all_finite, new_in
+from fnn.streams.evaluating import Judge
 
 SECONDS = 1.0  # that a piece shall take
 
 
 class Run:
-    """A plan and its data, in pieces."""
+    """A plan and its data, in pieces; what of it a file has to say is said here, too."""
 
-    def __init__(self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any]):
+    def __init__(
+        self, report: Any, plan: Plan, rows: Rows, held_out: Any, how: dict[str, Any], stop: Any
+    ):
         """`how` is batch_size and drop_last; see `report` in `_row`."""
-        self.plan, self.rows, self.held_out, self.how = plan, rows, held_out, how
-        self._report = report
+        self._about(report, plan, rows, held_out, how, stop)
         size, n = min(how["batch_size"], len(rows.target)), len(rows.target)
-        self.n_batches = n // size if how["drop_last"] else -(-n // size)
+        self.n_batches: float = n // size if how["drop_last"] else -(-n // size)
+
+    def _about(self, report, plan, rows, held_out, how, stop):
+        """What every run has."""
+        self.plan, self.rows, self.how, self._report = plan, rows, how, report
+        self.stop, self.keeps_best = stop, stop is not None and stop.best
+        self._judge = held_out if isinstance(held_out, Judge) else None  # evaluates on the host
+        self.held_out = None if self._judge else held_out
         self._length, self._pace = 1, 0.0  # steps of a piece, seconds of a step
         self._compiled = False
 
+    def facts(self, sha: Callable[[PyTree], str]) -> dict[str, Any]:
+        """What besides the plan and the first State decides the numbers."""
+        held_out = self._judge.stream.told(sha) if self._judge else sha(self.held_out)
+        return {**self.how, "data": sha(self.rows), "validation": held_out}
+
+    def kept(self, position: Position) -> tuple[PyTree, dict[str, Any]]:
+        """What a file has of the present epoch: arrays [batches, ...], and what JSON can say."""
+        return jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen), {}
+
+    def check_place(self, place: dict[str, Any]) -> None:
+        """Raise for what `kept` cannot have said."""
+
+    def kept_like(self, state: State, batch: int) -> PyTree:
+        """The shapes of the arrays of `kept`."""
+        return longer(self.step_like(state), batch)
+
+    def history_like(self, state: State, n: int, place: dict[str, Any]) -> PyTree:
+        """The shapes of the history of n epochs."""
+        return longer(self.row_like(state), n)
+
+    def goes_on(self, position: Position, kept: PyTree, place: dict[str, Any]) -> Position:
+        """The position with what a file kept of its epoch, from which the run goes on."""
+        rest = [(0, int(self.n_batches) - position.batch)]
+        return position._replace(
+            seen=jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), kept)
+        )
+
+    @property
+    def _first(self):
+        """How the first batch is found."""
+        return {**self.how, "beside": False}
+
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        f = functools.partial(self._first_of, lambda *args: _kept(*args)[1])
-        return jax.eval_shape(f, self.plan, state, self.rows)
+        return _jit_first.eval_shape(self.plan, state, self.rows, **self._first)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
-        n, like = self.n_batches, self.step_like(state)
+        n, like = int(self.n_batches), self.step_like(state)
         return jax.tree.map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
 
     def row_like(self, state: State) -> PyTree:
         """The shapes of a row of the history."""
-        return jax.eval_shape(self._row, state, self.nothing_seen(state))
+        row = jax.eval_shape(self._row, state, self.nothing_seen(state))
+        return row | (named(self._judge.like(state)) if self._judge else {})
 
     def order(self, position: Position) -> Any:
         """The rows of every batch of the present epoch, and which of them count."""
@@ -71,7 +119,11 @@ class Run:
 
     def piece(self, position: Position, order: Any, room: int) -> tuple[Position, bool]:
         """The run some steps later, at most `room`, and whether all is finite."""
-        n = min(self._length, room, self.n_batches - position.batch)
+        return self._paced(position, order, min(room, int(self.n_batches) - position.batch))
+
+    def _paced(self, position, order, n):
+        """The run at most n steps later, and whether all is finite; in about a second."""
+        n = min(self._length, n)
         began = time.perf_counter()
         found, ok = self._advanced(position, order, position.batch + n)
         if not ok:
@@ -103,6 +155,7 @@ class Run:
     def at_end_of_epoch(self, position: Position) -> Position:
         """The run with a row of history more."""
         row = jax.device_get(self._row(position.state, position.seen))
+        row |= named(jax.device_get(self._judge.row(position.state))) if self._judge else {}
         return position._replace(history=(*position.history, row), batch=0)
 
     def _row(self, state, seen):
@@ -111,33 +164,54 @@ class Run:
         args = self.plan, state, seen, self.held_out
         return _jit_report(self._report, *args, size)[1]
 
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first rows, for its shapes."""
-        size, n = min(self.how["batch_size"], len(rows.target)), len(rows.target)
-        real = None if self.how["drop_last"] or n % size == 0 else jnp.ones(size, bool)
-        return f(plan, state, taken(rows, jnp.arange(size), real))
-
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position: loss, gradients, State."""
         args = self.plan, position.state, self.rows, order, position.batch
         finite, names = _jit_faults(*args), []
 
         def note(*args):
-            names.extend(checked(*self._first_of(_parts, *args)))
+            names.extend(checked(*_first_of(_parts, *args, **self._first)))
 
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
+    def first(self, position: Position, order: Any) -> Place | None:
+        """Where the step behind this position is not finite first; None where no layer shows it."""
+        args = self.plan, position.state, self.rows, order, position.batch
+        return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
+
+    def _loss_before(self, position):
+        """The loss of the last step of this epoch that was not left out; None without one."""
+        sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
+        kept = np.flatnonzero(~np.isnan(weight))
+        return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
+
     def circumstances(self, position: Position) -> str:
         """Where the next step is, and what it starts from, in words."""
         told = [f"epoch {len(position.history) + 1}, batch {position.batch + 1}"]
-        if position.batch:
-            sums, weight, *_ = jax.tree.map(lambda a: a[position.batch - 1], position.seen[0])
-            told += [f"the loss before was {float(ratio(sums['loss'], weight)):.4g}"]
+        if (loss := self._loss_before(position)) is not None:
+            told += [f"the loss before was {loss:.4g}"]
         with contextlib.suppress(TypeError):  # an optimizer without one rate
             rate = self.plan.optimizer.rate(position.state.optimizer_state)
             told += [f"learning rate {float(rate):.4g}"]
+        if position.state.skipped is not None:
+            told += [f"{int(position.state.skipped)} steps were left out"]
         return ", ".join(told)
+
+
+def _first_of(f, plan, state, rows, *, batch_size, drop_last, beside):
+    """`f` of the first batch, for its shapes; rows that are `beside` are [batches, size, ...]."""
+    if beside:
+        real = None if drop_last else jnp.ones(rows.target.shape[1], bool)
+        return f(plan, state, counted(_at(rows, 0), real))
+    size, n = min(batch_size, len(rows.target)), len(rows.target)
+    real = None if drop_last or n % size == 0 else jnp.ones(size, bool)
+    return f(plan, state, taken(rows, jnp.arange(size), real))
+
+
+def _first(plan, state, rows, **how):
+    """What the first step of an epoch reports."""
+    return _first_of(_kept, plan, state, rows, **how)[1]
 
 
 def _order(state, batch, n, *, batch_size, drop_last):
@@ -159,7 +233,7 @@ def _piece(plan, state, rows, seen, order, begin, end):
 
     def body(carry):
         i, state, seen, _ = carry
-        state, new = _kept(plan, state, taken(rows, *_at(order, i)))
+        state, new = _kept(plan, state, batch_of(rows, order, i))
         return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
 
     def finite(seen):
@@ -176,34 +250,40 @@ def _kept(plan, state, rows):
     return state, tuple(found)
 
 
-def _at(order, i):
+class Beside(NamedTuple):
+    """The order of rows [batches, size, ...] that stand batch beside batch."""
+
+    real: Any  # [batches, size], which rows count; None: all
+
+
+def batch_of(rows: Rows, order: Any, i: Any) -> Rows:
     """The batch i."""
-    return jax.tree.map(lambda a: a[i], order)
+    if isinstance(order, Beside):
+        return counted(_at(rows, i), _at(order.real, i))
+    return taken(rows, *_at(order, i))
+
+
+def _at(tree, i):
+    """The entries i."""
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+def longer(like: PyTree, n: int) -> PyTree:
+    """The shapes of n such trees, stacked."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape), a.dtype), like)
 
 
 def checked(seen: PyTree, state: State, before: State, grads: PyTree) -> dict[str, Any]:
     """What must be finite, by name: the loss, the gradients, what is new in the State."""
     named = {"loss": seen[0][0]["loss"]}
-    named |= {f"the gradient of {name}": a for name, a in by_path("", grads).items()}
+    named |= {f"the gradient of {name or 'params'}": a for name, a in by_path("", grads).items()}
     named |= new_in(state, before)
     return {name: a for name, a in named.items() if is_floating(a)}
 
 
-def new_in(state: State, before: State) -> dict[str, Any]:
-    """The arrays of a State by name, 0 where it was not finite before: some begin at infinity."""
-    now, then = (by_path("", s._replace(key=None)) for s in (state, before))
-    floating = {name: a for name, a in now.items() if is_floating(a)}
-    return {name: jnp.where(jnp.isfinite(then[name]), a, 0) for name, a in floating.items()}
-
-
-def all_finite(named: dict[str, Array]) -> list[Array]:
-    """Whether each of these arrays is finite."""
-    return [jnp.isfinite(a).all() for a in named.values()]
-
-
 def _finite(state, before, ok):
     """Whether all that is new in the State is finite, and `ok` besides."""
-    return functools.reduce(jnp.logical_and, all_finite(new_in(state, before)), ok)
+    return ok & all_finite(new_in(state, before))
 
 
 def _parts(plan, state, rows):
@@ -219,33 +299,54 @@ def _parts(plan, state, rows):
 
 def _faults(plan, state, rows, order, i):
     """Whether each of what is checked is finite behind step i."""
-    return all_finite(checked(*_parts(plan, state, taken(rows, *_at(order, i)))))
+    named = checked(*_parts(plan, state, batch_of(rows, order, i)))
+    return [all_finite(a) for a in named.values()]
+
+
+def _inside(plan, state, rows, order, i):
+    """What the rule non_finite finds in step i, summed over microbatches."""
+    rule = plan.first(state)
+    rule = backprop if hasattr(rule, "run") else rule  # of one that is not a fold
+    key = None if state.key is None else drawn_key(state, 0)
+
+    def run(rows, key):
+        how = {"key": key, "weights": rows.weights, "rule": beside(rule, (non_finite,))}
+        args = plan.net, plan.loss, state.params, rows.x, rows.target
+        return run_fold("fit", *args, selected=True, **how).result[-1], (), ()
+
+    rows = batch_of(rows, order, i)
+    if plan.microbatch is None:
+        return run(rows, key)[0]
+    return accumulated(run, rows, key, plan.microbatch)[0]
 
 
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
     """`fit` with a checkpoint: (state, history)."""
     check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
+    check_alone("fit", state.layout, "a State and a checkpoint", "save fnn.devices.gathered(state)")
     from fnn.saving.resuming import saving  # needs safetensors
 
     with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):
         while len(position.history) < epochs and not position.stopped:
             order = run.order(position)
             while position.batch < run.n_batches:
-                position, ok = run.piece(position, order, saver.room(position))
+                with saver.kept_behind_errors(position):
+                    position, ok = run.piece(position, order, saver.room(position))
                 if not ok:
-                    saver.not_finite(position, run.faults(position, order))
+                    saver.not_finite(
+                        position, run.faults(position, order), run.first(position, order)
+                    )
                 saver.reached(position)
             position = run.at_end_of_epoch(position)
             if callback is not None and callback(position.state, plain(position.history[-1])):
                 position = position._replace(stopped=True)
+            if run.stop is not None:
+                over, best = run.stop.looked(position.history, position.state, position.best)
+                position = position._replace(stopped=position.stopped or over, best=best)
             saver.reached(position)
         saver.at_the_end(position)
-    return position.state, jax.tree.map(lambda *v: jnp.stack(v), *position.history)
-
-
-def plain(row: PyTree) -> PyTree:
-    """A row with Python's numbers where it has numbers."""
-    return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)
+    state = position.best if run.keeps_best else position.state
+    return state, jax.tree.map(jnp.asarray, stacked(position.history))
 
 
 def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
@@ -260,7 +361,9 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
 
 _SIZES = ("batch_size", "drop_last")
 _jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
+_jit_first = jax.jit(automatic(_first), static_argnames=(*_SIZES, "beside"))
 _jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults))
+_jit_inside = jax.jit(automatic(_inside))
 _jit_report = jax.jit(lambda f, *args: automatic(f)(*args), static_argnums=(0, 5))

@@ -5,6 +5,7 @@ one reported; and as texts the Plan, the position, and what else decides the num
 
     batch_size, drop_last, x64
     data, validation    SHA-256 of every array
+    stop                when it is over; a file has the State of the best epoch, too, if asked for
     begin               SHA-256 of the first State, key included
 
 Where one of these differs from what `fit` is called with, the run is another one: an error. The
@@ -19,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
 from fnn.plan import State
 from fnn.records import PyTree
@@ -33,6 +33,7 @@ from fnn.saving.settings import changes
 from fnn.saving.writer import Writer, writing
 
 FEW = 3  # names in a message
+TREES = "state", "best"
 
 
 @contextlib.contextmanager
@@ -101,13 +102,22 @@ class Saver:
         if self.room(position) == self._checkpoint.every:
             self._save(position)
 
+    @contextlib.contextmanager
+    def kept_behind_errors(self, position: Position) -> Iterator[None]:
+        """Save the run where it stands, should its data fail: the next one goes on from there."""
+        try:
+            yield
+        except (RuntimeError, TypeError, ValueError):
+            self.at_the_end(position)
+            raise
+
     def at_the_end(self, position: Position) -> None:
         """Save, and wait for the disk."""
         self._save(position)
         self._writer.finish()
 
-    def not_finite(self, position: Position, names: tuple[str, ...]) -> None:
-        """Save the last good State, and raise NotFinite."""
+    def not_finite(self, position: Position, names: tuple[str, ...], first: Any) -> None:
+        """Save the last good State, and raise NotFinite; `first` is a Place, or None."""
         step, cause = step_of(position.state), None
         path = numbered(self._checkpoint.directory, step)
         try:
@@ -116,25 +126,28 @@ class Saver:
         except (OSError, CheckpointError) as error:
             saved, cause = f"nor could the State before it be saved: {error!s:.120}", error
         told = ", ".join(names[:FEW]) + f" and {len(names) - FEW} more" * (len(names) > FEW)
+        place = "" if first is None else f", first in {first}"
         message = (
-            f"fit: step {step + 1} is not finite in {told} ({self._run.circumstances(position)}); "
-            f"it was not taken; {saved}."
+            f"fit: step {step + 1} is not finite in {told}{place} "
+            f"({self._run.circumstances(position)}); it was not taken; {saved}."
         )
-        raise NotFinite(message, names, step, path) from cause
+        raise NotFinite(message, names, step, path, first) from cause
 
     def _save(self, position):
         """Hand the run to the writer, unless it is saved as it stands."""
         if mark(position) == self._saved:
             return
         for leaf in jax.tree.leaves((position.state, position.seen)):
-            leaf.copy_to_host_async()  # all at once
-        tree: dict[str, Any] = {"state": position.state}
-        tree["seen"] = jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen)
+            if isinstance(leaf, jax.Array):
+                leaf.copy_to_host_async()  # all at once
+        seen, more = self._run.kept(position)
+        tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-            tree["history"] = stacked(position.history)
+            tree["history"] = jax.device_get(stacked(position.history))
+        tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
-        place["stopped"] = position.stopped
+        place |= {"stopped": position.stopped, **more}
         texts["run"] = json.dumps(self._facts | {"position": place})
         self._writer.offer(step_of(position.state), tensors, texts)
         self._saved = mark(position)
@@ -147,40 +160,43 @@ class Saver:
             raise CheckpointError(f"{path} is no run that fit saved; name another folder.")
         check_settings(path, contents, run.plan, self._checkpoint.changed)
         said = parsed(path, "run", contents.texts.get("run", ""))
-        n, batch, stopped = self._place(path, said)
+        place = self._place(path, said)
+        n, batch = place["epochs"], place["batch"]
         like: dict[str, Any] = {"state": state}
-        like["seen"] = longer(run.step_like(state), batch)
+        like["seen"] = run.kept_like(state, batch)
         if n:
-            like["history"] = longer(run.row_like(state), n)
+            like["history"] = run.history_like(state, n, place)
+            like |= {"best": state} if run.keeps_best else {}
         tree = fitted(path, contents.tensors, like)
         history = jax.device_get(tree.get("history"))
         rows = tuple(jax.tree.map(lambda a, i=i: a[i], history) for i in range(n))
-        rest = [(0, run.n_batches - batch)]
-        seen = jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), tree["seen"])
-        return Position(jax.tree.map(placed, tree["state"], state), rows, seen, batch, stopped)
+        now, best = (jax.tree.map(placed, tree[n], state) if n in tree else None for n in TREES)
+        position = Position(now, rows, None, batch, place["stopped"], best)
+        return run.goes_on(position, tree["seen"], place)
 
     def _place(self, path, said):
-        """How many epochs and batches are done, and whether that is the end; of this very run."""
+        """How many epochs and batches are done, whether that is the end; of this very run."""
         here = {name: f"{value}" for name, value in self._facts.items()}
         try:
             place = said.pop("position")
             n, batch, stopped = (place[name] for name in ("epochs", "batch", "stopped"))
             told = changes({name: f"{value}" for name, value in said.items()}, here)
             whole = n >= 0 and 0 <= batch < self._run.n_batches and stopped in (True, False)
-        except (AttributeError, KeyError, TypeError):
+            self._run.check_place(place)
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise CheckpointError(f"{path} does not say how far its run is.") from None
         if told:
             raise CheckpointError(f"{path} is of another run: {told}; name another folder.")
         if not whole:
             raise CheckpointError(f"{path} is at epoch {n}, batch {batch}, where no run can be.")
-        return n, batch, stopped
+        return place
 
 
 def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
-    trees = {"data": run.rows, "validation": run.held_out, "begin": state}
-    shas = {name: sha_of(tree) for name, tree in trees.items()}
-    return {**run.how, "x64": bool(jax.config.read("jax_enable_x64")), **shas}
+    told = {} if run.stop is None else {"stop": repr(run.stop)}
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    return {**told, "x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
 
 
 def sha_of(tree: PyTree) -> str:
@@ -196,16 +212,6 @@ def step_of(state: State) -> int:
 def mark(position: Position) -> tuple[Any, ...]:
     """What tells two files of a run apart."""
     return step_of(position.state), len(position.history), position.stopped
-
-
-def stacked(rows: tuple[PyTree, ...]) -> PyTree:
-    """Rows of history as arrays [epochs, ...]."""
-    return jax.tree.map(lambda *values: np.stack(values), *rows)
-
-
-def longer(like: PyTree, n: int) -> PyTree:
-    """The shapes of n such trees, stacked."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape), a.dtype), like)
 
 
 def placed(a: jax.Array, like: jax.Array) -> jax.Array:

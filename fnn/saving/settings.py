@@ -9,6 +9,7 @@ have one text: what a body computes is not looked at.
 """
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import re
@@ -29,8 +30,26 @@ PLAIN = bool, int, float, complex, str, bytes, type(None)
 
 
 def settings(plan: Plan) -> dict[str, str]:
-    """Every part of a plan as a text: net, loss, optimizer, penalty, rule, metrics."""
+    """Every part of a plan as a text: net, loss, optimizer and so on."""
     return {f.name: text(getattr(plan, f.name)) for f in dataclasses.fields(plan)}
+
+
+def parts_of_plan(owner: str, changed: Any) -> tuple[str, ...]:
+    """The names of parts of a Plan, or an error that suggests one."""
+    given: Any = (changed,) if isinstance(changed, str) else changed
+    given = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{owner}: changed must be names of parts of a Plan, got {changed!r:.60}.")
+    names = [f.name for f in dataclasses.fields(Plan)]
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name[:60], names, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            parts = ", ".join(names)
+            raise ValueError(
+                f"{owner}: changed must be parts of a Plan, {parts}; got {name!r:.60}{hint}"
+            )
+    return given
 
 
 def text(value: Any, level: int = 0) -> str:
@@ -104,7 +123,8 @@ def changes(was: Mapping[str, Any], now: Mapping[str, str], allowed: Iterable[st
     """Which settings differ, and where; "" where none does but those that are `allowed` to."""
     told = [
         f"{name} was {apart(str(was.get(name)), str(now.get(name)))}"
-        for name in {**was, **now} if was.get(name) != now.get(name) and name not in allowed
+        for name in {**was, **now}  # a part that is not there is None
+        if str(was.get(name)) != str(now.get(name)) and name not in allowed
     ]  # fmt: skip
     return "; ".join(told[:2]) + f" and {len(told) - 2} more" * (len(told) > 2)
 

@@ -5,12 +5,13 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import counted
+from fnn.batches import averages, counted
 from fnn.judging import jit_net, jit_validated, judged, named
-from fnn.plan import Plan, State
+from fnn.plan import Plan, State, evaluation_net
 from fnn.records import PyTree
 from fnn.sharding import automatic
 from fnn.streams.flow import Stream
+from fnn.streams.sources import Place
 from fnn.streams.totals import Totals
 
 
@@ -27,12 +28,23 @@ class Judge:
         totals, latest = Totals(), cast(Any, ())
         for window, begin, end in self.stream.epoch():
             found = _jit_judge(self._plan, net, params, window.rows, window.real, begin, end)
-            totals = totals.plus(*latest) if latest else totals
-            latest = found
-        totals = totals.plus(*latest)
+            totals = totals.with_batches(*latest) if latest else totals
+            latest = found, begin, end
+        totals = totals.with_batches(*latest)
+        self.stream.place = Place()  # the same batches every time
         if totals.weight == 0:
             raise ValueError("evaluate: nothing counts: the weights of all batches are 0.")
-        return totals.row(self._plan.metrics, latest[1].dtype)
+        return totals.row(self._plan.metrics, latest[0][1].dtype)
+
+    def like(self, state: State) -> dict[str, Any]:
+        """The shapes of a row."""
+
+        def row(state):
+            net, params = evaluation_net(self._plan, state, self._calibration)
+            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self.stream.like)
+            return averages(self._plan.metrics, *judged(self._plan, net, params, zeros))
+
+        return jax.eval_shape(row, state)
 
 
 def validation_row(plan: Plan, held_out: Any, batch_size: int, state: State) -> dict[str, Any]:
@@ -43,18 +55,17 @@ def validation_row(plan: Plan, held_out: Any, batch_size: int, state: State) -> 
 
 
 def _judge(plan, net, params, rows, real, begin, end):
-    """Σ w m and Σ w of some batches of a window."""
+    """Σ w m and Σ w of every one of these batches of a window."""
 
     def part(i):
         return _jit_judged(plan, net, params, counted(*jax.tree.map(lambda a: a[i], (rows, real))))
 
-    def body(i, total):
-        return jax.tree.map(jnp.add, total, part(i))
+    def body(i, found):
+        return jax.tree.map(lambda a, b: a.at[i].set(b), found, part(i))
 
-    like = jax.eval_shape(part, 0)
-    return jax.lax.fori_loop(
-        begin, end, body, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
-    )
+    n, like = len(rows.target), jax.eval_shape(part, 0)
+    zeros = jax.tree.map(lambda a: jnp.zeros((n, *a.shape), a.dtype), like)
+    return jax.lax.fori_loop(begin, end, body, zeros)
 
 
 _jit_judged = jax.jit(judged)  # traced once, for its shapes and to run

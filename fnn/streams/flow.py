@@ -4,14 +4,18 @@ Without `steps` an epoch is a pass through the source, which is opened anew for 
 it is so many batches of one flow, in which a source that ends is opened again.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fnn.batches import AT_ONCE, Rows
+from fnn.batches import AT_ONCE, Rows, is_large
+from fnn.errors import by_path
+from fnn.records import PyTree, Record
+from fnn.saving.settings import text
 from fnn.streams.mapped import Mapped
 from fnn.streams.reading import END, Reader
 from fnn.streams.sources import Place, Source, is_stream
-from fnn.streams.windows import Intake, Window
+from fnn.streams.windows import Intake, Window, form_of
 
 WORDS = {False: "epoch", True: "pass"}  # what one pass through a source is, without and with steps
 Piece = tuple[Window, int, int]  # batches begin, …, end − 1 of a window
@@ -32,6 +36,7 @@ class Stream:
         self._reader: Reader | None = None
         self._rest: tuple[Any, int] = None, 0  # a window, and how many of its batches are used
         self.place = Place()  # behind what was used
+        self._behind: Any = None  # where to go on, and how that is called
 
     def __enter__(self) -> "Stream":
         """Read from here on."""
@@ -70,7 +75,16 @@ class Stream:
             yield piece
         if self.steps is None:
             self.next_pass()
-        elif done < self.steps:
+        else:
+            self.check_endless(done)
+
+    def check_endless(self, done: int) -> None:
+        """Raise where the source ended for good, `done` steps into an epoch of more.
+
+        Raises:
+            ValueError: with how many batches there were.
+        """
+        if self.steps is not None and done < self.steps:
             raise ValueError(
                 f"{self._owner}: {self._name} ended after {self.place.batch} batches, in an epoch "
                 f"of {self.steps} steps, and cannot begin again; give a function that makes an "
@@ -79,6 +93,7 @@ class Stream:
 
     def piece(self, most: int | None = None, wait: float | None = None) -> Piece | tuple[()] | None:
         """At most so many batches more; None at the end of a pass, () where none came in time."""
+        self._gone_on()
         window, begin = self._rest
         if window is None or begin == len(window.places):
             window, begin = self._opened().take(wait), 0
@@ -87,6 +102,45 @@ class Stream:
         end = len(window.places) if most is None else min(len(window.places), begin + most)
         self._rest, self.place = (window, end), window.places[end - 1]
         return window, begin, end
+
+    def go_to(self, place: Place, where: str) -> None:
+        """The next piece is the one behind this place, reached in `where`."""
+        self._behind = None if place == self.place else (place, where)
+
+    def _gone_on(self):
+        """Bring the source to the place that was asked for, now that more is wanted."""
+        if self._behind is None:
+            return
+        (place, where), self._behind = self._behind, None
+        if not self.source.exact:
+            told = f"{self._owner}: going on in {where}, {self._name} cannot say where it is: "
+            passed = f"its first {place.batch} batches are passed over; where they come in another "
+            passed += "order now, some rows are used twice and others not."
+            anew = "it begins anew, as in a first epoch."
+            warnings.warn(told + (passed if place.batch else anew), stacklevel=2)
+        if self.source.once and place.mark is None:
+            while self.place.batch < place.batch:
+                if not self.piece(place.batch - self.place.batch):
+                    raise ValueError(
+                        f"{self._owner}: {self._name} ended after {self.place.batch} batches, of "
+                        f"which {place.batch} were used before."
+                    )
+            return
+        self.close()
+        self.place = place
+
+    def told(self, sha: Callable[[PyTree], str]) -> str:
+        """What is known of the data, for a run to be told from another."""
+        data = text(self.data) if isinstance(self.data, Record) else "a stream"
+        if isinstance(self.data, Mapped):
+            data = f"{self.data.n} rows, {sha(self.data.some())}"
+        forms = [f"{name} {form_of(a)}" for name, a in by_path("", self.like).items()]
+        return f"{data} of {', '.join(forms)}"
+
+    @property
+    def slots(self) -> int:
+        """How many batches a window has room for."""
+        return self._intake.slots
 
     def next_pass(self) -> None:
         """The next piece is of the pass behind this one."""
@@ -110,13 +164,13 @@ class Stream:
 
 
 def streamed(
-    owner: str, name: str, data: Any, trained: Any, state: Any = None, *,
+    owner: str, name: str, data: Any, trained: Any, *, first: Any = None,
     epochs: int = 1, steps: int | None = None, batch_size: int | None = None,
     drop_last: bool = False, marks: bool = False,
 ) -> Stream:  # fmt: skip
     """A stream that has begun, of data that stream or of large memory-mapped arrays.
 
-    The order of the rows is that of the State, where one is given.
+    The order of the rows is that of the `first` State, where one is given.
 
     Raises:
         ValueError: for an iterator that is wanted in several epochs, steps of arrays.
@@ -126,11 +180,11 @@ def streamed(
         if owner == "fit" and name == "data":
             check_arrays_only(owner, steps, batch_size)
         data = Mapped(owner, name, data, batch_size or AT_ONCE, drop_last)
-    once = "" if owner == "evaluate" else f"{WORDS[steps is not None]} {{}}, "
-    voice = f"{owner}, {once}{part}batch {{{'' if once else 1}}}"
+    turn = f"{WORDS[steps is not None]} {{0}}, " if (owner, name) == ("fit", "data") else ""
+    voice = f"{owner}, {turn}{part}batch {{1}}"
     stream = Stream(owner, name, data, voice, steps=steps, marks=marks)
-    if state is not None:
-        stream.starts(state)
+    if first is not None:
+        stream.starts(first)
     if stream.source.once and steps is None and epochs > 1:
         raise ValueError(
             f"{owner}: {name} is an iterator, whose batches come once, where {epochs} epochs want "
@@ -142,6 +196,11 @@ def streamed(
         stream.close()
         raise
     return stream
+
+
+def streams(data: Any) -> bool:
+    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
+    return is_stream(data) or is_large(data)
 
 
 def check_arrays_only(owner: str, steps: Any, batch_size: Any) -> None:

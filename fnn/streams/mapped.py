@@ -13,7 +13,10 @@ import numpy as np
 from fnn.arrays import as_host
 from fnn.batches import as_rows, minibatches
 from fnn.one_step import drawn_key
+from fnn.records import PyTree
 from fnn.streams.windows import Filled
+
+FEW = 64  # rows that are looked at
 
 
 class Mapped:
@@ -22,10 +25,15 @@ class Mapped:
     def __init__(self, owner: str, name: str, data: Any, batch_size: int, drop_last: bool = False):
         """With the rows in their order until `starts` says otherwise."""
         self.rows = as_rows(owner, name, data, unread)
-        self._n, self._key = len(self.rows.target), None
-        if self._n == 0:
+        self.n, self._key = len(self.rows.target), None
+        if self.n == 0:
             raise ValueError(f"{owner}: empty batch, the {name} have no rows.")
-        self._size, self._drops = min(batch_size, self._n), drop_last
+        self._size, self._drops = min(batch_size, self.n), drop_last
+
+    def some(self) -> PyTree:
+        """A few rows, by which a file is told from another one."""
+        rows = np.unique(np.linspace(0, self.n - 1, FEW).astype(int))
+        return jax.tree.map(lambda a: np.asarray(a[rows]), self.rows)
 
     def starts(self, state: Any, batch: int) -> None:
         """The State behind so many batches of an epoch, which says its order."""
@@ -34,7 +42,7 @@ class Mapped:
 
     def batches(self, epoch: int, begin: int = 0) -> Iterator[Filled]:
         """The batches of an epoch from this one on, the last one filled up."""
-        chosen, real = order(self._key, self._n, self._size, self._drops)
+        chosen, real = order(self._key, self.n, self._size, self._drops)
         for i in range(begin, len(chosen)):
             rows = jax.tree.map(lambda a, i=i: a[chosen[i]], self.rows)
             yield Filled(rows, np.ones(self._size, bool) if real is None else real[i])

@@ -21,17 +21,22 @@ class Totals(NamedTuple):
     """Sums over steps, and what is not summed."""
 
     sums: Any = None  # name → Σ w m
-    weight: Any = 0.0  # Σ w
+    weight: Any = np.nan  # Σ w of the steps that were not left out; NaN without one
     each: tuple[PyTree, ...] = ()  # results and what was seen, [steps, ...], part by part
 
     def plus(self, sums: dict[str, Any], weight: Any, each: PyTree = None) -> "Totals":
         """With those of more steps; arrays are waited for."""
         sums, weight, each = jax.device_get((sums, weight, each))
-        more = {name: np.sum(s, dtype=np.float64) for name, s in sums.items()}
-        if self.sums is not None:
-            more = {name: self.sums[name] + s for name, s in more.items()}
+        known = self.sums or {}
+        more = {name: added(known.get(name, 0.0), s) for name, s in sums.items()}
         parts = (*self.each, each) if jax.tree.leaves(each) else ()
-        return Totals(more, self.weight + np.sum(weight, dtype=np.float64), parts)
+        kept = weight[~np.isnan(weight)]  # of others the step was left out
+        whole = added(np.nan_to_num(self.weight), kept) if kept.size else self.weight
+        return Totals(more, whole, parts)
+
+    def with_batches(self, found: Any, begin: int, end: int) -> "Totals":
+        """With what these batches are evaluated at: (sums, weight), [slots]."""
+        return self.plus(*jax.tree.map(lambda a: a[begin:end], jax.device_get(found)))
 
     def with_steps(self, found: Any, begin: int, end: int) -> "Totals":
         """With what these steps reported: ((sums, weight, results), seen), [slots, ...]."""
@@ -39,9 +44,18 @@ class Totals(NamedTuple):
         return self.plus(sums, weight, results | seen)
 
     def row(self, metrics: Any, dtype: Any) -> dict[str, Any]:
-        """The row of history, its averages in `dtype`; 0 where nothing counted."""
+        """The row of history, its averages in `dtype`; 0 where nothing counted, NaN of no step."""
         w = self.weight
         means = {name: jnp.asarray(s / w if w else w, dtype) for name, s in self.sums.items()}
-        kept = jax.tree.map(lambda *parts: np.concatenate(parts), *self.each) if self.each else {}
-        shown = {n: unpacked(v) if isinstance(v, Packed) else v for n, v in kept.items()}
-        return reported(metrics, means) | shown
+        each = jax.tree.map(lambda *parts: np.concatenate(parts), *self.each) if self.each else {}
+        return reported(metrics, means) | shown(each)
+
+
+def added(total: Any, more: Any) -> Any:
+    """total + more[0] + more[1] + …, in this order: the cut into windows rounds nothing."""
+    return np.cumsum(np.append(total, more), dtype=np.float64)[-1]
+
+
+def shown(each: dict[str, Any]) -> dict[str, Any]:
+    """What is kept step by step, as a history has it."""
+    return {name: unpacked(v) if isinstance(v, Packed) else v for name, v in each.items()}

@@ -8,11 +8,11 @@ where the caller does not. What a batch holds is copied at once, and checked as 
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.arrays import as_host
@@ -20,6 +20,7 @@ from fnn.batches import Rows, as_rows, check_stateless, check_values, predicted
 from fnn.errors import by_path
 from fnn.streams.sources import Place
 
+ALIGNED = 64  # bytes
 BYTES, MOST = 2**22, 32  # of a window of more than one batch; the most batches
 
 
@@ -56,6 +57,7 @@ class Intake:
             self.like = jax.tree.map(
                 lambda a: jax.ShapeDtypeStruct((self.size, *a.shape[1:]), a.dtype), rows
             )
+            self._form = jax.tree.structure(self.like)
             self.y = predicted(trained, self.like.x)
         self.bytes = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(self.like))
         self.slots = max(min(BYTES // max(self.bytes, 1), MOST), 1)
@@ -83,8 +85,13 @@ class Intake:
 
     def _check_form(self, owner, rows):
         """Raise unless all but the number of rows is as in the first batch."""
+        pairs = zip(*map(jax.tree.leaves, (rows, self.like)), strict=False)
+        if jax.tree.structure(rows) == self._form and all(
+            (a.shape[1:], a.dtype) == (b.shape[1:], b.dtype) for a, b in pairs
+        ):
+            return
         got, want = by_path("", rows), by_path("", self.like)
-        if got.keys() != want.keys() or jax.tree.structure(rows) != jax.tree.structure(self.like):
+        if got.keys() != want.keys() or jax.tree.structure(rows) != self._form:
             raise ValueError(
                 f"{owner}: it must have the arrays of the first batch, {', '.join(want)}, got "
                 f"{', '.join(got)}."
@@ -104,7 +111,7 @@ class Filling:
     def __init__(self, intake: Intake):
         """With room for as many as a window has."""
         self._intake, n = intake, intake.slots
-        self._rows = jax.tree.map(lambda a: np.empty((n, *a.shape), a.dtype), intake.like)
+        self._rows = jax.tree.map(lambda a: aligned((n, *a.shape), a.dtype), intake.like)
         self._real = None if intake.drop_last else np.zeros((n, intake.size), bool)
         self.places: tuple[Place, ...] = ()
 
@@ -121,10 +128,10 @@ class Filling:
             if filled is None:
                 return
             n = len(filled.rows.target)
-            again = np.arange(n, intake.size) % n
             for a, b in zip(*map(jax.tree.leaves, (self._rows, filled.rows)), strict=True):
                 a[i, :n] = b
-                a[i, n:] = a[i, again]
+                if n < intake.size:
+                    a[i, n:] = a[i, np.arange(n, intake.size) % n]
             mine = jax.tree.map(lambda a: a[i], self._rows)
             check(owner, intake, mine)
         if self._real is not None:
@@ -133,8 +140,16 @@ class Filling:
 
     def on_device(self) -> Window:
         """The window, which is not written any more."""
-        rows, real = jax.tree.map(jnp.asarray, (self._rows, self._real))
+        rows, real = jax.device_put((self._rows, self._real))
         return Window(rows, real, self.places)
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An empty array whose memory a CPU device takes as it is."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNED, np.uint8)
+    begin = -memory.ctypes.data % ALIGNED
+    return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
 def check(owner: str, intake: Intake, rows: Rows) -> None:

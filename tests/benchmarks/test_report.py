@@ -4,6 +4,7 @@ import jax
 import pytest
 from PIL import Image
 
+from benchmarks import saving
 from benchmarks.__main__ import Options, main
 from benchmarks.case import Case, Table
 from benchmarks.curve_picture import draw_curves
@@ -23,11 +24,13 @@ from benchmarks.report import (
     ratio_table,
     run_table,
     save_json,
+    saving_table,
     share_table,
     step_table,
     update_table,
 )
 from benchmarks.runs import Run, training_runs
+from benchmarks.saving import Saving
 from benchmarks.steps import Step
 from benchmarks.updates import OPTIMIZERS, Update, measured, mlp
 
@@ -116,6 +119,15 @@ def test_steps_inside_and_behind_and_of_plain_jax_agree(name):
         row = measured(name, mlp(8, 64), OPTIMIZERS[name], QUICK)
     assert row.inside < row.behind
     assert row.time > 0
+
+
+def test_what_a_checkpoint_costs_is_told_and_measured(tmp_path):
+    row = cells(saving_table([Saving("net", 36.04, 80.0, 0.251, 3.0, 2.0, 1.0)]))[-1]
+    assert row == ["net", "36.0", "80.00", "0.25", "3.00", "2.00", "1.00"]
+    with jax.enable_x64(False):
+        found = saving.measured("net", 64, tmp_path / "a", 1)
+    assert 3 * 3 * 64 * 64 * 4 < found.mib * 2**20 < 4 * 3 * 64 * 64 * 4
+    assert min(found[2:]) > 0
 
 
 def test_a_share_below_its_target_is_bold():

@@ -1,8 +1,13 @@
 import csv
 import json
+import re
+import signal
 
+import jax
+import numpy as np
 import pytest
 
+import fnn
 from experiments import digits
 from experiments.common import bundles, checkpoints, classifying, cli, sources
 
@@ -59,9 +64,17 @@ def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
 @pytest.mark.parametrize(
     ("rate", "more", "what"),
     [
-        ("1e30", "", "the loss is nan after epoch 1"),
+        (
+            "1e30",
+            "",
+            r"fit: step \d is not finite in loss.*\(epoch 1, batch \d.*; it was not taken.*",
+        ),
         # the last update: no loss of the training rows saw what it made
-        ("1e38", "--epochs 1 --batch-size 5000", "the validation accuracy is nan after epoch 1"),
+        (
+            "1e38",
+            "--epochs 1 --batch-size 5000",
+            r"the validation \w+ is nan after epoch 1; lower --learning-rate\.",
+        ),
     ],
 )
 def test_what_is_not_finite_ends_the_run_in_one_sentence_before_it_is_written(
@@ -70,8 +83,43 @@ def test_what_is_not_finite_ends_the_run_in_one_sentence_before_it_is_written(
     monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     argv = f"{SMALL} --optimizer sgd --schedule constant {more} --out {tmp_path / 'run'}"
     assert run(argv.replace("0.01", rate)) == cli.NOT_FINITE
-    assert capsys.readouterr().err == f"error: {what}; lower --learning-rate.\n"
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert re.fullmatch(f"error: {what}\n", capsys.readouterr().err)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "checkpoints"}
+
+
+@pytest.mark.slow
+def test_a_signal_saves_the_run_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
+    argv, out = f"{SMALL} --epochs 3 --out", tmp_path / "run"
+    piece = fnn.saving.pieces.Run.piece
+
+    def signalled(self, position, *args):
+        if int(position.state.step) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return piece(self, position, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fnn.saving.pieces.Run, "piece", signalled)
+        assert run(f"{argv} {out}") == 143
+    said = capsys.readouterr()
+    assert f"the same command with --out {out} goes on" in said.out
+    assert "fit: stopped by SIG" in said.err
+    assert run(f"{argv} {out} --hidden 9") == cli.USAGE  # another run
+    assert run(f"{argv} {out}") == 0
+    assert run(f"{argv} {tmp_path / 'straight'}") == 0
+    found, want = (
+        checkpoints.load(tmp_path / n / "params.safetensors") for n in ("run", "straight")
+    )
+    for a, b in zip(*(jax.tree.leaves(c.params) for c in (found, want)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = [
+        [{n: v for n, v in row.items() if n != "seconds"}
+         for row in csv.DictReader((tmp_path / n / "metrics.csv").read_text().splitlines())]
+        for n in ("run", "straight")
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert not (out / "checkpoints").exists()
+    assert run(f"{argv} {out}") == cli.USAGE  # it is done
 
 
 def test_mistakes_are_told_before_anything_is_read_or_created(tmp_path, monkeypatch, capsys):

@@ -54,6 +54,22 @@ def test_vmapped_rates_equal_a_loop(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_what_is_not_finite_in_a_gradient_shows_behind_it(name):
+    optimizer = EVERY[name](0.1)
+    assert not optimizer.hides()
+
+    def finite(bad):
+        _, state = optimizer.update(gradient(PARAMS), optimizer.init(PARAMS), PARAMS)
+        grads = gradient(PARAMS)._replace(b=jnp.array([0.1, 1.0]) * bad)
+        updates, state = optimizer.update(grads, state, PARAMS)
+        each = jax.tree.leaves((fnn.optim.apply_updates(PARAMS, updates), state))
+        return jnp.stack([jnp.isfinite(a).all() for a in each]).all()
+
+    found = jax.jit(jax.vmap(finite))(jnp.array([1.0, jnp.inf, -jnp.inf, jnp.nan]))
+    assert found.tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_descends(name):
     after = descend(EVERY[name](0.05), PARAMS, 300)
     size = sum(abs(p).sum() for p in jax.tree.leaves(PARAMS))

@@ -28,6 +28,9 @@ def test_a_path_is_meant_from_where_the_program_is(tmp_path, monkeypatch):
         (("a", True), TypeError, "Checkpointing: every must be a"),
         (("a", 5, 0), ValueError, "Checkpointing: keep must be at least 1, got 0"),
         (("a", 5, 2, (3,)), TypeError, r"Checkpointing: changed must be names of parts .*\(3,\)"),
+        (("a", 5, 2, 3), TypeError, "Checkpointing: changed must be names of parts .* got 3"),
+        (("a", 5, 2, "optimiser"), ValueError, "got 'optimiser'; did you mean 'optimizer'"),
+        (("a", 5, 2, ("net", "x")), ValueError, "parts of a Plan, net, loss, .* got 'x'"),
     ],
 )
 def test_what_cannot_be_is_refused(args, error, message):

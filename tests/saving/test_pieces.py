@@ -177,7 +177,11 @@ def test_a_step_that_is_not_finite_is_not_taken(tmp_path):
         assert str(error.value).startswith(
             "fit: step 2 is not finite in loss, the gradient of 0.w, the gradient of 0.b and "
         )
-        for part in ("(epoch 1, batch 2, the loss before was ", "learning rate 1e+200); it was"):
+        assert error.value.first == (0, "delta", "1", ())
+        for part in (
+            ", first in δ of layer 1 (epoch 1, batch 2, the loss before was ",
+            "learning rate 1e+200); it was",
+        ):
             assert part in str(error.value)
         assert len(str(error.value)) <= 400 + len(f"{tmp_path}")
     state = fnn.checkpoints.load(error.value.path, sgd)

@@ -70,7 +70,7 @@ def test_errors_name_the_part_the_epoch_and_the_batch():
     for owner, name, steps, voice in (
         ("fit", "data", None, "fit, epoch 1, batch 1: "),
         ("fit", "data", 3, "fit, pass 1, batch 1: "),
-        ("fit", "validation", None, "fit, epoch 1, validation batch 1: "),
+        ("fit", "validation", None, "fit, validation batch 1: "),
         ("evaluate", "data", None, "evaluate, batch 1: "),
     ):
         with (

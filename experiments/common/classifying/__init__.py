@@ -2,12 +2,14 @@
 
 `run` checks the hand-written gradient of the first batch against jax.grad, trains, saves
 the network, judges it on every part of the data and draws; with --load it judges a saved
-network instead. An experiment says what the network is and draws what only it has:
+network instead. A run that was stopped goes on by the same command with its folder as --out. An
+experiment says what the network is and draws what only it has:
 
     prepare    (settings, dataset) → Problem
     draw       (checkpoint, dataset) → name of a picture → Figure
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +26,13 @@ from experiments.common import checkpoints, choices, insides, plots, portraits, 
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import judging
 from experiments.common.classifying.gradients import gradient_errors
-from experiments.common.classifying.training import Watch, probe, right
+from experiments.common.classifying.training import Watch, insides_of, probe, right
 from experiments.common.cli import Bounds
 from experiments.common.data import Dataset, Standardizer
 from experiments.common.progress import table
 
 SHARE = Bounds(0, 1)
+CHECKPOINTS, SAVED = "checkpoints", 20  # where a run is saved until it ends, and how often
 INSIDES = (
     fnn.rules.gradient_norms, fnn.rules.update_ratios, fnn.rules.dead_units, fnn.rules.saturation,
 )  # fmt: skip
@@ -98,31 +101,35 @@ def run(
     if settings.load is not None:
         evaluate_file(settings, settings.load, name, read, draw)
         return
-    path, dataset = runs.folder(settings.out, name), read()
+    path = runs.folder(settings.out, name, settings)
+    goes_on, dataset = runs.unfinished(path, settings), read()
     if settings.data != "digits":
         print(sources.described(dataset))
     problem = prepare(settings, dataset)
     k_init, k_check, k_train = jax.random.split(jax.random.key(settings.seed), 3)
     params = jax.jit(problem.net.init)(k_init)
-    with runs.Run(path, settings) as run:
+    with runs.Run(path, settings, resumed=goes_on) as run:
         errors = check_gradients(settings, problem, params, k_check)
         x, target = problem.train
         norms = probe(problem.net, problem.loss, x[:256], target[:256])
         watch = Watch(run, settings.epochs, norms, params)
-        params = train(settings, problem, params, k_train, watch)
+        params, history = train(settings, problem, params, k_train, watch, run.path / CHECKPOINTS)
         notes = asdict(settings) | sources.names_of(dataset)
         checkpoint = Checkpoint(problem.net, params, problem.standardize, notes)
         said = judging.said(checkpoint, dataset)
         checkpoints.save(run.path / "params.safetensors", checkpoint)
         judging.pictures(run.path, said, checkpoint, dataset, draw)
-        curves = portraits.curves(watch.history, bool(problem.penalty), dataset.name)
+        curves = portraits.curves(history, bool(problem.penalty), dataset.name)
         plots.save(curves, run.path / "curves.png")
         flow = portraits.gradient_flow(range(len(watch.times) + 1), watch.norms)
         plots.save(flow, run.path / "gradient_flow.png")
-        plots.save(insides.picture_of(*watch.seen(problem.net)), run.path / "insides.png")
-        results = judging.accuracies(said, dataset) | errors | watch.speed()
+        figure = insides.picture_of(*insides_of(problem.net, history["watch"]))
+        plots.save(figure, run.path / "insides.png")
+        speed = watch.speed(steps_of(settings, problem))
+        results = judging.accuracies(said, dataset) | errors | speed
         results |= {"seconds": time.perf_counter() - began}
         run.summary(results | {"jax": jax.__version__, "device": jax.default_backend()})
+        shutil.rmtree(run.path / CHECKPOINTS)
     report(results)
     print(f"written to {run.path}/")
 
@@ -152,24 +159,36 @@ def check_gradients(
     }
 
 
-def train(settings: Settings, problem: Problem, params: Any, key: Any, watch: Watch) -> Any:
-    """The trained parameters."""
+def train(
+    settings: Settings, problem: Problem, params: Any, key: Any, watch: Watch, folder: Path
+) -> tuple[Any, dict[str, Any]]:
+    """The trained parameters, and the history of the run, which goes on from what `folder` has."""
     names = settings.optimizer, settings.learning_rate, settings.schedule
-    steps = settings.epochs * -(-len(problem.train[1]) // settings.batch_size)
-    metrics, optimizer = {"accuracy": right}, choices.optimizer(*names, steps)
+    steps = steps_of(settings, problem)
+    optimizer = choices.optimizer(*names, settings.epochs * steps)
     plan = fnn.Plan(
-        problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics=metrics,
+        problem.net, problem.loss, optimizer, penalty=problem.penalty, metrics={"accuracy": right},
         watch=fnn.Watch(*INSIDES, every=10),
     )  # fmt: skip
-    start = fnn.start(plan, key, params)
     how: Any = {"batch_size": settings.batch_size, "validation": problem.validation}
-    with watch.compiling():  # the result is thrown away
-        fnn.fit(plan, start, problem.train, epochs=1, callback=lambda state, row: None, **how)
-    with watch:
-        state, _ = fnn.fit(
-            plan, start, problem.train, epochs=settings.epochs, callback=watch, **how
-        )
-    return state.params
+    how["checkpoint"] = fnn.Checkpointing(folder, max(settings.epochs * steps // SAVED, 1))
+    with checkpoints.refused(), watch:
+        newest = fnn.checkpoints.latest(folder)
+        watch.restore(0 if newest is None else int(newest.stem) // steps)
+        try:
+            state, history = fnn.fit(
+                plan, fnn.start(plan, key, params), problem.train, epochs=settings.epochs,
+                callback=watch, **how,
+            )  # fmt: skip
+        except fnn.Interrupted:
+            print(f"the same command with --out {folder.parent} goes on")
+            raise
+    return state.params, history
+
+
+def steps_of(settings: Settings, problem: Problem) -> int:
+    """How many steps an epoch has."""
+    return -(-len(problem.train[1]) // settings.batch_size)
 
 
 def evaluate_file(

@@ -1,8 +1,7 @@
 """What is noted while `fnn.fit` trains a classifier: metrics, speed, error signals."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from statistics import median
 from typing import Any, Self
 
@@ -48,8 +47,6 @@ class Watch:
 
     After every epoch it writes a row of metrics.csv, moves the progress bar and keeps
 
-        history    name of a metric → its values
-        insides    what every watched step of an epoch saw, epoch by epoch
         times      seconds per epoch, without what happens here
         norms      name of a layer → the norms of its δ, before the first epoch too
     """
@@ -57,18 +54,16 @@ class Watch:
     def __init__(self, run: Run, epochs: int, norms: Norms, params: Any):
         """With the norms before training."""
         self._run, self._progress, self._norms = run, Progress(epochs), norms
-        self.history: dict[str, list[float]] = {}
-        self.insides: list[dict[str, Any]] = []
         self.times: list[float] = []
-        self.steps = 0
         self.norms = {name: [float(n)] for name, n in norms(params).items()}
 
-    @contextlib.contextmanager
-    def compiling(self) -> Iterator[None]:
-        """Around a first epoch, which compiles and does not count."""
-        began = time.perf_counter()
-        yield
-        self._first = time.perf_counter() - began
+    def restore(self, epochs: int) -> None:
+        """Go on behind so many epochs, of which the folder has the rows."""
+        rows = self._run.rows_before(epochs)
+        self._run.rows([row | {n: int(row[n]) for n in ("epoch", "step")} for row in rows])
+        self.times = [row["seconds"] for row in rows]
+        for i, values in enumerate(self.norms.values(), 1):
+            values += [row[f"delta_{i}"] for row in rows]
 
     def __enter__(self) -> Self:
         """Begin to count."""
@@ -82,35 +77,35 @@ class Watch:
 
     def __call__(self, state: fnn.State, row: dict[str, Any]) -> None:
         """Note an epoch; a figure or a parameter that is not finite ends the run before."""
-        self.times.append(time.perf_counter() - self._since)
-        self.steps, number = int(state.step), len(self.times)
+        seconds, number = time.perf_counter() - self._since, len(self.times) + 1
         norms = {name: float(n) for name, n in self._norms(state.params).items()}
-        row = dict(row)
-        self.insides.append(jax.tree.map(np.asarray, fnn.watched(row.pop("watch"))))
-        for notes, new in ((self.history, row), (self.norms, norms)):
-            for name, value in new.items():
-                notes.setdefault(name, []).append(value)
+        row = {name: value for name, value in row.items() if name != "watch"}
         deltas = {f"delta_{i}": n for i, n in enumerate(norms.values(), 1)}
         figures = {"loss": row["loss"]} | row | deltas  # in the order in which one looks at them
         check_finite(f"after epoch {number}", figures, by_name(state.params))
-        self._run.row(epoch=number, step=self.steps, **row, **deltas, seconds=self.times[-1])
+        self._run.row(epoch=number, step=int(state.step), **row, **deltas, seconds=seconds)
+        self.times.append(seconds)
+        for name, value in norms.items():
+            self.norms[name].append(value)
         shown = ("loss", "accuracy", "validation_accuracy")
         self._progress.epoch(number, **{name.replace("_", " "): row[name] for name in shown})
         self._since = time.perf_counter()
 
-    def seen(self, net: fnn.Serial) -> tuple[Any, dict[str, dict[str, Any]]]:
-        """The watched steps, and what they saw: name → layer → values."""
-        whole = jax.tree.map(lambda *epochs: np.concatenate(epochs), *self.insides)
-        steps = whole.pop("step")
-        layers = {str(name): f"{name} {type(f).__name__}" for name, f in net.children.items()}
-        return steps, {
-            name: {layers.get(path, path): a for path, a in by_layer(net, found).items()}
-            for name, found in whole.items()
+    def speed(self, steps: int) -> dict[str, float]:
+        """Compile time, which the first epoch has, and steps per second, of `steps` in an epoch."""
+        typical = median(self.times)
+        return {
+            "compile_seconds": max(self.times[0] - typical, 0),
+            "steps_per_second": steps / typical,
         }
 
-    def speed(self) -> dict[str, float]:
-        """Compile time, and steps per second without it."""
-        return {
-            "compile_seconds": max(self._first - median(self.times), 0),
-            "steps_per_second": self.steps / sum(self.times),
-        }
+
+def insides_of(net: fnn.Serial, watched: dict[str, Any]) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """The watched steps, and what they saw: name → layer → values."""
+    whole = jax.tree.map(np.asarray, fnn.watched(watched))
+    steps = whole.pop("step")
+    layers = {str(name): f"{name} {type(f).__name__}" for name, f in net.children.items()}
+    return steps, {
+        name: {layers.get(path, path): a for path, a in by_layer(net, found).items()}
+        for name, found in whole.items()
+    }

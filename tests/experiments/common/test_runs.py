@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.common import plots, runs
-from experiments.common.cli import NOT_FINITE, USAGE, UserError
+from experiments.common.cli import DATA, NOT_FINITE, USAGE, UserError
 
 
 @dataclass(frozen=True)
@@ -173,3 +173,27 @@ def test_numbers_of_numpy_and_jax_are_written_as_numbers(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary == {"seen": True, "n": 3, "x": 0.5, "w": [1.0, None], "b": [0, 1]}
     assert summary["seen"] is True
+
+
+def test_a_run_that_is_not_at_its_end_goes_on_in_its_folder_and_no_other_does(tmp_path):
+    out = tmp_path / "run"
+    with runs.Run(out, Config()) as run:
+        run.rows([{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 0.2}])
+    elsewhere = Config(out=Path("other"))
+    assert runs.folder(out, "name", elsewhere) == out
+    with runs.Run(out, Config(), resumed=True) as run:
+        assert run.rows_before(1) == [{"epoch": 1.0, "loss": 0.1}]
+        assert run.rows_before(0) == []
+        with pytest.raises(
+            UserError, match="has not the 3 rows of the run so far; begin again"
+        ) as e:
+            run.rows_before(3)
+        assert e.value.code == DATA
+    other = Config(rate=0.25)
+    for config in (None, other):
+        with pytest.raises(UserError, match="is not empty"):
+            runs.folder(out, "name", config)
+    with runs.Run(out, Config(), resumed=True) as run:
+        run.summary({})
+    with pytest.raises(UserError, match="is not empty"):
+        runs.folder(out, "name", Config())

@@ -1,10 +1,11 @@
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 import fnn
-from experiments.common.classifying.training import Watch
+from experiments.common.classifying.training import Watch, insides_of
 from experiments.common.cli import NOT_FINITE, UserError
 
 ROW = {"loss": 1.0, "accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}
@@ -31,6 +32,11 @@ def test_an_epoch_that_is_not_finite_anywhere_is_not_noted(changed, params, mess
     with watch:
         watch(SimpleNamespace(step=3, params={"w": jnp.ones(2)}), ROW)
     assert [row["loss"] for row in noted] == [1.0]
-    steps, seen = watch.seen(fnn.Serial(fnn.Dense(2, 3)))
+    assert watch.norms["layer 1"] == [1.0, 1.0]
+
+
+def test_what_the_watched_steps_saw_is_told_by_layer():
+    both = jax.tree.map(lambda a: jnp.stack([a, a]), ROW["watch"])
+    steps, seen = insides_of(fnn.Serial(fnn.Dense(2, 3)), both)
     assert steps.tolist() == [2, 2]  # of both epochs
     assert seen["gradient_norms"]["0 Dense"].tolist() == [7, 7]
