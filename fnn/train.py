@@ -64,6 +64,7 @@ from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
+Given = Any  # a Batch of all rows, or a stream of such
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
@@ -114,7 +115,7 @@ def epoch(
 def evaluate(
     plan: Plan,
     state: State,
-    data: Batch,
+    data: Given,
     *,
     batch_size: int | None = None,
     calibration: PyTree | None = None,
@@ -149,7 +150,7 @@ def evaluate(
 def fit(
     plan: Plan,
     state: State,
-    data: Batch,
+    data: Given,
     *,
     epochs: int,
     batch_size: int | None = None,

@@ -119,7 +119,7 @@ class StreamRun(Run):
     def at_end_of_epoch(self, position: Position) -> Position:
         """The run with a row of history more."""
         totals, _, lengths = position.seen
-        (_, weight, _), _ = self._nothing
+        (_, weight, _), _ = self.step_like(position.state)
         row = totals.row(self.plan.metrics, weight.dtype)
         row |= validation_row(self.plan, self._held_out, self._size, position.state)
         if self._stream.steps is None:

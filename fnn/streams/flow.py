@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import jax.core
+
 from fnn.batches import AT_ONCE, Rows, is_large
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
@@ -173,8 +176,11 @@ def streamed(
     The order of the rows is that of the `first` State, where one is given.
 
     Raises:
-        ValueError: for an iterator that is wanted in several epochs, steps of arrays.
+        ValueError: for an iterator that is wanted in several epochs, steps of arrays, and under
+            jit and vmap.
     """
+    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((trained, first))):
+        raise ValueError(f"{owner}: a stream is read on the host; call it outside jit and vmap.")
     large, part = not is_stream(data), "" if name == "data" else f"{name} "
     if large:
         if owner == "fit" and name == "data":

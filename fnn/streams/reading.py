@@ -36,7 +36,7 @@ class Reader:
         self._filling: Filling | None = None
         self._ready: list[Window] = []
         self._error: BaseException | None = None
-        self._ended, self._closed = False, False
+        self._ended, self._closed, self._stored_in_all = False, False, 0
         config: Any = jax.config  # of the caller: a thread has its own
         self._x64, self._device = config.jax_enable_x64, config.jax_default_device
         self._thread = threading.Thread(target=self._run, name="fnn reader", daemon=True)
@@ -114,12 +114,14 @@ class Reader:
         """Every batch, and where the source stands behind it."""
         place = self._place
         while True:
-            n = place.batch
+            n, stored = place.batch, self._stored_in_all
             for behind, batch in self._turn(place):
                 yield behind, batch
                 n = behind.batch
+            owner = self._voice.format(place.turn + 1, max(n, 1))
+            if n and not place.batch and self._stored_in_all == stored:
+                raise ValueError(f"{owner}: no batch is full, and drop_last leaves the others out.")
             if n == 0:
-                owner = self._voice.format(place.turn + 1, 1)
                 raise ValueError(
                     f"{owner}: empty batch, there is none; where batches come from a function, it "
                     "must make a new iterator every time."
@@ -159,7 +161,9 @@ class Reader:
             filling, self._filling = self._filling, None  # out of reach while it is written
         filling = filling or self._intake.window()
         try:
+            n = len(filling.places)
             filling.put(place, batch)
+            self._stored_in_all += len(filling.places) - n
         finally:
             with self._state:
                 self._filling = filling

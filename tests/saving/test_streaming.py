@@ -122,7 +122,7 @@ def test_a_run_that_was_taken_away_goes_on_to_the_same_end(name, tmp_path, monke
     want = fit(data, tmp_path / "want", **options)
     close(want, fit(data, **options))
     before = _jit_piece._cache_size()
-    for n in (2, 5, 8):  # in the first epoch, in the next, in the last
+    for n in (3, 5, 8):  # behind the first epoch, in the next, in the last
         folder = tmp_path / f"{n}"
         with stopping(monkeypatch, n):
             fit(data, folder, **options)
@@ -241,3 +241,34 @@ def test_a_file_may_say_anything_and_its_digest_be_right(tmp_path, monkeypatch):
         write(path, tensors, texts | {"run": text})
         with pytest.raises(CheckpointError, match=f"{path}"):
             fit(SAMPLER, tmp_path)
+
+
+class Numbers:
+    """A source of grain's."""
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, i):
+        return ROWS[i], LABELS[i]
+
+    def __repr__(self):
+        return "Numbers()"  # by which grain tells one from another
+
+
+@pytest.mark.slow
+def test_loaders_of_grain_go_on_where_they_were(tmp_path, monkeypatch):
+    grain = pytest.importorskip("grain.python")
+    shards = grain.ShardOptions(0, 1)
+    sampler = grain.IndexSampler(11, shards, shuffle=True, num_epochs=1, seed=3)
+    loaders = (
+        lambda: grain.DataLoader(
+            data_source=Numbers(), sampler=sampler, operations=[grain.Batch(4)], worker_count=0
+        ),
+        lambda: grain.MapDataset.source(Numbers()).shuffle(seed=1).batch(4).to_iter_dataset(),
+    )
+    for i, make in enumerate(loaders):
+        want = fit(make(), tmp_path / f"want{i}")
+        with stopping(monkeypatch, 4):
+            fit(make(), tmp_path / f"{i}")
+        same(fit(make(), tmp_path / f"{i}"), want)

@@ -1,5 +1,6 @@
 """Tests of fnn.streams.flow: epochs and pieces, by passes and by steps."""
 
+import jax
 import numpy as np
 import pytest
 from training import LOSS, NET, PARAMS
@@ -88,6 +89,14 @@ def test_arrays_have_no_steps_and_need_a_batch_size():
     with streamed("fit", "data", (X, TARGET), TRAINED, batch_size=2) as stream:
         assert isinstance(stream.data, Mapped)
         assert first_numbers(stream.epoch()) == [0, 6]
+
+
+def test_under_jit_there_is_nothing_to_read():
+    def run(params):
+        return streamed("fit", "data", batches, (NET, LOSS, params, None))
+
+    with pytest.raises(ValueError, match="^fit: a stream is read on the host; call it outside jit"):
+        jax.jit(run)(PARAMS)
 
 
 def test_nothing_is_read_before_it_is_asked_for():

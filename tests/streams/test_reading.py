@@ -126,6 +126,14 @@ def test_a_source_without_batches_is_an_error():
             reader(data)
 
 
+def test_batches_that_are_all_left_out_are_an_error_and_no_loop():
+    found = Reader(Source("fit", "data", repeated(2)), Place(), VOICE, endless=True, marks=False)
+    first = found.first()
+    found.admit(Intake(VOICE, (NET, LOSS, PARAMS, None), first, size=5, drop_last=True))
+    with pytest.raises(ValueError, match="^fit, epoch 1, batch 2: no batch is full, and drop_last"):
+        found.take()
+
+
 def test_it_ends_where_nobody_wants_more_and_blocked_it_is_left_alone():
     blocked, reached, ended = threading.Event(), threading.Event(), []
 

@@ -1,6 +1,7 @@
 """Tests of fnn.streams.training: the numbers of a stream are those of its batches, one by one."""
 
 import itertools
+import threading
 
 import chex
 import jax
@@ -153,3 +154,31 @@ def test_a_stream_is_read_in_the_precision_of_its_caller():
         state = fnn.start(SGD, None, jax.tree.map(lambda p: p.astype(np.float32), PARAMS))
         state, history = fnn.fit(SGD, state, batches, epochs=1)
     assert {a.dtype for a in jax.tree.leaves((state.params, history))} == {np.dtype("float32")}
+
+
+@pytest.mark.slow
+def test_a_loader_of_pytorch_is_a_stream():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.tensor(ROWS), torch.tensor(LABELS))
+    begin, how = fnn.start(SGD, None, PARAMS), {"epochs": 2}
+    found = fnn.fit(SGD, begin, torch.utils.data.DataLoader(data, batch_size=4), **how)
+    same_run(found, fnn.fit(SGD, begin, (X, TARGET), batch_size=4, **how))
+
+
+@pytest.mark.slow
+def test_a_long_stream_leaves_nothing_behind():
+    def endless():
+        while True:
+            yield ROWS[:4], LABELS[:4]
+
+    alive = []
+
+    def callback(state, row):
+        alive.append(len(jax.live_arrays()) - len(row) * len(alive))  # those of the history
+
+    state, _ = fnn.fit(
+        SGD, fnn.start(SGD, None, PARAMS), endless, epochs=6, steps=500, callback=callback
+    )
+    assert state.step == 3000
+    assert max(alive[1:]) <= min(alive[1:]) + 20  # a window or two more or less
+    assert threading.active_count() < 20
