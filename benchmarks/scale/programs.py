@@ -74,7 +74,7 @@ def by_hand(plan: fnn.Plan) -> Step:
 
 def by_autodiff(plan: fnn.Plan) -> Step:
     """The same by jax.grad of the net as one writes it who knows what saves memory."""
-    net = best(plan.net)
+    net: Any = best(plan.net)
     net = net.with_children(
         {name: Cut(f.n, f.inner) if isinstance(f, fnn.Repeat) else f
          for name, f in net.children.items()}
