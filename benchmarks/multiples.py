@@ -55,9 +55,7 @@ def quantities(net: Any) -> dict[str, Callable[..., Any]]:
         "clipped_grad": lambda p, x, t, *_: fnn.clipped_grad(net, LOSS, p, x, t, 1.0),
         "hessian_product": lambda *a: CURVATURE.hessian_product(net, LOSS, *a[:4]),
         "gauss_newton_product": lambda *a: CURVATURE.gauss_newton_product(net, LOSS, *a[:4]),
-        "fisher_product, empirical": lambda *a: CURVATURE.fisher_product(
-            net, LOSS, *a[:4], kind="empirical"
-        ),
+        "fisher_product": lambda *a: CURVATURE.fisher_product(net, LOSS, *a[:4]),
         "fisher_diagonal": lambda *a: CURVATURE.fisher_diagonal(net, LOSS, *a[:3]),
         "kfac": lambda *a: fold(kfac, *a[:3]),
         "gradient and kfac": lambda *a: fold(kfac.learning(), *a[:3]),

@@ -49,7 +49,10 @@ class Config(classifying.Settings):
     missing: tables.Missing = (
         "error"  # of csv:FILE, for empty cells: stop, drop the row, take the mean
     )
-    hidden: Annotated[tuple[int, ...], Bounds(1)] = (128, 64)  # sizes of the hidden layers
+    hidden: Annotated[tuple[int, ...], Bounds(1), cli.OR_NONE] = (
+        128,
+        64,
+    )  # sizes of the hidden layers
     activation: choices.Activation = "relu"  # after every hidden layer
     loss: choices.Loss = "softmax-cross-entropy"  # what training makes small
     l2: Annotated[float, Bounds(0)] = 0.01  # strength of the penalty (λ/2) Σ w²

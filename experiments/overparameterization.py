@@ -54,9 +54,23 @@ class Config(claims.Settings):
     """Measure test error against the number of parameters."""
 
     rows: Annotated[int, Bounds(20, 200)] = 60  # N, digits to learn from
-    widths: tuple[int, ...] = (2, 4, 6, 8, 10, 13, 20, 40, 80, 160)
+    widths: Annotated[tuple[int, ...], Bounds(1)] = (2, 4, 6, 8, 10, 13, 20, 40, 80, 160)
     # p / N
-    shares: tuple[float, ...] = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1, 1.15, 1.4, 2, 4, 10, 25)
+    shares: Annotated[tuple[float, ...], Bounds(0.01)] = (
+        0.1,
+        0.2,
+        0.35,
+        0.5,
+        0.7,
+        0.85,
+        1,
+        1.15,
+        1.4,
+        2,
+        4,
+        10,
+        25,
+    )
     seeds: Annotated[int, Bounds(2)] = 5
     steps: Annotated[int, Bounds(50)] = 3000
 

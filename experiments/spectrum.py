@@ -211,7 +211,7 @@ def table(seen: Seen) -> Table:
 
 def picture(seen: Seen) -> plots.Figure:
     """λ along the way, and densities before and after."""
-    title = "Gradient descent takes a transformer to where its curvature is about 2/η"
+    title = "Gradient descent takes a transformer to a curvature of 2/η and some more"
     figure, ((left, before, after),) = plots.picture(title, 1, 3, (13, 4))
     left.set(yscale="log", xlabel="step", ylabel="λ, largest eigenvalue of the Hessian (log scale)")
     plots.lines(

@@ -19,6 +19,7 @@ import importlib as _importlib
 import typing as _typing
 
 from fnn import curvature as curvature
+from fnn import devices as devices
 from fnn import initializers as initializers
 from fnn import optim as optim
 from fnn import rules as rules

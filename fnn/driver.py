@@ -167,11 +167,9 @@ def forth(
     target = present(loss, settled(target, weights, mask), w, weights, mask)
     alone = batched(x) and all(r.alone for r in rules)
     dl = normalized(w, per_example=alone)
-    if isinstance(z, Logits) and any(r.per_example for r in rules):
-        losses, dz = loss.value_and_backward(z.whole(), target, dl)
-        dz = z.factors(dz)
-    else:
-        losses, dz = loss.value_and_backward(z, target, dl)
+    factored = isinstance(z, Logits) and any(r.per_example for r in rules)
+    both = loss.value_and_factors if factored else loss.value_and_backward
+    losses, dz = both(z, target, dl)
     losses = losses if weights is None and mask is None else jnp.where(w == 0, 0, losses)
     dy = renewed(y, x=value(dz), state=None, memory=None) if isinstance(y, Sequence) else dz
     return Forward(params, y, cache, dy, w, losses, target, alone)

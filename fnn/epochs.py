@@ -9,26 +9,31 @@ import numpy as np
 
 from fnn.plan import State
 from fnn.records import PyTree
+from fnn.stopping import EarlyStopping
 
 
 def by_epochs(
     epoch: Callable[[State], tuple[State, PyTree]],
     state: State,
     callback: Any,
-    stop: Any,
+    stop: EarlyStopping | None,
     epochs: int,
 ) -> tuple[State, PyTree]:
-    """(State, history) of epoch(state) → (state, row), so often, or until one of them ends it."""
-    history, over = [], False
-    best: Any = None
+    """(State, history) of epoch(state) → (state, row), so often, or until callback or stop end it.
+
+    The State is the last one, or that of the best epoch, where `stop` keeps it.
+    """
+    history, over, best = [], False, None
     while len(history) < epochs and not over:
         state, row = epoch(state)
+        row = jax.device_get(row)  # nothing on the device grows with the epochs
         history.append(row)
         over = callback is not None and callback(state, plain(row))
         if stop is not None:
             ended, best = stop.looked(history, state, best)
             over = over or ended
-    return best if stop is not None and stop.best else state, stacked(history)
+    state = best if stop is not None and stop.best else state
+    return state, jax.tree.map(jnp.asarray, stacked(history))
 
 
 def plain(row: PyTree) -> PyTree:
@@ -36,8 +41,8 @@ def plain(row: PyTree) -> PyTree:
     return jax.tree.map(lambda v: v.item() if v.ndim == 0 else v, row)
 
 
-def stacked(rows: Sequence[PyTree], to: Any = jnp) -> PyTree:
-    """Rows of history as arrays [epochs, ...] of JAX's or, to=np, of numpy's.
+def stacked(rows: Sequence[PyTree]) -> PyTree:
+    """Rows of history as arrays [epochs, ...], numpy's where all are.
 
     Epochs of a stream may differ in their steps: shorter ones end in NaN, 0 of integers, as what
     was not watched.
@@ -45,15 +50,17 @@ def stacked(rows: Sequence[PyTree], to: Any = jnp) -> PyTree:
 
     def leaf(*values):
         most = max(v.shape[:1] for v in values)
-        return to.stack([longer(v, *most, to=to) for v in values])
+        same = [longer(v, *most) for v in values]
+        return (jnp if any(isinstance(v, jax.Array) for v in same) else np).stack(same)
 
     return jax.tree.map(leaf, *rows)
 
 
-def longer(a: Any, *length: int, to: Any = jnp) -> Any:
+def longer(a: Any, *length: int) -> Any:
     """An array with as many entries on its first axis; one number as it is."""
     missing = [(0, n - len(a)) for n in length]
     if not any(more for _, more in missing):
         return a
     filler = np.nan if jnp.issubdtype(a.dtype, jnp.floating) else 0
-    return to.pad(a, missing + [(0, 0)] * (a.ndim - 1), constant_values=filler)
+    pad = jnp.pad if isinstance(a, jax.Array) else np.pad
+    return pad(a, missing + [(0, 0)] * (a.ndim - 1), constant_values=filler)

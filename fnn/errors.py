@@ -284,13 +284,6 @@ def is_array(a: Any) -> bool:
     return isinstance(a, jax.Array | jax.ShapeDtypeStruct)
 
 
-def check_cotangent(owner: Any, name: str, dy: PyTree) -> None:
-    """Raise a TypeError unless `dy` is made of floating arrays, one at least."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(dy)
-    for path, leaf in leaves or [((), dy)]:
-        check_floating(owner, dotted(name, path), leaf)
-
-
 def pair(owner: str, form: str, returned: Any) -> tuple[Any, Any]:
     """`returned`, or a TypeError unless it is a tuple of two: an array of two rows unpacks, too."""
     if type(returned) is tuple and len(returned) == 2:

@@ -3,10 +3,11 @@
     G = Σ_b c_b g_b        c_b = c(n_b)        n_b² = ‖g_b‖² + ROUNDINGS ε size_b²
 
 One forward and one fold find the factors of every layer's g_b (factors.py) and their norms; then G
-is the sum of the factors, each times c_b. A net that recomputes keeps little for the way back, and
-so no factors here: a second fold makes them again. n_b is larger than the norm by what rounding may
-hide of it where the steps of an example cancel, for G sums in another order than the norms do.
-What is formed is summed itself, and nothing of it is hidden.
+is the sum of the factors, each times c_b. Where these would be more than MORE times what the net
+keeps for the way back, as behind a Recompute of whole blocks, they are not kept: a second fold
+makes them again. n_b is larger than the norm by what rounding may hide of it where the steps of an
+example cancel, for G sums in another order than the norms do. What is formed and kept is summed
+itself, and nothing of it is hidden.
 
 An example whose norm is not finite, or whose weights are all 0, has c_b = 0: it is left out,
 whatever its cache holds.
@@ -17,17 +18,16 @@ backward kept; Lee & Kifer (2021), arXiv:2009.03106, for a second one.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fnn.batches import Rows
-from fnn.composite import Composite, With
+from fnn.composite import With
 from fnn.driver import forth
 from fnn.factors import Alone, is_factor
-from fnn.layer import Layer, as_jax
-from fnn.layers.recompute import Recompute
+from fnn.layer import as_jax
 from fnn.mean import mean, normalized
 from fnn.microbatches import accumulated, apart, checked_rows, together
 from fnn.records import Array, Key, PyTree
@@ -36,6 +36,7 @@ from fnn.ruling import Seen, companion, rule
 from fnn.sharding import automatic
 
 ROUNDINGS = 8.0  # of size², that a square may be too small by
+MORE = 3  # times what the net keeps is what factors may take
 
 
 class Weighed(NamedTuple):
@@ -88,17 +89,15 @@ def in_turn(run: Callable[..., Weighed], rows: Rows, key: Key | None, size: int)
 def at_once(
     owner, c, net, loss, params, x, target, weights, key, *, per_layer
 ) -> Weighed:  # fmt: skip
-    """G, in at least float32, from factors that one fold kept, or that a second one makes again.
-
-    The second is for nets that recompute, and so keep little: there the factors would be dear.
-    """
+    """G, in at least float32, from factors that one fold kept, or that a second one makes again."""
     way = forth(owner, net, loss, params, x, target, (measured,), key=key, weights=weights)
-    again, alone = recomputes(net), Seen(None, None)
-    first = measured_only if again else measured
-    made, _ = first.at(alone, net, way.params, way.cache, way.dy)
-    squares, slack, kept = (
-        companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in range(3)
+    alone = Seen(None, None)
+    made, _ = measured.at(alone, net, way.params, way.cache, way.dy)
+    squares, slack, more, kept = (
+        companion(net, lambda _, m, i=i: m[i] if m else (), made) for i in range(4)
     )
+    again = n_bytes(kept) > MORE * n_bytes((way.cache, way.dy))
+    slack = more if again else slack
     whole, bound = total(squares), total(squares) + total(slack)
     there = (way.weights != 0).any(tuple(range(1, way.weights.ndim)))
     counts, finite = there & jnp.isfinite(whole), jnp.isfinite(whole).all()
@@ -120,19 +119,11 @@ def at_once(
 
 @rule(per_example=True)
 def measured(layer, params, cache, dy):
-    """‖g_b‖², what rounding may hide of it, and g_b in factors, of every layer."""
+    """‖g_b‖², what rounding may hide of it, formed or not, and g_b in factors, of every layer."""
     found, dx = example_factors(layer, params, cache, dy)
-    found = jax.tree.map(lambda f: f.formed(), found, is_leaf=is_factor)
-    squares = square_norms(found, dy)
-    return (squares, hidden(found, squares), found), dx
-
-
-@rule(per_example=True)
-def measured_only(layer, params, cache, dy):
-    """The same without the factors."""
-    found, dx = example_factors(layer, params, cache, dy)
-    squares = square_norms(found, dy)
-    return (squares, hidden(found, squares), ()), dx
+    formed = jax.tree.map(lambda f: f.formed(), found, is_leaf=is_factor)
+    squares = square_norms(formed, dy)
+    return (squares, hidden(formed, squares), hidden(found, squares), formed), dx
 
 
 @rule(per_example=True, companion=True)
@@ -160,8 +151,6 @@ def hidden(found: PyTree, squares: Array) -> Array:
     return slack
 
 
-def recomputes(net: Layer[Any, Any]) -> bool:
-    """Whether some part of the net keeps its input only."""
-    if isinstance(net, Recompute):
-        return True
-    return isinstance(net, Composite) and any(map(recomputes, net.children.values()))
+def n_bytes(tree: PyTree) -> int:
+    """The bytes of all arrays of a tree."""
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))

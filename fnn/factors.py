@@ -175,6 +175,12 @@ class Outer(Factor):
         """Σ_t δᵀ a."""
         return Outer(self.d, self.a, not self.flipped)
 
+    def at_rows(self, i: Array) -> tuple[Array, Array]:
+        """δ [B, S, n_out], and the entries i [B, T] of a, [B, S, T], 0 where i is negative."""
+        a, d = steps(self.a), steps(self.d)
+        found = jnp.take_along_axis(a, jnp.maximum(i, 0)[:, None], 2)
+        return d, jnp.where((i >= 0)[:, None], found, 0)
+
     def square_norms(self):
         """Σ_t Σ_s (a_t·a_s) (δ_t·δ_s), or ‖Σ_t aᵀ δ‖² where that is cheaper."""
         a, d = map(steps, widened(self.a, self.d))

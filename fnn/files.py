@@ -13,6 +13,7 @@ so that a changed byte is an error, never another number. Files of others have n
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ except ImportError as error:
 
 PARTIAL = ".partial"
 HEADER = 2**24  # bytes of a file's names and texts, at most
+CANNOT = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP}  # said of folders as such
 
 
 class CheckpointError(ValueError):
@@ -129,7 +131,8 @@ def replace(path: Path, data: bytes) -> None:
     It is on the disk before it takes the name, and the name before this returns.
 
     Raises:
-        OSError: with what the system says; the old file is as it was, and nothing beside it.
+        OSError: with what the system says; the old file is as it was, or where only the name may
+            not be on the disk yet, the new one is there; and nothing beside it.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -147,10 +150,13 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def synced(folder: Path) -> None:
-    """Bring the names in a folder onto the disk."""
-    with contextlib.suppress(OSError):  # where folders cannot be opened
+    """Bring the names in a folder onto the disk, where the system can do that with folders."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise

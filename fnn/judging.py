@@ -10,7 +10,7 @@ from fnn.mean import merge_weights
 from fnn.numerics import times, wide
 from fnn.plan import Plan, State, evaluation_net, predictions_per_row
 from fnn.records import Array, PyTree
-from fnn.sharding import automatic
+from fnn.sharding import automatic, by_rows
 
 
 def judged(plan: Plan, net: Any, params: PyTree, rows: Rows) -> tuple[dict[str, Array], Array]:
@@ -31,7 +31,7 @@ def evaluated(
     net, params = evaluation_net(plan, state, calibration)
 
     def body(_, chosen):
-        return None, judged(plan, net, params, taken(rows, *chosen))
+        return None, judged(plan, net, params, by_rows(state, taken(rows, *chosen)))
 
     chosen = minibatches(len(rows.target), batch_size, None, drop_last=False)
     return averages(plan.metrics, *jax.lax.scan(body, None, chosen)[1])

@@ -40,14 +40,15 @@ import numpy as np
 
 from fnn.errors import (
     FORWARDS,
-    check_cotangent,
+    check_floating,
     check_key,
     check_leaves,
     check_params,
+    dotted,
     pair,
     speaking,
 )
-from fnn.factors import Factor
+from fnn.factors import Factor, is_factor
 from fnn.numerics import owned
 from fnn.records import Key, PyTree, Record, wrap_methods
 from fnn.sequence import Sequence, over_positions, select, unmasked
@@ -173,6 +174,14 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
         return of(dy) if self.sequences == "own" else over_positions(of, dy)
 
     return automatic(backward)
+
+
+def check_cotangent(owner: Any, name: str, dy: PyTree) -> None:
+    """Raise a TypeError unless `dy` is made of floating arrays and factors, one at least."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(dy, is_leaf=is_factor)
+    for path, leaf in leaves or [((), dy)]:
+        if not is_factor(leaf):
+            check_floating(owner, dotted(name, path), leaf)
 
 
 def as_jax(x: PyTree) -> PyTree:

@@ -94,6 +94,11 @@ class Loss(Record, abc.ABC, Generic[C]):
         losses, cache = self.forward(y, target)
         return losses, self.backward(cache, dl)
 
+    def value_and_factors(self, y: Logits, target: Array, dl: Array) -> tuple[Array, Logits]:
+        """The losses and dy of Logits, its dw the factors of every example's own."""
+        losses, dz = self.value_and_backward(y.whole(), target, dl)
+        return losses, y.factors(dz)
+
     def shape(self, y: Any) -> tuple[int, ...]:
         """The shape of the losses of y."""
         if not hasattr(y, "ndim"):
@@ -181,11 +186,25 @@ def _value_and_backward(f: Callable[..., Any]) -> Callable[..., Any]:
     return value_and_backward
 
 
+def _value_and_factors(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Both at once, of Logits."""
+
+    @functools.wraps(f)
+    def value_and_factors(self, y, target, dl):
+        self.check(y, target)
+        check_floating(self, "dl", dl)
+        check_shape(self, "dl", dl, self.shape(y), like="losses")
+        return f(self, y, target, dl)
+
+    return value_and_factors
+
+
 _ENTRANCES = {
     "check": _check,
     "forward": _forward,
     "backward": _backward,
     "value_and_backward": _value_and_backward,
+    "value_and_factors": _value_and_factors,
 }
 
 

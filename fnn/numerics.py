@@ -33,13 +33,16 @@ def wide(dtype: Any) -> Any:
 
 
 def concrete(a: Any) -> np.ndarray | None:
-    """`a` as a numpy array, or None where its value is not known yet.
+    """`a` as a numpy array, or None where its value is not known yet, or not in this process.
 
     Checks of values are numpy on this result: under somebody else's jit even a jnp
     operation on a constant is traced.
     """
-    unknown = isinstance(a, jax.core.Tracer | jax.ShapeDtypeStruct)
-    return None if unknown else np.asarray(a)
+    if isinstance(a, jax.core.Tracer | jax.ShapeDtypeStruct):
+        return None
+    if isinstance(a, jax.Array) and not a.is_fully_addressable:
+        return np.asarray(a.addressable_data(0)) if a.is_fully_replicated else None
+    return np.asarray(a)
 
 
 def owned(a: Any) -> Array:

@@ -15,6 +15,7 @@ from fnn.numerics import is_like, times
 from fnn.optim.optimizer import apply_updates, next_step
 from fnn.plan import State
 from fnn.sequence import state_of
+from fnn.sharding import by_rows, laid
 from fnn.skipping import all_finite, left_out
 from fnn.updating import stepped
 from fnn.watching import nothing, packed
@@ -36,7 +37,7 @@ def watched_step(plan, state, rows):
 
 def summed_step(plan, state, rows):
     """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
-    x, target, weights = rows
+    x, target, weights = by_rows(state, rows)
     key = None
     if state.key is not None:
         key = drawn_key(state, 0)
@@ -47,9 +48,9 @@ def summed_step(plan, state, rows):
     sums = {"loss": loss, **metric_sums(plan.metrics, done.y, target, done.weights)}
     results = {n: r for n, r in zip(plan.names(), others, strict=True) if not empty(r)}
     companion = next_companion(plan.rule, done.companion)
-    ema = averaged(plan.ema, state.ema, params)
-    after = State(params, inner, state.key, next_step(state.step), companion, state.skipped, ema)
-    after, sums, weight = left_out(plan.skips, state, after, sums, weight)
+    ema, step = averaged(plan.ema, state.ema, params), next_step(state.step)
+    after = State(params, inner, state.key, step, companion, state.skipped, ema, state.layout)
+    after, sums, weight = left_out(plan.skips, state, laid(after), sums, weight)
     seen = {"watch": packed({"step": after.step, **seen})} if plan.watch else {}
     return (after, state_of(done.y)), (sums, weight, results), seen
 

@@ -31,6 +31,7 @@ from fnn.records import Array, Data, Key, PyTree, Record, flag
 from fnn.rules.fisher import Fisher
 from fnn.ruling import backprop, check_rule
 from fnn.sequence import value
+from fnn.sharding import Layout
 from fnn.skipping import check_skips, none_skipped
 from fnn.updating import begun, check_in_backward
 from fnn.watching import Watch
@@ -48,6 +49,7 @@ class State(NamedTuple):
     companion: PyTree = None  # of a rule that learns
     skipped: Array | None = None  # steps left out so far, int32 []; None without skips
     ema: EMA | None = None  # of the params, with weight and params of its own; None without
+    layout: Layout | None = None  # of fnn.devices.place: how all this lies on a mesh
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from fnn.arrays import as_input
 from fnn.batches import AT_ONCE, check_finite, count
 from fnn.composite import empty
+from fnn.devices.rows import check_alone
 from fnn.logits import Logits, whole
 from fnn.plan import (
     Plan,
@@ -58,6 +59,7 @@ def predict(
     """
     check_plan("predict", plan)
     check_state("predict", plan, state)
+    check_alone("predict", state.layout, "a State", "predict with fnn.devices.gathered(state)")
     check_trained("predict", state)
     size, calibration = count("predict: batch_size", batch_size), as_input("predict", calibration)
     check_evaluated("predict", plan, state, calibration)

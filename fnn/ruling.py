@@ -361,8 +361,9 @@ def check_rule(owner: str, rule: Any) -> tuple[tuple[Rule, ...], tuple[Any, ...]
         if hasattr(rule, "run"):
             raise TypeError(f"{owner}: {rule!r:.60} runs by itself: it stands alone in a Plan.")
         raise TypeError(
-            f"{owner}: rule must be a Rule, got {rule!r:.60}; write @fnn.rule above the function: "
-            "a function around a rule loses what the fold must know of it."
+            f"{owner}: rule must be a Rule, got {rule!r:.60}; write @fnn.rule above a function "
+            "(layer, params, cache, dy), not around a rule, whose facts it would lose; one of "
+            "(layer, params, grads, updates) goes into fnn.Watch."
         )
     if rule.companion and own is None:
         raise TypeError(f"{owner}: {rule} needs its companion; write rule={rule}.given(tree).")

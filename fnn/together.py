@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from fnn.by_example import steps
+from fnn.columns import Columnwise
 from fnn.factors import Alone, Factor, Outer, Rows
 from fnn.numerics import widened
 from fnn.records import Array
@@ -54,18 +55,16 @@ class Together(Factor):
     def square_norms(self):
         """‖f‖² + ‖g‖² + 2 ⟨f, g⟩ of a table's rows and a head; of others that of the sum."""
         rows = [f for f in self.uses if isinstance(f, Rows)]
-        outer = [f for f in self.uses if isinstance(f, Outer)]
+        outer = [f for f in self.uses if isinstance(f, Outer | Columnwise)]
         if (len(rows), len(outer), len(self.uses)) != (1, 1, 2):
             return super().square_norms()
         (f,), (g,) = rows, outer
         return jnp.maximum(f.square_norms() + g.square_norms() + 2 * between(f, g), 0)
 
 
-def between(f: Rows, g: Outer) -> Array:
+def between(f: Rows, g: Outer | Columnwise) -> Array:
     """⟨f_b, g_b⟩ = Σ_t Σ_s (ε_t·d_s) a_s[i_t], ε_t what comes to row i_t, of each example."""
-    e, a, d = widened(f.d, g.a, g.d)
-    i, (e, a, d) = f.i.reshape(len(e), -1), map(steps, (e, a, d))
-    inside = (i >= 0) & (i < f.n)
-    at_rows = jnp.take_along_axis(a, jnp.where(inside, i, 0)[:, None], 2)  # [B, S, T]
-    at_rows = jnp.where(inside[:, None], at_rows, 0)
+    i = f.i.reshape(len(f.i), -1)
+    d, at_rows = g.at_rows(jnp.where((i >= 0) & (i < f.n), i, -1))
+    e, d, at_rows = widened(steps(f.d), d, at_rows)
     return jnp.einsum("btn,bsn,bst->b", e, d, at_rows)

@@ -30,12 +30,12 @@ from fnn.batches import (
     check_rows,
     check_stateless,
     count,
-    is_large,
     minibatches,
     taken,
     warn_of_files,
 )
 from fnn.composite import empty
+from fnn.devices.rows import check_alone, on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -58,7 +58,7 @@ from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
 from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
-from fnn.streams.flow import Stream, check_arrays_only, streamed
+from fnn.streams.flow import Stream, check_arrays_only, streamed, streams
 from fnn.streams.sources import is_stream
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
@@ -84,7 +84,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = as_rows("step", "batch", batch)
+    rows = on_devices(state.layout, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -137,9 +137,9 @@ def evaluate(
     calibration = as_input("evaluate", calibration)
     size = _size("evaluate", batch_size)
     if streams(data):
-        trained = trained_by("evaluate", plan, state, (calibration,))
+        stream = _begun("evaluate", "data", data, plan, state, (calibration,), batch_size=size)
         check_trained("evaluate", state)
-        with streamed("evaluate", "data", data, trained, batch_size=size) as stream:
+        with stream:
             return Judge(stream, plan, calibration).row(state)
     rows = checked("evaluate", plan, state, data, evaluates=(calibration,))
     check_trained("evaluate", state)
@@ -216,9 +216,8 @@ def fit(
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     with contextlib.ExitStack() as stack:
         if streams(data):
-            trained, options = trained_by("fit", plan, state), {"epochs": epochs, "steps": steps}
-            options["marks"] = checkpoint is not None
-            stream = streamed("fit", "data", data, trained, state, **options, **how)
+            options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
+            stream = _begun("fit", "data", data, plan, state, first=state, **options)
             rows = stack.enter_context(stream)
         else:
             check_arrays_only("fit", steps, batch_size)
@@ -228,27 +227,31 @@ def fit(
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
         check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
+        gives = gives and not (stop and stop.best)
         if isinstance(rows, Stream):
             if checkpoint is not None:
                 run = StreamRun(rows, plan, held_out, how, stop)
                 return fit_in_pieces(run, state, checkpoint, callback, epochs)
             validate = functools.partial(validation_row, plan, held_out, size)
-            return fit_stream(rows, plan, state, validate, callback, stop, epochs, gives)
+            return fit_stream(rows, plan, state, validate, (callback, stop), epochs, gives)
         if checkpoint is not None:
             run = Run(_row_of_kept, plan, rows, held_out, how, stop)
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
         if callback is None and stop is None and not isinstance(held_out, Judge):
             return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        run = _program(_jit_epoch_row, gives and not (stop and stop.best))
-        on_device, validate = held_out, lambda state: {}
-        if isinstance(held_out, Judge):
-            on_device, validate = None, functools.partial(validation_row, plan, held_out, size)
-
-        def epoch(state):
-            state, row = run(plan, state, rows, on_device, **how)
-            return state, row | validate(state)
-
+        epoch = _epoch_on_host(plan, rows, held_out, gives, how)
         return by_epochs(epoch, state, callback, stop, epochs)
+
+
+def _epoch_on_host(plan, rows, held_out, gives, how):
+    """state → (state, row), an epoch on arrays; validation may be a stream."""
+    run, judges = _program(_jit_epoch_row, gives), isinstance(held_out, Judge)
+
+    def epoch(state):
+        state, row = run(plan, state, rows, None if judges else held_out, **how)
+        return state, row | (validation_row(plan, held_out, AT_ONCE, state) if judges else {})
+
+    return epoch
 
 
 def _size(owner, batch_size):
@@ -263,15 +266,16 @@ def _held_out(plan, state, validation, calibration, epochs, size, stack):
     if not streams(validation):
         given = checked("fit", plan, state, validation, "validation", (calibration,))
         return given, calibration
-    trained = trained_by("fit", plan, state, (calibration,))
-    size = None if is_stream(validation) else size
-    stream = streamed("fit", "validation", validation, trained, epochs=epochs, batch_size=size)
+    options = {"epochs": epochs, "batch_size": None if is_stream(validation) else size}
+    stream = _begun("fit", "validation", validation, plan, state, (calibration,), **options)
     return Judge(stack.enter_context(stream), plan, calibration)
 
 
-def streams(data: Any) -> bool:
-    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
-    return is_stream(data) or is_large(data)
+def _begun(owner, name, data, plan, state, evaluates=(), **options):
+    """A stream that has begun, for a State that this process has by itself."""
+    trained = trained_by(owner, plan, state, evaluates)
+    check_alone(owner, state.layout, "a State and a stream", "call fnn.step with each batch")
+    return streamed(owner, name, data, trained, **options)
 
 
 def checked(
@@ -286,7 +290,7 @@ def checked(
     warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
     check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
-    return rows
+    return on_devices(state.layout, rows)
 
 
 def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:

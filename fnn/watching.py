@@ -10,6 +10,7 @@ so are integers, floating numbers are NaN. A scan writes all of it as one array 
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -123,7 +124,24 @@ def entry_of(entry: Any) -> Any:
             "Watch: give rules, or functions (layer, params, grads, updates), one by one, got "
             f"{entry!r:.60}{hint}."
         )
+    check_takes_four(entry)
     return Static(entry)
+
+
+def check_takes_four(f: Callable[..., Any]) -> None:
+    """Raise a TypeError for a function that cannot be called as (layer, params, grads, updates)."""
+    try:
+        taken = inspect.signature(f)
+    except ValueError:  # one that does not say what it takes
+        return
+    try:
+        taken.bind(*range(4))
+    except TypeError:
+        name = getattr(f, "__name__", repr(f))
+        raise TypeError(
+            "Watch: a function must take (layer, params, grads, updates), got "
+            f"{name}{taken!s:.80}; one that makes a rule is called, Watch({name}(...))."
+        ) from None
 
 
 @dataclass(frozen=True)

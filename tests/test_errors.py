@@ -10,7 +10,6 @@ import pytest
 import fnn
 from fnn.errors import (
     at,
-    check_cotangent,
     check_floating,
     check_key,
     check_known,
@@ -150,10 +149,6 @@ def test_trees_are_made_of_arrays():
         check_leaves("f", "x", {"a": np.ones(2), "b": "text"})
     with pytest.raises(TypeError, match=r"^f: x must be an array, got <U1"):
         check_leaves("f", "x", np.array(["a"]))
-    with pytest.raises(TypeError, match=r"^f: dy\.1 must be floating, got int64"):
-        check_cotangent("f", "dy", (jnp.ones(2), jnp.ones(2, int)))
-    with pytest.raises(TypeError, match=r"^f: dy must be an array, got NoneType"):
-        check_cotangent("f", "dy", None)
 
 
 def test_a_tracer_is_shown_as_an_array():

@@ -9,7 +9,7 @@ from test_clipping import KEY, LOSS, norm
 import fnn
 
 
-def test_where_a_net_recomputes_no_factors_are_kept():
+def test_where_most_is_made_again_no_factors_are_kept():
     x, target = noise(16, 32, 16), jnp.arange(16) % 7
     block, head = fnn.mlp([16, 64, 16]), fnn.Serial(fnn.Last(), fnn.Dense(16, 7))
 
@@ -20,6 +20,18 @@ def test_where_a_net_recomputes_no_factors_are_kept():
         return run.lower(params).compile().memory_analysis().temp_size_in_bytes
 
     assert memory(fnn.Recompute(block)) < memory(block) / 3
+
+
+def test_where_little_is_made_again_the_factors_are_kept():
+    x, target = noise(16, 32), jnp.arange(16) % 7
+
+    def flops(inner):
+        net = fnn.Serial(fnn.Dense(32, 64), inner, fnn.Dense(64, 64), fnn.Dense(64, 7))
+        params = jax.eval_shape(net.init, KEY)
+        run = jax.jit(lambda params: fnn.clipped_grad(net, LOSS, params, x, target, 0.3))
+        return (run.lower(params).compile().cost_analysis() or {})["flops"]
+
+    assert flops(fnn.Recompute(fnn.Tanh())) < 1.1 * flops(fnn.Tanh())
 
 
 def test_where_the_steps_of_an_example_cancel_the_bound_holds_and_nothing_is_nan():

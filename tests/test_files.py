@@ -1,5 +1,6 @@
 """Tests of fnn.files."""
 
+import contextlib
 import errno
 import importlib
 import os
@@ -151,6 +152,21 @@ def test_what_the_system_refuses_leaves_the_old_file_alone(call, tmp_path, monke
         replace(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_name_that_is_not_on_the_disk_is_told_but_where_folders_cannot_be(
+    number, told, tmp_path, monkeypatch
+):
+    def fsync(handle, before=os.fsync):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(number, os.strerror(number))
+        before(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="error") if told else contextlib.nullcontext():
+        replace(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):

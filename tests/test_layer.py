@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from contract import MASK, check_layer, check_sequence, noise, states
 
-from fnn.layer import Layer, as_jax, check_layer_type
+from fnn.factors import Rows
+from fnn.layer import Layer, as_jax, check_cotangent, check_layer_type
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
 from fnn.layers.flatten import Flatten
@@ -327,3 +328,11 @@ def test_what_is_no_layer_is_named():
         check_layer_type("f", Dense)
     with pytest.raises(TypeError, match=r"^f takes layers, got None\.$"):
         check_layer_type("f", None)
+
+
+def test_a_cotangent_is_made_of_floating_arrays_and_factors():
+    check_cotangent("f", "dy", (jnp.ones(2), Rows(jnp.ones((2, 1), int), jnp.ones((2, 1, 3)), 4)))
+    with pytest.raises(TypeError, match=r"^f: dy\.1 must be floating, got int64"):
+        check_cotangent("f", "dy", (jnp.ones(2), jnp.ones(2, int)))
+    with pytest.raises(TypeError, match=r"^f: dy must be an array, got NoneType"):
+        check_cotangent("f", "dy", None)

@@ -82,7 +82,7 @@ WRONG = {
     "function for a rule": (
         lambda: plan(rule=lambda *a: fnn.rules.backprop(*a)),
         TypeError,
-        "^Plan: rule must be a Rule, got <function .*; write @fnn.rule above the function",
+        "^Plan: rule must be a Rule, got <function .*; write @fnn.rule above a function",
     ),
     "rule in a tuple": (
         lambda: plan(rule=(fnn.rules.backprop, "norms")),

@@ -303,7 +303,7 @@ CASES = {
     "a function for a rule": Case(
         lambda: fnn.fold(NET, CE, PARAMS, X, LABELS, rule=lambda *a: fnn.rules.deltas(*a)),
         TypeError,
-        "fold: rule must be a Rule, got <function .*; write @fnn.rule above the function",
+        "fold: rule must be a Rule, got <function .*; write @fnn.rule above a function",
     ),
     "a metric named loss": Case(
         lambda: fnn.Plan(NET, CE, fnn.optim.SGD(1.0), metrics={"loss": fnn.accuracy}),

@@ -4,7 +4,47 @@ import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from fnn.sharding import Cut, Layout, apart, over_rows, whole_rows
+
+W, SQUARE = PartitionSpec("data"), PartitionSpec(None, "data")
+LAYOUT = Layout(
+    AbstractMesh((4,), ("data",)),
+    (
+        Cut(("0", "w"), (8, 3), W),
+        Cut(("1", "w"), (4, 4), W),
+        Cut(("2", "w"), (4, 4), SQUARE),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "spec"),
+    [
+        ("params.0.w", (8, 3), W),
+        ("optimizer_state.m.0.w", (8, 3), W),
+        ("optimizer_state.1.inner.m.2.w", (4, 4), SQUARE),  # "1" and "w" stand there, too
+        ("optimizer_state.2.m.w", (4, 4), SQUARE),  # of a step inside the backward pass
+        ("optimizer_state.m.0.w", (8, 4), PartitionSpec()),
+        ("optimizer_state.m.3.w", (4, 4), PartitionSpec()),
+        ("step", (), PartitionSpec()),
+    ],
+)
+def test_what_is_like_an_array_of_params_lies_as_it_does(path, shape, spec):
+    assert LAYOUT.spec(path.split("."), shape) == spec
+
+
+def test_without_a_mesh_nothing_is_apart():
+    a = jnp.ones((3, 2))
+    assert whole_rows(a) is a
+    assert apart(lambda a, b: (a, b), (("data",), a), (("model",), None)) == (a, None)
+    each, total = over_rows(lambda a, b: (a, a.sum() + b), a, 1)
+    assert each is a
+    assert total == 7
+
 
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np

@@ -270,6 +270,7 @@ WRONG = {
     "a text": (lambda: fnn.Watch("deltas"), TypeError, "^Watch: give rules, or functions"),
     "a list": (lambda: fnn.Watch([rules.deltas]), TypeError, "one by one, got "),
     "a class": (lambda: fnn.Watch(fnn.Tanh), TypeError, r"build it: Tanh\(\.\.\.\)"),
+    "unbuilt": (lambda: fnn.Watch(rules.kfac), TypeError, r"got kfac\(sharing.*kfac\(\.\.\.\)"),
     "no name": (lambda: fnn.Watch(lambda *a: a), TypeError, "^Watch: .* has no name; give it one"),
     "one name": (lambda: fnn.Watch(rules.deltas, rules.deltas), ValueError, "'deltas' stands t"),
     "step": (lambda: fnn.Watch(step=rules.deltas), ValueError, "^Watch: 'step' is the number"),

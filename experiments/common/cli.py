@@ -8,19 +8,22 @@
         sys.exit(cli.run(main, Config))
 
 A user's mistake is reported in one short paragraph that names the flag, before anything is
-read or written. Exit codes: 0 done, 2 usage, 3 a file (data, a checkpoint, one that cannot be
-written), 4 not finite, 5 a claim that was not seen, 130 interrupted, 143 terminated.
+read or written; with --debug the traceback stands before it. Exit codes: 0 done, 2 usage, 3 a
+file (data, a checkpoint, one that cannot be written), 4 not finite, 5 a claim that was not seen,
+130 interrupted, 143 terminated.
 """
 
 import contextlib
 import dataclasses
 import difflib
+import inspect
 import io
 import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -29,9 +32,11 @@ import tyro
 from experiments.common.stopping import INTERRUPTED
 
 USAGE, DATA, NOT_FINITE = 2, 3, 4
+DEBUG = "--debug"  # of every command, beside its own flags
 PIPE_CLOSED = 141  # as of a program that the signal of a closed pipe ends
 LONGEST = 1000  # letters of a message
 FEW = 8  # names of a list
+OR_NONE = "or none"  # in the annotation of several values that may be none
 
 T = TypeVar("T")
 
@@ -78,6 +83,7 @@ class Flag:
     name: str  # as it is typed: --learning-rate
     kind: Any  # int, float, bool (given or not), Path, or a Literal of choices
     many: bool  # whether it takes several values
+    empty: bool  # whether several may be none
     optional: bool  # whether None is a value
     bounds: Bounds | None
 
@@ -102,17 +108,20 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a letter that the terminal cannot show
-    given = sys.argv[1:] if argv is None else argv
-    return exit_code(lambda: main(parse(config, given, module or main.__module__, quick)))
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != DEBUG]
+    name = module or main.__module__
+    return exit_code(lambda: main(parse(config, words, name, quick)), debug=words != given)
 
 
-def exit_code(command: Callable[[], int | None]) -> int:
+def exit_code(command: Callable[[], int | None], *, debug: bool = False) -> int:
     """Call `command`; its exit code, or 0, or that of its error, which is printed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed before the command began
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
-        code = command() or 0
+        with traced() if debug else contextlib.nullcontext():
+            code = ended(command)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as head, has enough
@@ -128,6 +137,26 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt as error:
         print(f"{error}" or "stopped.", file=sys.stderr)
         return getattr(error, "code", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[None]:
+    """Print where an error comes from, and let it through."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
+def ended(command: Callable[[], int | None]) -> int:
+    """The code that the command returns, or ends with, as tyro does behind --help."""
+    try:
+        return command() or 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        return end.code or 0
 
 
 def told(message: str, code: int) -> int:
@@ -156,7 +185,8 @@ def parse(
         check_arguments(flags, argv)
     default: Any = {"default": quick} if quick is not None and "--quick" in argv else {}
     prog = f"python -m {name_of(module)}"
-    settings = tyro.cli(config, args=list(argv), prog=prog, **default)
+    about = f"{inspect.getdoc(config)}\n\n{DEBUG} besides: an error shows where it comes from."
+    settings = tyro.cli(config, args=list(argv), prog=prog, description=about, **default)
     check_bounds(flags, settings)
     return settings
 
@@ -171,8 +201,9 @@ def flags_of(config: type) -> list[Flag]:
     """One flag for every field."""
     hints, flags = get_type_hints(config, include_extras=True), []
     for field in dataclasses.fields(config):
-        kind, bounds = hints[field.name], None
+        kind, bounds, empty = hints[field.name], None, False
         if get_origin(kind) is Annotated:
+            empty = OR_NONE in kind.__metadata__
             bounds = next((m for m in kind.__metadata__ if isinstance(m, Bounds)), None)
             kind = get_args(kind)[0]
         optional = type(None) in get_args(kind)
@@ -180,7 +211,7 @@ def flags_of(config: type) -> list[Flag]:
             kind = next(k for k in get_args(kind) if k is not type(None))
         many = get_origin(kind) is tuple
         kind = get_args(kind)[0] if many else kind
-        flags.append(Flag("--" + field.name.replace("_", "-"), kind, many, optional, bounds))
+        flags.append(Flag("--" + field.name.replace("_", "-"), kind, many, empty, optional, bounds))
     return flags
 
 
@@ -204,6 +235,8 @@ def check_arguments(flags: dict[str, Flag], argv: Sequence[str]) -> None:
                 raise UserError(f"{name} takes no value, got {values[0]}.")
         elif not flag.many and len(values) != 1:
             raise UserError(f"{name} takes one value, got {len(values)}.")
+        elif flag.many and not flag.empty and not values:
+            raise UserError(f"{name} takes at least one value, got 0.")
         for value in values:
             if not (flag.optional and value == "None"):
                 check_value(flag, value)

@@ -16,9 +16,17 @@ from rich.table import Table
 T = TypeVar("T")
 
 
+class Output(Console):
+    """A console that leaves it to the command what a closed pipe means; rich's ends with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """An error, which ends the command as cli.exit_code says."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output; rich leaves colour out where it is piped or NO_COLOR is set."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    return Output(highlight=False, width=None if sys.stdout.isatty() else 100)
 
 
 def animated() -> bool:

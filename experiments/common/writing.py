@@ -31,9 +31,12 @@ def append(path: Path, data: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             before = os.fstat(handle).st_size
-            if (n := os.write(handle, data)) < len(data):
+            try:
+                if (n := os.write(handle, data)) < len(data):
+                    raise OSError(0, f"only {n} of {len(data)} bytes had room")
+            except BaseException:
                 os.ftruncate(handle, before)
-                raise OSError(0, f"only {n} of {len(data)} bytes had room")
+                raise
         finally:
             os.close(handle)
 

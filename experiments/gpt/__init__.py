@@ -76,6 +76,10 @@ class Config:
     learning_rate: Annotated[float, Bounds(0, open_low=True)] = 0.001
     precision: Literal["float32", "bfloat16"] = "float32"  # of all but parameters and sums
     evaluate_every: Annotated[int, Bounds(1)] = 250  # steps; a sample and a checkpoint, too
+    devices: Annotated[int, Bounds(1)] = (
+        1  # share State and batches (FSDP); a CPU pretends to be so
+    )
+    # many
     seed: Annotated[int, Bounds(0, 2**31)] = 0  # of initial weights, windows and samples
     prompt: str = "def "  # what samples go on from
     length: Annotated[int, Bounds(1)] = 200  # bytes of a sample
@@ -95,7 +99,7 @@ QUICK = Config(
 )  # fmt: skip
 BESIDE = {  # the flags that these leave a choice
     "load": {"load", "prompt", "length", "temperature", "top_k", "seed"},
-    "resume": {"resume", "text"},
+    "resume": {"resume", "text", "devices"},
 }
 
 
@@ -111,6 +115,8 @@ class Problem(NamedTuple):
 def main(config: Config) -> None:
     """Train, evaluate, write, draw; or write only."""
     check(config)
+    if config.devices > 1:
+        jax.config.update("jax_num_cpu_devices", config.devices)
     if config.load is not None:
         write_from(config, config.load)
         return
@@ -122,6 +128,7 @@ def main(config: Config) -> None:
     problem, fresh = prepared(config, text)
     if saved is not None:
         fresh = fresh._replace(state=saved.state, history=saved.history)
+    fresh = fresh._replace(state=spread(config, fresh))
     with runs.Run(path, config, resumed=saved is not None) as run:
         end = train(config, problem, fresh, run)
         baselines = corpus.baselines(text)
@@ -151,7 +158,8 @@ def begun(config: Config) -> tuple[Path, Config, Saved | None]:
     with writing.refusals(f"--resume {config.resume}"):
         runs.check_writable(config.resume)
     settled = settings(folder, saved)
-    return config.resume, dataclasses.replace(settled, text=text or settled.text), saved
+    text = text or settled.text
+    return config.resume, dataclasses.replace(settled, text=text, devices=config.devices), saved
 
 
 def check(config: Config) -> None:
@@ -184,7 +192,7 @@ def settings(file: Path, saved: Saved) -> Config:
     """The Config that a checkpoint holds, checked like one that was typed."""
     values = saved.config
     with checkpoints.understood(file, "holds no settings of a run"):
-        names = {f.name for f in dataclasses.fields(Config)} - {"load", "resume"}
+        names = {f.name for f in dataclasses.fields(Config)} - {"load", "resume", "devices"}
         known: dict[str, Any] = {name: values[name] for name in names}
         for name in ("text", "out"):
             known[name] = None if known[name] is None else Path(known[name])
@@ -237,6 +245,17 @@ def prepared(config: Config, text: Corpus) -> tuple[Problem, Saved]:
     state = fnn.start(plan, k_dropout, jax.jit(plan.net.init)(k_params))
     problem = Problem(jnp.asarray(text.train), looks, k_windows, k_samples)
     return problem, Saved(plan, state, values, [])
+
+
+def spread(config: Config, saved: Saved) -> fnn.State:
+    """The State, on as many devices as are asked for."""
+    if config.devices == 1:
+        return saved.state
+    try:
+        mesh = fnn.devices.mesh(config.devices)
+    except ValueError as error:
+        raise UserError(f"--devices {config.devices}: {error}") from None
+    return fnn.devices.place(saved.plan, saved.state, mesh, "fsdp")
 
 
 @partial(jax.jit, static_argnames=("batch_size", "context"))
@@ -336,7 +355,7 @@ def evaluated(saved: Saved, look: tuple[Any, Any]) -> float:
 
 def written(config: Config, saved: Saved, key: Any) -> str:
     """The prompt and what the net writes behind it."""
-    net, params = saved.plan.net, saved.state.params
+    net, params = saved.plan.net, fnn.devices.gathered(saved.state.params)
     prompt = config.prompt.encode()
     how = {"temperature": config.temperature, "top_k": config.top_k}
     more = sampling.generate(net, params, prompt, config.length, config.context, key, **how)

@@ -48,7 +48,7 @@ SHARES = np.linspace(0, 1, 11, dtype=np.float32)  # s
 class Config(claims.Settings):
     """Compare the minima that seeds find, and what lies between them."""
 
-    widths: tuple[int, ...] = (8, 16, 32, 64, 128)
+    widths: Annotated[tuple[int, ...], Bounds(1)] = (8, 16, 32, 64, 128)
     seeds: Annotated[int, Bounds(2)] = 8
     epochs: Annotated[int, Bounds(1)] = 20
     tiny: Annotated[int, Bounds(2)] = 24  # starts of the tiny network

@@ -40,7 +40,7 @@ from fnn.rules.per_example import example_factors, slopes, total
 from fnn.ruling import Seen, companion, rule
 from fnn.sharding import automatic
 
-KINDS = ("exact", "monte_carlo", "empirical")
+KINDS = ("empirical", "monte_carlo", "exact")
 TARGETS = 0x7A67  # folded into the key of the net's draws for those of targets
 
 
@@ -52,7 +52,7 @@ def fisher_product(
     target: Array,
     v: PyTree,
     *,
-    kind: str = "exact",
+    kind: str = "empirical",
     samples: int = 1,
     key: Key | None = None,
     weights: Array | None = None,
@@ -70,7 +70,8 @@ def fisher_product(
         x: the inputs, [B, ...].
         target: what y should be; its values matter to the empirical kind alone.
         v: the direction, like params.
-        kind: "exact", "monte_carlo" or "empirical".
+        kind: "empirical", of the targets that came, "monte_carlo", of drawn ones, or "exact", the
+            mean over all that the net thinks possible.
         samples: how many targets are drawn per prediction, for "monte_carlo".
         key: for layers that draw, and for the targets of "monte_carlo": with the same key the
             product is that with one matrix, whatever v is.

@@ -27,6 +27,7 @@ import numpy as np
 from fnn.layers.distances import by_distance, diagonals, over_diagonals
 from fnn.numerics import wide
 from fnn.records import Array
+from fnn.sharding import DATA, MODEL, apart
 
 
 class Sight(NamedTuple):
@@ -101,7 +102,10 @@ def spans_of(n_rows: int, n_keys: int, chunk: int | None, sight: Sight) -> list[
 
 
 def over_heads(head, arrays, sight: Sight, chunk: int | None):
-    """`head` for every sequence and key head: one after another, or at once."""
+    """`head` for every sequence and key head: one after another, or at once.
+
+    On a mesh every device has sequences and heads of its own.
+    """
     masks = sight.keys, sight.pairs
 
     def one(arrays, masks, a):
@@ -109,13 +113,19 @@ def over_heads(head, arrays, sight: Sight, chunk: int | None):
 
     if chunk is None:
         return jax.vmap(jax.vmap(one, (0, None, 0)), (0, 0, None))(arrays, masks, sight.a)
+    run = functools.partial(in_turn, one)
+    return apart(run, ((DATA, MODEL), arrays), ((DATA,), masks), ((MODEL,), sight.a))
+
+
+def in_turn(one, arrays, masks, a):
+    """`one` for every sequence and key head, one after another."""
     n_batch, n_heads = arrays[0].shape[:2]
     flat = jax.tree.map(lambda a: a.reshape(n_batch * n_heads, *a.shape[2:]), arrays)
 
     def numbered(given):
         arrays, i = given
         of_sequence = jax.tree.map(lambda m: m[i // n_heads], masks)
-        return one(arrays, of_sequence, None if sight.a is None else sight.a[i % n_heads])
+        return one(arrays, of_sequence, None if a is None else a[i % n_heads])
 
     found = jax.lax.map(numbered, (flat, jnp.arange(n_batch * n_heads)))
     return jax.tree.map(lambda a: a.reshape(n_batch, n_heads, *a.shape[1:]), found)

@@ -23,6 +23,7 @@ from fnn.layer import Layer
 from fnn.layers.in_place import begun, ended, present, written
 from fnn.records import Static
 from fnn.sequence import Sequence, add, memory_of, renewed, state_of, value
+from fnn.sharding import whole_rows
 
 
 class RepeatCache(NamedTuple):
@@ -74,6 +75,7 @@ class Repeat(Wrapper[RepeatCache]):
 
         def step(a, inputs):
             p, s, k = inputs
+            a = whole_rows(a)
             y, cache = self.inner.forward(p, renewed(x, x=a, state=s) if lifted else a, key=k)
             check_kept(a, value(y))
             return value(y), (*once(cache, a, value(y), memory), state_of(y))
@@ -91,6 +93,7 @@ class Repeat(Wrapper[RepeatCache]):
         def step(carry, inputs):
             (d, dmemory, y, places), (p, kept, s, i) = carry, inputs
             c, a = whole(kept, y, cache.memory)
+            d = whole_rows(d)
             d = renewed(dy, x=d, state=s, memory=None) if lifted else d
             out, dx = rule(self.inner, present(p, places), c, d)
             out, places = written(out, places, form, i)

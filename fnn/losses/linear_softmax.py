@@ -10,8 +10,9 @@ With y = Logits(h, w) of Unembed and targets t as in SoftmaxCrossEntropy, at eve
 dl is known before the losses are, so one pass over chunks of positions forms z, the losses
 and all that dz gives: three products per chunk, as many as with whole logits, and of z and
 dz one chunk at a time. `forward` and `backward` alone do the same, the latter with z formed
-again. z, the losses and the sums are at least float32. Logits that do exist, as behind
-`fnn.inference`, are taken too, as SoftmaxCrossEntropy takes them.
+again. z, the losses and the sums are at least float32. On a mesh every device has rows of its
+own. Logits that do exist, as behind `fnn.inference`, are taken too, as SoftmaxCrossEntropy takes
+them.
 
 Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.10989, section
 3.2; Wijmans et al. (2025), arXiv:2411.09009, section 4.
@@ -25,11 +26,15 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.by_example import steps
+from fnn.columns import Columnwise
 from fnn.logits import Logits
 from fnn.losses.categorical import SoftmaxCrossEntropy
+from fnn.losses.logit_derivatives import LogitDerivatives
 from fnn.numerics import like, owned, wide
 from fnn.records import Array
-from fnn.targets import as_classes
+from fnn.sharding import over_rows
+from fnn.targets import as_classes, valid_classes
 
 ENTRIES = 2**21  # of a chunk of logits where `chunk` does not say
 
@@ -72,13 +77,17 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         y, target = jax.tree.map(owned, y), as_classes(target)
         whole = SoftmaxCrossEntropy(self.label_smoothing, self.ignore_label)
 
-        def losses_of(chunk):
-            h, target = chunk
-            return whole.forward(Logits(h, y.w).whole(), target)[0]
+        def losses_of(rows, w):
+            def of_chunk(chunk):
+                h, target = chunk
+                return whole.forward(Logits(h, w).whole(), target)[0]
 
-        rows = y.shape[:-1]
-        losses = jax.lax.map(losses_of, self.chunks(rows, y.shape[-1], (y.h, target)))
-        return joined(losses, rows), LinearSoftmaxCrossEntropyCache(y, target)
+            shape = rows[0].shape[:-1]
+            losses = jax.lax.map(of_chunk, self.chunks(shape, w.shape[-1], rows))
+            return joined(losses, shape), ()
+
+        losses, _ = over_rows(losses_of, (y.h, target), y.w)
+        return losses, LinearSoftmaxCrossEntropyCache(y, target)
 
     def backward(self, cache, dl) -> Any:
         """dh = dz wᵀ,  dw = Σ hᵀ dz, of z formed again."""
@@ -91,44 +100,81 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         if not isinstance(y, Logits):
             return super().value_and_backward(y, target, dl)
         y, target = jax.tree.map(owned, y), as_classes(target)
-        h, w, rows, wt, sums = y.h, y.w, y.shape[:-1], y.w.T, wide(y.dtype)
         counted = self.counted(target)
         dl = dl if counted is None else jnp.where(counted, dl, 0)
 
-        def step(dwt, chunk):
-            h, target, dl = chunk
-            losses, dz = self.one_pass(Logits(h, w).whole(), target, dl)
-            dz = dz.astype(w.dtype)
-            counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
-            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
-            return dwt, (losses, (dz @ wt).astype(h.dtype))
+        def dz_of(z, dl, target):
+            losses, dz = self.one_pass(z.whole(), target, dl)
+            return losses, dz.astype(z.w.dtype)
 
-        chunks = self.chunks(rows, y.shape[-1], (h, target, dl))
-        dwt, (losses, dh) = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
-        return joined(losses, rows), like(Logits(joined(dh, rows), dwt.T), y)
+        return self.passed_back(y, dz_of, dl, (target,))
+
+    def value_and_factors(self, y, target, dl) -> tuple[Array, Any]:
+        """The losses, dh, and dw in blocks where z would be more than a chunk."""
+        rows, target = y.shape[:-1], as_classes(target)
+        if self.n_chunks(rows, y.shape[-1]) == 1:
+            return super().value_and_factors(y, target, dl)
+        y = jax.tree.map(owned, y)
+
+        def back(rows, w):
+            wt, shape = w.T, rows[0].shape[:-1]
+
+            def step(chunk):
+                h, target, dl = chunk
+                z = Logits(h, w).whole()
+                losses, dz = self.one_pass(z, target, dl)
+                top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
+                return losses, top, (dz.astype(w.dtype) @ wt).astype(h.dtype)
+
+            each = jax.lax.map(step, self.chunks(shape, w.shape[-1], rows))
+            return jax.tree.map(lambda a: joined(a, shape), each), ()
+
+        (losses, top, dh), _ = over_rows(back, (y.h, target, dl), y.w)
+        return losses, Logits(dh, self.blocks(y, target, dl, losses, top))
+
+    def blocks(self, y: Logits, target: Array, dl: Array, losses: Array, top: Array) -> Columnwise:
+        """dw of every example; positions that count for nothing are left out of h, too."""
+        ignored = self.ignored(y, target)
+        valid = valid_classes(y, target) | ignored
+        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
+        dl, losses, top = (a.reshape(len(a), -1) for a in (dl, losses, top))
+        target = target.reshape(*dl.shape, *target.shape[y.ndim - 1 :])
+        h = jnp.where(dl[..., None] == 0, 0, steps(y.h))
+        how = {"smoothing": self.label_smoothing, "blocks": self.n_chunks(dl.shape, y.shape[-1])}
+        return Columnwise(h, LogitDerivatives(h, y.w, target, dl, losses, top, **how))
 
     def by_chunk(self, y: Logits, f: Callable[..., Array], dl: Array, arrays: Any) -> Logits:
         """dh = dz wᵀ and dw = Σ hᵀ dz of dz = f(*arrays), which have one entry per position.
 
         f is given a chunk of positions at a time; where dl is 0 a position is left out.
         """
-        rows, wt, sums = y.shape[:-1], y.w.T, wide(y.dtype)
+        return self.passed_back(y, lambda z, dl, *arrays: ((), f(*arrays)), dl, arrays)[1]
 
-        def step(dwt, chunk):
-            h, dl, arrays = chunk
-            dz, counted = f(*arrays), jnp.where(dl[:, None] == 0, 0, h)
-            dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
-            return dwt, (dz @ wt).astype(h.dtype)
+    def passed_back(self, y: Logits, f: Callable[..., Any], dl: Array, arrays: Any) -> Any:
+        """What f makes besides, (found, dz) = f(z, dl, *arrays) of every chunk, and dh and dw."""
+        sums = wide(y.dtype)
 
-        chunks = self.chunks(rows, y.shape[-1], (y.h, dl, arrays))
-        dwt, dh = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
-        return like(Logits(joined(dh, rows), dwt.T), y)
+        def back(rows, w):
+            wt = w.T
+
+            def step(dwt, chunk):
+                h, dl, arrays = chunk
+                found, dz = f(Logits(h, w), dl, *arrays)
+                counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
+                dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
+                return dwt, (found, (dz @ wt).astype(h.dtype))
+
+            shape = rows[0].shape[:-1]
+            chunks = self.chunks(shape, w.shape[-1], rows)
+            dwt, each = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
+            return jax.tree.map(lambda a: joined(a, shape), each), dwt
+
+        (found, dh), dwt = over_rows(back, (y.h, dl, arrays), y.w)
+        return found, like(Logits(dh, dwt.T), y)
 
     def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""
-        n = math.prod(rows)
-        most = max(ENTRIES // n_vocab, 128) if self.chunk is None else self.chunk
-        n_chunks = max(-(-n // most), 1)
+        n, n_chunks = math.prod(rows), self.n_chunks(rows, n_vocab)
         size = -(-n // n_chunks)
 
         def chunked(a):
@@ -137,6 +183,11 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
             return a.reshape(n_chunks, size, *a.shape[1:])
 
         return jax.tree.map(chunked, arrays)
+
+    def n_chunks(self, rows: tuple[int, ...], n_vocab: int) -> int:
+        """How many chunks of positions there are."""
+        most = max(ENTRIES // n_vocab, 128) if self.chunk is None else self.chunk
+        return max(-(-math.prod(rows) // most), 1)
 
 
 def joined(chunks: Array, rows: tuple[int, ...]) -> Array:

@@ -56,7 +56,7 @@ def whole_ones(directory: str | os.PathLike[str], faults: list[str]) -> Iterator
     """The whole files, the newest first; what the others lack is added to `faults`."""
     for path in files_in(directory):
         try:
-            yield Found(path, read(path))
+            yield Found(path, whole(path))
         except (CheckpointError, OSError) as error:
             faults.append(f"{path.name}: {error}")
 
@@ -94,10 +94,24 @@ def pruned(directory: str | os.PathLike[str], n: int, known: set[Path]) -> list[
     return removed
 
 
+def whole(path: Path) -> Contents:
+    """What is in a file of the folder.
+
+    Raises:
+        CheckpointError: for one that is damaged; one without a SHA-256 is, too, for `read` takes
+            such a file for somebody else's, and nothing says that it is as it was written.
+        OSError: for one that cannot be read.
+    """
+    contents = read(path)
+    if "sha256" not in contents.texts:
+        raise CheckpointError(f"{path} has no SHA-256: it is damaged, or not saved by fnn.")
+    return contents
+
+
 def is_whole(path: Path) -> bool:
     """Whether a file can be read, all of it."""
     try:
-        read(path)
+        whole(path)
     except (CheckpointError, OSError):
         return False
     return True

@@ -5,10 +5,9 @@
     row ← Σ seen / Σ weights, validation                       at its end
 
 A piece is one compiled loop whose ends are data: however long it is and wherever it begins,
-nothing compiles again and the numbers are the same bit for bit. So they are as without pieces,
-but for rounding where steps are watched, left out or on the way back, and in validation, whose
-programs differ there. It takes about a second, and ends where a file is due; behind it the host
-looks for signals.
+nothing compiles again and the numbers are the same bit for bit. Without pieces they are the same
+but for rounding, as XLA may fuse a step otherwise in another loop. It takes about a second, and
+ends where a file is due; behind it the host looks for signals.
 
 A loss that is not finite ends a piece, and behind it the whole State is looked at. Where something
 is not finite, the steps are taken again one by one from the beginning of the piece, to the last
@@ -27,6 +26,7 @@ import numpy as np
 
 from fnn.batches import Rows, counted, minibatches, taken
 from fnn.carried import beside
+from fnn.devices.rows import check_alone
 from fnn.driver import many, run_fold
 from fnn.epochs import plain, stacked
 from fnn.errors import by_path
@@ -94,9 +94,14 @@ class Run:
             seen=jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), kept)
         )
 
+    @property
+    def _first(self):
+        """How the first batch is found."""
+        return {**self.how, "beside": False}
+
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        return _jit_first.eval_shape(self.plan, state, self.rows, **self.how)
+        return _jit_first.eval_shape(self.plan, state, self.rows, **self._first)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
@@ -165,14 +170,10 @@ class Run:
         finite, names = _jit_faults(*args), []
 
         def note(*args):
-            names.extend(checked(*self._first_of(_parts, *args)))
+            names.extend(checked(*_first_of(_parts, *args, **self._first)))
 
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
-
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first rows, for its shapes."""
-        return _first_of(f, plan, state, rows, **self.how)
 
     def first(self, position: Position, order: Any) -> Place | None:
         """Where the step behind this position is not finite first; None where no layer shows it."""
@@ -180,9 +181,9 @@ class Run:
         return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
 
     def _loss_before(self, position):
-        """The loss of the last step that was kept; None where an epoch begins."""
+        """The loss of the last step of this epoch that was not left out; None without one."""
         sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
-        kept = np.flatnonzero(~np.isnan(weight))  # of others the step was left out
+        kept = np.flatnonzero(~np.isnan(weight))
         return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
 
     def circumstances(self, position: Position) -> str:
@@ -198,8 +199,11 @@ class Run:
         return ", ".join(told)
 
 
-def _first_of(f, plan, state, rows, *, batch_size, drop_last):
-    """`f` of the first rows, for its shapes."""
+def _first_of(f, plan, state, rows, *, batch_size, drop_last, beside):
+    """`f` of the first batch, for its shapes; rows that are `beside` are [batches, size, ...]."""
+    if beside:
+        real = None if drop_last else jnp.ones(rows.target.shape[1], bool)
+        return f(plan, state, counted(_at(rows, 0), real))
     size, n = min(batch_size, len(rows.target)), len(rows.target)
     real = None if drop_last or n % size == 0 else jnp.ones(size, bool)
     return f(plan, state, taken(rows, jnp.arange(size), real))
@@ -319,6 +323,7 @@ def _inside(plan, state, rows, order, i):
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
     """`fit` with a checkpoint: (state, history)."""
     check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
+    check_alone("fit", state.layout, "a State and a checkpoint", "save fnn.devices.gathered(state)")
     from fnn.saving.resuming import saving  # needs safetensors
 
     with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):
@@ -341,7 +346,7 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
             saver.reached(position)
         saver.at_the_end(position)
     state = position.best if run.keeps_best else position.state
-    return state, jax.tree.map(jnp.asarray, stacked(position.history, np))
+    return state, jax.tree.map(jnp.asarray, stacked(position.history))
 
 
 def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
@@ -356,7 +361,7 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
 
 _SIZES = ("batch_size", "drop_last")
 _jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
-_jit_first = jax.jit(automatic(_first), static_argnames=_SIZES)
+_jit_first = jax.jit(automatic(_first), static_argnames=(*_SIZES, "beside"))
 _jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
@@ -144,7 +143,7 @@ class Saver:
         seen, more = self._run.kept(position)
         tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-            tree["history"] = stacked(position.history, np)
+            tree["history"] = jax.device_get(stacked(position.history))
         tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
@@ -197,7 +196,7 @@ def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
     told = {} if run.stop is None else {"stop": repr(run.stop)}
     x64 = bool(jax.config.read("jax_enable_x64"))
-    return {"x64": x64, **told, **run.facts(sha_of), "begin": sha_of(state)}
+    return {**told, "x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
 
 
 def sha_of(tree: PyTree) -> str:

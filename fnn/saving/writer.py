@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fnn.files import read, write
-from fnn.saving.folders import numbered, pruned
+from fnn.files import write
+from fnn.saving.folders import numbered, pruned, whole
 
 
 class Writer:
@@ -97,7 +97,7 @@ class Writer:
         """Write one file, read it back, remove older ones."""
         try:
             write(path, tensors, texts)
-            read(path)
+            whole(path)
             self._known.add(path)
             pruned(self._directory, self._keep, self._known)
         except OSError as error:

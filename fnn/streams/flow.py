@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.core
 
-from fnn.batches import AT_ONCE, Rows
+from fnn.batches import AT_ONCE, Rows, is_large
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
 from fnn.saving.settings import text
@@ -167,19 +167,19 @@ class Stream:
 
 
 def streamed(
-    owner: str, name: str, data: Any, trained: Any, state: Any = None, *,
+    owner: str, name: str, data: Any, trained: Any, *, first: Any = None,
     epochs: int = 1, steps: int | None = None, batch_size: int | None = None,
     drop_last: bool = False, marks: bool = False,
 ) -> Stream:  # fmt: skip
     """A stream that has begun, of data that stream or of large memory-mapped arrays.
 
-    The order of the rows is that of the State, where one is given.
+    The order of the rows is that of the `first` State, where one is given.
 
     Raises:
         ValueError: for an iterator that is wanted in several epochs, steps of arrays, and under
             jit and vmap.
     """
-    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((trained, state))):
+    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((trained, first))):
         raise ValueError(f"{owner}: a stream is read on the host; call it outside jit and vmap.")
     large, part = not is_stream(data), "" if name == "data" else f"{name} "
     if large:
@@ -189,8 +189,8 @@ def streamed(
     turn = f"{WORDS[steps is not None]} {{0}}, " if (owner, name) == ("fit", "data") else ""
     voice = f"{owner}, {turn}{part}batch {{1}}"
     stream = Stream(owner, name, data, voice, steps=steps, marks=marks)
-    if state is not None:
-        stream.starts(state)
+    if first is not None:
+        stream.starts(first)
     if stream.source.once and steps is None and epochs > 1:
         raise ValueError(
             f"{owner}: {name} is an iterator, whose batches come once, where {epochs} epochs want "
@@ -202,6 +202,11 @@ def streamed(
         stream.close()
         raise
     return stream
+
+
+def streams(data: Any) -> bool:
+    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
+    return is_stream(data) or is_large(data)
 
 
 def check_arrays_only(owner: str, steps: Any, batch_size: Any) -> None:

@@ -21,7 +21,7 @@ class Totals(NamedTuple):
     """Sums over steps, and what is not summed."""
 
     sums: Any = None  # name → Σ w m
-    weight: Any = np.nan  # Σ w, NaN before the first step
+    weight: Any = np.nan  # Σ w of the steps that were not left out; NaN without one
     each: tuple[PyTree, ...] = ()  # results and what was seen, [steps, ...], part by part
 
     def plus(self, sums: dict[str, Any], weight: Any, each: PyTree = None) -> "Totals":
@@ -30,7 +30,9 @@ class Totals(NamedTuple):
         known = self.sums or {}
         more = {name: added(known.get(name, 0.0), s) for name, s in sums.items()}
         parts = (*self.each, each) if jax.tree.leaves(each) else ()
-        return Totals(more, added(self.weight, weight), parts)
+        kept = weight[~np.isnan(weight)]  # of others the step was left out
+        whole = added(np.nan_to_num(self.weight), kept) if kept.size else self.weight
+        return Totals(more, whole, parts)
 
     def with_batches(self, found: Any, begin: int, end: int) -> "Totals":
         """With what these batches are evaluated at: (sums, weight), [slots]."""
@@ -42,7 +44,7 @@ class Totals(NamedTuple):
         return self.plus(sums, weight, results | seen)
 
     def row(self, metrics: Any, dtype: Any) -> dict[str, Any]:
-        """The row of history, its averages in `dtype`; 0 where nothing counted."""
+        """The row of history, its averages in `dtype`; 0 where nothing counted, NaN of no step."""
         w = self.weight
         means = {name: jnp.asarray(s / w if w else w, dtype) for name, s in self.sums.items()}
         each = jax.tree.map(lambda *parts: np.concatenate(parts), *self.each) if self.each else {}
@@ -50,13 +52,8 @@ class Totals(NamedTuple):
 
 
 def added(total: Any, more: Any) -> Any:
-    """total + more[0] + more[1] + …, in this order: the cut into windows rounds nothing.
-
-    NaN, the weight of a step that is left out, is passed over; where all are, it is the sum.
-    """
-    numbers = np.append(total, more).astype(np.float64)
-    kept = numbers[~np.isnan(numbers)]
-    return np.cumsum(kept)[-1] if len(kept) else np.float64(np.nan)
+    """total + more[0] + more[1] + …, in this order: the cut into windows rounds nothing."""
+    return np.cumsum(np.append(total, more), dtype=np.float64)[-1]
 
 
 def shown(each: dict[str, Any]) -> dict[str, Any]:

@@ -25,18 +25,19 @@ from fnn.streams.totals import Totals
 
 
 def fit_stream(
-    stream: Stream, plan: Plan, state: State, validate: Any, callback: Any, stop: Any,
-    epochs: int, gives: bool,
-) -> tuple[State, PyTree]:  # fmt: skip
-    """(State, history) of so many epochs; validate(state) has more entries for each row."""
-    keeps = stop is not None and stop.best
+    stream: Stream, plan: Plan, state: State, validate: Any, ends: Any, epochs: int, gives: bool
+) -> tuple[State, PyTree]:
+    """(State, history) of so many epochs; validate(state) has more entries for each row.
+
+    `ends` is (callback, stop), both of which see the State of every epoch.
+    """
     shared = [not gives]  # whether somebody else has the State, too
 
     def epoch(state):
         if shared[0]:
             state = state._replace(key=None)
             state = jax.tree.map(jnp.copy, state)._replace(key=key)
-        shared[0] = keeps or (callback is not None and not gives)
+        shared[0] = any(each is not None for each in ends) and not gives
         stream.starts(state)
         totals, latest = Totals(), cast(Any, ())
         for window, begin, end in stream.epoch():
@@ -49,7 +50,7 @@ def fit_stream(
     key = state.key
     if gives:
         state = donatable(state._replace(key=None), (plan, key))._replace(key=key)
-    return by_epochs(epoch, state, callback, stop, epochs)
+    return by_epochs(epoch, state, *ends, epochs)
 
 
 def steps(

@@ -33,7 +33,7 @@ def products(net, loss, params, x, target, weights, *, key=None, alone=True, lev
         args, options = (net, loss, tree(p), x, target, tree(v)), {"key": key, "weights": weights}
         found = [flat(f(*args, **options)) for f in (hessian_product, gauss_newton_product)]
         if alone:
-            found.append(flat(fisher_product(*args, **options, kind="empirical")))
+            found.append(flat(fisher_product(*args, **options)))
         mask = mask_of(x)
         w = weights if mask is None else jnp.where(mask, weights, 0)
         return found, [a @ v for a in matrices(net, loss, tree, p, x, target, w, key)]

@@ -33,6 +33,16 @@ def test_a_damaged_file_counts_for_nothing_and_goes_only_behind_whole_ones(tmp_p
     assert steps_in(tmp_path) == [5, 4, 3]
 
 
+def test_a_file_whose_digest_has_lost_its_name_counts_for_nothing(tmp_path):
+    filled(tmp_path, 1, 2)
+    path = folders.numbered(tmp_path, 2)
+    path.write_bytes(path.read_bytes().replace(b'"sha256"', b'"sha25v"'))
+    assert "sha256" not in files.read(path).texts  # one of somebody else's
+    with pytest.warns(UserWarning, match=r"fit: going on from \S+1\.\S+; passed .* no SHA-256"):
+        assert folders.newest("fit", tmp_path).path == folders.numbered(tmp_path, 1)
+    assert folders.pruned(tmp_path, 1, set()) == []
+
+
 def test_files_that_are_known_are_not_read_again(tmp_path, monkeypatch):
     filled(tmp_path, 1, 2)
     monkeypatch.setattr(folders, "read", None)

@@ -16,17 +16,18 @@ from experiments.common.cli import Bounds, UserError
 class Config:
     """Settings."""
 
-    hidden: Annotated[tuple[int, ...], Bounds(1)] = (3, 4)  # sizes
+    hidden: Annotated[tuple[int, ...], Bounds(1), cli.OR_NONE] = (3, 4)  # sizes
     optimizer: Literal["adam", "sgd"] = "adam"  # how
     learning_rate: Annotated[float | None, Bounds(0, open_low=True)] = None  # η
     dropout: Annotated[float, Bounds(0, 1)] = 0.0  # rate
+    rates: tuple[float, ...] = (0.5,)  # at least one
     out: Path | None = None  # folder
     quick: bool = False  # less of it
 
 
 def test_flags_become_the_fields_of_the_dataclass():
     argv = ["--hidden", "5", "6", "--optimizer=sgd", "--learning_rate", "1e-2", "--out", "a"]
-    assert cli.parse(Config, argv) == Config((5, 6), "sgd", 0.01, 0.0, Path("a"))
+    assert cli.parse(Config, argv) == Config((5, 6), "sgd", 0.01, 0.0, (0.5,), Path("a"))
     assert cli.parse(Config, ["--hidden", "--learning-rate", "None"]) == Config(())
     assert cli.parse(Config, ["--quick"]) == Config(quick=True)
 
@@ -44,6 +45,7 @@ def test_flags_become_the_fields_of_the_dataclass():
         ("--learning-rate inf", "--learning-rate must be greater than 0, got inf."),
         ("--dropout 1", "--dropout must be at least 0 and less than 1, got 1.0."),
         ("--dropout", "--dropout takes one value, got 0."),
+        ("--rates", "--rates takes at least one value, got 0."),
         ("--hidden 1_0", "--hidden must be an integer, got '1_0'."),
         ("--hidden ٣", "--hidden must be an integer, got '٣'."),
         ("--hidden １２", "--hidden must be an integer, got '１２'."),
@@ -71,6 +73,9 @@ def test_help_names_every_flag_with_its_choices(capsys):
         cli.parse(Config, ["--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
+    assert "--debug" in said
+    assert cli.run(lambda config: None, Config, ["--help"]) == 0
+    assert "--learning-rate" in capsys.readouterr().out
     assert "{adam,sgd}" in said
     assert "--learning-rate" in said
 
@@ -106,6 +111,17 @@ def test_a_run_that_has_saved_itself_ends_with_the_code_of_its_end(error, code, 
 
     assert cli.exit_code(command) == code
     assert capsys.readouterr().err == said
+
+
+def test_with_debug_an_error_shows_where_it_comes_from(capsys):
+    def fail(config):
+        raise UserError("no such file", cli.DATA)
+
+    assert cli.run(fail, Config, ["--debug", "--hidden", "3"]) == cli.DATA
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback ")
+    assert "in fail" in said
+    assert said.endswith("\nerror: no such file\n")
 
 
 def test_a_reader_that_has_enough_ends_the_run_without_a_traceback():
