@@ -23,7 +23,8 @@ def by_epochs(
 
     The State is the last one, or that of the best epoch, where `stop` keeps it.
     """
-    history, over, best = [], False, None
+    history, over = [], False
+    best: Any = None
     while len(history) < epochs and not over:
         state, row = epoch(state)
         row = jax.device_get(row)  # nothing on the device grows with the epochs

@@ -134,8 +134,9 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
     def blocks(self, y: Logits, target: Array, dl: Array, losses: Array, top: Array) -> Columnwise:
         """dw of every example; positions that count for nothing are left out of h, too."""
-        ignored = self.ignored(y, target)
-        valid = valid_classes(y, target) | ignored
+        like: Any = y  # whose shape is asked
+        ignored = self.ignored(like, target)
+        valid = valid_classes(like, target) | ignored
         dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
         dl, losses, top = (a.reshape(len(a), -1) for a in (dl, losses, top))
         target = target.reshape(*dl.shape, *target.shape[y.ndim - 1 :])

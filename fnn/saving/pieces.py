@@ -165,24 +165,37 @@ class Run:
         finite, names = _jit_faults(*args), []
 
         def note(*args):
+<<<<<<< HEAD
             names.extend(checked(*self._first_of(_parts, *args)))
+=======
+            names.extend(checked(*_first_of(_parts, *args, **self._first)))
+>>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
 
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
+<<<<<<< HEAD
     def _first_of(self, f, plan, state, rows):
         """`f` of the first rows, for its shapes."""
         return _first_of(f, plan, state, rows, **self.how)
 
+=======
+>>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
     def first(self, position: Position, order: Any) -> Place | None:
         """Where the step behind this position is not finite first; None where no layer shows it."""
         args = self.plan, position.state, self.rows, order, position.batch
         return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
 
     def _loss_before(self, position):
+<<<<<<< HEAD
         """The loss of the last step that was kept; None where an epoch begins."""
         sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
         kept = np.flatnonzero(~np.isnan(weight))  # of others the step was left out
+=======
+        """The loss of the last step of this epoch that was not left out; None without one."""
+        sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
+        kept = np.flatnonzero(~np.isnan(weight))
+>>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
         return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
 
     def circumstances(self, position: Position) -> str:

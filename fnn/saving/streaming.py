@@ -19,7 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+<<<<<<< HEAD
 from fnn.batches import AT_ONCE, counted, reported
+=======
+from fnn.batches import reported
+>>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
 from fnn.judging import named, validated
 from fnn.plan import Plan, State
 from fnn.records import PyTree
@@ -29,7 +33,6 @@ from fnn.streams.evaluating import validation_row
 from fnn.streams.flow import Stream
 from fnn.streams.sources import Place
 from fnn.streams.totals import Totals, shown
-from fnn.streams.training import kept
 
 WAIT = 0.05  # seconds between looks at signals, while a reader is waited for
 
@@ -48,13 +51,19 @@ class StreamRun(Run):
     def __init__(self, stream: Stream, plan: Plan, held_out: Any, how: dict[str, Any], stop: Any):
         """Of a stream that has begun; `how` is batch_size and drop_last."""
         slots, size = stream.slots, stream.like.target.shape[0]
+<<<<<<< HEAD
         self._about(
             None, plan, longer(stream.like, slots), held_out, how | {"batch_size": size}, stop
         )
         self.how["steps"], self._held_out = stream.steps, held_out
         self._stream, self._size = stream, how["batch_size"] or AT_ONCE
+=======
+        how = how | {"batch_size": size}
+        self._about(None, plan, longer(stream.like, slots), held_out, how, stop)
+        self.how["steps"], self._held_out = stream.steps, held_out
+        self._stream, self._size = stream, size
+>>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
         self._inside: Any = None  # the order in a window, and the position there
-        self._step_like: Any = None
         self._nothing: Any = None  # zeros in the place of what the steps of a window report
         self.n_batches = math.inf
 
@@ -63,13 +72,6 @@ class StreamRun(Run):
         told = self._stream.told(sha)
         held_out = self._judge.stream.told(sha) if self._judge else sha(self.held_out)
         return {**self.how, "data": told, "validation": held_out}
-
-    def step_like(self, state: State) -> PyTree:
-        """The shapes of what a step reports."""
-        if self._step_like is None:
-            step = functools.partial(self._first_of, kept)
-            self._step_like = jax.eval_shape(step, self.plan, state, self.rows)[1]
-        return self._step_like
 
     def nothing_seen(self, state: State) -> Any:
         """Nothing was read."""
@@ -105,11 +107,6 @@ class StreamRun(Run):
             like = longer(self.step_like(position.state), len(self.rows.target))
             self._nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), like)
         return position._replace(seen=self._nothing, batch=begin)
-
-    def first(self, position: Position, order: Any) -> Any:
-        """Where the step behind this position is not finite first."""
-        order, inside = self._inside
-        return super().first(inside, order)
 
     def faults(self, position: Position, order: Any) -> tuple[str, ...]:
         """What is not finite of the step behind this position."""

@@ -47,10 +47,10 @@ def fit_stream(
         totals = totals.with_steps(*latest)
         return state, totals.row(plan.metrics, latest[0][0][1].dtype) | validate(state)
 
-    key = state.key
+    (callback, stop), key = ends, state.key
     if gives:
         state = donatable(state._replace(key=None), (plan, key))._replace(key=key)
-    return by_epochs(epoch, state, *ends, epochs)
+    return by_epochs(epoch, state, callback, stop, epochs)
 
 
 def steps(
