@@ -94,9 +94,14 @@ class Run:
             seen=jax.tree.map(lambda a: jnp.pad(a, rest + [(0, 0)] * (a.ndim - 1)), kept)
         )
 
+    @property
+    def _first(self):
+        """How the first batch is found."""
+        return {**self.how, "beside": False}
+
     def step_like(self, state: State) -> PyTree:
         """The shapes of what a step reports."""
-        return _jit_first.eval_shape(self.plan, state, self.rows, **self.how)
+        return _jit_first.eval_shape(self.plan, state, self.rows, **self._first)
 
     def nothing_seen(self, state: State) -> PyTree:
         """Zeros in the place of what the steps of an epoch will report."""
@@ -165,37 +170,20 @@ class Run:
         finite, names = _jit_faults(*args), []
 
         def note(*args):
-<<<<<<< HEAD
-            names.extend(checked(*self._first_of(_parts, *args)))
-=======
             names.extend(checked(*_first_of(_parts, *args, **self._first)))
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
 
         jax.eval_shape(note, *args[:3])
         return tuple(name for name, ok in zip(names, finite, strict=True) if not ok)
 
-<<<<<<< HEAD
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first rows, for its shapes."""
-        return _first_of(f, plan, state, rows, **self.how)
-
-=======
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
     def first(self, position: Position, order: Any) -> Place | None:
         """Where the step behind this position is not finite first; None where no layer shows it."""
         args = self.plan, position.state, self.rows, order, position.batch
         return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
 
     def _loss_before(self, position):
-<<<<<<< HEAD
-        """The loss of the last step that was kept; None where an epoch begins."""
-        sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
-        kept = np.flatnonzero(~np.isnan(weight))  # of others the step was left out
-=======
         """The loss of the last step of this epoch that was not left out; None without one."""
         sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
         kept = np.flatnonzero(~np.isnan(weight))
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
         return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
 
     def circumstances(self, position: Position) -> str:
@@ -211,8 +199,11 @@ class Run:
         return ", ".join(told)
 
 
-def _first_of(f, plan, state, rows, *, batch_size, drop_last):
-    """`f` of the first rows, for its shapes."""
+def _first_of(f, plan, state, rows, *, batch_size, drop_last, beside):
+    """`f` of the first batch, for its shapes; rows that are `beside` are [batches, size, ...]."""
+    if beside:
+        real = None if drop_last else jnp.ones(rows.target.shape[1], bool)
+        return f(plan, state, counted(_at(rows, 0), real))
     size, n = min(batch_size, len(rows.target)), len(rows.target)
     real = None if drop_last or n % size == 0 else jnp.ones(size, bool)
     return f(plan, state, taken(rows, jnp.arange(size), real))
@@ -370,7 +361,7 @@ def check_checkpoint(checkpoint: Any, given: PyTree) -> None:
 
 _SIZES = ("batch_size", "drop_last")
 _jit_order = jax.jit(automatic(_order), static_argnums=2, static_argnames=_SIZES)
-_jit_first = jax.jit(automatic(_first), static_argnames=_SIZES)
+_jit_first = jax.jit(automatic(_first), static_argnames=(*_SIZES, "beside"))
 _jit_piece = jax.jit(automatic(_piece))
 _jit_finite = jax.jit(automatic(_finite))
 _jit_faults = jax.jit(automatic(_faults))

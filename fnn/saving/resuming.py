@@ -143,11 +143,7 @@ class Saver:
         seen, more = self._run.kept(position)
         tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-<<<<<<< HEAD
-            tree["history"] = stacked(position.history)
-=======
             tree["history"] = jax.device_get(stacked(position.history))
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
         tree |= {} if position.best is None else {"best": position.best}
         tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
         place = {"epochs": len(position.history), "batch": position.batch}
@@ -200,11 +196,7 @@ def facts(run: Any, state: State) -> dict[str, Any]:
     """What besides the plan decides the numbers of a run."""
     told = {} if run.stop is None else {"stop": repr(run.stop)}
     x64 = bool(jax.config.read("jax_enable_x64"))
-<<<<<<< HEAD
-    return {"x64": x64, **told, **run.facts(sha_of), "begin": sha_of(state)}
-=======
     return {**told, "x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
 
 
 def sha_of(tree: PyTree) -> str:

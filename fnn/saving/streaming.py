@@ -19,11 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-<<<<<<< HEAD
-from fnn.batches import AT_ONCE, counted, reported
-=======
 from fnn.batches import reported
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
 from fnn.judging import named, validated
 from fnn.plan import Plan, State
 from fnn.records import PyTree
@@ -51,18 +47,10 @@ class StreamRun(Run):
     def __init__(self, stream: Stream, plan: Plan, held_out: Any, how: dict[str, Any], stop: Any):
         """Of a stream that has begun; `how` is batch_size and drop_last."""
         slots, size = stream.slots, stream.like.target.shape[0]
-<<<<<<< HEAD
-        self._about(
-            None, plan, longer(stream.like, slots), held_out, how | {"batch_size": size}, stop
-        )
-        self.how["steps"], self._held_out = stream.steps, held_out
-        self._stream, self._size = stream, how["batch_size"] or AT_ONCE
-=======
         how = how | {"batch_size": size}
         self._about(None, plan, longer(stream.like, slots), held_out, how, stop)
         self.how["steps"], self._held_out = stream.steps, held_out
         self._stream, self._size = stream, size
->>>>>>> d19b1072187a997fa864acf29b2116de01eca3b9
         self._inside: Any = None  # the order in a window, and the position there
         self._nothing: Any = None  # zeros in the place of what the steps of a window report
         self.n_batches = math.inf
@@ -112,6 +100,11 @@ class StreamRun(Run):
         """What is not finite of the step behind this position."""
         order, inside = self._inside
         return super().faults(inside, order)
+
+    def first(self, position: Position, order: Any) -> Any:
+        """Where the step behind this position is not finite first."""
+        order, inside = self._inside
+        return super().first(inside, order)
 
     def at_end_of_epoch(self, position: Position) -> Position:
         """The run with a row of history more."""
@@ -184,10 +177,10 @@ class StreamRun(Run):
         (_, _, results), seen = self.step_like(state)
         return results | seen
 
-    def _first_of(self, f, plan, state, rows):
-        """`f` of the first batch of a window, for its shapes."""
-        real = None if self.how["drop_last"] else jnp.ones(rows.target.shape[1], bool)
-        return f(plan, state, counted(jax.tree.map(lambda a: a[0], rows), real))
+    @property
+    def _first(self):
+        """How the first batch of a window is found."""
+        return {"batch_size": self._size, "drop_last": self.how["drop_last"], "beside": True}
 
     def _loss_before(self, position):
         """The loss of the step before, where it stands in the same window."""
