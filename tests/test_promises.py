@@ -262,10 +262,10 @@ CASES = {
         TypeError,
         r"start: plan must be a Plan, got SGD\(.*; write fnn.Plan\(net, loss, optimizer\)",
     ),
-    "T02 an iterator of batches": Case(
-        lambda: fnn.fit(PLAN, START, iter([(X, LABELS)]), epochs=1, batch_size=2),
-        TypeError,
-        r"fit: data must be \(x, target\) .*for batches that a loop makes, call fnn.step with each",
+    "T02 an iterator of batches for two epochs": Case(
+        lambda: fnn.fit(PLAN, START, iter([(X, LABELS)]), epochs=2, batch_size=2),
+        ValueError,
+        r"fit: data is an iterator, whose batches come once, where 2 epochs want .*makes one",
     ),
     "T03 a list for a NamedTuple": Case(
         lambda: fnn.optim.SGD(0.1) and fnn.optim.apply_updates(PARAMS[0], tuple(PARAMS[0])),

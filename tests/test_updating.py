@@ -259,7 +259,7 @@ class Lamb(optim.Adam):
 @fnn.rule
 def signs(layer, params, cache, dy):
     grads, dx = layer.backward(params, cache, dy)
-    return jax.tree.map(jnp.sign, grads), dx
+    return jax.tree.map(lambda g: jnp.tanh(g / 0.01), grads), dx  # of rounding about 0
 
 
 @pytest.mark.parametrize(

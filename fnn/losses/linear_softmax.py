@@ -34,7 +34,7 @@ from fnn.losses.logit_derivatives import LogitDerivatives
 from fnn.numerics import like, owned, wide
 from fnn.records import Array
 from fnn.sharding import over_rows
-from fnn.targets import as_classes, valid_classes
+from fnn.targets import as_classes
 
 ENTRIES = 2**21  # of a chunk of logits where `chunk` does not say
 
@@ -135,9 +135,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     def blocks(self, y: Logits, target: Array, dl: Array, losses: Array, top: Array) -> Columnwise:
         """dw of every example; positions that count for nothing are left out of h, too."""
         like: Any = y  # whose shape is asked
-        ignored = self.ignored(like, target)
-        valid = valid_classes(like, target) | ignored
-        dl = jnp.where((dl == 0) | ignored, 0, jnp.where(valid, dl, jnp.nan))
+        dl = jnp.where(self.ignored(like, target), 0, dl)
         dl, losses, top = (a.reshape(len(a), -1) for a in (dl, losses, top))
         target = target.reshape(*dl.shape, *target.shape[y.ndim - 1 :])
         h = jnp.where(dl[..., None] == 0, 0, steps(y.h))

@@ -29,8 +29,8 @@ class LogitDerivatives(Columns):
     h: Array  # [B, T, n]
     w: Array  # [n, V]
     target: Array  # labels [B, T], or rows of probabilities [B, T, V]
-    dl: Array  # [B, T], NaN where the target is not valid
-    losses: Array  # [B, T]
+    dl: Array  # [B, T]
+    losses: Array  # [B, T], NaN where the target is not valid
     top: Array  # log Σ_k e^{z_k}, [B, T]
     smoothing: float = field(metadata={"static": True})
     blocks: int = field(metadata={"static": True})
@@ -62,7 +62,7 @@ class LogitDerivatives(Columns):
         """dz of `width` classes."""
         w = jax.lax.dynamic_slice_in_dim(self.w, start, width, 1)
         z = jnp.dot(self.h, w, preferred_element_type=self.dtype)
-        classes = (start + jnp.arange(width, dtype=start.dtype))[None]
+        classes = (start + jnp.arange(width))[None]
         t = self.target
         t = t if self.hot else jax.lax.dynamic_slice_in_dim(t, start, width, 2)
         return self.of(z, classes, t)

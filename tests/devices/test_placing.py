@@ -26,6 +26,7 @@ def on_eight(which):
     return run.stderr
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one():
     on_eight("quick")
 

@@ -148,6 +148,7 @@ def iris(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path, capsys):
     data, out = f"--data csv:{iris} --target species", tmp_path / "run"
     assert run(f"{data} --out {out}") == cli.DATA
@@ -193,6 +194,7 @@ def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys
     assert "has no t10k-labels-idx1-ubyte, plain or .gz; it holds" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_twelve_rows_are_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     path = tmp_path / "few.csv"

@@ -194,6 +194,7 @@ def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
             assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path, capsys):
     argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
     assert run(argv) == cli.NOT_FINITE

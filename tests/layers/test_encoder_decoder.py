@@ -64,6 +64,7 @@ def test_gradients_are_those_of_jax_with_and_without_masks(masked):
         chex.assert_trees_all_equal((dx.mask, dx.memory.mask), (MASK, SEEN))
 
 
+@pytest.mark.slow
 def test_what_the_masks_leave_out_may_be_nan_on_both_sides():
     params, x, dy = drawn(NET, noise(2, 5, 5), noise(2, 7, 3, seed=2))
     dy = Sequence(select(MASK, dy), MASK)
