@@ -170,14 +170,19 @@ def _backward(f: Callable[..., Any]) -> Callable[..., Any]:
     return backward
 
 
+def check_both(loss: Loss[Any], y: Any, target: Any, dl: Any) -> None:
+    """Raise unless y fits the target, and dl the losses."""
+    loss.check(y, target)
+    check_floating(loss, "dl", dl)
+    check_shape(loss, "dl", dl, loss.shape(y), like="losses")
+
+
 def _value_and_backward(f: Callable[..., Any]) -> Callable[..., Any]:
     """Both at once, of the whole z."""
 
     @functools.wraps(f)
     def value_and_backward(self, y, target, dl):
-        self.check(y, target)
-        check_floating(self, "dl", dl)
-        check_shape(self, "dl", dl, self.shape(y), like="losses")
+        check_both(self, y, target, dl)
         if self.fused or not isinstance(y, Logits):
             return f(self, y, target, dl)
         losses, dz = f(self, y.whole(), target, dl)
@@ -191,9 +196,7 @@ def _value_and_factors(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def value_and_factors(self, y, target, dl):
-        self.check(y, target)
-        check_floating(self, "dl", dl)
-        check_shape(self, "dl", dl, self.shape(y), like="losses")
+        check_both(self, y, target, dl)
         return f(self, y, target, dl)
 
     return value_and_factors

@@ -35,6 +35,12 @@ def watched_step(plan, state, rows):
     return jax.lax.cond(due, functools.partial(_watched, plan), between, state, rows)
 
 
+def kept(plan: Any, state: State, rows: Any) -> tuple[State, Any]:
+    """The next State, and all that an epoch keeps of the step: ((sums, weight, results), seen)."""
+    (state, _), *found = watched_step(plan, state, rows)
+    return state, tuple(found)
+
+
 def summed_step(plan, state, rows):
     """(The next State, that of y), Σ w m of loss and metrics with results of other rules, seen."""
     x, target, weights = by_rows(state, rows)

@@ -64,7 +64,6 @@ from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
 Batch = tuple[Any, ...]  # (x, target) or (x, target, weights)
-Given = Any  # a Batch of all rows, or a stream of such
 Row = dict[str, Any]  # what one step or epoch reports: name → number
 
 
@@ -115,7 +114,7 @@ def epoch(
 def evaluate(
     plan: Plan,
     state: State,
-    data: Given,
+    data: Any,
     *,
     batch_size: int | None = None,
     calibration: PyTree | None = None,
@@ -150,7 +149,7 @@ def evaluate(
 def fit(
     plan: Plan,
     state: State,
-    data: Given,
+    data: Any,
     *,
     epochs: int,
     batch_size: int | None = None,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from fnn.arrays import as_array
 from fnn.errors import check_floating, check_interval, check_number, check_shape
-from fnn.optim.optimizer import Optimizer, check_has_rate
+from fnn.optim.optimizer import Rated
 from fnn.records import Array
 
 
@@ -34,7 +34,7 @@ class PlateauState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plateau(Optimizer[PlateauState]):
+class Plateau(Rated[PlateauState]):
     """An optimizer whose learning rate is its own times s, which falls on a plateau of the loss.
 
     Plateau(Adam(1e-3), patience=10, every=100): where ten times the mean of a hundred losses was
@@ -50,7 +50,6 @@ class Plateau(Optimizer[PlateauState]):
     elementwise: ClassVar = True
     keeps_nan: ClassVar = True
 
-    optimizer: Any
     factor: float | Array = 0.1  # f
     patience: int | Array = 10
     every: int | Array = 1
@@ -59,7 +58,7 @@ class Plateau(Optimizer[PlateauState]):
 
     def __post_init__(self):
         """Reject what has no learning rate, and numbers that mean nothing."""
-        check_has_rate("Plateau", self.optimizer)
+        super().__post_init__()
         check_number("Plateau", "factor", self.factor, 0, 1, open_low=True)
         for name in ("threshold", "least"):
             check_number("Plateau", name, getattr(self, name), 0, 1)
@@ -71,15 +70,6 @@ class Plateau(Optimizer[PlateauState]):
         one, none = jnp.ones(()), jnp.zeros(())
         return PlateauState(one, one * jnp.inf, none, none, none, self.optimizer.init(params))
 
-    @property
-    def asks(self):
-        """Whether the optimizer does."""
-        return self.optimizer.asks
-
-    def rule(self, state):
-        """The optimizer's."""
-        return self.optimizer.rule(state.inner)
-
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """The optimizer's step at the rate s η, s as this loss leaves it."""
         if value is None:
@@ -90,9 +80,7 @@ class Plateau(Optimizer[PlateauState]):
         value = as_array("Plateau", "value", value)
         check_shape("Plateau", "value", value, ())
         state = self.looked(state, value.astype(check_state(state).total.dtype))
-        now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        more = {"value": value, "factors": factors}
-        updates, inner = now.update(grads, state.inner, params, **more)
+        updates, inner = self.stepped(grads, state, params, value=value, factors=factors)
         return updates, state._replace(inner=inner)
 
     def looked(self, state: PlateauState, loss: Array) -> PlateauState:

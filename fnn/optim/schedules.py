@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from fnn.arrays import as_array
 from fnn.errors import check_number
 from fnn.numerics import concrete
-from fnn.optim.optimizer import Optimizer, check_has_rate, next_step
+from fnn.optim.optimizer import Rated, next_step
 from fnn.records import Array, Data
 
 
@@ -166,7 +166,7 @@ class ScheduledState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scheduled(Optimizer[ScheduledState]):
+class Scheduled(Rated[ScheduledState]):
     """An optimizer whose learning rate at step s is schedule(s).
 
     Scheduled(Adam(), CosineDecay(1e-3, 1000)); the optimizer's own rate is not used.
@@ -179,12 +179,11 @@ class Scheduled(Optimizer[ScheduledState]):
     elementwise: ClassVar = True
     keeps_nan: ClassVar = True
 
-    optimizer: Optimizer[Any]
     schedule: Schedule
 
     def __post_init__(self):
         """Reject what has no learning rate to replace."""
-        check_has_rate("Scheduled", self.optimizer)
+        super().__post_init__()
         if not isinstance(self.schedule, Schedule):
             raise TypeError(f"Scheduled: schedule must be a Schedule, got {self.schedule!r:.60}.")
 
@@ -192,20 +191,9 @@ class Scheduled(Optimizer[ScheduledState]):
         """s = 0."""
         return ScheduledState(jnp.zeros((), jnp.int32), self.optimizer.init(params))
 
-    @property
-    def asks(self):
-        """Whether the optimizer does."""
-        return self.optimizer.asks
-
-    def rule(self, state):
-        """The optimizer's."""
-        return self.optimizer.rule(state.inner)
-
     def update(self, grads, state, params=None, *, value=None, factors=None):
         """The optimizer's step at the rate schedule(s)."""
-        now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        more = {"value": value, "factors": factors}
-        updates, inner = now.update(grads, state.inner, params, **more)
+        updates, inner = self.stepped(grads, state, params, value=value, factors=factors)
         return updates, ScheduledState(next_step(state.step), inner)
 
     def rate(self, state):

@@ -33,7 +33,7 @@ from fnn.errors import by_path
 from fnn.judging import named
 from fnn.microbatches import accumulated
 from fnn.numerics import is_floating, ratio
-from fnn.one_step import drawn_key, watched_step
+from fnn.one_step import drawn_key, kept
 from fnn.plan import Plan, State
 from fnn.records import PyTree
 from fnn.rules.telemetry import Place, first_non_finite, non_finite
@@ -211,7 +211,7 @@ def _first_of(f, plan, state, rows, *, batch_size, drop_last, beside):
 
 def _first(plan, state, rows, **how):
     """What the first step of an epoch reports."""
-    return _first_of(_kept, plan, state, rows, **how)[1]
+    return _first_of(kept, plan, state, rows, **how)[1]
 
 
 def _order(state, batch, n, *, batch_size, drop_last):
@@ -233,7 +233,7 @@ def _piece(plan, state, rows, seen, order, begin, end):
 
     def body(carry):
         i, state, seen, _ = carry
-        state, new = _kept(plan, state, batch_of(rows, order, i))
+        state, new = kept(plan, state, batch_of(rows, order, i))
         return i + 1, state, jax.tree.map(lambda a, b: a.at[i].set(b), seen, new), False
 
     def finite(seen):
@@ -242,12 +242,6 @@ def _piece(plan, state, rows, seen, order, begin, end):
     i = jnp.asarray(begin, jnp.int32)
     i, state, seen, first = jax.lax.while_loop(going_on, body, (i, state, seen, True))
     return i, state, seen, first | finite(_at(seen, i - 1))
-
-
-def _kept(plan, state, rows):
-    """The next State, and all that an epoch keeps of the step: ((sums, weight, results), seen)."""
-    (state, _), *found = watched_step(plan, state, rows)
-    return state, tuple(found)
 
 
 class Beside(NamedTuple):
@@ -288,7 +282,7 @@ def _finite(state, before, ok):
 
 def _parts(plan, state, rows):
     """What a step reports, the State behind and before it, and gradients where these are known."""
-    now, seen = _kept(plan, state, rows)
+    now, seen = kept(plan, state, rows)
     if plan.in_backward:  # there never are gradients of all layers
         return seen, now, state, ()
     key = None if state.key is None else drawn_key(state, 0)

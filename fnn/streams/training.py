@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from fnn.batches import Rows, counted
 from fnn.donation import donatable
 from fnn.epochs import by_epochs
-from fnn.one_step import watched_step
+from fnn.one_step import kept
 from fnn.plan import Plan, State
 from fnn.records import PyTree
 from fnn.sharding import automatic
@@ -84,12 +84,6 @@ def _steps(plan, state, key, rows, real, begin, end):
     begin = jnp.asarray(begin, jnp.int32)
     _, state, found = jax.lax.while_loop(lambda c: c[0] < end, body, (begin, state, found))
     return state, found
-
-
-def kept(plan: Plan, state: State, rows: Rows) -> tuple[State, Any]:
-    """The next State, and all that an epoch keeps of the step: ((sums, weight, results), seen)."""
-    (state, _), *found = watched_step(plan, state, rows)
-    return state, tuple(found)
 
 
 _jit_kept = jax.jit(kept)  # traced once, for its shapes and to run
