@@ -108,40 +108,6 @@ class Optimizer(Data, abc.ABC, Generic[S]):
         return rate
 
 
-@dataclass(frozen=True)
-class Rated(Optimizer[S], abc.ABC):
-    """An optimizer that runs at the rate which a wrapper says; its state is the wrapper's `inner`.
-
-    Raises:
-        TypeError: for an optimizer without a learning rate of its own.
-    """
-
-    optimizer: Any
-
-    def __post_init__(self):
-        """Reject what has no learning rate to replace."""
-        if not hasattr(self.optimizer, "learning_rate"):
-            owner = type(self).__name__
-            raise TypeError(
-                f"{owner}: {type(self.optimizer).__name__} has no learning_rate to replace; "
-                f"put {owner} inside, as in Chain(ClipByNorm(1.0), {owner}(Adam(), ...))."
-            )
-
-    @property
-    def asks(self):
-        """Whether the optimizer does."""
-        return self.optimizer.asks
-
-    def rule(self, state):
-        """The optimizer's."""
-        return self.optimizer.rule(state.inner)
-
-    def stepped(self, grads: PyTree, state: Any, params: PyTree, **more: Any) -> tuple[PyTree, Any]:
-        """The optimizer's updates at the rate of this state, and its own next state."""
-        now = self.optimizer.with_fields(learning_rate=self.rate(state))
-        return now.update(grads, state.inner, params, **more)
-
-
 def is_optimizer(a: Any) -> bool:
     """Whether `a` is an Optimizer, which is a tree of numbers itself."""
     return isinstance(a, Optimizer)
@@ -254,3 +220,37 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         return moved(p, u)
 
     return jax.tree_util.tree_map_with_path(leaf, params, updates)
+
+
+@dataclass(frozen=True)
+class Rated(Optimizer[S], abc.ABC):
+    """An optimizer that runs at the rate which a wrapper says; its state is the wrapper's `inner`.
+
+    Raises:
+        TypeError: for an optimizer without a learning rate of its own.
+    """
+
+    optimizer: Any
+
+    def __post_init__(self):
+        """Reject what has no learning rate to replace."""
+        if not hasattr(self.optimizer, "learning_rate"):
+            owner = type(self).__name__
+            raise TypeError(
+                f"{owner}: {type(self.optimizer).__name__} has no learning_rate to replace; "
+                f"put {owner} inside, as in Chain(ClipByNorm(1.0), {owner}(Adam(), ...))."
+            )
+
+    @property
+    def asks(self):
+        """Whether the optimizer does."""
+        return self.optimizer.asks
+
+    def rule(self, state):
+        """The optimizer's."""
+        return self.optimizer.rule(state.inner)
+
+    def stepped(self, grads: PyTree, state: Any, params: PyTree, **more: Any) -> tuple[PyTree, Any]:
+        """The optimizer's updates at the rate of this state, and its own next state."""
+        now = self.optimizer.with_fields(learning_rate=self.rate(state))
+        return now.update(grads, state.inner, params, **more)
