@@ -39,3 +39,14 @@ def test_what_counts_nothing_is_zero_and_what_was_seen_is_unpacked():
     assert row["loss"] == 0
     assert row["watch"]["step"].tolist() == [3]
     assert row["watch"]["x"].shape == (1, 2)
+
+
+def test_a_step_that_was_left_out_has_no_part_and_another_nan_is_told():
+    totals = Totals().with_steps(found(0.0, 6.0, 0.0, weights=[np.nan, 3.0, np.nan]), 0, 3)
+    assert totals.row((), jnp.float32)["loss"] == 2
+    none = Totals().with_steps(found(0.0, weights=[np.nan]), 0, 1)
+    assert jnp.isnan(none.row((), jnp.float32)["loss"])
+    later = none.with_steps(found(6.0, weights=[3.0]), 0, 1)
+    assert later.row((), jnp.float32)["loss"] == 2
+    broken = totals.with_steps(found(np.nan), 0, 1)  # of a step that was taken
+    assert jnp.isnan(broken.row((), jnp.float32)["loss"])
