@@ -114,6 +114,17 @@ SOURCES = {
 }
 
 
+def test_a_file_behind_several_steps_of_a_window_says_where_the_last_one_ended(
+    tmp_path, monkeypatch
+):
+    source = fnn.Sampler(SAMPLER.read, 11, 1)
+    want = fit(source, tmp_path / "want", every=4, epochs=1)
+    for n in (2, 3, 4):
+        with stopping(monkeypatch, n):
+            fit(source, tmp_path / f"{n}", every=4, epochs=1)
+        same(fit(source, tmp_path / f"{n}", every=4, epochs=1), want)
+
+
 @pytest.mark.parametrize(
     "name", [SELDOM(n) if "without" in n or "state" in n else n for n in SOURCES]
 )
