@@ -246,7 +246,7 @@ class Rated(Optimizer[S], abc.ABC):
         """Whether the optimizer does."""
         return self.optimizer.asks
 
-    def rule(self, state):
+    def rule(self, state: Any):
         """The optimizer's."""
         return self.optimizer.rule(state.inner)
 
