@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from fnn.composite import Composite, layers_in
+from fnn.composite import layers_in
 from fnn.driver import Forward, Pass, many, run_fold, with_gradient, with_penalty
 from fnn.layer import Layer, as_jax
 from fnn.microbatches import accumulated, apart, checked_rows, counted, together
@@ -87,6 +87,5 @@ def check_apart(layer: Layer[Any, Any]) -> None:
     """Raise a NotImplementedError for the first layer that mixes examples, by its path."""
     if layer.mixes_examples:
         raise NotImplementedError(f"Plan: {layer} {MIXES}, or take GroupNorm for BatchNorm.")
-    inside = layer.children.values() if isinstance(layer, Composite) else layers_in(layer)
-    for f in inside:
+    for f in layers_in(layer):
         check_apart(f)

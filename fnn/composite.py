@@ -171,10 +171,17 @@ class Composite(Layer[Any, C]):
 
 
 def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
-    """The layers that the fields of a layer hold, in tuples too."""
+    """The layers inside a layer: children, or what its fields hold, in tuples too."""
+    if isinstance(layer, Composite):
+        return list(layer.children.values())
     values = [getattr(layer, f.name) for f in fields(layer)]
     leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
     return [v for v in leaves if isinstance(v, Layer)]
+
+
+def mixes(layer: Layer[Any, Any]) -> bool:
+    """Whether a layer, or one inside it, makes rows of y depend on other rows of x."""
+    return layer.mixes_examples or any(map(mixes, layers_in(layer)))
 
 
 @dataclass(frozen=True)

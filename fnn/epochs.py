@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.devices.group import Group, group_of
 from fnn.plan import State
 from fnn.records import PyTree
+from fnn.sharding import layout_of
 from fnn.stopping import EarlyStopping
 
 
@@ -23,18 +25,23 @@ def by_epochs(
 
     The State is the last one, or that of the best epoch, where `stop` keeps it.
     """
-    history, over = [], False
+    history, over, group = [], False, group_of(layout_of(state))
     best: Any = None
     while len(history) < epochs and not over:
         state, row = epoch(state)
-        row = jax.device_get(row)  # nothing on the device grows with the epochs
+        row = group.on_host(row)  # nothing on the device grows with the epochs
         history.append(row)
-        over = callback is not None and callback(state, plain(row))
+        over = callback is not None and stops(group, callback(state, plain(row)))
         if stop is not None:
             ended, best = stop.looked(history, state, best)
             over = over or ended
     state = best if stop is not None and stop.best else state
     return state, jax.tree.map(jnp.asarray, stacked(history))
+
+
+def stops(group: Group, said: Any) -> bool:
+    """Whether a callback ends the training, in any of the processes."""
+    return bool(group.largest(bool(said)))
 
 
 def plain(row: PyTree) -> PyTree:

@@ -171,8 +171,7 @@ def changes(layer: Layer[Any, Any]) -> bool:
     registered = evaluation_form.dispatch(type(layer))
     if registered not in (evaluation_form.dispatch(object), evaluation_form.dispatch(Composite)):
         return True
-    inside = layer.children.values() if isinstance(layer, Composite) else layers_in(layer)
-    return layer.mixes_examples or any(map(changes, inside))
+    return layer.mixes_examples or any(map(changes, layers_in(layer)))
 
 
 def needs_data(layer: Layer[Any, Any]) -> bool:

@@ -35,7 +35,7 @@ from fnn.batches import (
     warn_of_files,
 )
 from fnn.composite import empty
-from fnn.devices.rows import check_alone, on_devices
+from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
@@ -83,7 +83,7 @@ def step(plan: Plan, state: State, batch: Batch, *, donate: bool = False) -> tup
     """
     check_plan("step", plan)
     check_state("step", plan, state)
-    rows = on_devices(state.layout, as_rows("step", "batch", batch), cut=True)
+    rows = on_devices("step", state.layout, plan.net, as_rows("step", "batch", batch), cut=True)
     run = _program(_jit_step, flag("step: donate", donate))
     return run(plan, roomy(plan, state, rows), rows)
 
@@ -271,10 +271,9 @@ def _held_out(plan, state, validation, calibration, epochs, size, stack):
 
 
 def _begun(owner, name, data, plan, state, evaluates=(), **options):
-    """A stream that has begun, for a State that this process has by itself."""
+    """A stream that has begun."""
     trained = trained_by(owner, plan, state, evaluates)
-    check_alone(owner, state.layout, "a State and a stream", "call fnn.step with each batch")
-    return streamed(owner, name, data, trained, **options)
+    return streamed(owner, name, data, trained, layout=state.layout, **options)
 
 
 def checked(
@@ -289,7 +288,7 @@ def checked(
     warn_of_files(owner, data)
     check_stateless(owner, name, rows.x)
     check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
-    return on_devices(state.layout, rows)
+    return on_devices(owner, state.layout, plan.net, rows)
 
 
 def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:

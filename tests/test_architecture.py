@@ -21,7 +21,7 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding", "saving.interrupts", "devices.processes"),
-    ("by_example", "devices.meshes"),
+    ("by_example", "devices.meshes", "devices.group"),
     ("errors", "factors", "initializers", "sequence", "sides", "stopping"),
     ("columns",),
     ("together", "skipping", "moving_average"),
@@ -41,7 +41,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("devices.placing",),
     ("example_sums", "clipping", "prediction", "decoding", "saving.packing", "streams.windows"),
     ("saving.checkpointing", "streams.mapped", "streams.reading", "streams.totals"),
-    ("streams.sampler",),
+    ("streams.sampler", "streams.sharing"),
     ("streams.flow",),
     ("streams.training", "streams.evaluating"),
     ("checkpoints", "saving.resuming"),

@@ -17,6 +17,7 @@ from fnn.composite import (
     Wrapper,
     child,
     empty,
+    mixes,
     on_params,
     plain,
 )
@@ -339,3 +340,8 @@ def test_the_cotangents_of_one_memory_add_up_over_all_who_look(net):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     _, alone = net.backward((), cache, Sequence(dy, MASK))
     np.testing.assert_allclose(alone.memory, dx.memory - dmemory, rtol=1e-9, atol=1e-12)
+
+
+def test_a_composite_mixes_examples_if_a_layer_inside_does():
+    assert mixes(fnn.Serial(Tanh(), fnn.Residual(fnn.BatchNorm(3))))
+    assert not mixes(fnn.Serial(Tanh(), fnn.Residual(Dense(3, 3))))

@@ -15,7 +15,7 @@ from fnn.checking.measure.building import from_vjp
 from fnn.checking.measure.double import double
 from fnn.checking.measure.problem import UNOPTIMIZED, Problem, Tree
 from fnn.checking.report import Report, in_words
-from fnn.composite import Composite
+from fnn.composite import Composite, mixes
 from fnn.layer import Layer
 from fnn.logits import Logits
 from fnn.loss import Loss
@@ -132,13 +132,6 @@ def factored(f: Callable[..., Tree], params: Tree, x: Tree) -> bool:
         return isinstance(value(jax.eval_shape(f, params, x)), Logits)
     except Exception:  # what is wrong with f is said elsewhere
         return False
-
-
-def mixes(layer: Layer[Any, Any]) -> bool:
-    """Whether a layer, or one inside it, makes rows of y depend on other rows of x."""
-    children = tuple(layer.children.values()) if isinstance(layer, Composite) else ()
-    inside = jax.tree.leaves(children, is_leaf=lambda child: isinstance(child, Layer))
-    return layer.mixes_examples or any(map(mixes, inside))
 
 
 def loss_problem(loss: Loss[Any], y: Tree, target: Any, *, one_pass: bool = False) -> Problem:

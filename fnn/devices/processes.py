@@ -14,7 +14,6 @@ import os
 from typing import Any
 
 import jax
-import numpy as np
 
 from fnn.records import integer
 
@@ -91,21 +90,3 @@ def wait(name: str, *, timeout: float = 300) -> None:
         raise TimeoutError(
             f"wait: not every process came to {name!r} within {timeout:g} s; {error!s:.200}"
         ) from error
-
-
-def agreed(value: int) -> int:
-    """What process 0 says, in every process."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
-
-
-def largest(value: int) -> int:
-    """The largest that any process says, in every process."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.process_allgather(np.asarray(value)).max())

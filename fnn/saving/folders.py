@@ -43,11 +43,11 @@ def files_in(directory: str | os.PathLike[str]) -> list[Path]:
     """The numbered files of a folder, the newest first; none where there is no folder."""
     with contextlib.suppress(FileNotFoundError):
         paths = [p for p in Path(directory).iterdir() if p.suffix == SUFFIX]
-        return sorted((p for p in paths if p.stem.isdecimal()), key=step_of, reverse=True)
+        return sorted((p for p in paths if p.stem.isdecimal()), key=step_in, reverse=True)
     return []
 
 
-def step_of(path: Path) -> int:
+def step_in(path: Path) -> int:
     """The number of a file."""
     return int(path.stem)
 

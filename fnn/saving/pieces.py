@@ -26,9 +26,9 @@ import numpy as np
 
 from fnn.batches import Rows, counted, minibatches, taken
 from fnn.carried import beside
-from fnn.devices.rows import check_alone
+from fnn.devices.group import group_of
 from fnn.driver import many, run_fold
-from fnn.epochs import plain, stacked
+from fnn.epochs import plain, stacked, stops
 from fnn.errors import by_path
 from fnn.judging import named
 from fnn.microbatches import accumulated
@@ -44,7 +44,7 @@ from fnn.sharding import automatic
 from fnn.skipping import all_finite, new_in
 from fnn.streams.evaluating import Judge
 
-SECONDS = 1.0  # that a piece shall take
+SECONDS, LONGEST = 1.0, 2**30  # that a piece shall take, steps that it may have
 
 
 class Run:
@@ -74,7 +74,12 @@ class Run:
 
     def kept(self, position: Position) -> tuple[PyTree, dict[str, Any]]:
         """What a file has of the present epoch: arrays [batches, ...], and what JSON can say."""
-        return jax.tree.map(lambda a: np.asarray(a)[: position.batch], position.seen), {}
+        return self._steps(position), {}
+
+    def _steps(self, position):
+        """What the steps of the present epoch reported, on the host."""
+        seen = group_of(position.state.layout).on_host(position.seen)
+        return jax.tree.map(lambda a: a[: position.batch], seen)
 
     def check_place(self, place: dict[str, Any]) -> None:
         """Raise for what `kept` cannot have said."""
@@ -131,6 +136,7 @@ class Run:
         if self._compiled:
             self._pace = (time.perf_counter() - began) / n
             fitting = int(SECONDS / max(self._pace, 1e-9))
+            fitting = group_of(position.state.layout).agreed(min(fitting, LONGEST))
             self._length = max(min(fitting, 10 * self._length), 1)
         self._compiled = True  # else most of the time was that
         return found, True
@@ -154,8 +160,9 @@ class Run:
 
     def at_end_of_epoch(self, position: Position) -> Position:
         """The run with a row of history more."""
-        row = jax.device_get(self._row(position.state, position.seen))
-        row |= named(jax.device_get(self._judge.row(position.state))) if self._judge else {}
+        row = self._row(position.state, position.seen)
+        row |= named(self._judge.row(position.state)) if self._judge else {}
+        row = group_of(position.state.layout).on_host(row)
         return position._replace(history=(*position.history, row), batch=0)
 
     def _row(self, state, seen):
@@ -178,11 +185,12 @@ class Run:
     def first(self, position: Position, order: Any) -> Place | None:
         """Where the step behind this position is not finite first; None where no layer shows it."""
         args = self.plan, position.state, self.rows, order, position.batch
-        return first_non_finite(self.plan.net, jax.device_get(_jit_inside(*args)))
+        found = group_of(position.state.layout).on_host(_jit_inside(*args))
+        return first_non_finite(self.plan.net, found)
 
     def _loss_before(self, position):
         """The loss of the last step of this epoch that was not left out; None without one."""
-        sums, weight, *_ = jax.tree.map(lambda a: a[: position.batch], position.seen[0])
+        (sums, weight, _), _ = self._steps(position)
         kept = np.flatnonzero(~np.isnan(weight))
         return float(ratio(sums["loss"], weight)[kept[-1]]) if len(kept) else None
 
@@ -317,7 +325,6 @@ def _inside(plan, state, rows, order, i):
 def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: Any, epochs: int):
     """`fit` with a checkpoint: (state, history)."""
     check_checkpoint(checkpoint, (run.plan, state, run.rows, run.held_out))
-    check_alone("fit", state.layout, "a State and a checkpoint", "save fnn.devices.gathered(state)")
     from fnn.saving.resuming import saving  # needs safetensors
 
     with noted() as signals, saving(run, state, checkpoint, signals, epochs) as (position, saver):
@@ -332,8 +339,9 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
                     )
                 saver.reached(position)
             position = run.at_end_of_epoch(position)
-            if callback is not None and callback(position.state, plain(position.history[-1])):
-                position = position._replace(stopped=True)
+            if callback is not None:
+                said = callback(position.state, plain(position.history[-1]))
+                position = position._replace(stopped=stops(group_of(state.layout), said))
             if run.stop is not None:
                 over, best = run.stop.looked(position.history, position.state, position.best)
                 position = position._replace(stopped=position.stopped or over, best=best)

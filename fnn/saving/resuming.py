@@ -21,16 +21,18 @@ from typing import Any
 
 import jax
 
+from fnn.devices.group import group_of, same
 from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
 from fnn.plan import State
 from fnn.records import PyTree
 from fnn.saving.checkpointing import Checkpointing, Interrupted, NotFinite, Position
-from fnn.saving.folders import Found, cleaned, locked, made, newest, numbered
+from fnn.saving.folders import Found, cleaned, locked, made, newest, numbered, step_in, whole
 from fnn.saving.interrupts import Noted
 from fnn.saving.packing import RUN, check_settings, fitted, packed, parsed, unpacked
 from fnn.saving.settings import changes
 from fnn.saving.writer import Writer, writing
+from fnn.sharding import put
 
 FEW = 3  # names in a message
 TREES = "state", "best"
@@ -46,15 +48,23 @@ def saving(
         CheckpointError: where the folder holds another run, or none of its files is whole.
         OSError: where it cannot be written, or another process has it.
     """
-    directory = Path(checkpoint.directory)
-    made(directory)
-    with locked(directory):
-        cleaned(directory)
-        found = newest("fit", directory)
+    directory, group = Path(checkpoint.directory), group_of(state.layout)
+    with contextlib.ExitStack() as stack:
+
+        def opened():
+            made(directory)
+            stack.enter_context(locked(directory))
+            cleaned(directory)
+            return newest("fit", directory)
+
+        found = group.first_does(f"fit: opening {directory}", opened)
         known = None if found is None else found.path
-        with writing(directory, checkpoint.keep, known) as writer:
-            saver = Saver(run, state, checkpoint, signals, writer)
-            yield saver.begin(state, epochs, found), saver
+        step = group.agreed(-1 if known is None else step_in(known))
+        if step >= 0:  # every process reads this file
+            found = group.each_does("fit: reading", lambda: found or in_file(directory, step))
+        writer = stack.enter_context(writing(directory, checkpoint.keep, known))
+        saver = Saver(run, state, checkpoint, signals, writer)
+        yield saver.begin(state, epochs, found), saver
 
 
 class Saver:
@@ -65,6 +75,7 @@ class Saver:
     ):
         """With the State before the first step."""
         self._run, self._checkpoint, self._signals = run, checkpoint, signals
+        self._group = group_of(state.layout)
         self._facts, self._first, self._writer = facts(run, state), step_of(state), writer
         self._saved: Any = None
 
@@ -95,7 +106,7 @@ class Saver:
         """
         if position.batch == self._run.n_batches:  # its row of history comes first
             return
-        number, step = self._signals.signal, step_of(position.state)
+        number, step = self._group.largest(self._signals.signal), step_of(position.state)
         if number:
             self.at_the_end(position)
             raise Interrupted(number, step, numbered(self._checkpoint.directory, step))
@@ -114,7 +125,7 @@ class Saver:
     def at_the_end(self, position: Position) -> None:
         """Save, and wait for the disk."""
         self._save(position)
-        self._writer.finish()
+        self._group.first_does("fit: saving", self._writer.finish)
 
     def not_finite(self, position: Position, names: tuple[str, ...], first: Any) -> None:
         """Save the last good State, and raise NotFinite; `first` is a Place, or None."""
@@ -137,19 +148,22 @@ class Saver:
         """Hand the run to the writer, unless it is saved as it stands."""
         if mark(position) == self._saved:
             return
-        for leaf in jax.tree.leaves((position.state, position.seen)):
-            if isinstance(leaf, jax.Array):
-                leaf.copy_to_host_async()  # all at once
         seen, more = self._run.kept(position)
         tree: dict[str, Any] = {"state": position.state, "seen": seen}
         if position.history:
-            tree["history"] = jax.device_get(stacked(position.history))
+            tree["history"] = stacked(position.history)
         tree |= {} if position.best is None else {"best": position.best}
-        tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
+        tree = self._group.on_host(tree)
         place = {"epochs": len(position.history), "batch": position.batch}
-        place |= {"stopped": position.stopped, **more}
-        texts["run"] = json.dumps(self._facts | {"position": place})
-        self._writer.offer(step_of(position.state), tensors, texts)
+        place |= {"stopped": position.stopped, "read": self._group.of_all(more)}
+        step = step_of(position.state)
+
+        def offered():
+            tensors, texts = packed("fit", tree, self._run.plan, None, RUN)
+            texts["run"] = json.dumps(self._facts | {"position": place})
+            self._writer.offer(step, tensors, texts)
+
+        self._group.first_does("fit: saving", offered)
         self._saved = mark(position)
 
     def _position(self, state, found):
@@ -180,10 +194,11 @@ class Saver:
         try:
             place = said.pop("position")
             n, batch, stopped = (place[name] for name in ("epochs", "batch", "stopped"))
+            place |= self._group.own(place.pop("read"))
             told = changes({name: f"{value}" for name, value in said.items()}, here)
             whole = n >= 0 and 0 <= batch < self._run.n_batches and stopped in (True, False)
             self._run.check_place(place)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise CheckpointError(f"{path} does not say how far its run is.") from None
         if told:
             raise CheckpointError(f"{path} is of another run: {told}; name another folder.")
@@ -193,10 +208,19 @@ class Saver:
 
 
 def facts(run: Any, state: State) -> dict[str, Any]:
-    """What besides the plan decides the numbers of a run."""
-    told = {} if run.stop is None else {"stop": repr(run.stop)}
-    x64 = bool(jax.config.read("jax_enable_x64"))
-    return {**told, "x64": x64, **run.facts(sha_of), "begin": sha_of(state)}
+    """What besides the plan decides the numbers of a run; of several processes what all say."""
+    told, group = {} if run.stop is None else {"stop": repr(run.stop)}, group_of(state.layout)
+    told |= {"x64": bool(jax.config.read("jax_enable_x64")), **run.facts(sha_of)}
+    each = group.of_all(told)
+    told = {name: [one[name] for one in each] for name in told}
+    told = {name: values[0] if same(values) else values for name, values in told.items()}
+    return told | {"begin": sha_of(group.on_host(state))}
+
+
+def in_file(directory: Path, step: int) -> Found:
+    """What the file behind this step holds."""
+    path = numbered(directory, step)
+    return Found(path, whole(path))
 
 
 def sha_of(tree: PyTree) -> str:
@@ -216,4 +240,5 @@ def mark(position: Position) -> tuple[Any, ...]:
 
 def placed(a: jax.Array, like: jax.Array) -> jax.Array:
     """The array on the devices of another one, where these are several."""
-    return a if len(like.sharding.device_set) == 1 else jax.device_put(a, like.sharding)
+    sharding: Any = like.sharding
+    return a if len(sharding.device_set) == 1 else put(a, sharding)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.batches import reported
+from fnn.devices.group import group_of
 from fnn.judging import named, validated
 from fnn.plan import Plan, State
 from fnn.records import PyTree
@@ -85,7 +86,8 @@ class StreamRun(Run):
         self._inside = order, found
         n, read = found.batch - begin, position.seen
         if n:
-            totals = read.totals.with_steps(found.seen, begin, found.batch)
+            seen = group_of(position.state.layout).on_host(found.seen)
+            totals = read.totals.with_steps(seen, begin, found.batch)
             read = read._replace(totals=totals, place=window.places[found.batch - 1])
         return position._replace(state=found.state, seen=read, batch=position.batch + n), ok
 

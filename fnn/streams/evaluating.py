@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.batches import averages, counted
+from fnn.devices.group import group_of
 from fnn.judging import jit_net, jit_validated, judged, named
 from fnn.plan import Plan, State, evaluation_net
 from fnn.records import PyTree
@@ -25,12 +26,17 @@ class Judge:
     def row(self, state: State) -> dict[str, Any]:
         """The averages over one pass."""
         net, params = jit_net(self._plan, state, self._calibration)
-        totals, latest = Totals(), cast(Any, ())
+        totals, latest, group = Totals(), cast(Any, ()), group_of(state.layout)
+
+        def more():
+            found, *which = latest
+            return totals.with_batches(group.on_host(found), *which)
+
         for window, begin, end in self.stream.epoch():
             found = _jit_judge(self._plan, net, params, window.rows, window.real, begin, end)
-            totals = totals.with_batches(*latest) if latest else totals
+            totals = more() if latest else totals
             latest = found, begin, end
-        totals = totals.with_batches(*latest)
+        totals = more()
         self.stream.place = Place()  # the same batches every time
         if totals.weight == 0:
             raise ValueError("evaluate: nothing counts: the weights of all batches are 0.")

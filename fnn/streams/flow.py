@@ -12,11 +12,14 @@ import jax
 import jax.core
 
 from fnn.batches import AT_ONCE, Rows, is_large
+from fnn.devices.group import group_of
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
 from fnn.saving.settings import text
+from fnn.sharding import Layout
 from fnn.streams.mapped import Mapped
 from fnn.streams.reading import END, Reader
+from fnn.streams.sharing import Shared
 from fnn.streams.sources import Place, Source, is_stream
 from fnn.streams.windows import Intake, Window, form_of
 
@@ -29,9 +32,10 @@ class Stream:
 
     def __init__(
         self, owner: str, name: str, data: Any, voice: str, *,
-        steps: int | None = None, marks: bool = False,
+        steps: int | None = None, marks: bool = False, layout: Layout | None = None,
     ):  # fmt: skip
         """Nothing is read yet. `voice` begins errors, with {} for pass and batch."""
+        self._shared = Shared(layout) if layout and group_of(layout).several else None
         self.source, self.steps, self.data = Source(owner, name, data), steps, data
         self._owner, self._name, self._voice, self._marks = owner, name, voice, marks
         self._intake: Any = None
@@ -54,6 +58,8 @@ class Stream:
         reader = self._opened()
         first = reader.first()
         self._intake = Intake(self._voice, trained, first, size, drop_last)
+        if self._shared:
+            self._intake = self._shared.intake(self._voice, trained, first, self._intake)
         reader.admit(self._intake)
         self.like = self._intake.like
         return self.like
@@ -99,12 +105,16 @@ class Stream:
         self._gone_on()
         window, begin = self._rest
         if window is None or begin == len(window.places):
-            window, begin = self._opened().take(wait), 0
+            window, begin = self._taken(self._opened(), wait), 0
             if window is END or window is None:
                 return None if window is END else ()
         end = len(window.places) if most is None else min(len(window.places), begin + most)
         self._rest, self.place = (window, end), window.places[end - 1]
         return window, begin, end
+
+    def _taken(self, reader, wait):
+        """The next window."""
+        return self._shared.take(reader, wait, self.place) if self._shared else reader.take(wait)
 
     def go_to(self, place: Place, where: str) -> None:
         """The next piece is the one behind this place, reached in `where`."""
@@ -122,6 +132,7 @@ class Stream:
             anew = "it begins anew, as in a first epoch."
             warnings.warn(told + (passed if place.batch else anew), stacklevel=2)
         if self.source.once and place.mark is None:
+            self._check_alone()
             while self.place.batch < place.batch:
                 if not self.piece(place.batch - self.place.batch):
                     raise ValueError(
@@ -131,6 +142,14 @@ class Stream:
             return
         self.close()
         self.place = place
+
+    def _check_alone(self):
+        """Raise for an iterator of one of several processes, each of which passes others over."""
+        if self._shared:
+            raise NotImplementedError(
+                f"{self._owner}: {self._name} is an iterator that cannot say where it is, and "
+                "several processes do not go on with it; give a function that makes one."
+            )
 
     def told(self, sha: Callable[[PyTree], str]) -> str:
         """What is known of the data, for a run to be told from another."""
@@ -152,6 +171,8 @@ class Stream:
 
     def close(self) -> None:
         """Read no more."""
+        if self._shared:
+            self._shared.begins_anew()
         if self._reader is not None:
             self._reader.close()
         self._reader, self._rest = None, (None, 0)
@@ -169,7 +190,7 @@ class Stream:
 def streamed(
     owner: str, name: str, data: Any, trained: Any, *, first: Any = None,
     epochs: int = 1, steps: int | None = None, batch_size: int | None = None,
-    drop_last: bool = False, marks: bool = False,
+    drop_last: bool = False, marks: bool = False, layout: Layout | None = None,
 ) -> Stream:  # fmt: skip
     """A stream that has begun, of data that stream or of large memory-mapped arrays.
 
@@ -188,7 +209,7 @@ def streamed(
         data = Mapped(owner, name, data, batch_size or AT_ONCE, drop_last)
     turn = f"{WORDS[steps is not None]} {{0}}, " if (owner, name) == ("fit", "data") else ""
     voice = f"{owner}, {turn}{part}batch {{1}}"
-    stream = Stream(owner, name, data, voice, steps=steps, marks=marks)
+    stream = Stream(owner, name, data, voice, steps=steps, marks=marks, layout=layout)
     if first is not None:
         stream.starts(first)
     if stream.source.once and steps is None and epochs > 1:

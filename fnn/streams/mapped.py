@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn.arrays import as_host
 from fnn.batches import as_rows, minibatches
+from fnn.devices.group import whole
 from fnn.one_step import drawn_key
 from fnn.records import PyTree
 from fnn.streams.windows import Filled
@@ -38,7 +39,7 @@ class Mapped:
     def starts(self, state: Any, batch: int) -> None:
         """The State behind so many batches of an epoch, which says its order."""
         if state.key is not None:
-            self._key = drawn_key(state._replace(step=state.step - batch), 1)
+            self._key = whole(drawn_key(state._replace(step=state.step - batch), 1))
 
     def batches(self, epoch: int, begin: int = 0) -> Iterator[Filled]:
         """The batches of an epoch from this one on, the last one filled up."""

@@ -2,7 +2,8 @@
 
     reader.first()       the first batch as it was handed over; the thread waits
     reader.admit(intake) what batches must be like; the thread goes on
-    reader.take(wait)    the next window; END behind the last; None where none came in this time
+    reader.take(wait)    the next window; END behind the last; None where none came in this time;
+                         with filled=True only the last one has room left
     reader.close()       the thread ends with the batch that it reads, and nobody waits for it
 
 A window is handed over when it is full, and before, where somebody waits for it: a slow reader's
@@ -59,7 +60,7 @@ class Reader:
             self._intake = intake
             self._state.notify_all()
 
-    def take(self, wait: float | None = None) -> Any:
+    def take(self, wait: float | None = None, *, filled: bool = False) -> Any:
         """The next window, END, or None where none came in `wait` seconds; None waits for ever.
 
         Raises:
@@ -67,12 +68,12 @@ class Reader:
             ValueError, TypeError: for a batch that does not fit.
         """
         with self._state:
-            self._state.wait_for(lambda: self._ready or self._begun() or self._ended, wait)
+            self._state.wait_for(lambda: self._ready or self._begun(filled) or self._ended, wait)
             if self._ready:
                 window = self._ready.pop(0)
                 self._state.notify_all()
                 return window
-            if self._begun():
+            if self._begun(filled):
                 filling, self._filling = self._filling, None
             else:
                 self._raise()
@@ -86,9 +87,9 @@ class Reader:
             self._state.notify_all()
         self._thread.join(timeout=0.2)
 
-    def _begun(self):
-        """Whether there is a window with room left in it, and something in it."""
-        return self._filling is not None and self._filling.places
+    def _begun(self, filled):
+        """Whether there is a window with room left in it, and something in it, that may be had."""
+        return self._filling is not None and self._filling.places and (self._ended or not filled)
 
     def _raise(self):
         """Raise what went wrong."""

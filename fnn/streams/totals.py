@@ -25,8 +25,7 @@ class Totals(NamedTuple):
     each: tuple[PyTree, ...] = ()  # results and what was seen, [steps, ...], part by part
 
     def plus(self, sums: dict[str, Any], weight: Any, each: PyTree = None) -> "Totals":
-        """With those of more steps; arrays are waited for."""
-        sums, weight, each = jax.device_get((sums, weight, each))
+        """With those of more steps, which are on the host."""
         known = self.sums or {}
         more = {name: added(known.get(name, 0.0), s) for name, s in sums.items()}
         parts = (*self.each, each) if jax.tree.leaves(each) else ()
@@ -35,12 +34,12 @@ class Totals(NamedTuple):
         return Totals(more, whole, parts)
 
     def with_batches(self, found: Any, begin: int, end: int) -> "Totals":
-        """With what these batches are evaluated at: (sums, weight), [slots]."""
-        return self.plus(*jax.tree.map(lambda a: a[begin:end], jax.device_get(found)))
+        """With what these batches are evaluated at: (sums, weight), [slots], on the host."""
+        return self.plus(*jax.tree.map(lambda a: a[begin:end], found))
 
     def with_steps(self, found: Any, begin: int, end: int) -> "Totals":
         """With what these steps reported: ((sums, weight, results), seen), [slots, ...]."""
-        (sums, weight, results), seen = jax.tree.map(lambda a: a[begin:end], jax.device_get(found))
+        (sums, weight, results), seen = jax.tree.map(lambda a: a[begin:end], found)
         return self.plus(sums, weight, results | seen)
 
     def row(self, metrics: Any, dtype: Any) -> dict[str, Any]:

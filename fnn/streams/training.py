@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.batches import Rows, counted
+from fnn.devices.group import group_of
 from fnn.donation import donatable
 from fnn.epochs import by_epochs
 from fnn.one_step import kept
@@ -40,14 +41,19 @@ def fit_stream(
         shared[0] = any(each is not None for each in ends) and not gives
         stream.starts(state)
         totals, latest = Totals(), cast(Any, ())
+
+        def more():
+            found, *which = latest
+            return totals.with_steps(group.on_host(found), *which)
+
         for window, begin, end in stream.epoch():
             state, found = steps(plan, state, window.rows, window.real, begin, end)
-            totals = totals.with_steps(*latest) if latest else totals
+            totals = more() if latest else totals
             latest = found, begin, end  # whose steps run while more is read
-        totals = totals.with_steps(*latest)
+        totals = more()
         return state, totals.row(plan.metrics, latest[0][0][1].dtype) | validate(state)
 
-    (callback, stop), key = ends, state.key
+    (callback, stop), key, group = ends, state.key, group_of(state.layout)
     if gives:
         state = donatable(state._replace(key=None), (plan, key))._replace(key=key)
     return by_epochs(epoch, state, callback, stop, epochs)

@@ -43,10 +43,15 @@ class Intake:
     """What every batch of a stream must be like, and how it gets into a window."""
 
     def __init__(
-        self, voice: str, trained: Any, first: Any, size: int | None = None, drop_last: bool = False
-    ):
-        """Of the first batch. `trained` is (net, loss, params, key); `voice` begins errors."""
+        self, voice: str, trained: Any, first: Any, size: int | None = None,
+        drop_last: bool = False, upload: Any = None,
+    ):  # fmt: skip
+        """Of the first batch. `trained` is (net, loss, params, key); `voice` begins errors.
+
+        `upload` (rows, real, n) brings a window of n batches onto the devices.
+        """
         self.voice, self.drop_last, self.loss = voice, drop_last, trained[1]
+        self.upload = upload or (lambda rows, real, n: jax.device_put((rows, real)))
         with speaking_of(voice.format(1, 1)) as owner:
             rows = self._rows(owner, first)
             check_stateless(owner, "it", rows.x)
@@ -70,7 +75,8 @@ class Intake:
         """A batch with the form of all, not yet copied; None where it is left out."""
         rows = self._rows(owner, batch)
         n = len(rows.target)
-        real = batch.real if isinstance(batch, Filled) else np.arange(self.size) < n
+        real = np.arange(self.size) < n
+        real[:n] &= batch.real if isinstance(batch, Filled) else True
         self._check_form(owner, rows)
         if n > self.size:
             most = "batch_size" if self._said else "those of the first batch"
@@ -140,7 +146,7 @@ class Filling:
 
     def on_device(self) -> Window:
         """The window, which is not written any more."""
-        rows, real = jax.device_put((self._rows, self._real))
+        rows, real = self._intake.upload(self._rows, self._real, len(self.places))
         return Window(rows, real, self.places)
 
 

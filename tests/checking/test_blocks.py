@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.checking.blocks import mixes, square_layer
+from fnn.checking.blocks import square_layer
 from fnn.layer import Layer
 from fnn.loss import Loss
 from fnn.mean import spread
@@ -140,13 +140,6 @@ def test_a_layer_with_sizes_has_a_square_one():
     square = square_layer(fnn.Dense(2, 4), X, None)
     assert {a.shape for a in square.leaves} == {(3, 3), (3,)}
     assert square_layer(fnn.Tanh(), X, None) is None
-
-
-def test_a_composite_mixes_examples_if_a_layer_inside_does():
-    mixing = type("Mixing", (Embedding,), {"mixes_examples": True})
-    inside = dataclass(frozen=True)(mixing)()
-    assert mixes(fnn.Serial(fnn.Tanh(), fnn.Residual(inside)))
-    assert not mixes(fnn.Serial(fnn.Tanh()))
 
 
 def test_a_quick_check_says_what_it_left_out_and_finds_the_same():

@@ -5,7 +5,8 @@ import pytest
 
 import fnn
 from fnn.batches import Rows
-from fnn.devices.rows import filled
+from fnn.devices.group import Group
+from fnn.devices.rows import even, filled
 
 
 def test_rows_are_filled_up_with_the_first_one_at_weight_0():
@@ -26,28 +27,35 @@ def test_rows_that_are_enough_get_weights_where_others_have_some():
     np.testing.assert_array_equal(filled(rows, 2).weights, [1, 1])
 
 
-@pytest.mark.parametrize(
-    ("run", "text"),
-    [
-        (lambda plan, s, d: fnn.fit(plan, s, lambda: iter([d]), epochs=1), "fit: a State and a st"),
-        (
-            lambda plan, s, d: fnn.evaluate(plan, s, lambda: iter([d])),
-            "evaluate: a State and a str",
-        ),
-        (lambda plan, s, d: fnn.predict(plan, s, d[0]), "predict: a State where several processes"),
-        (
-            lambda plan, s, d: fnn.fit(
-                plan, s, d, epochs=1, batch_size=2, checkpoint=fnn.Checkpointing("nowhere", 1)
-            ),
-            "fit: a State and a checkpoint where several processes share it; save fnn.devices.gath",
-        ),
-    ],
-)
-def test_what_several_processes_cannot_do_is_refused(run, text, monkeypatch):
-    plan = fnn.Plan(fnn.Dense(3, 2), fnn.SquaredError(), fnn.optim.SGD(0.1))
-    mesh = fnn.devices.mesh(devices=jax.devices()[:1])
-    state = fnn.devices.place(plan, fnn.start(plan, jax.random.key(0)), mesh)
-    monkeypatch.setattr("fnn.devices.rows.shared", lambda layout: True)
-    monkeypatch.setattr("fnn.devices.rows.together", lambda layout, rows: rows)
-    with pytest.raises(NotImplementedError, match=text):
-        run(plan, state, (jnp.ones((2, 3)), jnp.ones((2, 2))))
+@pytest.fixture
+def state(monkeypatch):
+    """A State that two processes seem to share."""
+    monkeypatch.setattr("fnn.devices.rows.group_of", lambda layout: Group(True))
+    monkeypatch.setattr(Group, "numbers", lambda self, n: np.asarray([n, n + 1]))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def placed(net):
+        plan = fnn.Plan(net, fnn.SquaredError(), fnn.optim.SGD(0.1))
+        mesh = fnn.devices.mesh(devices=jax.devices()[:1])
+        return plan, fnn.devices.place(plan, fnn.start(plan, jax.random.key(0)), mesh)
+
+    return placed
+
+
+def test_predictions_of_several_processes_are_refused(state):
+    with pytest.raises(NotImplementedError, match="predict: a State where several processes share"):
+        fnn.predict(*state(fnn.Dense(3, 2)), jnp.ones((2, 3)))
+
+
+def test_every_process_has_a_part_of_every_batch(state):
+    layout = state(fnn.Dense(3, 2))[1].layout
+    with pytest.raises(NotImplementedError, match="1 parts, which 2 processes .* data=2 or a mul"):
+        even(layout, Group(True), 4)
+
+
+def test_rows_that_fill_up_are_refused_where_a_layer_would_count_them(state):
+    plan, placed = state(fnn.Serial(fnn.Dense(3, 2), fnn.BatchNorm(2)))
+    batch = jnp.ones((2, 3)), jnp.ones((2, 2))
+    text = r"step: the 2 processes have 2, 3 rows; .* \(BatchNorm\): give all equally many"
+    with pytest.raises(ValueError, match=text):
+        fnn.step(plan, placed, batch)

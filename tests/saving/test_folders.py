@@ -13,7 +13,7 @@ def filled(folder, *steps):
 
 
 def steps_in(folder):
-    return [folders.step_of(path) for path in folders.files_in(folder)]
+    return [folders.step_in(path) for path in folders.files_in(folder)]
 
 
 def test_files_are_ordered_by_their_numbers_not_their_names(tmp_path):
@@ -29,7 +29,7 @@ def test_a_damaged_file_counts_for_nothing_and_goes_only_behind_whole_ones(tmp_p
     for step in (2, 5):
         folders.numbered(tmp_path, step).write_bytes(b"damaged")
     assert folders.pruned(tmp_path, 3, set()) == []
-    assert [*map(folders.step_of, folders.pruned(tmp_path, 2, set()))] == [2, 1]
+    assert [*map(folders.step_in, folders.pruned(tmp_path, 2, set()))] == [2, 1]
     assert steps_in(tmp_path) == [5, 4, 3]
 
 

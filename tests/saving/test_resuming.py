@@ -43,7 +43,7 @@ def test_a_file_of_a_run_says_what_it_is(run):
         "Momentum(learning_rate=0.1, momentum=0.9, average=False, nesterov=False)"
     )
     place = json.loads(read(newest).texts["run"])["position"]
-    assert place == {"epochs": 2, "batch": 0, "stopped": False}
+    assert place == {"epochs": 2, "batch": 0, "stopped": False, "read": [{}]}
 
 
 @pytest.mark.parametrize(

@@ -244,10 +244,14 @@ def test_a_file_may_say_anything_and_its_digest_be_right(tmp_path, monkeypatch):
     tensors, texts = read(path)
     facts = json.loads(texts["run"])
     del texts["sha256"]
+    wrong: list = []
     for said in (
         {"turn": -1}, {"at": "3"}, {"mark": 7}, {"sums": {"loss": "x"}}, {"sums": []},
-        {"lengths": [1] * 9}, {"weight": None}, {"lengths": [1.5]}, {"batch": 10**9},
+        {"lengths": [1] * 9}, {"weight": None}, {"lengths": [1.5]},
     ):  # fmt: skip
+        said = {"read": [facts["position"]["read"][0] | said]}
+        wrong.append(said)
+    for said in (*wrong, {"batch": 10**9}, {"read": []}, {"read": "all"}, {"read": [{}, 1]}):
         text = json.dumps(facts | {"position": facts["position"] | said})
         write(path, tensors, texts | {"run": text})
         with pytest.raises(CheckpointError, match=f"{path}"):

@@ -11,7 +11,7 @@ import pytest
 from fnn import files
 from fnn.files import CheckpointError
 from fnn.saving import writer
-from fnn.saving.folders import files_in, numbered, step_of
+from fnn.saving.folders import files_in, numbered, step_in
 from fnn.saving.writer import Writer, writing
 
 W = {"w": np.arange(300.0)}
@@ -26,7 +26,7 @@ def gate(monkeypatch):
 
 
 def steps_in(folder):
-    return [step_of(path) for path in files_in(folder)]
+    return [step_in(path) for path in files_in(folder)]
 
 
 def test_offering_waits_for_nothing_and_the_newest_waits_for_the_disk(tmp_path, gate):
