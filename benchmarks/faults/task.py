@@ -18,7 +18,7 @@ import numpy as np
 
 import fnn
 from benchmarks.faults.found import Found
-from fnn.saving.folders import files_in, step_of
+from fnn.saving.folders import files_in, step_in
 
 ROWS, BATCH, EPOCHS = 66, 4, 4  # 17 batches an epoch, the last of two rows
 STEPS = EPOCHS * -(-ROWS // BATCH)
@@ -91,7 +91,7 @@ def straight(**how: Any) -> str:
 
 def newest(folder: Path) -> int:
     """The step of the newest file, 0 where there is none."""
-    return max(map(step_of, files_in(folder)), default=0)
+    return max(map(step_in, files_in(folder)), default=0)
 
 
 def check_folder(found: Found, folder: Path, what: str, **how: Any) -> None:
