@@ -30,7 +30,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("layers", "losses", "penalties", "metrics", "several", "saving.writer"),
     ("driver", "nets", "devices.columns"),
     ("devices.cuts",),
-    ("rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
+    ("texts", "rules", "evaluation", "summaries", "interop", "checking", "watching", "caches"),
     ("curvature",),
     ("optim",),
     ("batches",),

@@ -57,7 +57,7 @@ class Checkpointing(Record):
                     f"Checkpointing: {name} must be at least 1, got {getattr(self, name)}."
                 )
         object.__setattr__(self, "changed", parts_of_plan("Checkpointing", self.changed))
-        importlib.import_module("fnn.checkpoints")  # says what to install
+        importlib.import_module("fnn.files")  # says what to install
 
 
 class Interrupted(KeyboardInterrupt):

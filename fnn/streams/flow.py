@@ -15,13 +15,13 @@ from fnn.batches import AT_ONCE, Rows, is_large
 from fnn.devices.group import group_of
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
-from fnn.saving.settings import text
 from fnn.sharding import Layout
 from fnn.streams.mapped import Mapped
 from fnn.streams.reading import END, Reader
 from fnn.streams.sharing import Shared
 from fnn.streams.sources import Place, Source, is_stream
 from fnn.streams.windows import Intake, Window, form_of
+from fnn.texts import text
 
 WORDS = {False: "epoch", True: "pass"}  # what one pass through a source is, without and with steps
 Piece = tuple[Window, int, int]  # batches begin, …, end − 1 of a window
