@@ -15,7 +15,7 @@ so that whatever is asked of the examples' own gradients g_b = Σ_t aᵀ δ need
 The second form of ‖g_b‖² is a difference of large numbers where the steps of an example cancel: it
 is right to some roundings of size² = (Σ_t ‖a_t‖ ‖δ_t‖)², and at least 0. Of a bias a is 1; of a
 table's row number a[b,t] is 1{row = i[b,t]}; what is no such sum is `Alone`, one gradient per
-example. So is, `formed`, what takes no more memory than its factors three times: then the product
+example. So is, `formed`, what takes no more memory than its factors twice: then the product
 that gives ‖g_b‖² is that of Σ_b c_b g_b, too.
 
 Source: Goodfellow (2015), arXiv:1510.01799, section 4, for T = 1; Li, Tramèr, Liang &
@@ -43,7 +43,7 @@ from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
 from fnn.sides import Hot, Sides, Vectors
 
-MORE = 3  # times the memory of its factors is what a formed gradient may take
+MORE = 2  # times the memory of its factors is what a formed gradient may take
 
 
 @dataclass(frozen=True, eq=False)
