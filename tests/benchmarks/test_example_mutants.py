@@ -11,7 +11,13 @@ def test_every_function_has_mutants_with_names_of_their_own():
     found = examples.mutants()
     names = [m.name for m in found]
     assert len(found) > 150
-    assert {n.split(".")[0] for n in names} >= {"Outer", "Kernel", "gradient_noise", "example_sums"}
+    assert {n.split(".")[0] for n in names} >= {
+        "Outer",
+        "Kernel",
+        "Columnwise",
+        "gradient_noise",
+        "example_sums",
+    }
     assert examples.mutants(("clipping",)) == [m for m in found if m.name.startswith("clipping")]
 
 
