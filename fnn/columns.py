@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.by_example import selected, steps
-from fnn.factors import Factor, Outer
+from fnn.factors import Factor, Outer, one_of
 from fnn.numerics import widened
 from fnn.records import Array
 from fnn.sides import Side, Sides, Vectors
@@ -46,6 +46,10 @@ class Columns(Side, abc.ABC):
     @abc.abstractmethod
     def scaled(self, c: Array) -> "Columns":
         """c_b δ, c [B], and 0 where c_b is 0."""
+
+    @abc.abstractmethod
+    def example(self, b: Array) -> "Columns":
+        """δ of one example alone, [1, T, n]."""
 
     @property
     def width(self) -> int:
@@ -116,6 +120,10 @@ class Columnwise(Factor):
     def scaled(self, c):
         """a and c δ."""
         return Columnwise(selected(c, self.a), self.d.scaled(c), self.flipped)
+
+    def example(self, b):
+        """Of one a and δ."""
+        return Columnwise(one_of(self.a, b), self.d.example(b), self.flipped)
 
     def each(self):
         """Σ_t aᵀ δ, block by block."""

@@ -97,13 +97,16 @@ class Factor(Data, abc.ABC):
         """Σ_b c_b g_b², entry by entry, in at least float32; one g_b at a time."""
 
         def add(total, row):
-            f, c = row
-            g = jax.tree.map(lambda a: a[None], f).each()[0]
+            b, c = row
+            g = self.example(b).each()[0]
             return total + times(c.astype(g.dtype), g**2), None
 
-        first = jax.tree.map(lambda a: a[:1], self)
-        g = jax.eval_shape(lambda f: f.each()[0], first)
-        return jax.lax.scan(add, jnp.zeros(g.shape, g.dtype), (self, c))[0]
+        g = jax.eval_shape(lambda: self.example(0).each()[0])
+        return jax.lax.scan(add, jnp.zeros(g.shape, g.dtype), (jnp.arange(len(c)), c))[0]
+
+    def example(self, b: Any) -> "Factor":
+        """That of one example alone."""
+        return one_of(self, b)
 
     def turned(self) -> "Factor":
         """g_bᵀ in place of g_b."""
@@ -367,6 +370,11 @@ def is_factor(a: Any) -> bool:
 def summed(found: Mapping[str, Factor], params: Any) -> Any:
     """The gradients, like params."""
     return like(params._replace(**{name: f.gradient() for name, f in found.items()}), params)
+
+
+def one_of(tree: Any, b: Any) -> Any:
+    """The entry b of arrays with the examples first, as a batch of one."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, b, 1), tree)
 
 
 def compact(n: int, a: Array, d: Array) -> bool:

@@ -33,6 +33,10 @@ class Together(Factor):
         """c g of each."""
         return Together(tuple(f.scaled(c) for f in self.uses))
 
+    def example(self, b):
+        """Of each use."""
+        return Together(tuple(f.example(b) for f in self.uses))
+
     def weighed(self, c, finite):
         """Σ over the uses."""
         return functools.reduce(jnp.add, [f.weighed(c, finite) for f in self.uses])

@@ -78,6 +78,8 @@ def test_a_table_that_is_the_head_has_the_product_of_both_uses(kind):
     ours, whole = (Together((rows, dy.w.mT)) for _, dy in both(kind))
     np.testing.assert_allclose(ours.square_norms(), whole.square_norms(), **EXACT)
     np.testing.assert_allclose(ours.square_norms(), (whole.each() ** 2).sum((1, 2)), **EXACT)
+    np.testing.assert_allclose(ours.squares(C), jnp.tensordot(C, whole.each() ** 2, 1), **EXACT)
+    np.testing.assert_allclose(ours.example(1).each(), whole.each()[1:2], **EXACT)
     ours, whole = (dy.w.at_rows(jnp.array([[1], [0], [2]])) for _, dy in both(kind))
     chex.assert_trees_all_close(ours, whole, **EXACT)
 

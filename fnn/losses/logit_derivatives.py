@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from fnn.by_example import scaled
 from fnn.columns import Columns
+from fnn.factors import one_of
 from fnn.numerics import times, wide
 from fnn.records import Array
 
@@ -57,6 +58,11 @@ class LogitDerivatives(Columns):
     def scaled(self, c):
         """Of c_b dl."""
         return self.with_fields(dl=scaled(c, self.dl))
+
+    def example(self, b):
+        """Of one example's h, targets and losses, and all of w."""
+        names = "h", "target", "dl", "losses", "top"
+        return self.with_fields(**{name: one_of(getattr(self, name), b) for name in names})
 
     def block(self, start, width):
         """dz of `width` classes."""
