@@ -76,7 +76,7 @@ def problem(config: Config) -> Problem:
     """The first params, and windows spread over the text, its bytes by number."""
     context = config.windows
     text = corpus.read(None, context)
-    x, target = corpus.windows(text.train, context, context)
+    x, target = corpus.spread(text.train, context, context)
     used, rows = np.unique(np.concatenate([x, target[:, -1:]], 1), return_inverse=True)
     rows = jnp.asarray(rows.reshape(len(x), -1))
     net = fnn.gpt(len(used), config.n, 2, 2, context, chunk=context)

@@ -2,7 +2,7 @@
 
 A file may be as long as it says and hold next to nothing, so that no size proves itself. None
 is read that has, or unpacks to, more than 500 MB; the environment variable FNN_MAX_BYTES
-says another number.
+says another number. One that is memory-mapped may have any size.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ FEWEST = 6  # rows of a class, so that `split` gives some to each part
 LIMIT, MAX_BYTES = "FNN_MAX_BYTES", 500_000_000
 
 
-def existing(path: Path) -> Path:
-    """`path`, if it is a file that is neither empty nor too large."""
+def existing(path: Path, *, mapped: bool = False) -> Path:
+    """`path`, if it is a file that is neither empty nor, where it is not mapped, too large."""
     with reading(path):
         if path.is_dir():
             raise DataError(f"{path} is a folder; name a file.")
@@ -29,7 +29,8 @@ def existing(path: Path) -> Path:
         size = path.stat().st_size
         if size == 0:
             raise DataError(f"{path} is empty: 0 bytes.")
-        check_size(path, size)
+        if not mapped:
+            check_size(path, size)
     return path
 
 

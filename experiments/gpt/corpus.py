@@ -8,19 +8,20 @@ Every Python has the same kind of text, though not the same text: the modules of
 library, without what was installed beside them (site-packages), their tests, and tables
 (encodings, _sysconfigdata). They are taken in the order of their paths. A module is held out
 if the CRC-32 of its path is a multiple of 20, so that it stays so whatever else there is. Of
-a file of the user's the last twentieth is held out.
+a file of the user's the last twentieth is held out. The file is memory-mapped: it may be larger
+than memory, and nothing here takes more of that for a longer one.
 """
 
-import gzip
 import hashlib
+import itertools
 import lzma
 import sysconfig
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,22 +30,26 @@ from experiments.common.cli import DataError
 
 N_BYTES = 256
 ONE_IN = 20  # modules, or parts of a file, are held out
-CHUNK = 2**22  # bytes that are counted at a time
+CHUNK = 2**22  # bytes that are read at a time
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings"}
+
+Bytes = NDArray[np.uint8]
+Pair = tuple[Bytes, Bytes]  # (x, target), each [N, context]
 
 
 class Corpus(NamedTuple):
     """A text in two parts."""
 
     name: str
-    train: NDArray[np.uint8]
-    held_out: NDArray[np.uint8]
+    train: Bytes
+    held_out: Bytes
 
     def fingerprint(self) -> str:
         """SHA-256 of both parts."""
         sha = hashlib.sha256(f"{len(self.train)} {len(self.held_out)} ".encode())
         for part in (self.train, self.held_out):
-            sha.update(part.data)
+            for chunk in chunks(part):
+                sha.update(chunk.data)
         return sha.hexdigest()
 
 
@@ -80,14 +85,21 @@ def library(folder: Path) -> Corpus:
 
 def own(path: Path) -> Corpus:
     """A file; its end is held out."""
-    text = files.content(path)
+    with files.reading(files.existing(path, mapped=True)):
+        text = np.memmap(path, np.uint8, "r")
     cut = len(text) - len(text) // ONE_IN
-    return Corpus(str(path), numbers(text[:cut]), numbers(text[cut:]))
+    return Corpus(str(path), text[:cut], text[cut:])
 
 
-def numbers(text: bytes) -> NDArray[np.uint8]:
+def numbers(text: bytes) -> Bytes:
     """Its bytes."""
     return np.frombuffer(text, np.uint8)
+
+
+def chunks(part: Bytes, overlap: int = 0) -> Iterator[Bytes]:
+    """The part in pieces, each with so many bytes of the next one."""
+    for i in range(0, len(part), CHUNK):
+        yield part[i : i + CHUNK + overlap]
 
 
 def baselines(text: Corpus) -> dict[str, float]:
@@ -98,39 +110,71 @@ def baselines(text: Corpus) -> dict[str, float]:
     pairs        the next byte as frequent as in the training part behind the same byte
     gzip, xz     the size of the held-out part, compressed alone
     """
-    t, h = text.train, text.held_out
-    pairs = np.zeros((N_BYTES, N_BYTES))
-    for i in range(0, len(t) - 1, CHUNK):  # counting takes eight bytes for one
-        part = t[i : i + CHUNK + 1].astype(np.intp)
-        pairs += np.bincount(N_BYTES * part[:-1] + part[1:], minlength=pairs.size).reshape(
-            pairs.shape
-        )
-    alone = np.bincount(t[-1:], minlength=N_BYTES) + pairs.sum(1) + 1  # unseen may still come
+    pairs, seen = pair_counts(text.train), pair_counts(text.held_out)
+    alone = pairs.sum(1) + 1  # unseen may still come
+    alone[text.train[-1]] += 1
     p = alone / alone.sum()
     behind = (pairs + p) / (pairs.sum(1, keepdims=True) + 1)
-    sizes = len(gzip.compress(h.tobytes(), mtime=0)), len(lzma.compress(h.tobytes(), preset=9))
+    singles, n = seen.sum(1), len(text.held_out)
+    singles[text.held_out[-1]] += 1
     return {
         "uniform": float(np.log2(N_BYTES)),
-        "frequency": float(-np.log2(p[h]).mean()),
-        "pairs": float(-np.log2(behind[h[:-1], h[1:]]).mean()),
-        "gzip": 8 * sizes[0] / len(h),
-        "xz": 8 * sizes[1] / len(h),
+        "frequency": float(-(singles * np.log2(p)).sum() / n),
+        "pairs": float(-(seen * np.log2(behind)).sum() / (n - 1)),
+        "gzip": 8 * compressed(text.held_out, zlib.compressobj(9, wbits=31)) / n,
+        "xz": 8 * compressed(text.held_out, lzma.LZMACompressor(preset=9)) / n,
     }
 
 
-def windows(
-    part: NDArray[np.uint8], context: int, most: int | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(x, target), each [N, context]: windows side by side, at most `most`, evenly spread."""
-    starts = np.arange(0, len(part) - context, context)
-    if most is not None and len(starts) > most:
-        starts = starts[np.linspace(0, len(starts) - 1, most).astype(int)]
+def pair_counts(part: Bytes) -> NDArray[np.float64]:
+    """How often every byte stands behind every other one, [first, second]."""
+    pairs = np.zeros(N_BYTES**2)
+    for chunk in chunks(part, overlap=1):
+        codes = chunk.astype(np.intp)
+        pairs += np.bincount(N_BYTES * codes[:-1] + codes[1:], minlength=pairs.size)
+    return pairs.reshape(N_BYTES, N_BYTES)
+
+
+def compressed(part: Bytes, compressor: Any) -> int:
+    """How many bytes it takes."""
+    return sum(len(compressor.compress(chunk)) for chunk in chunks(part)) + len(compressor.flush())
+
+
+def windows(part: Bytes, starts: NDArray[np.int64], context: int) -> Pair:
+    """The windows that begin there; their targets are one further."""
     rows = part[starts[:, None] + np.arange(context + 1)]
     return rows[:, :-1], rows[:, 1:]
 
 
-def drawn(part: Any, key: Any, n: int, context: int) -> tuple[Any, Any]:
-    """(x, target), each [n, context]: windows that begin anywhere, with equal probability."""
-    starts = jax.random.randint(key, (n, 1), 0, len(part) - context)
-    rows = part[starts + jnp.arange(context + 1)]
-    return rows[:, :-1], rows[:, 1:]
+def spread(part: Bytes, context: int, most: int) -> Pair:
+    """Windows side by side, at most `most`, evenly spread."""
+    n = (len(part) - 1) // context
+    return windows(part, context * np.linspace(0, n - 1, min(n, most)).astype(int), context)
+
+
+def all_windows(part: Bytes, context: int, batch_size: int) -> Iterator[Pair]:
+    """All windows side by side, batch by batch."""
+    n = (len(part) - 1) // context
+    for i in range(0, n, batch_size):
+        yield windows(part, context * np.arange(i, min(i + batch_size, n)), context)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A stream without an end, of windows that begin anywhere, with equal probability.
+
+    Batch number i follows from (seed, i) alone, and the first one is number `begin`.
+    """
+
+    part: Bytes
+    context: int
+    batch_size: int
+    seed: int
+    begin: int = 0
+
+    def batches(self, epoch: int = 0, begin: int = 0) -> Iterator[Pair]:
+        """The batches from this one on; there is one epoch."""
+        for i in itertools.count(self.begin + begin):
+            last = len(self.part) - self.context
+            starts = np.random.default_rng((self.seed, i)).integers(last, size=self.batch_size)
+            yield windows(self.part, starts, self.context)

@@ -1,16 +1,23 @@
 import csv
+import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from safetensors.numpy import load_file
 
 import fnn
 from experiments import gpt
 from experiments.common import cli
+from experiments.common.progress import Progress
 from experiments.gpt import corpus, sampling, states
 
+ROOT = Path(fnn.__file__).parent.parent
 SIZES = "--n 8 --heads 2 --layers 2 --context 12 --batch-size 3 --length 5"
 SMALL = f"{SIZES} --steps 8 --evaluate-every 4 --learning-rate 0.01"
 FILES = {
@@ -121,18 +128,48 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
 
 
 @pytest.mark.slow
+def test_a_run_on_two_devices_goes_on_from_an_older_checkpoint_to_the_same_end(text, tmp_path):
+    out, ends = tmp_path / "run", []
+    more = f"--batch-size 4 --dropout 0.3 --text {text} --out {out}"
+    for argv in (f"{SMALL} {more}", f"--resume {out}"):
+        command = [sys.executable, "-m", "experiments.gpt", *argv.split(), "--devices", "2"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        ends.append(newest_in(out).rename(tmp_path / f"{len(ends)}.safetensors"))
+    whole, halves = map(load_file, ends)
+    assert whole.keys() == halves.keys()
+    for name, a in whole.items():
+        np.testing.assert_array_equal(a, halves[name])
+
+
+@pytest.mark.slow
 def test_steps_are_the_same_in_pieces_of_any_length(text):
     config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
-    problem, saved = gpt.prepared(config, corpus.read(text, 12))
-    how = {"batch_size": 3, "context": 12}
-    whole, total, seen = gpt.steps(saved.plan, problem, saved.state, 7, **how)
-    part, first, _ = gpt.steps(saved.plan, problem, saved.state, 2, **how)
-    part, second, same = gpt.steps(saved.plan, problem, part, 5, **how)
-    assert (int(seen["step"]), int(same["step"])) == (1, 0)  # every 25th is watched
-    assert seen["update_ratios"]["blocks"]["attention"].shape == (2,)
-    for a, b in zip(*(jax.tree.leaves(s._replace(key=None)) for s in (whole, part)), strict=True):
-        np.testing.assert_array_equal(a, b)
-    np.testing.assert_allclose(total, first + second, rtol=1e-6)
+
+    def end(*ends, **settings):
+        """The State, and what was seen on the way there."""
+        changed, seen = dataclasses.replace(config, **settings), []
+        problem, saved = gpt.prepared(config, corpus.read(text, 12))
+        for until in ends:
+            state, _, last = gpt.advanced(changed, problem, saved, until, Progress(7))
+            assert int(state.step) == until
+            saved, seen = saved._replace(state=state), [*seen, last]
+        return saved.state, seen
+
+    whole, (seen,) = end(7)
+    assert seen["step"] == 1  # every 25th is watched
+    assert [*seen["update_ratios"]][-1] == "head"
+    for found, seen in (end(2, 7), end(7, evaluate_every=30), end(3, 4, 7, evaluate_every=20)):
+        assert [s.get("step") for s in seen] == [1, *[None] * (len(seen) - 1)]
+        same = zip(*(jax.tree.leaves(s._replace(key=None)) for s in (whole, found)), strict=True)
+        assert all((a == b).all() for a, b in same)
+
+
+def test_what_was_seen_is_that_of_the_last_watched_step():
+    net = fnn.Serial(a=fnn.Dense(1, 1), act=fnn.Tanh())
+    seen = {"step": np.array([1, 4]), "norm": {"a": np.array([2.0, 3.0])}}
+    assert gpt.told(net, seen) == {"step": 4, "norm": {"a": 3.0}}
+    assert gpt.told(net, jax.tree.map(lambda a: a[:0], seen)) == {}
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 import gzip
+import itertools
 import math
+import tracemalloc
 import zlib
 
-import jax
 import numpy as np
 import pytest
 
@@ -68,14 +69,54 @@ def test_the_last_twentieth_of_a_file_is_held_out(tmp_path):
         corpus.read(path, 2)
     with pytest.raises(DataError, match="there is no file"):
         corpus.read(tmp_path / "b.txt", 1)
-    with path.open("ab") as file:
-        file.truncate(10**12)
-    with pytest.raises(DataError, match=r"takes 1000000000000 bytes; at most 500000000 are read"):
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="is empty: 0 bytes"):
         corpus.read(path, 1)
 
 
-def test_fingerprint_knows_where_the_text_is_divided():
-    assert text(b"ab", b"c").fingerprint() != text(b"a", b"bc").fingerprint()
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"begin")
+    with path.open("ab") as file:
+        file.truncate(10**12)
+    read = corpus.read(path, 1)
+    assert (len(read.train), len(read.held_out)) == (95 * 10**10, 5 * 10**10)
+    assert corpus.spread(read.train, 5, 2)[0].tolist() == [list(b"begin"), [0] * 5]
+    assert next(corpus.all_windows(read.held_out, 3, 2))[1].tolist() == [[0] * 3] * 2
+    x, _ = next(corpus.Drawn(read.train, 4, 10, seed=0).batches())
+    assert x.shape == (10, 4)
+
+
+@pytest.mark.parametrize(
+    ("reads", "most"),
+    [
+        (lambda text: text.fingerprint(), 1e5),
+        (lambda text: corpus.pair_counts(text.train), 1.5e6),  # two tables of 0.5 MB
+        (lambda text: corpus.compressed(text.held_out, zlib.compressobj()), 4e5),
+        (lambda text: [0 for _ in corpus.all_windows(text.held_out, 16, 8)], 1e5),
+    ],
+)
+def test_what_reads_all_of_a_file_takes_no_memory_for_its_length(
+    reads, most, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(corpus, "CHUNK", 2**12)
+    path = tmp_path / "a.txt"
+    path.write_bytes(bytes(range(256)) * 2**15)
+    text = corpus.own(path)
+    tracemalloc.start()
+    try:
+        reads(text)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+
+
+def test_fingerprint_knows_where_the_text_is_divided_and_every_piece(monkeypatch):
+    whole = text(b"abcdefg", b"hi").fingerprint()
+    assert text(b"abcdef", b"ghi").fingerprint() != whole
+    monkeypatch.setattr(corpus, "CHUNK", 3)
+    assert text(b"abcdefg", b"hi").fingerprint() == whole
+    assert text(b"abcdefh", b"hi").fingerprint() != whole
 
 
 def test_baselines_by_hand():
@@ -89,8 +130,8 @@ def test_baselines_by_hand():
     assert found["xz"] > 8
 
 
-def test_pairs_are_counted_in_pieces_and_over_their_ends(monkeypatch):
-    text_of_all = text(bytes(range(256)) * 3 + b"aab", b"aba")
+def test_baselines_are_the_same_in_pieces_and_over_their_ends(monkeypatch):
+    text_of_all = text(bytes(range(256)) * 3 + b"aab", b"a line of a text\n" * 20)
     whole = corpus.baselines(text_of_all)
     monkeypatch.setattr(corpus, "CHUNK", 7)
     assert corpus.baselines(text_of_all) == whole
@@ -98,14 +139,36 @@ def test_pairs_are_counted_in_pieces_and_over_their_ends(monkeypatch):
 
 def test_windows_lie_side_by_side_and_their_targets_are_one_further():
     part = np.arange(11, dtype=np.uint8)
-    x, target = corpus.windows(part, 3)
+    x, target = corpus.spread(part, 3, most=3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert target.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    assert corpus.windows(part, 2, most=3)[0].tolist() == [[0, 1], [4, 5], [8, 9]]
-    assert corpus.windows(part[:4], 3)[1].tolist() == [[1, 2, 3]]
+    assert corpus.spread(part, 2, most=3)[0].tolist() == [[0, 1], [4, 5], [8, 9]]
+    assert corpus.spread(part[:4], 3, most=9)[1].tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("n", [4, 9, 10, 11])
+def test_batches_of_all_windows_are_those_that_lie_side_by_side(n):
+    part = np.arange(n, dtype=np.uint8)
+    batches = [*corpus.all_windows(part, 3, 2)]
+    for found, wanted in zip(zip(*batches, strict=True), corpus.spread(part, 3, n), strict=True):
+        assert [len(rows) for rows in found[:-1]] == [2] * (len(found) - 1)
+        np.testing.assert_array_equal(np.concatenate(found), wanted)
 
 
 def test_windows_are_drawn_from_everywhere():
-    x, target = corpus.drawn(np.arange(7, dtype=np.uint8), jax.random.key(0), 200, 4)
-    assert set(x[:, 0].tolist()) == {0, 1, 2}
+    stream = corpus.Drawn(np.arange(7, dtype=np.uint8), 4, 50, seed=0)
+    x, target = map(np.concatenate, zip(*itertools.islice(stream.batches(), 4), strict=True))
+    assert {*x[:, 0].tolist()} == {0, 1, 2}
     np.testing.assert_array_equal(target, x + 1)
+
+
+def test_a_batch_that_is_drawn_follows_from_seed_and_number_alone():
+    part = np.arange(250, dtype=np.uint8)
+
+    def starts(seed, first, begin):
+        batches = corpus.Drawn(part, 5, 4, seed, first).batches(0, begin)
+        return [x[:, 0].tolist() for x, _ in itertools.islice(batches, 3)]
+
+    seen = starts(1, 0, 0) + starts(1, 3, 0)
+    assert starts(1, 0, 2) == starts(1, 2, 0) == starts(1, 1, 1) == seen[2:5]
+    assert len({*map(tuple, seen + starts(2, 0, 0))}) == 9
