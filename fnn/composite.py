@@ -171,9 +171,7 @@ class Composite(Layer[Any, C]):
 
 
 def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
-    """The layers inside a layer: children, or what its fields hold, in tuples too."""
-    if isinstance(layer, Composite):
-        return list(layer.children.values())
+    """The layers that the fields of a layer hold, in tuples too; of a composite its children."""
     values = [getattr(layer, f.name) for f in fields(layer)]
     leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
     return [v for v in leaves if isinstance(v, Layer)]
