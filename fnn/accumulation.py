@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from fnn.composite import layers_in
+from fnn.composite import inside
 from fnn.driver import Forward, Pass, many, run_fold, with_gradient, with_penalty
 from fnn.layer import Layer, as_jax
 from fnn.microbatches import accumulated, apart, checked_rows, counted, together
@@ -87,5 +87,5 @@ def check_apart(layer: Layer[Any, Any]) -> None:
     """Raise a NotImplementedError for the first layer that mixes examples, by its path."""
     if layer.mixes_examples:
         raise NotImplementedError(f"Plan: {layer} {MIXES}, or take GroupNorm for BatchNorm.")
-    for f in layers_in(layer):
+    for f in inside(layer):
         check_apart(f)

@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import jax
 
 from fnn.errors import check_key, type_of
-from fnn.layer import C, Layer, check_layer_type
+from fnn.layer import C, Layer, check_layer_type, layers_in
 from fnn.records import Key, PyTree
 from fnn.sequence import add, memory_of, renewed, state_of
 
@@ -170,16 +170,14 @@ class Composite(Layer[Any, C]):
         return child(name)
 
 
-def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
-    """The layers that the fields of a layer hold, in tuples too; of a composite its children."""
-    values = [getattr(layer, f.name) for f in fields(layer)]
-    leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
-    return [v for v in leaves if isinstance(v, Layer)]
+def inside(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
+    """The children of a composite, the layers in the fields of another one."""
+    return list(layer.children.values()) if isinstance(layer, Composite) else layers_in(layer)
 
 
 def mixes(layer: Layer[Any, Any]) -> bool:
     """Whether a layer, or one inside it, makes rows of y depend on other rows of x."""
-    return layer.mixes_examples or any(map(mixes, layers_in(layer)))
+    return layer.mixes_examples or any(map(mixes, inside(layer)))
 
 
 @dataclass(frozen=True)

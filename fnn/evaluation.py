@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn.arrays import as_input, check_arrays
-from fnn.composite import Composite, layers_in
-from fnn.layer import Layer, check_layer_type
+from fnn.composite import Composite, inside
+from fnn.layer import Layer, check_layer_type, layers_in
 from fnn.layers.activations import Identity
 from fnn.layers.affine import Centered, CenteredParams
 from fnn.layers.dense import Dense, DenseParams
@@ -171,7 +171,7 @@ def changes(layer: Layer[Any, Any]) -> bool:
     registered = evaluation_form.dispatch(type(layer))
     if registered not in (evaluation_form.dispatch(object), evaluation_form.dispatch(Composite)):
         return True
-    return layer.mixes_examples or any(map(changes, layers_in(layer)))
+    return layer.mixes_examples or any(map(changes, inside(layer)))
 
 
 def needs_data(layer: Layer[Any, Any]) -> bool:

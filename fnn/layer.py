@@ -32,7 +32,7 @@ a layer of positions sees the steps of a Sequence as an array, those left out as
 import abc
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import jax
@@ -238,3 +238,10 @@ class Around(Layer[P, C]):
     def zero_state(self, params, n, capacity=None):
         """That of inner; of params the dtype alone matters."""
         return self.inner.zero_state(params, n, capacity)
+
+
+def layers_in(layer: Layer[Any, Any]) -> list[Layer[Any, Any]]:
+    """The layers that the fields of a layer hold, in tuples too."""
+    values = [getattr(layer, f.name) for f in fields(layer)]
+    leaves = jax.tree.leaves(values, is_leaf=lambda v: isinstance(v, Layer))
+    return [v for v in leaves if isinstance(v, Layer)]
