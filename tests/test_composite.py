@@ -61,6 +61,7 @@ class Gate(Composite):
 GATE = Gate(Serial(up=Dense(3, 4), out=Sigmoid()), Dense(3, 4))
 
 
+@pytest.mark.slow
 def test_a_composite_of_two_branches_keeps_the_contract():
     check_layer(GATE, noise(5, 3))
     check_layer(Repeat(2, Gate(Tanh(), Dense(3, 3))), noise(5, 3))

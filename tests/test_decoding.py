@@ -86,6 +86,7 @@ def test_logits_step_by_step_are_those_of_the_whole_forward(name, dtype, within)
     assert abs(z.swapaxes(0, 1) - want).max() < within * abs(want).max()
 
 
+@pytest.mark.slow
 @ways("learned", "rotary", "windows", "recurrent")
 @pytest.mark.parametrize("front", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_prompts_of_different_length_go_on_as_each_would_alone(name, front):

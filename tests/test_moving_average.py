@@ -27,6 +27,7 @@ def test_an_average_of_params_is_that_of_optax_without_a_bias():
     np.testing.assert_allclose(ours.weight, 1 - 0.8**4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("inside", marks=pytest.mark.slow), "skips"])
 def test_a_run_evaluates_and_saves_its_average(name, tmp_path):
     make = plan(fnn.optim.Adam(0.05), ema=0.9, **OPTIONS[name])

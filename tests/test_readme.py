@@ -27,6 +27,7 @@ def test_the_code_of_the_readme_runs_as_it_stands(capsys, monkeypatch, tmp_path)
     assert module.losses.shape == (8, 4)
 
 
+@pytest.mark.slow
 def test_the_code_for_flax_runs_where_it_is_installed():
     pytest.importorskip("flax")
     (block,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)

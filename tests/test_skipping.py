@@ -132,6 +132,7 @@ def test_optimizers_say_whether_they_hide_anything():
     assert Inherited(0.1).hides()  # its update is its own
 
 
+@pytest.mark.slow
 def test_runs_that_skip_go_on_from_their_files_and_stop_at_one_too_many(tmp_path):
     make = plan(fnn.optim.Adam(0.05), loss=LOSS, skips=2)
     begin = fnn.start(make, KEY, PARAMS)

@@ -19,6 +19,7 @@ def large(a):
 PAIR = Pair(square, large, (np.ones((200, 200), np.float32),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.title)
 def test_both_programs_of_a_line_agree(line):
     pair = line.build(line.quick[1])

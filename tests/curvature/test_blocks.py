@@ -70,6 +70,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n == "mlp" else pytest.param(n, marks=pytest.mark.slow) for n in NETS]
 )

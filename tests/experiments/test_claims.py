@@ -123,6 +123,7 @@ def gallery_elsewhere(tmp_path, monkeypatch):
     return here
 
 
+@pytest.mark.slow
 def test_a_run_again_puts_its_answer_and_its_picture_into_the_gallery(gallery_elsewhere):
     old = gallery.PAGE.read_text()
     gallery.main(gallery.Config(("difference_quotient", "errata")))

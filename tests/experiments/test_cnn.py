@@ -65,6 +65,7 @@ def test_a_table_is_refused_because_it_has_no_images(tmp_path, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_network_moves_with_its_image_up_to_the_pooling():
     net = cnn.network((8, 12), (2, 4), 3, dropout=0.5)
     params = net.init(jax.random.key(0))

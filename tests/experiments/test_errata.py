@@ -25,6 +25,7 @@ def test_what_has_nothing_to_compute_is_typesetting_and_nothing_else_is():
     assert {e.mistake for e in errata.ERRATA} == set(MISTAKES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double_precision")
 def test_the_net_of_fnn_and_the_net_of_the_texts_cost_the_same():
     net = s2.net()

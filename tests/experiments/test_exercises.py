@@ -45,6 +45,7 @@ def test_every_solution_is_right_and_every_empty_file_is_not_written_yet(tmp_pat
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_solution_is_what_fnn_computes_and_no_usual_mistake_is(name):
     exercise, told = EXERCISES[name], set()
@@ -103,6 +104,7 @@ SLIPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "body", "phrase"), SLIPS)
 def test_a_slip_is_wrong_and_gets_a_fitting_hint(tmp_path, number, body, phrase):
     result = grade(written(tmp_path, number, body))

@@ -242,6 +242,7 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path,
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
 
 
+@pytest.mark.slow
 def test_parameters_that_are_not_finite_are_not_saved(text, tmp_path, monkeypatch, capsys):
     advanced = gpt.advanced
 

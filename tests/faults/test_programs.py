@@ -76,6 +76,7 @@ def test_many_steps_leave_no_arrays_behind(tmp_path):
         assert (found.tried, found.wrong) == (9, [])
 
 
+@pytest.mark.slow
 def test_what_is_kept_from_epoch_to_epoch_is_blamed():
     kept = []
 

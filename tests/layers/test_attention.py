@@ -55,6 +55,7 @@ def test_contract_of_states(layer):
     check_sequence(layer, Sequence(noise(2, 5, layer.n), MASK, kv(layer, 9)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chunk", "fields"),
     [

@@ -45,6 +45,7 @@ def test_contract_of_sequences(cell, n_states):
     check_sequence(layer, Sequence(X, MASK, state), steps=False)
 
 
+@pytest.mark.slow
 def test_contract_of_sequences_through_stacks():
     ahead = fnn.Serial(fnn.GRU(3, 4), fnn.RNN(4, 2))
     layer = Bidirectional(ahead, fnn.Repeat(2, fnn.RNN(3, 3)))
@@ -52,6 +53,7 @@ def test_contract_of_sequences_through_stacks():
     check_sequence(layer, Sequence(X, MASK, state), steps=False)
 
 
+@pytest.mark.slow
 def test_contract_of_stacks_of_them():
     net = fnn.Serial(Bidirectional.of(fnn.GRU(3, 4)), Bidirectional(fnn.RNN(8, 2), fnn.RNN(8, 5)))
     check_sequence(net, Sequence(X, MASK), steps=False)
@@ -76,6 +78,7 @@ def test_dx_has_the_form_of_x():
         assert not isinstance(dx, Sequence) or (dx.mask is x.mask, dx.state) == (True, None)
 
 
+@pytest.mark.slow
 def test_behind_padding_each_sequence_is_read_from_its_own_last_step():
     layer = Bidirectional.of(fnn.LSTM(3, 4))
     params = layer.init(KEY)

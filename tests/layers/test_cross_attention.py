@@ -88,6 +88,7 @@ def test_who_sees_nothing_of_the_memory_says_nothing():
     assert all((g == 0).all() for g in jax.tree.leaves((grads.wq, grads.wk, dx.x, dx.memory.x)))
 
 
+@pytest.mark.slow
 def test_every_layer_that_looks_adds_to_the_memorys_cotangent():
     net = fnn.Serial(CrossAttention(6, 2), fnn.Tanh(), CrossAttention(6, 3))
     params, (_, x, z, _) = net.init(KEY), drawn(LAYERS[0])

@@ -115,6 +115,7 @@ BLOCK = fnn.TransformerBlock(
 MODEL = fnn.Serial(embed=fnn.Embedding(7, 6), blocks=fnn.Repeat(3, BLOCK), head=fnn.Dense(6, 7))
 
 
+@pytest.mark.slow
 def test_part_by_part_and_step_by_step_a_language_model_says_the_same():
     net = MODEL
     params, tokens = net.init(KEY), jax.random.randint(KEY, (2, 9), 0, 7)

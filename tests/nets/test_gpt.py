@@ -208,6 +208,7 @@ def test_the_evaluation_net_gives_the_logits():
     np.testing.assert_allclose(LOSS.forward(logits, LABELS)[0], found, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_fit_learns_a_pattern_and_evaluates_it():
     net = gpt(4, 8, 2, 1, 6)
     cycle = jnp.arange(40).reshape(-1, 1) % 4 + jnp.arange(7)

@@ -52,6 +52,7 @@ def test_number_of_parameters_and_sizes_of_the_source(n, how):
     assert x.shape == (1, 1000)
 
 
+@pytest.mark.slow
 def test_a_block_keeps_its_input_where_it_can_and_projects_it_where_it_must():
     same, halved = residual_block(4, 4, 4, 1, fnn.BatchNorm), residual_block(4, 6, 6, 2, norm)
     assert isinstance(same["sum"], fnn.Residual)

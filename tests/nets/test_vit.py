@@ -40,6 +40,7 @@ def test_number_of_parameters_of_the_source_but_for_the_class_token_and_its_posi
     assert n == 86_567_656 - 768 - 768  # ViT-B/16 of torchvision
 
 
+@pytest.mark.slow
 def test_patches_are_rows_of_the_product_and_their_order_counts_by_position_alone():
     net = vit(*SMALL, patch=2)
     params = net.init(KEY)

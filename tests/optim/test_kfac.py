@@ -105,6 +105,7 @@ def test_one_step_finds_the_minimum_of_least_squares():
     np.testing.assert_allclose(as_matrix(state.params), best, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_inverses_stay_between_two_inversions_and_numbers_compile_nothing():
     traced = []
 
@@ -149,6 +150,7 @@ def test_the_step_is_short_in_the_metric():
     chex.assert_trees_all_close(updates, jax.tree.map(lambda u: c * u, free), **EXACT)
 
 
+@pytest.mark.slow
 def test_it_goes_into_chains_schedules_and_the_chains_of_optax():
     import optax
 

@@ -48,6 +48,7 @@ def test_both_conventions_are_one_method_with_another_rate(nesterov):
     chex.assert_trees_all_close(heavy, average, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_constant_gradient_ends_in_the_terminal_step():
     assert run(fnn.optim.Momentum(0.1, 0.9), [2.0] * 400)[-1] == pytest.approx(-0.1 * 2.0 / 0.1)
     assert run(fnn.optim.Momentum(0.1, 0.9, average=True), [2.0] * 400)[-1] == pytest.approx(-0.2)

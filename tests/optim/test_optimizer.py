@@ -114,6 +114,7 @@ def test_a_gradient_of_any_size_leaves_a_state_that_goes_on_as_in_exact_arithmet
     chex.assert_trees_all_close(ours, exact, rtol=1e-5, atol=roundings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_works_inside_optax_chain_multi_steps_and_masked(name):
     ours = EVERY[name](0.1)

@@ -20,6 +20,7 @@ def test_the_proximal_step_by_hand():
     chex.assert_trees_all_equal(after.b, params.b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_proximal_l1_makes_true_zeros_and_the_subgradient_does_not(dtype):
     target = jnp.array([2.0, 0.05, -0.02, -1.0], dtype)

@@ -66,6 +66,7 @@ def lstm_alone():
     return fnn.Serial(fnn.LSTM(3, 4), fnn.Dense(4, 7))
 
 
+@pytest.mark.slow
 def test_steps_and_their_sharing_by_jax_grad_at_every_step():
     net = lstm_alone()
     params, x = net.init(KEY), noise(5, 6, 3)
@@ -187,6 +188,7 @@ def check_layer(found, bases, grads, s):
         np.testing.assert_allclose(k.moments, want, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_masked_or_ignored_changes_nothing():
     net = fnn.Serial(fnn.Embedding(7, 3), fnn.LSTM(3, 4), fnn.Dense(4, 7))
     params = net.init(KEY)

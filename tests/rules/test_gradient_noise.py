@@ -120,6 +120,7 @@ def test_what_has_no_weight_is_not_there():
     chex.assert_trees_all_close(done.result, want.result, **EXACT)
 
 
+@pytest.mark.slow
 def test_fit_reports_it_and_averages_come_before_the_ratio():
     net, x, target, _ = NETS["deep"]
     plan = fnn.Plan(net, LOSS, fnn.optim.SGD(1e-30), rule=(backprop, noise_scale))

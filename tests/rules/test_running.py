@@ -95,6 +95,7 @@ def biased(own, n):
     )
 
 
+@pytest.mark.slow
 def test_those_of_one_batch_are_a_calibration_through_every_wrapper():
     net = wrapped()
     params = jax.tree.map(lambda p: p + 0.1 * noise(*p.shape), net.init(KEY))
@@ -136,6 +137,7 @@ def test_a_row_of_weight_zero_is_seen_as_zeros_by_fit_as_by_step():
         chex.assert_trees_all_close(state.companion[1][0].mean, mean, **CLOSE)
 
 
+@pytest.mark.slow
 def test_evaluation_by_averages_is_about_that_by_the_training_set():
     net = fnn.Serial(fnn.Dense(3, 5), fnn.BatchNorm(5), fnn.Tanh(), fnn.Dense(5, 2))
     x, target = 3 * noise(400, 3) + 1, noise(400, 2, seed=2)

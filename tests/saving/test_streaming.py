@@ -114,6 +114,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 def test_a_file_behind_several_steps_of_a_window_says_where_the_last_one_ended(
     tmp_path, monkeypatch
 ):

@@ -30,6 +30,7 @@ def test_every_letter_is_the_likeliest_behind_those_before_it(params):
     assert len(np.unique(found)) > 1
 
 
+@pytest.mark.slow
 def test_an_answer_is_right_with_all_of_its_letters_and_its_end(params):
     found = np.asarray(answering.answered(NET, params, PROBLEMS.x.memory))
     mask = PROBLEMS.x.mask
@@ -40,6 +41,7 @@ def test_an_answer_is_right_with_all_of_its_letters_and_its_end(params):
     np.testing.assert_array_equal(answering.right(NET, params, PROBLEMS.x, wrong), [True, False])
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_softmax_over_the_source(params):
     net, params = fnn.inference(NET, params)
     p = answering.weights(net, params, PROBLEMS.x)
