@@ -173,6 +173,50 @@ def a_run_is_saved_and_goes_on_bit_for_bit_and_on_one_device_to_rounding():
         near(fit(state, 2, 3), (straight, history), 1e-5)
 
 
+def batches(*arrays):
+    """Four rows at a time, in order: a stream, which fills the last batch up with weight 0."""
+    return lambda: (tuple(a[i : i + 4] for a in arrays) for i in range(0, len(arrays[0]), 4))
+
+
+@check(SLOW)
+def whatever_the_number_of_rows_and_of_devices_the_numbers_are_those_of_one():
+    """1 … 17 rows of arrays and of a stream, in batches of 4."""
+    plan = plan_of(fnn.mlp([16, 256, 4]))
+    alone, (_, x, target) = fnn.start(plan, KEY), classifier()
+    placed = [fnn.devices.place(plan, alone, fnn.devices.mesh(n), "fsdp") for n in (1, 2, 4, 8)]
+
+    def found(state, *data):
+        both = data, batches(*data)
+        ends = [fnn.fit(plan, state, d, epochs=1, batch_size=4) for d in both]
+        return ends, [fnn.evaluate(plan, ends[0][0], d) for d in both]
+
+    for n in range(1, 18):
+        expected = found(alone, x[:n], target[:n])
+        near(*expected[1])
+        for state in placed:
+            near(found(state, x[:n], target[:n]), expected, 1e-5)
+
+
+@check(SLOW)
+def a_step_differs_from_that_of_one_device_by_rounding_alone():
+    """In float32 by 1e-6 of the largest entry; in float64 its gradient, too, by 1e-13."""
+    _, x, target = classifier()
+    gpt = fnn.gpt(n_vocab=256, n=64, n_heads=4, n_layers=2, n_context=32, chunk=16)
+    tokens, mesh = jax.random.randint(KEY, (16, 32), 0, 256), fnn.devices.mesh(8)
+    for plan, batch in (
+        (plan_of(fnn.mlp([16, 512, 4])), (x, target)),
+        (plan_of(gpt, loss=fnn.LinearSoftmaxCrossEntropy()), (tokens, tokens)),
+    ):
+        for wide, rtol in (False, 1e-6), (True, 1e-13):
+            with jax.enable_x64(wide):
+                alone = fnn.start(plan, KEY)
+                placed = fnn.devices.place(plan, alone, mesh, "fsdp")
+                (end, row), (want, before) = (fnn.step(plan, s, batch) for s in (placed, alone))
+                near((row, end.params), (before, want.params), rtol)
+                if wide:
+                    near(end, want, rtol)
+
+
 def compiled(plan, state, mesh, how, tokens):
     shapes = fnn.devices.place(plan, jax.eval_shape(lambda: state), mesh, how)
     put = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))

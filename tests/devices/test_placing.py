@@ -16,7 +16,7 @@ EIGHT = pathlib.Path(__file__).parent / "eight.py"
 
 def on_eight(which):
     """The names of the checks that passed, and all that was written to stderr."""
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"  # conftest's
     env = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{ROOT}"}
     run = subprocess.run([sys.executable, EIGHT, which], env=env, capture_output=True, text=True)
     lines = run.stdout.splitlines()
