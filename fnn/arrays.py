@@ -36,7 +36,7 @@ def as_host(owner: str, name: str, a: Any) -> np.ndarray:
     if array.dtype.kind in "OUS":
         raise TypeError(
             f"{owner}: {name} must hold numbers, got {array.dtype} "
-            f"(first entry {array.ravel().tolist()[0]!r}); "
+            f"(first entry {array.ravel().tolist()[0]!r:.60}); "
             f"convert it with {name}.astype(float)."
         )
     dtype = np.dtype(jax.dtypes.canonicalize_dtype(array.dtype.newbyteorder("=")))

@@ -43,6 +43,7 @@ def test_integers_and_booleans_stay_what_they_are():
 REFUSED = {
     "ragged": ([[1.0], [1.0, 2.0]], ValueError, "f: x is ragged: its rows differ in length"),
     "objects": ([1.0, None], TypeError, r"f: x must hold numbers, got object \(first entry 1.0\)"),
+    "long ones": ([{"a" * 99}], TypeError, r"\(first entry {'a{58}\); convert"),
     "strings": (["a"], TypeError, r"got <U1 .*'a'\); convert it with x.astype\(float\)"),
     "bytes": ([b"a"], TypeError, "f: x must hold numbers, got .S1"),
     "a set": ({1.0}, TypeError, "f: x must hold numbers, got object"),
