@@ -86,6 +86,12 @@ class Reader:
             self._closed = True
             self._state.notify_all()
         self._thread.join(timeout=0.2)
+        self._left()
+
+    def _left(self):
+        """Let others have the iterator, once nobody wants more of it and the thread has ended."""
+        if self._closed and self._ended:
+            self._source.leave()
 
     def _begun(self, filled):
         """Whether there is a window with room left in it, and something in it, that may be had."""
@@ -110,6 +116,7 @@ class Reader:
         with self._state:
             self._error, self._ended = error, True
             self._state.notify_all()
+        self._left()
 
     def _batches(self) -> Iterator[tuple[Place, Any]]:
         """Every batch, and where the source stands behind it."""

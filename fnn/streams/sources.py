@@ -29,7 +29,10 @@ class Place(NamedTuple):
 
 
 class NoStream(TypeError):  # noqa: N818
-    """A function made something that is no iterator."""
+    """What was made is no iterator, or one that is read already."""
+
+
+_READ: dict[int, "Source"] = {}  # by the id of an iterator that was made
 
 
 def is_stream(data: Any) -> bool:
@@ -56,7 +59,8 @@ class Source:
 
     def opened(self, place: Place) -> Iterator[Any]:
         """The batches of a pass from a place on."""
-        self._latest = iterator = self._begun(place)
+        self.leave()
+        self._latest = iterator = self._taken(self._begun(place))
         if self.anywhere:
             return iterator
         if place.mark is not None and hasattr(iterator, "set_state"):
@@ -79,6 +83,21 @@ class Source:
         if not self.once:
             with contextlib.suppress(Exception):
                 self._latest.close()
+
+    def leave(self) -> None:
+        """Let others have the iterator."""
+        if _READ.get(id(self._latest)) is self:
+            del _READ[id(self._latest)]
+
+    def _taken(self, iterator):
+        """The iterator, which no other source may read until this one leaves it."""
+        if not self.once and _READ.setdefault(id(iterator), self) is not self:
+            raise NoStream(
+                f"{self._owner}: {self._name} gives an iterator that is read already, as a loader "
+                "does that has one for all passes (PyTorch's with persistent_workers); make "
+                "another loader."
+            )
+        return iterator
 
     def _begun(self, place):
         """A new iterator."""

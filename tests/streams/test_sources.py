@@ -54,6 +54,19 @@ def test_a_function_and_an_iterable_begin_anew_and_batches_are_passed_over():
         assert not source.exact
 
 
+def test_an_iterator_that_is_made_twice_is_read_by_one_source_at_a_time():
+    one = iter(range(5))
+    first, other = (Source("fit", name, lambda: one) for name in ("data", "validation"))
+    for _ in range(2):  # it may read on itself
+        first.opened(Place())
+    for _ in range(2):
+        with pytest.raises(NoStream, match="fit: validation gives an iterator that is read alrea"):
+            other.opened(Place())
+        other.leave()
+    first.leave()
+    assert read(other) == [0, 1, 2, 3, 4]
+
+
 def test_an_iterator_goes_on_where_it_is():
     source = Source("fit", "data", iter(range(5)))
     assert source.once

@@ -156,13 +156,51 @@ def test_a_stream_is_read_in_the_precision_of_its_caller():
     assert {a.dtype for a in jax.tree.leaves((state.params, history))} == {np.dtype("float32")}
 
 
-@pytest.mark.slow
-def test_a_loader_of_pytorch_is_a_stream():
+def loader_of_pytorch(**options):
     torch = pytest.importorskip("torch")
     data = torch.utils.data.TensorDataset(torch.tensor(ROWS), torch.tensor(LABELS))
+    return torch.utils.data.DataLoader(data, batch_size=4, **options)
+
+
+WORKERS = {"num_workers": 2, "timeout": 60, "multiprocessing_context": "fork"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")  # a worker runs nothing of JAX's
+@pytest.mark.parametrize("options", [{}, WORKERS, WORKERS | {"persistent_workers": True}])
+def test_a_loader_of_pytorch_is_a_stream(options):
+    loader, held_out = (loader_of_pytorch(**options) for _ in range(2))
+    begin = fnn.start(SGD, None, PARAMS)
+    for _ in range(2):
+        found = fnn.fit(SGD, begin, loader, epochs=2, validation=held_out)
+        how = {"epochs": 2, "batch_size": 4, "validation": (X, TARGET)}
+        same_run(found, fnn.fit(SGD, begin, (X, TARGET), **how))
+    close(fnn.evaluate(SGD, begin, loader), fnn.evaluate(SGD, begin, (X, TARGET)))
+    state, _ = fnn.fit(SGD, begin, loader, epochs=2, steps=3)
+    close(state.params, found[0].params)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:os.fork")
+def test_workers_that_stay_serve_one_pass_at_a_time():
+    loader, begin = loader_of_pytorch(**WORKERS, persistent_workers=True), fnn.start(SGD, KEY)
+    with pytest.raises(TypeError, match="fit: validation gives an iterator that is read already"):
+        fnn.fit(SGD, begin, loader, epochs=2, validation=loader)
+
+
+@pytest.mark.slow
+def test_a_dataset_of_tensorflow_is_a_stream():
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((ROWS, LABELS)).batch(4).prefetch(2)
     begin, how = fnn.start(SGD, None, PARAMS), {"epochs": 2}
-    found = fnn.fit(SGD, begin, torch.utils.data.DataLoader(data, batch_size=4), **how)
-    same_run(found, fnn.fit(SGD, begin, (X, TARGET), batch_size=4, **how))
+    want = fnn.fit(SGD, begin, (X, TARGET), batch_size=4, validation=(X, TARGET), **how)
+    for stream in (data, data.as_numpy_iterator):
+        same_run(fnn.fit(SGD, begin, stream, validation=stream, **how), want)
+    state, _ = fnn.fit(SGD, begin, data.repeat(), steps=3, **how)
+    close(state.params, want[0].params)
+    ragged = data.map(lambda x, t: (tf.RaggedTensor.from_tensor(x), t))
+    with pytest.raises(TypeError, match="fit, epoch 1, batch 1: x must hold numbers, got object"):
+        fnn.fit(SGD, begin, ragged, **how)
 
 
 @pytest.mark.slow
