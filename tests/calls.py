@@ -7,6 +7,7 @@ stands here by name is what no table has.
 import dataclasses
 import functools
 import inspect
+import unittest.mock
 from typing import NamedTuple
 
 import jax
@@ -271,6 +272,21 @@ def around():
     ]  # fmt: skip
 
 
+def devices():
+    """Of one device and one process, which joins nobody."""
+    home, once = fnn.devices, plan(fnn.optim.Adam(0.1))
+    given = {"plan": once, "state": fnn.start(once, KEY, PARAMS), "mesh": home.mesh(1)}
+    nobody = unittest.mock.patch("jax.distributed.initialize", unittest.mock.Mock())
+    others = {"coordinator": "host:1", "processes": 1, "process": 0, "timeout": 1}
+    return [
+        of("mesh", home.mesh, data=1, model=1, devices=jax.devices()[:1]),
+        of("place", home.place, **given, how="fsdp"),
+        of("gathered", home.gathered, tree=given["state"]),
+        of("wait", home.wait, name="here", timeout=1.0), of("is_first", home.is_first),
+        of("join", nobody(home.join), **others),
+    ]  # fmt: skip
+
+
 def checks():
     """The checker's, at one point; what f makes of its arguments is f's own matter."""
     x = jnp.arange(1.0, 4.0)
@@ -326,6 +342,6 @@ MAKERS = {
     **{name: lambda make=make: optimizer(make(0.1)) for name, make in EVERY.items()},
     **{c.__name__: functools.partial(schedule, c) for c in public(fnn.optim, fnn.optim.Schedule)},
     **{c.__name__: functools.partial(penalty, c) for c in public(fnn, fnn.Penalty)},
-    **{f.__name__: f for f in (training, nets, rules, curvature, around, checks)},
+    **{f.__name__: f for f in (training, nets, rules, curvature, around, devices, checks)},
 }
 CALLS = {name: functools.cache(make) for name, make in MAKERS.items()}  # made when asked for

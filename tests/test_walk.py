@@ -120,7 +120,7 @@ def test_the_walk_hears_what_speaks_in_nobodys_name(f):
 @pytest.mark.slow
 def test_the_walk_comes_by_every_public_name():
     walked = {call.name for make in CALLS.values() for call in make()}
-    homes = (fnn, fnn.optim, fnn.rules, fnn.curvature)
+    homes = (fnn, fnn.optim, fnn.rules, fnn.curvature, fnn.devices)
     public = {n: v for home in homes for n, v in vars(home).items() if n[0] != "_" and callable(v)}
     own = {n for n, v in public.items() if str(getattr(v, "__module__", "fnn")).startswith("fnn")}
     own |= {f.__name__ for f in DRAWS} | checking.EXPORTS

@@ -21,9 +21,9 @@ def mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any] | No
     Raises:
         ValueError: for more devices than there are, for sizes below 1, and for a `model` that does
             not divide the devices where data is None.
-        TypeError: for sizes that are no integers.
+        TypeError: for sizes that are no integers, and for devices that are none.
     """
-    there = list(jax.devices() if devices is None else devices)
+    there = jax.devices() if devices is None else listed(devices)
     model = size("model", model)
     if data is None and len(there) % model:
         raise ValueError(f"mesh: model must divide the {len(there)} devices, got {model}.")
@@ -35,6 +35,14 @@ def mesh(data: int | None = None, model: int = 1, *, devices: Sequence[Any] | No
         )
     kinds = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh((data, model), (DATA, MODEL), kinds, devices=there[:asked])
+
+
+def listed(devices: Any) -> list[Any]:
+    """Devices that somebody gave, as a list."""
+    found = [*devices] if hasattr(devices, "__iter__") else [None]
+    if not all(hasattr(device, "device_kind") for device in found):
+        raise TypeError(f"mesh: devices must be some of jax.devices(), got {devices!r:.60}.")
+    return found
 
 
 def size(name: str, value: Any) -> int:

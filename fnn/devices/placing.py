@@ -6,6 +6,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fnn.devices.cuts import cuts_of
+from fnn.errors import check_leaves
 from fnn.plan import Plan, State, check_plan, check_state
 from fnn.records import PyTree
 from fnn.sharding import Layout, layout_of, put
@@ -56,7 +57,11 @@ def gathered(tree: PyTree) -> PyTree:
     """The same arrays, whole on one device of this process: a State that no mesh knows of.
 
     Where several processes share the arrays, all of them must ask.
+
+    Raises:
+        TypeError: for what is no array.
     """
+    check_leaves("gathered", "tree", tree)
 
     def leaf(a):
         if isinstance(a, jax.Array) and not a.is_fully_addressable:

@@ -52,6 +52,7 @@ def join(
     n, i = (None if given[m] is None else number(m, given[m]) for m in ("processes", "process"))
     if n is not None and i is not None and not 0 <= i < n:
         raise ValueError(f"join: process must be from 0 to {n - 1}, got {i}.")
+    timeout = number("timeout", timeout)
     limits: dict[str, Any] = {"initialization_timeout": timeout}
     limits["shutdown_timeout_seconds"] = timeout
     try:

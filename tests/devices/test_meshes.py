@@ -24,3 +24,9 @@ def test_a_mesh_has_rows_of_data_and_columns_of_model_on_automatic_axes():
 def test_what_the_devices_do_not_allow_is_an_error_with_both_numbers(how, error, text):
     with pytest.raises(error, match=f"mesh: {text}"):
         fnn.devices.mesh(**how, devices=jax.devices()[:1])
+
+
+def test_devices_that_are_none_are_an_error():
+    for given in (8, "cpu", jax.devices()[0], [None]):
+        with pytest.raises(TypeError, match="mesh: devices must be some of .*, got"):
+            fnn.devices.mesh(devices=given)

@@ -47,5 +47,7 @@ def test_a_state_on_one_device_is_one():
     assert shapes.params.w.sharding.mesh == mesh
     with pytest.raises(TypeError, match=r"place: mesh must be a jax.sharding.Mesh, got 8; .*mesh"):
         fnn.devices.place(plan, state, 8)
+    with pytest.raises(TypeError, match=r"gathered: tree\.a\.0 must be an array, got str"):
+        fnn.devices.gathered({"a": ["text"]})
     with pytest.raises(TypeError, match="place: state must be a State, got tuple"):
         fnn.devices.place(plan, (), mesh)

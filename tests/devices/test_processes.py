@@ -31,6 +31,8 @@ def test_what_is_nowhere_said_is_an_error(flags, text, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match=f"join: {text}"):
         fnn.devices.join(*flags)
+    with pytest.raises(TypeError, match="join: timeout must be an integer, got 'soon'"):
+        fnn.devices.join("localhost:1", 2, 0, timeout="soon")
 
 
 def test_one_process_waits_for_nobody():
