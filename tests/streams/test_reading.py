@@ -1,6 +1,7 @@
 """Tests of fnn.streams.reading: one window ahead, nothing hangs, nothing is lost."""
 
 import gc
+import os
 import signal
 import threading
 import time
@@ -162,7 +163,7 @@ def test_ctrl_c_is_heard_while_the_reader_is_blocked():
 
     def batches():
         yield X, TARGET
-        threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT)).start()
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         release.wait(20)
 
     once = plan(fnn.optim.SGD(0.5))
