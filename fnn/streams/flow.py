@@ -181,6 +181,7 @@ class Stream:
         """The reader of the present pass."""
         if self._reader is None:
             how = {"endless": self.steps is not None, "marks": self._marks}
+            self.source = self.source.anew()
             self._reader = Reader(self.source, self.place, self._voice, **how)
             if self._intake is not None:
                 self._reader.admit(self._intake)

@@ -57,6 +57,10 @@ class Source:
         self.once = not self.anywhere and has(data, "__next__")
         self._latest: Any = None
 
+    def anew(self) -> "Source":
+        """The same data for another thread: what this one has begun stays its own."""
+        return Source(self._owner, self._name, self._data)
+
     def opened(self, place: Place) -> Iterator[Any]:
         """The batches of a pass from a place on."""
         self.leave()

@@ -116,3 +116,21 @@ def test_a_generator_is_ended_and_the_callers_iterator_is_not():
         source.close()
         assert ended == want
         ended.clear()
+
+
+def test_what_one_thread_has_begun_another_does_not_end():
+    ended = []
+
+    def numbers():
+        try:
+            yield from range(5)
+        finally:
+            ended.append(True)
+
+    source = Source("fit", "data", numbers)
+    old, new = source.anew(), source.anew()
+    passes = old.opened(Place()), new.opened(Place())
+    assert [*map(next, passes)] == [0, 0]
+    old.close()
+    assert ended == [True]
+    assert next(passes[1]) == 1
