@@ -31,7 +31,7 @@ def by_epochs(
         state, row = epoch(state)
         row = group.on_host(row)  # nothing on the device grows with the epochs
         history.append(row)
-        over = callback is not None and stops(group, callback(state, plain(row)))
+        over = stops(group, callback, state, row)
         if stop is not None:
             ended, best = stop.looked(history, state, best)
             over = over or ended
@@ -39,9 +39,13 @@ def by_epochs(
     return state, jax.tree.map(jnp.asarray, stacked(history))
 
 
-def stops(group: Group, said: Any) -> bool:
-    """Whether a callback ends the training, in any of the processes."""
-    return bool(group.largest(bool(said)))
+def stops(group: Group, callback: Any, state: State, row: PyTree) -> bool:
+    """Whether the callback ends the training, in any process; where it fails in one all end."""
+
+    def said():
+        return callback is not None and bool(callback(state, plain(row)))
+
+    return bool(group.largest(group.each_does("fit: the callback", said)))
 
 
 def plain(row: PyTree) -> PyTree:

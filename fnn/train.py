@@ -12,6 +12,10 @@ loss that mixes examples (InfoNCE) compares rows of weight 0 with nothing.
 Data are (x, target) or (x, target, weights) everywhere; x is an array, a Sequence (with a state
 in `step` alone), or any pytree of arrays with the rows first. `fit` and `evaluate` take streams of
 such, too, which are read while the steps run, and large memory-mapped arrays in the same way.
+
+Where several processes share a State, all make the same call, each with rows or a stream of its
+own, which stand side by side; whatever else is given is the same in all. What is wrong in one is
+an error in all: its own there, a RuntimeError that names it in the others.
 """
 
 import contextlib
@@ -22,35 +26,17 @@ from typing import Any
 import jax
 
 from fnn.arrays import as_input
-from fnn.batches import (
-    AT_ONCE,
-    Rows,
-    as_rows,
-    averages,
-    check_rows,
-    check_stateless,
-    count,
-    minibatches,
-    taken,
-    warn_of_files,
-)
+from fnn.batches import AT_ONCE, Rows, as_rows, averages, count, minibatches, taken
 from fnn.composite import empty
+from fnn.devices.group import group_of
 from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
+from fnn.given import begun, checked, held_out
 from fnn.judging import jit_evaluated, validated
 from fnn.one_step import drawn_key, summed_step, watched_step
-from fnn.plan import (
-    Plan,
-    State,
-    check_evaluated,
-    check_plan,
-    check_state,
-    check_trained,
-    evaluation_net,
-    with_room,
-)
+from fnn.plan import Plan, State, check_plan, check_state, check_trained, with_room
 from fnn.records import Array, PyTree, flag
 from fnn.saving.checkpointing import Checkpointing
 from fnn.saving.pieces import Run, fit_in_pieces
@@ -58,8 +44,7 @@ from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
 from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
-from fnn.streams.flow import Stream, check_arrays_only, streamed, streams
-from fnn.streams.sources import is_stream
+from fnn.streams.flow import Stream, check_arrays_only, streams
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
@@ -135,8 +120,8 @@ def evaluate(
     """
     calibration = as_input("evaluate", calibration)
     size = _size("evaluate", batch_size)
-    if streams(data):
-        stream = _begun("evaluate", "data", data, plan, state, (calibration,), batch_size=size)
+    if streams("evaluate", "data", data, state):
+        stream = begun("evaluate", "data", data, plan, state, (calibration,), batch_size=size)
         check_trained("evaluate", state)
         with stream:
             return Judge(stream, plan, calibration).row(state)
@@ -176,8 +161,9 @@ def fit(
             loader); or one iterator, for one epoch. It runs in a thread of its own, one
             window ahead, and may use its arrays again at once.
         epochs: how often to go through them, at least 1.
-        batch_size: rows per step; 1 is one-sample descent, len(x) or more is the whole
-            set in every step. Of a stream the most rows of a batch; None: those of the first.
+        batch_size: rows per step, of all processes together; 1 is one-sample descent, len(x) or
+            more is the whole set in every step. Of a stream the most rows of a batch, in each
+            process; None: those of the first.
         steps: of a stream without an end: how many batches an epoch has. The next one goes on
             behind them.
         validation: data to evaluate after every epoch, a stream too, without penalty and with
@@ -193,7 +179,8 @@ def fit(
             each State that the callback sees, after the next epoch, unless it copies.
         checkpoint: where to save the run, and how often. The same call again goes on from there,
             to the same numbers bit for bit; a callback sees the epochs that are left. It works
-            on the host, as a callback does, and gives no State away.
+            on the host, as a callback does, and gives no State away. Several processes see one
+            folder; the first one writes, and a signal to any stops all.
         stop: when to stop early, and whether to return the State of the best epoch, of which then
             none is given away. It works on the host, too.
 
@@ -214,31 +201,32 @@ def fit(
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     with contextlib.ExitStack() as stack:
-        if streams(data):
+        if streams("fit", "data", data, state):
             options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
-            stream = _begun("fit", "data", data, plan, state, first=state, **options)
+            stream = begun("fit", "data", data, plan, state, first=state, **options)
             rows = stack.enter_context(stream)
         else:
             check_arrays_only("fit", steps, batch_size)
             rows = checked("fit", plan, state, data)
         given = validation, as_input("fit", calibration)
-        held_out = _held_out(plan, state, *given, epochs, how["batch_size"], stack)
+        tested = held_out(plan, state, *given, epochs, how["batch_size"], stack)
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
         check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
         gives = gives and not (stop and stop.best)
         if isinstance(rows, Stream):
             if checkpoint is not None:
-                run = StreamRun(rows, plan, held_out, how, stop)
+                run = StreamRun(rows, plan, tested, how, stop)
                 return fit_in_pieces(run, state, checkpoint, callback, epochs)
-            validate = functools.partial(validation_row, plan, held_out, size)
+            validate = functools.partial(validation_row, plan, tested, size)
             return fit_stream(rows, plan, state, validate, (callback, stop), epochs, gives)
         if checkpoint is not None:
-            run = Run(_row_of_kept, plan, rows, held_out, how, stop)
+            run = Run(_row_of_kept, plan, rows, tested, how, stop)
             return fit_in_pieces(run, state, checkpoint, callback, epochs)
-        if callback is None and stop is None and not isinstance(held_out, Judge):
-            return _program(_jit_fit, gives)(plan, state, rows, held_out, epochs=epochs, **how)
-        epoch = _epoch_on_host(plan, rows, held_out, gives, how)
+        host = callback is not None or stop is not None or isinstance(tested, Judge)
+        if not group_of(state.layout).largest(host):  # of several processes all, or none
+            return _program(_jit_fit, gives)(plan, state, rows, tested, epochs=epochs, **how)
+        epoch = _epoch_on_host(plan, rows, tested, gives, how)
         return by_epochs(epoch, state, callback, stop, epochs)
 
 
@@ -256,50 +244,6 @@ def _epoch_on_host(plan, rows, held_out, gives, how):
 def _size(owner, batch_size):
     """A checked batch size; None where it is not said."""
     return None if batch_size is None else count(f"{owner}: batch_size", batch_size)
-
-
-def _held_out(plan, state, validation, calibration, epochs, size, stack):
-    """What is evaluated after every epoch: None, (rows, calibration), or the Judge of a stream."""
-    if validation is None:
-        return None
-    if not streams(validation):
-        given = checked("fit", plan, state, validation, "validation", (calibration,))
-        return given, calibration
-    options = {"epochs": epochs, "batch_size": None if is_stream(validation) else size}
-    stream = _begun("fit", "validation", validation, plan, state, (calibration,), **options)
-    return Judge(stack.enter_context(stream), plan, calibration)
-
-
-def _begun(owner, name, data, plan, state, evaluates=(), **options):
-    """A stream that has begun."""
-    trained = trained_by(owner, plan, state, evaluates)
-    return streamed(owner, name, data, trained, layout=state.layout, **options)
-
-
-def checked(
-    owner: str, plan: Any, state: Any, data: Any, name: str = "data", evaluates: Any = ()
-) -> Rows:
-    """The rows of data, after all that can be known of plan, state and data was checked.
-
-    `evaluates` is (calibration,) where the evaluation network runs, not that of training.
-    """
-    trained = trained_by(owner, plan, state, evaluates)
-    rows = as_rows(owner, name, data)
-    warn_of_files(owner, data)
-    check_stateless(owner, name, rows.x)
-    check_rows(owner, "" if name == "data" else f"{name} ", trained, rows)
-    return on_devices(owner, state.layout, plan.net, rows)
-
-
-def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[Any, ...]:
-    """(net, loss, params, key) that data meet, after a look at plan and state."""
-    check_plan(owner, plan)
-    check_state(owner, plan, state)
-    net, params, key = plan.net, state.params, state.key
-    if evaluates:
-        check_evaluated(owner, plan, state, *evaluates)
-        (net, params), key = evaluation_net(plan, state, *evaluates), None
-    return net, plan.loss, params, key
 
 
 def roomy(plan: Plan, state: State, rows: Rows) -> State:

@@ -44,6 +44,7 @@ FLOORS = [  # a module imports from lower floors only; the longest prefix decide
     ("streams.sampler", "streams.sharing"),
     ("streams.flow",),
     ("streams.training", "streams.evaluating"),
+    ("given",),
     ("checkpoints", "saving.resuming"),
     ("saving.pieces",),
     ("saving.streaming",),

@@ -10,6 +10,7 @@
 All of them ask, in the same order. Of a State that one process has, nobody waits for anybody.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -73,6 +74,14 @@ class Group(NamedTuple):
         padded = np.pad(data, (0, lengths.max() - len(data)))
         found = np.asarray(multihost_utils.process_allgather(padded)).reshape(self.size, -1)
         return [json.loads(bytes(row[:n])) for row, n in zip(found, lengths, strict=True)]
+
+    def check_same(self, what: str, tree: PyTree) -> None:
+        """Raise where arrays that all processes give are not the same."""
+        if self.several:
+            arrays = [np.asarray(a) for a in jax.tree.leaves(tree)]
+            sha = [hashlib.sha256(a.tobytes()).hexdigest() for a in arrays]
+            if not same(self.of_all(sha)):
+                raise ValueError(f"{what} must be the same in all {self.size} processes.")
 
     def own(self, said: list[Any]) -> Any:
         """What this process said, of what so many processes did.

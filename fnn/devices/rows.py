@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fnn.batches import Rows
 from fnn.composite import mixes
-from fnn.devices.group import Group, group_of
+from fnn.devices.group import Group, group_of, same
 from fnn.layer import Layer
 from fnn.sharding import DATA, Layout
 
@@ -33,35 +33,63 @@ def on_devices(
         return rows
     group = group_of(layout)
     if group.several and not all(map(is_global, jax.tree.leaves(rows))):
-        check_even(owner, group, net, len(rows.target))
-        rows = together(layout, group, rows)
+        rows = together(owner, layout, group, rows, mixes(net))
     return layout.by_rows(rows) if cut else layout.whole(rows)
 
 
-def together(layout: Layout, group: Group, rows: Rows) -> Rows:
-    """The rows of all processes, after one another."""
-    size = even(layout, group, len(rows.target))
-    weighed = group.largest(rows.weights is not None or len(rows.target) < size)  # in all, or none
-    rows = filled(rows, size, weighed=bool(weighed))
+def together(owner: str, layout: Layout, group: Group, rows: Rows, mixed: bool) -> Rows:
+    """The rows of all processes, after one another; `mixed`: whether a layer mixes them."""
+    forms = [[str(a.dtype), *a.shape[1:]] for a in jax.tree.leaves((rows.x, rows.target))]
+    forms += [[] if rows.weights is None else [*rows.weights.shape[1:]]]
+    told = group.of_all([len(rows.target), rows.weights is not None, forms])
+    counts, weighed, forms = zip(*told, strict=True)
+    check_alike(owner, counts, forms, mixed)
+    size = even(layout, group, max(counts))
+    rows = filled(rows, size, weighed=any(weighed) or {*counts} != {size})  # in all, or in none
     sharding = NamedSharding(layout.mesh, PartitionSpec(DATA))
     return jax.tree.map(
         lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), rows
     )
 
 
+def check_alike(owner: str, counts: tuple[int, ...], forms: Any, mixed: bool) -> None:
+    """Raise in all processes for rows of one that do not go with those of the others."""
+    if not same(forms):
+        raise ValueError(
+            f"{owner}: dtypes and shapes behind the rows must be the same in all processes, got "
+            f"{' and '.join(map(str, forms))}."
+        )
+    if 0 in counts:
+        raise ValueError(f"{owner}: empty batch, process {counts.index(0)} has no rows.")
+    if mixed and len({*counts}) > 1:
+        raise ValueError(
+            f"{owner}: the {len(counts)} processes have {', '.join(map(str, counts))} rows; {MIXES}"
+        )
+
+
+MIXES = (
+    "rows that fill up would count in the statistics of layers that mix examples (BatchNorm): give "
+    "all equally many."
+)
+
+
 def even(layout: Layout, group: Group, n: int) -> int:
-    """The rows of a process where this one has n: the most, and for every device equally many.
+    """The rows of a process where the most are n: for every device equally many.
 
     Raises:
-        NotImplementedError: where not every process has a part of the batch.
+        NotImplementedError: where not every process has a part of the batch, in their order.
     """
-    per, rest = divmod(layout.ways(DATA), group.size)
-    if rest or not per:
+    axis = layout.mesh.axis_names.index(DATA) if DATA in layout.mesh.axis_names else None
+    devices = layout.mesh.devices.reshape(1, -1) if axis is None else layout.mesh.devices
+    parts = np.moveaxis(devices, axis or 0, 0).reshape(layout.ways(DATA), -1)
+    owners = [{d.process_index for d in part} for part in parts]
+    per = max(len(owners) // group.size, 1)
+    if owners != [{i} for i in range(group.size) for _ in range(per)]:
         raise NotImplementedError(
-            f"the mesh cuts a batch into {layout.ways(DATA)} parts, which {group.size} processes "
-            f"do not share evenly; make it with data={group.size} or a multiple."
+            f"the mesh must cut a batch among the {group.size} processes, in their order, equally "
+            f"many parts for each; fnn.devices.mesh(data={group.size}), or a multiple, does."
         )
-    return -(-group.largest(n) // per) * per
+    return -(-n // per) * per
 
 
 def filled(rows: Rows, n: int, *, weighed: bool = True) -> Rows:
@@ -78,19 +106,6 @@ def filled(rows: Rows, n: int, *, weighed: bool = True) -> Rows:
 def is_global(a: Any) -> bool:
     """Whether an array lies on devices of several processes already."""
     return isinstance(a, jax.core.Tracer) or not a.is_fully_addressable
-
-
-def check_even(owner: str, group: Group, net: Layer[Any, Any], n: int) -> None:
-    """Raise where rows would fill up the fewer ones of a process that a layer knows nothing of."""
-    if not mixes(net):
-        return
-    rows = group.numbers(n)
-    if len({*rows}) > 1:
-        raise ValueError(
-            f"{owner}: the {group.size} processes have {', '.join(map(str, rows))} rows; rows that "
-            "fill up would count in the statistics of layers that mix examples (BatchNorm): give "
-            "all equally many."
-        )
 
 
 def check_alone(owner: str, layout: Layout | None, what: str, remedy: str) -> None:

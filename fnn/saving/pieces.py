@@ -28,7 +28,7 @@ from fnn.batches import Rows, counted, minibatches, taken
 from fnn.carried import beside
 from fnn.devices.group import group_of
 from fnn.driver import many, run_fold
-from fnn.epochs import plain, stacked, stops
+from fnn.epochs import stacked, stops
 from fnn.errors import by_path
 from fnn.judging import named
 from fnn.microbatches import accumulated
@@ -339,9 +339,8 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
                     )
                 saver.reached(position)
             position = run.at_end_of_epoch(position)
-            if callback is not None:
-                said = callback(position.state, plain(position.history[-1]))
-                position = position._replace(stopped=stops(group_of(state.layout), said))
+            over = stops(group_of(state.layout), callback, position.state, position.history[-1])
+            position = position._replace(stopped=over)
             if run.stop is not None:
                 over, best = run.stop.looked(position.history, position.state, position.best)
                 position = position._replace(stopped=position.stopped or over, best=best)

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from fnn.devices.group import group_of, same
+from fnn.devices.group import Elsewhere, group_of, same
 from fnn.epochs import stacked
 from fnn.files import CheckpointError, digest
 from fnn.plan import State
@@ -57,7 +58,8 @@ def saving(
             cleaned(directory)
             return newest("fit", directory)
 
-        found = group.first_does(f"fit: opening {directory}", opened)
+        group.check_same("fit: the folder of a checkpoint", np.frombuffer(bytes(directory), "u1"))
+        found = group.first_does("fit: opening the folder", opened)
         known = None if found is None else found.path
         step = group.agreed(-1 if known is None else step_in(known))
         if step >= 0:  # every process reads this file
@@ -115,11 +117,15 @@ class Saver:
 
     @contextlib.contextmanager
     def kept_behind_errors(self, position: Position) -> Iterator[None]:
-        """Save the run where it stands, should its data fail: the next one goes on from there."""
+        """Save the run where it stands, should its data fail: the next one goes on from there.
+
+        Not where another process, which knows nothing of it, would have to help.
+        """
         try:
             yield
         except (RuntimeError, TypeError, ValueError):
-            self.at_the_end(position)
+            if not self._group.several:
+                self.at_the_end(position)
             raise
 
     def at_the_end(self, position: Position) -> None:
@@ -134,7 +140,7 @@ class Saver:
         try:
             self.at_the_end(position)
             saved = f"the State before it is in {path}"
-        except (OSError, CheckpointError) as error:
+        except (OSError, CheckpointError, Elsewhere) as error:
             saved, cause = f"nor could the State before it be saved: {error!s:.120}", error
         told = ", ".join(names[:FEW]) + f" and {len(names) - FEW} more" * (len(names) > FEW)
         place = "" if first is None else f", first in {first}"

@@ -60,7 +60,8 @@ class StreamRun(Run):
         """What is known of a stream."""
         told = self._stream.told(sha)
         held_out = self._judge.stream.told(sha) if self._judge else sha(self.held_out)
-        return {**self.how, "data": told, "validation": held_out}
+        several = {"processes": self._stream.processes} if self._stream.processes > 1 else {}
+        return {**self.how, **several, "data": told, "validation": held_out}
 
     def nothing_seen(self, state: State) -> Any:
         """Nothing was read."""

@@ -15,7 +15,7 @@ from fnn.batches import AT_ONCE, Rows, is_large
 from fnn.devices.group import group_of
 from fnn.errors import by_path
 from fnn.records import PyTree, Record
-from fnn.sharding import Layout
+from fnn.sharding import Layout, layout_of
 from fnn.streams.mapped import Mapped
 from fnn.streams.reading import END, Reader
 from fnn.streams.sharing import Shared
@@ -35,7 +35,8 @@ class Stream:
         steps: int | None = None, marks: bool = False, layout: Layout | None = None,
     ):  # fmt: skip
         """Nothing is read yet. `voice` begins errors, with {} for pass and batch."""
-        self._shared = Shared(layout) if layout and group_of(layout).several else None
+        self._group = group_of(layout)
+        self._shared = Shared(layout, steps) if layout and self._group.several else None
         self.source, self.steps, self.data = Source(owner, name, data), steps, data
         self._owner, self._name, self._voice, self._marks = owner, name, voice, marks
         self._intake: Any = None
@@ -56,13 +57,26 @@ class Stream:
     def begin(self, trained: Any, size: int | None = None, drop_last: bool = False) -> Rows:
         """The shapes of a batch, after a look at the first one; see `Intake`."""
         reader = self._opened()
-        first = reader.first()
-        self._intake = Intake(self._voice, trained, first, size, drop_last)
+
+        def begun():
+            first = reader.first()
+            return first, Intake(self._voice, trained, first, size, drop_last)
+
+        first, self._intake = self._group.each_does(f"{self._owner}: {self._name} begin", begun)
         if self._shared:
             self._intake = self._shared.intake(self._voice, trained, first, self._intake)
         reader.admit(self._intake)
-        self.like = self._intake.like
+        self.like = jax.tree.map(self._of_all, self._intake.like)
         return self.like
+
+    def _of_all(self, a):
+        """The shape of an array of a batch with the rows of all processes."""
+        return jax.ShapeDtypeStruct((len(a) * self.processes, *a.shape[1:]), a.dtype)
+
+    @property
+    def processes(self) -> int:
+        """How many read a part of every batch."""
+        return self._group.size
 
     def starts(self, state: Any, batch: int = 0) -> None:
         """Say that an epoch begins at this State, or that so many of its batches are behind it."""
@@ -207,7 +221,10 @@ def streamed(
     if large:
         if owner == "fit" and name == "data":
             check_arrays_only(owner, steps, batch_size)
-        data = Mapped(owner, name, data, batch_size or AT_ONCE, drop_last)
+        size, rest = divmod(batch_size or AT_ONCE, n := group_of(layout).size)
+        if rest or not size:
+            raise ValueError(f"{owner}: batch_size must be a multiple of the {n} processes.")
+        data = Mapped(owner, name, data, size, drop_last)
     turn = f"{WORDS[steps is not None]} {{0}}, " if (owner, name) == ("fit", "data") else ""
     voice = f"{owner}, {turn}{part}batch {{1}}"
     stream = Stream(owner, name, data, voice, steps=steps, marks=marks, layout=layout)
@@ -226,9 +243,15 @@ def streamed(
     return stream
 
 
-def streams(data: Any) -> bool:
-    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large."""
-    return is_stream(data) or is_large(data)
+def streams(owner: str, name: str, data: Any, state: Any) -> bool:
+    """Whether data come batch by batch: a stream, or memory-mapped arrays that are large.
+
+    Of several processes that share the State all do where those of one are large.
+    """
+    kinds = group_of(layout_of(state)).numbers(2 if is_stream(data) else int(is_large(data)))
+    if kinds.max() == 2 != kinds.min():
+        raise ValueError(f"{owner}: {name} must be a stream in all processes, or in none.")
+    return bool(kinds.max())
 
 
 def check_arrays_only(owner: str, steps: Any, batch_size: Any) -> None:

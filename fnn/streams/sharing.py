@@ -14,8 +14,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from fnn.composite import mixes
 from fnn.devices.group import Elsewhere, group_of, same
-from fnn.devices.rows import even
+from fnn.devices.rows import MIXES, even
 from fnn.sharding import DATA, Layout
 from fnn.streams.reading import END, Reader
 from fnn.streams.sources import Place
@@ -27,10 +28,11 @@ FAILED, NOTHING = -2, -1  # in the place of a number of batches
 class Shared:
     """What one process hands to the others, and has from them, of a stream."""
 
-    def __init__(self, layout: Layout):
-        """Of the processes that share a State with this layout."""
-        self._layout, self._group = layout, group_of(layout)
-        self._filler: Any = None  # a window of rows that count nothing
+    def __init__(self, layout: Layout, steps: int | None):
+        """Of the processes that share a State with this layout; `steps` of an epoch, if said."""
+        self._layout, self._group, self._steps = layout, group_of(layout), steps
+        self._mixed, self._drops = False, False
+        self._filler: Any = None  # a window of rows that count nothing, where any are wanted
         self._held: Any = None  # what this process has, and some of the others have not
 
     def intake(self, voice: str, trained: Any, first: Any, own: Intake) -> Intake:
@@ -45,17 +47,22 @@ class Shared:
                 f"{voice.format(1, 1)}: its arrays must be the same in all processes but for the "
                 f"rows, got {' and '.join(' '.join(form) for form in forms)}."
             )
-        size = even(self._layout, self._group, own.size)
-        if own.drop_last and size != own.size:
+        self._drops, self._mixed = own.drop_last, mixes(trained[0])
+        sizes = self._group.numbers(own.size)
+        size = even(self._layout, self._group, int(sizes.max()))
+        if (sizes != size).any() and (self._drops or self._mixed):
+            why = "where layers mix examples (BatchNorm)" if self._mixed else "with drop_last"
             raise ValueError(
-                f"{voice.format(1, 1)}: with drop_last every process must have as many rows in a "
-                f"batch, equally many for each of its devices: {size}, got {own.size}."
+                f"{voice.format(1, 1)}: {why} every process must have as many rows in a batch, "
+                f"equally many for each of its devices: {size}, got {', '.join(map(str, sizes))}."
             )
         intake = Intake(voice, trained, first, size, own.drop_last, self._uploaded)
-        filling = intake.window()
-        while not filling.full:
-            filling.put(Place(), first)
-        self._filler = filling.on_device()
+        intake.said = own.said
+        if not self._drops:
+            filling = intake.window()
+            while not filling.full:
+                filling.put(Place(), first)
+            self._filler = filling.on_device()
         return intake
 
     def take(self, reader: Reader, wait: float | None, place: Place) -> Any:
@@ -65,6 +72,7 @@ class Shared:
 
         Raises:
             Elsewhere: where another one could not read on.
+            ValueError: where one has fewer batches, and a layer mixes examples.
         """
         error = None
         try:
@@ -80,16 +88,19 @@ class Shared:
         return None if found.min() == NOTHING else self._together(found, place)
 
     def _together(self, found, place):
-        """The window of all, as long as the longest; without `real` as the shortest."""
-        own, ended, real = self._held, self._held is END, self._filler.real
-        n = int(found.min() if real is None else found.max())
+        """The window of all, as long as the longest, or the shortest with drop_last."""
+        own, ended = self._held, self._held is END
+        if self._mixed and not self._drops and found.min() < found.max():
+            raise ValueError(f"process {int(found.argmin())} has fewer batches; {MIXES}")
+        endless = self._steps is not None and found.min() == 0  # the epoch wants more
+        n = int(found.min() if self._drops or endless else found.max())
         self._held = END if ended and n else None
         if n == 0:
             return END
-        window = self._filler if ended else own
+        window, real = (self._filler if ended else own), None
         places = () if ended else own.places
-        if real is not None:
-            real = np.zeros_like(real)
+        if not self._drops:
+            real = np.zeros_like(self._filler.real)
             real[: len(places)] = window.real[: len(places)]
             real = self._of_all(real)
         places += (n - len(places)) * (places[-1:] or (place,))

@@ -58,7 +58,7 @@ class Intake:
             if len(rows.target) == 0:
                 raise ValueError(f"{owner}: empty batch, there are no rows.")
             self.size = len(rows.target) if size is None else size
-            self._said = size is not None
+            self.said = size is not None
             self.like = jax.tree.map(
                 lambda a: jax.ShapeDtypeStruct((self.size, *a.shape[1:]), a.dtype), rows
             )
@@ -79,8 +79,8 @@ class Intake:
         real[:n] &= batch.real if isinstance(batch, Filled) else True
         self._check_form(owner, rows)
         if n > self.size:
-            most = "batch_size" if self._said else "those of the first batch"
-            hint = "" if self._said else "; say batch_size, the most rows of a batch"
+            most = "batch_size" if self.said else "those of the first batch"
+            hint = "" if self.said else "; say batch_size, the most rows of a batch"
             raise ValueError(f"{owner}: it has {n} rows, more than {most}, {self.size}{hint}.")
         return None if n == 0 or (self.drop_last and n < self.size) else Filled(rows, real)
 

@@ -1,5 +1,7 @@
 """Tests of fnn.devices.group: several processes are tested in test_processes.py."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,9 +39,10 @@ def test_arrays_come_as_numpys_and_keys_as_they_are():
 @pytest.fixture
 def two(monkeypatch):
     """What process 0 of two would see, where the other one says what stands in here."""
-    other = {"code": 0, "index": 0}
+    other = {"code": 0, "index": 0, "told": []}
 
     def numbers(self, value):
+        other["told"].append(value)
         both = [int(value), other["code"]]
         return np.asarray(both if other["index"] == 0 else both[::-1])
 
@@ -56,8 +59,10 @@ def test_what_fails_in_one_process_fails_in_all(two):
     two["code"] = 1
     with pytest.raises(Elsewhere, match="reading: failed in process 1, whose error says why"):
         SEVERAL.each_does("reading", lambda: 5)
+    two["told"].clear()
     with pytest.raises(OSError, match="mine"):
         SEVERAL.each_does("reading", failing)
+    assert two["told"] == [True]  # the others know before it ends here
 
 
 def failing():
@@ -83,3 +88,15 @@ def test_values_are_the_same_where_all_are_the_first():
     assert same([1])
     assert same([[1], [1]])
     assert not same([1, 1, 2])
+
+
+def test_arrays_that_must_be_the_same_in_all_are_compared(two, monkeypatch):
+    ALONE.check_same("x", jnp.ones(2))
+    other = [np.ones(2)]
+    monkeypatch.setattr(
+        Group, "of_all", lambda self, said: [said, [hashlib.sha256(a).hexdigest() for a in other]]
+    )
+    SEVERAL.check_same("x", np.ones(2))
+    other[0] = np.ones(2) * 2
+    with pytest.raises(ValueError, match="fit: calibration must be the same in all 2 processes"):
+        SEVERAL.check_same("fit: calibration", np.ones(2))

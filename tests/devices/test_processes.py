@@ -78,6 +78,8 @@ def learned(runs, devices, folder):
     assert codes == [0] * len(runs), "\n\n".join(text[-3000:] for text in said)
     told = f"{len(runs)} {len(runs) * devices} {devices}"
     assert [text.splitlines()[-1] for text in said] == [told] * len(runs)
+    refused = [line for text in said for line in text.splitlines() if line.startswith("refused")]
+    assert len(refused) == (0 if len(runs) == 1 else 4), refused
     epochs = [line for line in said[0].splitlines() if line.startswith(("arrays", "stream"))]
     return np.load(folder / "found.npz"), epochs
 

@@ -2,7 +2,7 @@
 
 Each has its part of the rows, as arrays and then as a stream, and both runs have checkpoints. After
 an epoch it says so; it stays there for a while where there is a file FOLDER/slowly. At the end
-process 0 writes what they learned.
+process 0 writes what they learned. A stream that one cannot read is refused in all.
 """
 
 import pathlib
@@ -31,6 +31,13 @@ def batches():
             yield x[rows], target[rows]
 
 
+def broken():
+    """Batches that process 1 cannot read."""
+    if i == 1:
+        raise OSError("no such file")
+    yield x[:4], target[:4]
+
+
 def learned(name, dropout, data, batch_size):
     """The State behind six epochs of three steps, and all that is known of them."""
     plan = fnn.Plan(
@@ -53,6 +60,10 @@ def learned(name, dropout, data, batch_size):
     found = {**history, "evaluated": judged["loss"], "step": state.step}
     params = jax.tree.leaves(fnn.devices.gathered(state.params))
     found |= {f"{k}": a for k, a in enumerate(params)}
+    try:
+        fnn.evaluate(plan, state, broken)
+    except RuntimeError as error:
+        print(f"refused: {error}", flush=True)
     return {f"{name} {key}": np.asarray(a) for key, a in found.items()}
 
 

@@ -33,22 +33,25 @@ class Ready:
 @pytest.fixture
 def two(monkeypatch):
     """A Shared, and how many batches the other process says to have."""
-    other = {"n": 0, "rows": 2, "forms": None}
-    monkeypatch.setattr(Group, "numbers", lambda self, n: np.asarray([n, other["n"]]))
-    monkeypatch.setattr(Group, "largest", lambda self, n: max(n, other["rows"]))
+    other = {"n": 2, "forms": None, "told": []}
+
+    def numbers(self, n):
+        other["told"].append(n)
+        return np.asarray([n, other["n"]])
+
+    monkeypatch.setattr(Group, "numbers", numbers)
     monkeypatch.setattr(Group, "of_all", lambda self, said: [said, other["forms"] or said])
     monkeypatch.setattr(sharing, "group_of", lambda layout: Group(True))
-    monkeypatch.setattr(sharing, "even", lambda layout, group, n: group.largest(n))
+    monkeypatch.setattr(sharing, "even", lambda layout, group, n: n)
     mesh = fnn.devices.mesh(devices=jax.devices()[:1])
     state = fnn.devices.place(PLAN, fnn.start(PLAN, jax.random.key(0)), mesh)
-    return Shared(state.layout), other
+    return Shared(state.layout, None), other
 
 
-def begun(shared, drop_last=False):
+def begun(shared, drop_last=False, net=PLAN.net, size=None):
     """Its first batch was read."""
-    params = PLAN.net.init(jax.random.key(0))
-    trained = PLAN.net, PLAN.loss, params, None
-    own = Intake("fit, epoch {0}, batch {1}", trained, FIRST, None, drop_last)
+    trained = net, PLAN.loss, net.init(jax.random.key(0)), None
+    own = Intake("fit, epoch {0}, batch {1}", trained, FIRST, size, drop_last)
     return shared.intake("fit, epoch {0}, batch {1}", trained, FIRST, own)
 
 
@@ -108,16 +111,18 @@ def test_with_drop_last_the_first_end_is_that_of_all(two):
     assert (found.real, len(found.places)) == (None, 1)
     other["n"] = 0
     assert shared.take(Ready(window(intake, 2)), None, Place()) is END
-    other["rows"] = 4
-    with pytest.raises(ValueError, match="with drop_last every process must have .* 4, got 2"):
+    other["n"] = 4
+    with pytest.raises(ValueError, match="with drop_last every process must have .* 4, got 2, 4"):
         begun(shared, drop_last=True)
 
 
 def test_batches_have_as_many_rows_as_the_largest_of_any_process(two):
     shared, other = two
-    other["rows"], other["n"] = 4, 1
+    other["n"] = 4
     intake = begun(shared)
     assert intake.size == 4
+    assert not intake.said  # nobody gave a batch_size
+    other["n"] = 1
     found = shared.take(Ready(window(intake, 1)), None, Place())
     assert np.asarray(found.real)[0].tolist() == [True, True, False, False]
 
@@ -135,6 +140,36 @@ def test_what_fails_in_one_reader_ends_all(two):
     begun(shared)
     with pytest.raises(RuntimeError, match="mine"):
         shared.take(Ready(RuntimeError("mine")), None, Place())
+    assert other["told"][-1] == sharing.FAILED  # the others know before it ends here
     other["n"] = sharing.FAILED
     with pytest.raises(Elsewhere, match="the reader of process 1 failed, whose error says why"):
         shared.take(Ready(None), None, Place())
+
+
+def test_with_drop_last_the_first_batch_may_lack_rows(two):
+    shared, other = two
+    other["n"] = 3
+    intake = begun(shared, drop_last=True, size=3)
+    assert intake.size == 3
+
+
+def test_in_an_epoch_of_steps_the_end_of_one_is_that_of_all(two):
+    shared, other = two
+    shared = Shared(shared._layout, 12)
+    begun(shared)
+    other["n"] = 3
+    assert shared.take(Ready(END), None, Place()) is END
+
+
+def test_rows_that_count_nothing_are_refused_where_a_layer_would_count_them(two):
+    shared, other = two
+    net = fnn.Serial(fnn.Dense(3, 2), fnn.BatchNorm(2))
+    intake = begun(shared, net=net)
+    other["n"] = 2
+    assert shared.take(Ready(window(intake, 2)), None, Place()).places
+    other["n"] = 1
+    with pytest.raises(ValueError, match=r"process 1 has fewer batches; .* \(BatchNorm\)"):
+        shared.take(Ready(window(intake, 2)), None, Place())
+    other["n"] = 4
+    with pytest.raises(ValueError, match=r"\(BatchNorm\) every process must have .* 4, got 2, 4"):
+        begun(shared, net=net)
