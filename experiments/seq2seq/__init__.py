@@ -57,7 +57,7 @@ class Config(claims.Settings):
     learning_rate: Annotated[float, Bounds(0, open_low=True)] = 0.005  # the highest
 
 
-QUICK = Config(quick=True, starts=1, held_out=50)
+QUICK = Config(quick=True, starts=1, epochs=6, held_out=50)
 
 
 class Learned(NamedTuple):

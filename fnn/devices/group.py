@@ -149,4 +149,4 @@ def whole(a: Any) -> Any:
             sharding: Any = a.sharding
             a = put(a, NamedSharding(sharding.mesh, PartitionSpec()))
         a = a.addressable_data(0)
-    return a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else np.asarray(a)
+    return a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else jax.device_get(a)

@@ -32,6 +32,6 @@ def test_the_library_is_itself_again_behind_a_mutant():
 
 @pytest.mark.slow
 def test_the_library_is_right_and_a_mistake_is_not():
-    assert examples.right()
+    assert examples.right(1)
     noise = examples.mutants(("gradient_noise",))
-    assert all(map(examples.killed, noise[:2]))
+    assert examples.killed(noise[0], 1)
