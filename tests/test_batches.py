@@ -42,6 +42,7 @@ def test_rows_are_shuffled_by_the_key_and_in_order_without():
     assert (first != second).any()
 
 
+@pytest.mark.slow
 def test_all_orders_are_equally_likely():
     keys = jax.random.split(jax.random.key(3), 24_000)
     orders = jax.jit(jax.vmap(lambda k: shuffled(k, 4)))(keys)

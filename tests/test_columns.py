@@ -61,6 +61,7 @@ def asked(f, v):
     return sums, f.each(), f.square_norms(), f.size(), f.products(), f.slopes(v)
 
 
+@pytest.mark.slow
 @EACH_KIND
 def test_its_side_has_the_sums_of_whole_vectors(kind):
     ours, whole = (dy.w for _, dy in both(kind))

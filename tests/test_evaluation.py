@@ -241,6 +241,7 @@ def test_a_hiding_layer_may_register_a_form_of_its_own():
     assert fnn.inference(Known(fnn.Dropout(0.5)), ())[0] == fnn.Identity()
 
 
+@pytest.mark.slow
 def test_a_calibration_batch_of_sequences_is_one_too():
     net = fnn.Serial(fnn.RNN(3, 4), fnn.BatchNorm(4), fnn.Dropout(0.5), fnn.Last())
     params, x = net.init(KEY), jax.random.normal(KEY, (5, 6, 3))

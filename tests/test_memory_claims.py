@@ -187,6 +187,7 @@ def peak_of_a_step(net, optimizer, *, in_backward):
     return m.argument_size_in_bytes + m.temp_size_in_bytes + new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "sets"),
     [

@@ -37,6 +37,7 @@ def test_the_top_eigenvalue_of_a_transformers_hessian():
     np.testing.assert_allclose(of_jax, top * v[:, 0], rtol=1e-6, atol=1e-8 * top)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_sequences_of_different_length():
     n_classes, length = 4, 9
     tokens = jax.random.randint(KEYS[0], (600, length), 0, n_classes)

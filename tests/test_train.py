@@ -180,6 +180,7 @@ def test_weights_are_the_third_of_the_data_everywhere():
         chex.assert_trees_all_close(run(data), run(twice), rtol=1e-10, custom_message=name)
 
 
+@pytest.mark.slow
 def test_seeds_and_rates_in_one_vmap_equal_a_loop():
     seeds, rates = jax.random.split(KEY, 8), jnp.array([0.003, 0.01, 0.03, 0.1])
 

@@ -192,6 +192,7 @@ def velocity(layer, params, cache, dy, own):
     return (v, v), dx
 
 
+@pytest.mark.slow
 def test_it_stands_beside_rules_of_the_plan_that_learn_or_are_several():
     params = FEW["net"].init(KEY)
     zero = jax.tree.map(jnp.zeros_like, params)

@@ -58,6 +58,7 @@ def test_depths_are_compiled_from_empty_caches():
     assert DEPTHS[0] == 4
 
 
+@pytest.mark.slow
 def test_a_deep_net_has_its_blocks_in_one_repeat():
     params, *_ = deep(3).args
     (w,) = (p for p in jax.tree.leaves(params) if p.shape == (3, 64, 256))

@@ -108,6 +108,7 @@ def test_samples_are_averaged_and_a_key_says_which():
         np.testing.assert_allclose(a, e, atol=0.3 * max(scale, 1))
 
 
+@pytest.mark.slow
 def test_empirical_blocks_are_those_of_the_fold():
     net, x, target = NETS["mlp"]
     params, loss = net.init(KEY), fnn.SoftmaxCrossEntropy()

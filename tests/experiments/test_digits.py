@@ -61,6 +61,7 @@ def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
     assert summary["test_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "more", "what"),
     [

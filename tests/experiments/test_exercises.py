@@ -112,6 +112,7 @@ def test_a_slip_is_wrong_and_gets_a_fitting_hint(tmp_path, number, body, phrase)
     assert phrase in "\n".join(result.lines)
 
 
+@pytest.mark.slow
 def test_a_lost_sign_in_the_lstm_gets_a_fitting_hint(tmp_path):
     body = solved(EXERCISES["17_lstm"])
     slip = body.replace("dz.sum(0)", "-dz.sum(0)")
@@ -119,6 +120,7 @@ def test_a_lost_sign_in_the_lstm_gets_a_fitting_hint(tmp_path):
     assert "Only the sign is wrong" in "\n".join(grade(written(tmp_path, 17, slip)).lines)
 
 
+@pytest.mark.slow
 def test_a_forgotten_root_in_attention_gets_a_fitting_hint(tmp_path):
     body = solved(EXERCISES["18_attention"])
     slip = body.replace("(dq, dk, dv)", "(dq * q.shape[-1] ** 0.5, dk, dv)")

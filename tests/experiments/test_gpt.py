@@ -286,6 +286,7 @@ def test_a_text_that_is_too_short_is_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_prompts_may_have_any_letters(text, tmp_path, capsys):
     assert run(f"{SMALL} --steps 1 --text {text} --out {tmp_path / 'run'} --prompt=é\x1b") == 0
     assert f"    {sampling.printable('é'.encode())}\\x1b" in capsys.readouterr().out

@@ -151,6 +151,7 @@ def plain(layer, params, x, mask=None, pairs=None):
     return affine(jnp.concatenate(outs, -1), params.wo, params.bo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("chunk", [1, 2, None])
 @pytest.mark.parametrize("kv", [1, 2, 4])

@@ -38,6 +38,7 @@ def test_by_hand():
     np.testing.assert_allclose(grads["behind"].wh, [[k * db]], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "n_states"), [(fnn.RNN, 1), (fnn.LSTM, 2), (fnn.GRU, 1)])
 def test_contract_of_sequences(cell, n_states):
     state = {"ahead": states(*(4,) * n_states), "behind": states(*(6,) * n_states, seed=7)}

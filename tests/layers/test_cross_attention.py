@@ -47,6 +47,7 @@ def drawn(layer):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_values_and_gradients_are_those_of_the_textbook(layer, masked):

@@ -163,6 +163,7 @@ def test_time_and_memory_grow_with_the_length_and_not_with_its_square():
     assert memory(1024) < 4.5 * memory(256)
 
 
+@pytest.mark.slow
 def test_norms_of_examples_are_those_of_each_alone():
     x, target, loss = noise(3, 5, 12), noise(3, 5, 12, seed=2), fnn.SquaredError()
 

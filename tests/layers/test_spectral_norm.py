@@ -54,6 +54,7 @@ def weighted(v, steps):
     return layer.weighted(fnn.DenseParams(v, jnp.zeros(v.shape[1]))).w
 
 
+@pytest.mark.slow
 def test_sigma_grows_with_the_steps_to_the_largest_singular_value():
     sigmas = [float((V / weighted(V, n))[0, 0]) for n in (1, 2, 4, 8, 200)]
     assert sigmas == sorted(sigmas)

@@ -202,6 +202,7 @@ def test_a_formula_that_knows_one_use_only_is_refused_by_name():
         names(CODE, params, cache, y)
 
 
+@pytest.mark.slow
 def test_norms_of_examples_with_a_factored_head_have_the_term_between_the_uses():
     net = Tied(Serial(embed=Embedding(7, 4), head=fnn.Unembed(4, 7)), head="embed")
     loss, params = fnn.LinearSoftmaxCrossEntropy(), drawn(net)

@@ -147,6 +147,7 @@ def test_a_token_sees_all_of_the_source_and_of_the_target_what_is_before_it():
         assert (abs(other - h).max(-1) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_the_evaluation_net_gives_the_logits():
     net, params = net_and_params(dropout=0.5)
     evaluated, its = fnn.inference(net, params)

@@ -129,6 +129,7 @@ def test_options_choose_the_layers():
     assert slower["blocks"] == Repeat(2, transformer_block(8, 2, rotary=5e5))
 
 
+@pytest.mark.slow
 def test_recompute_changes_no_number():
     plain, params = net_and_params()
     again = gpt(**SIZES, recompute=True)

@@ -59,6 +59,7 @@ def test_params_of_no_declared_class_do_not_decay_and_a_warning_tells():
     )
 
 
+@pytest.mark.slow
 def test_decay_is_the_l2_penalty_for_gradient_descent_and_not_for_adam():
     penalty, net, loss = fnn.L2(0.3), fnn.Dense(3, 2), fnn.SquaredError()
     params = net.init(jax.random.key(0))

@@ -174,6 +174,7 @@ def test_it_goes_into_chains_schedules_and_the_chains_of_optax():
     chex.assert_trees_all_close(moved.params, want, **EXACT)
 
 
+@pytest.mark.slow
 def test_other_rules_and_penalties_stand_beside():
     plan = fnn.Plan(
         NET, LOSS, optimizer(), penalty=fnn.L2(0.1),

@@ -16,6 +16,7 @@ LOSSES = [3.0, 2, 2, 2.5, jnp.nan, 1.9, 1.9, 1.8999, 2, 2, 2, 2, 0.5, 1, 1, 1, 1
 OPTIONS = {"factor": 0.5, "patience": 2, "least": 0.1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_rates_fall_where_those_of_optax_do(every):
     theirs = optax.contrib.reduce_on_plateau(

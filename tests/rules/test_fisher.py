@@ -133,6 +133,7 @@ def each_block(f, blocks):
     return jax.tree.map(layer, blocks, is_leaf=is_blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n in ("mlp", "norm") else pytest.param(n, marks=pytest.mark.slow) for n in NETS]
 )

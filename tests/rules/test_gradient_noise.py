@@ -111,6 +111,7 @@ def test_one_example_alone_shows_no_variance():
         assert np.isfinite(done.loss)
 
 
+@pytest.mark.slow
 def test_what_has_no_weight_is_not_there():
     net, x, target, _ = NETS["deep"]
     params, rest = net.init(KEY), jnp.array([0, 2, 3, 4])

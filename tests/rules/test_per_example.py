@@ -124,6 +124,7 @@ def test_the_formula_of_dense_equals_the_default(bias):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 7), (4, 2, 3), (4, 0)], ids=str)
 def test_the_formula_of_embedding_equals_the_default(shape):
     layer, default = fnn.Embedding(5, 3), example_norms.formula.dispatch(object)

@@ -39,6 +39,7 @@ def grown(name):
     return plan, state._replace(optimizer_state=form.unflatten(leaves), key=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKING)
 def test_a_state_that_has_grown_comes_back_by_its_plan(name, tmp_path):
     plan, state = grown(name)
