@@ -100,7 +100,7 @@ def test_gpt2_comes_in_is_trained_further_and_goes_out(tmp_path):
     hugging_face.check_logits(forward, *fnn.from_gpt2(path, n_heads=3), bare, tokens, 1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_u_net_says_of_every_pixel_whether_it_is_inside():
     corners = jax.random.randint(KEYS[0], (96, 2, 2), 0, 4)
     at = jnp.arange(8)

@@ -43,14 +43,14 @@ def test_what_needs_too_much_memory_is_not_run():
     assert point(7, PAIR, QUICK, limit=-1).milliseconds == (None, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_curves_have_a_point_per_size():
     found = curves(QUICK, quick=True)
     assert [c.title for c in found] == [line.title for line in LINES]
     assert [[p.size for p in c.points] for c in found] == [[*line.quick] for line in LINES]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_depths_are_compiled_from_empty_caches():
     one, two = depths(quick=True, rounds=1)
     assert (one.blocks, two.blocks) == (1, 2)

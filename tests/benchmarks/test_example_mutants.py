@@ -30,7 +30,7 @@ def test_the_library_is_itself_again_behind_a_mutant():
     assert examples.close(f.size(), before)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_library_is_right_and_a_mistake_is_not():
     assert examples.right(1)
     noise = examples.mutants(("gradient_noise",))

@@ -48,7 +48,7 @@ def test_ours_is_what_one_gradient_for_every_example_gives(net):
         np.testing.assert_allclose(clipped[name], want, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_installed_peers_find_the_same(monkeypatch):
     for quantity, peers in PEERS.items():
         here = {name: m for name, m in peers.items() if interpreter(m)}

@@ -22,7 +22,7 @@ INFINITE = (
 )  # where sums or twice x are
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("subject", ROWS, ids=lambda s: s.name)
 def test_every_entry_is_right_to_some_roundings(subject):
     for k in kept(subject, "float32"):

@@ -48,7 +48,7 @@ def test_an_array_is_named_by_its_layer():
     assert names[-1] == "params.1.b of LayerNorm"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quickly_it_is_one_net():
     assert len({e.net for e in precision(quick=True)}) == 1
     assert len(TASKS) == 3

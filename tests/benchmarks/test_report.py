@@ -226,7 +226,7 @@ def test_one_block_alone_runs_quickly(tmp_path):
         main(Options(out=tmp_path, only=("nothing",)), said.append)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_peers_run_in_processes_of_their_own(monkeypatch):
     monkeypatch.setattr("benchmarks.runs.PEERS", {
         "ours": "hand_written", "PyTorch": "pytorch",
@@ -240,7 +240,7 @@ def test_peers_run_in_processes_of_their_own(monkeypatch):
     assert absent == ("PyTorch", None, None, None, None, None, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_machine_is_measured():
     shares = matmul_shares(width=16, batch=32, size=64, n=3)
     assert len(shares) == 2

@@ -11,7 +11,7 @@ def ratio(first, last=1.0):
     return Ratio(0.9, 0.8, 1.0, 0.02, [{"first": first, "last": 5.0}, {"first": 3.0, "last": last}])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_installed_peers_take_the_same_steps(monkeypatch):
     here = {name: module for name, module in PEERS.items() if interpreter(module)}
     monkeypatch.setattr("benchmarks.steps.PEERS", here)

@@ -26,7 +26,7 @@ def test_readers_of_what_nobody_wrote_end_in_a_value_or_in_their_error(tmp_path)
         assert {"read", "refused"} >= {*found.outcomes}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_so_do_those_of_what_a_file_says_with_a_right_digest(tmp_path):
     for reader in readers(tmp_path / "a"):
         assert fuzzed(300 // reader.share, reader).wrong == [], reader.name

@@ -70,7 +70,7 @@ def test_writing_in_place_is_blamed(tmp_path, monkeypatch):
     assert "left what is not whole" in "".join(found.wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_steps_leave_no_arrays_behind(tmp_path):
     for found in steady.steady(9, tmp_path):
         assert (found.tried, found.wrong) == (9, [])

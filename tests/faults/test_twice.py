@@ -7,7 +7,7 @@ import pytest
 from benchmarks.faults import twice
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_command_makes_the_same_files(tmp_path):
     found = twice.twice(1, tmp_path)
     assert found.wrong == []

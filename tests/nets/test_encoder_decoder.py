@@ -156,7 +156,7 @@ def test_the_evaluation_net_gives_the_logits():
     np.testing.assert_allclose(run(evaluated, its), y.h @ y.w, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_learns_to_repeat_the_source():
     net = encoder_decoder(3, 16, 4, 1, 4)
     source = jnp.asarray(RNG.integers(1, 3, (64, 3)))
