@@ -99,7 +99,7 @@ def test_kinks(f, x, verdict):
     assert found.kinks
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_set_of_arguments():
     f = lambda a: jax.lax.linalg.cholesky(a, symmetrize_input=False)  # noqa: E731
     a = np.array([[2.0, 0.3], [0.3, 1.0]])

@@ -19,7 +19,7 @@ def large(a):
 PAIR = Pair(square, large, (np.ones((200, 200), np.float32),))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.title)
 def test_both_programs_of_a_line_agree(line):
     pair = line.build(line.quick[1])
@@ -58,7 +58,7 @@ def test_depths_are_compiled_from_empty_caches():
     assert DEPTHS[0] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_deep_net_has_its_blocks_in_one_repeat():
     params, *_ = deep(3).args
     (w,) = (p for p in jax.tree.leaves(params) if p.shape == (3, 64, 256))

@@ -18,7 +18,7 @@ def arrays_of(net):
     return arrays.pop("x"), arrays.pop("target"), arrays
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("net", QUICK)
 def test_ours_is_what_one_gradient_for_every_example_gives(net):
     x, target, arrays = arrays_of(net)
@@ -59,7 +59,7 @@ def test_installed_peers_find_the_same(monkeypatch):
         assert all(s.error <= AGREE and s.seconds > 0 for s in found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("net", ["mlp", "cnn"])
 def test_our_curvature_is_that_of_the_plain_net(net):
     x, target, arrays = arrays_of(net)

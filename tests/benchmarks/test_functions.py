@@ -34,7 +34,7 @@ def test_every_entry_is_right_to_some_roundings(subject):
             assert k.entry < 4000, k  # p − t and slopes of nearly 0 have some
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_norm_keeps_its_row_whatever_the_mean():
     (norm,) = (s for s in SUBJECTS if s.name == "LayerNorm")
     for k in kept(norm, "float32"):

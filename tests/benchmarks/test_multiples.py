@@ -8,7 +8,7 @@ from benchmarks.case import draw, labels
 from benchmarks.measure import QUICK
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_quantity_of_a_net_has_its_ratios(monkeypatch):
     net = fnn.mlp([5, 7, 3])
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ from benchmarks.mutations.rules import cases_of
 from benchmarks.mutations.subjects import SUBJECTS, point
 from benchmarks.mutations.work import answer, ask_fnn, judged
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LEVEL = {  # else 0, the smallest
     "transposed": 1,

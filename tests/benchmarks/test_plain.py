@@ -15,7 +15,7 @@ from benchmarks.plain.expert import (
     UnrolledRepeat,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 IMAGES = (6, 7, 8, 4)
 BLOCK = fnn.Serial(fnn.Residual(fnn.Attention(4, 2)), fnn.Dense(4, 4))

@@ -15,7 +15,7 @@ def task():
     return Task("small", NET, fnn.SoftmaxCrossEntropy(), x, target)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16_is_further_from_float64_than_float32():
     found = {e.way: e for e in errors(task())}
     assert tuple(found) == WAYS

@@ -115,7 +115,7 @@ def flat(updates):
     return " ".join(update_table(updates).split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_inside_and_behind_and_of_plain_jax_agree(name):
     with jax.numpy_dtype_promotion("standard"):  # as optax is written
@@ -133,7 +133,7 @@ def test_what_a_checkpoint_costs_is_told_and_measured(tmp_path):
     assert min(found[2:]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stream_below_its_target_is_bold_and_one_without_is_not(monkeypatch):
     told = [
         cells(streaming_table([Streamed("net", 10, 33.0, ratio, 0.8, 0.95, target)]))[-1][3]

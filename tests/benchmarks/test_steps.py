@@ -41,7 +41,7 @@ def test_first_losses_agree(name):
     np.testing.assert_allclose(ours(params), expected, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_writers_write_the_same():
     arrays = TASKS["writing"].arrays(**TASKS["writing"].tiny)
     x, target = arrays.pop("x"), arrays.pop("target")

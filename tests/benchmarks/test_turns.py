@@ -76,7 +76,7 @@ def test_pytorch_may_live_elsewhere(monkeypatch):
     assert interpreter("optax_loop") == sys.executable
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_peer_that_fails_shows_its_error():
     with pytest.raises(RuntimeError, match=r"(?s)steps.plain_jax .*FileNotFoundError.*nowhere"):
         take_turns("steps", ["plain_jax"], ["gpt", "nowhere.npz", "1"], 1)

@@ -33,7 +33,7 @@ def test_errors_are_sums_over_pixels_and_means_over_digits():
     assert Coder(lambda x: x, lambda z: z + 2).error(np.zeros((3, 4))) == 4 * 2**2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_principal_components_keep_what_lies_in_a_plane():
     flat = X[:, :2] @ np.random.default_rng(1).random((2, 5))
     (found,) = autoencoder.coders(autoencoder.QUICK, PCA, 2, flat)

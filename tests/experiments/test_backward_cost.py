@@ -24,7 +24,7 @@ def test_layer_by_layer_adds_up_the_programs_of_all_layers():
     assert found.other.operations > found.both.operations > found.forward.operations
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quotients_are_near_the_gradient():
     p = backward_cost.problem(4, 2, SETTING)
     c, g = p.quotients(*p.arguments())

@@ -17,7 +17,7 @@ def test_the_variance_of_batches_of_two_out_of_four(way, factor):
     assert batch_size.predicted(5.0, np.array([2]), 4)[way] == pytest.approx(5 / 2 * factor)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_gradient_of_a_partition_is_that_of_its_rows():
     x, label = batch_size.digits(64)
     params = batch_size.NET.init(jax.random.key(0))
@@ -27,7 +27,7 @@ def test_a_gradient_of_a_partition_is_that_of_its_rows():
     np.testing.assert_allclose(parts[1], flat, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scatter_is_the_mean_square_of_the_rows():
     each, _, sigma2 = batch_size.scatter(Config(n=64), *batch_size.digits(64))
     assert sigma2 == pytest.approx((each**2).sum(1).mean(), rel=1e-9)

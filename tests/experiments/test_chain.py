@@ -25,7 +25,7 @@ def test_two_neurons_by_hand():
         np.testing.assert_allclose(way(wb, x, y), by_hand, atol=1e-15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_every_way_is_the_gradient_of_the_cost(depth):
     wb = chain.drawn(depth, jax.random.key(depth))

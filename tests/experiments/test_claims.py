@@ -21,11 +21,6 @@ from experiments.common import claims, cli
 FOLDER = pathlib.Path(claims.__file__).parent.parent
 TYPED = ("digits", "cnn", "gpt")  # their answers sum up several runs
 CLAIMS = [name for name in gallery.NAMES if name not in (*TYPED, "errata")]
-LONG = {  # that train for more than a few seconds
-    "autoencoder", "denoising", "gates", "generalization_bounds", "influence", "kfac",
-    "linear_or_not", "noise_scale", "optimizers", "overparameterization", "private",
-    "regularization", "seq2seq", "sequences", "spectrum",
-}  # fmt: skip
 SHOWN = gallery.shown(gallery.PAGE.read_text())
 
 
@@ -34,10 +29,8 @@ def words(text):
     return re.findall(r"[a-zA-Z]{2,}", text)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.long if n in LONG else pytest.mark.slow) for n in CLAIMS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", CLAIMS)
 def test_quick_run_finds_what_is_claimed_and_writes_it_down(name, tmp_path, capsys):
     module, out = claims.module_of(name), tmp_path / "run"
     assert claims.run(module.measure, module.QUICK, ["--quick", "--out", str(out)]) == 0
@@ -130,7 +123,7 @@ def gallery_elsewhere(tmp_path, monkeypatch):
     return here
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_again_puts_its_answer_and_its_picture_into_the_gallery(gallery_elsewhere):
     old = gallery.PAGE.read_text()
     gallery.main(gallery.Config(("difference_quotient", "errata")))

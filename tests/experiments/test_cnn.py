@@ -20,7 +20,7 @@ def pictures(out):
     return {p.stem for p in out.glob("*.png")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp_path, capsys):
     out = tmp_path / "run"
     assert run(f"{TINY} --out {out}") == 0
@@ -39,7 +39,7 @@ def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp
     assert checkpoints.ends(checkpoints.load(file)) == ((8, 8, 1), 10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_of_idx_files_trains_and_its_network_does_not_fit_the_digits(
     images, tmp_path, capsys
 ):
@@ -65,7 +65,7 @@ def test_a_table_is_refused_because_it_has_no_images(tmp_path, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_network_moves_with_its_image_up_to_the_pooling():
     net = cnn.network((8, 12), (2, 4), 3, dropout=0.5)
     params = net.init(jax.random.key(0))

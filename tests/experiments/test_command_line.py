@@ -126,7 +126,7 @@ def piped(command, **env):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_command_that_is_read_no_further_ends_without_a_word(tmp_path):
     code, said, errors = piped("python -m experiments.equations | head -1")
     assert (code, errors, said.count("\n")) == (cli.PIPE_CLOSED, "", 1)
@@ -134,7 +134,7 @@ def test_a_command_that_is_read_no_further_ends_without_a_word(tmp_path):
     assert (code, errors, said) == (cli.PIPE_CLOSED, "", "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_command_runs_without_home_letters_room_and_terminal(tmp_path):
     how = {"LC_ALL": "C", "COLUMNS": "20", "PYTHONIOENCODING": "ascii"}
     out = tmp_path / "ü"

@@ -25,7 +25,7 @@ def test_the_mean_of_neighbours_by_hand():
     assert y[2, 1] == pytest.approx((3 + 4 + 5 + 6 + 7 + 8) / 9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_linear_map_finds_every_digit_where_there_is_hardly_noise():
     found = denoising.linear(Config(sigma=0.01), np.random.default_rng(0))(TEST)
     assert denoising.error(found) < 0.01

@@ -27,7 +27,7 @@ def test_minimum_of_squared_errors_is_that_of_the_normal_equations():
         np.testing.assert_allclose(descent_lemma.landmarks(p).best, best, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_descents_take_the_steps_of_gradient_descent():
     with jax.enable_x64(True):
         p = descent_lemma.problem(descent_lemma.LOGISTIC, jax.random.key(0))

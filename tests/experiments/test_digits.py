@@ -52,7 +52,7 @@ def test_command_checks_gradients_trains_writes_and_its_file_evaluates_alike(tmp
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
     assert run(f"{SMALL} --loss hinge --optimizer sgd --l1 1e-4 --out {tmp_path / 'a'}") == 0
     argv = f"--hidden --loss squared-error --epochs 3 --learning-rate 0.02 --out {tmp_path / 'b'}"
@@ -61,7 +61,7 @@ def test_other_losses_and_a_net_without_hidden_layers_train_too(tmp_path):
     assert summary["test_accuracy"] > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "more", "what"),
     [
@@ -88,7 +88,7 @@ def test_what_is_not_finite_ends_the_run_in_one_sentence_before_it_is_written(
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "checkpoints"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_saves_the_run_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     argv, out = f"{SMALL} --epochs 3 --out", tmp_path / "run"
@@ -149,7 +149,7 @@ def iris(tmp_path):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path, capsys):
     data, out = f"--data csv:{iris} --target species", tmp_path / "run"
     assert run(f"{data} --out {out}") == cli.DATA
@@ -180,7 +180,7 @@ def test_a_table_trains_and_evaluates_without_pictures_of_images(iris, tmp_path,
     assert "class 1 was 'setosa' in training" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(f"--data mnist:{images} --hidden 16 --epochs 10 --out {out}") == 0
@@ -195,7 +195,7 @@ def test_a_folder_of_idx_files_trains_with_all_pictures(images, tmp_path, capsys
     assert "has no t10k-labels-idx1-ubyte, plain or .gz; it holds" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twelve_rows_are_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(classifying, "check_gradients", lambda *arguments: {})
     path = tmp_path / "few.csv"

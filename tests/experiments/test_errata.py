@@ -25,7 +25,7 @@ def test_what_has_nothing_to_compute_is_typesetting_and_nothing_else_is():
     assert {e.mistake for e in errata.ERRATA} == set(MISTAKES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("double_precision")
 def test_the_net_of_fnn_and_the_net_of_the_texts_cost_the_same():
     net = s2.net()
@@ -51,7 +51,7 @@ def test_the_printed_formula_is_off_and_the_corrected_one_is_not(name):
         assert printed.error > 0.1 or math.isnan(printed.error)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_judges_one_entry_of_every_text(tmp_path, capsys):
     path = tmp_path / "run"
     argv = ["--quick", "--out", str(path)]

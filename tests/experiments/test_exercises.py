@@ -35,7 +35,7 @@ def solved(exercise):
     return "\n".join(source.splitlines()[first - 1 :])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(1, len(EXERCISES) + 1))
 def test_every_solution_is_right_and_every_empty_file_is_not_written_yet(tmp_path, number):
     assert grade(written(tmp_path, number)).state == "not written yet"
@@ -45,7 +45,7 @@ def test_every_solution_is_right_and_every_empty_file_is_not_written_yet(tmp_pat
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_solution_is_what_fnn_computes_and_no_usual_mistake_is(name):
     exercise, told = EXERCISES[name], set()
@@ -104,7 +104,7 @@ SLIPS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "body", "phrase"), SLIPS)
 def test_a_slip_is_wrong_and_gets_a_fitting_hint(tmp_path, number, body, phrase):
     result = grade(written(tmp_path, number, body))
@@ -112,7 +112,7 @@ def test_a_slip_is_wrong_and_gets_a_fitting_hint(tmp_path, number, body, phrase)
     assert phrase in "\n".join(result.lines)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_sign_in_the_lstm_gets_a_fitting_hint(tmp_path):
     body = solved(EXERCISES["17_lstm"])
     slip = body.replace("dz.sum(0)", "-dz.sum(0)")
@@ -120,7 +120,7 @@ def test_a_lost_sign_in_the_lstm_gets_a_fitting_hint(tmp_path):
     assert "Only the sign is wrong" in "\n".join(grade(written(tmp_path, 17, slip)).lines)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_forgotten_root_in_attention_gets_a_fitting_hint(tmp_path):
     body = solved(EXERCISES["18_attention"])
     slip = body.replace("(dq, dk, dv)", "(dq * q.shape[-1] ** 0.5, dk, dv)")

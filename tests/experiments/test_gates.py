@@ -12,7 +12,7 @@ def outcome():
         return gates.measure(gates.Config(starts=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_gradients_learn_all_but_xor_with_a_linear_net(outcome):
     learned = {
         system.name: [

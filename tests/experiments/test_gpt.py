@@ -45,7 +45,7 @@ def without_seconds(rows):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_command_trains_writes_samples_and_its_file_writes_more(text, tmp_path, capsys):
     out = tmp_path / "run"
     argv = f"{SMALL} --steps 200 --evaluate-every 100 --text {text} --temperature 0 --out {out}"
@@ -91,10 +91,10 @@ def stopped_after(step, monkeypatch):
     monkeypatch.setattr(gpt, "advanced", until)
 
 
-HARDER = pytest.param("--precision bfloat16 --dropout 0.3", marks=pytest.mark.slow)
+HARDER = pytest.param("--precision bfloat16 --dropout 0.3", marks=pytest.mark.long)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("more", ["", HARDER])
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     more, text, tmp_path, monkeypatch, capsys
@@ -127,7 +127,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     assert {a.dtype for a in jax.tree.leaves(ends[0].state.params)} == {np.dtype(np.float32)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_two_devices_goes_on_from_an_older_checkpoint_to_the_same_end(text, tmp_path):
     out, ends = tmp_path / "run", []
     more = f"--batch-size 4 --dropout 0.3 --text {text} --out {out}"
@@ -142,7 +142,7 @@ def test_a_run_on_two_devices_goes_on_from_an_older_checkpoint_to_the_same_end(t
         np.testing.assert_array_equal(a, halves[name])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_steps_are_the_same_in_pieces_of_any_length(text):
     config = gpt.Config(text=text, n=8, heads=2, layers=2, context=12, batch_size=3, steps=7)
 
@@ -172,7 +172,7 @@ def test_what_was_seen_is_that_of_the_last_watched_step():
     assert gpt.told(net, jax.tree.map(lambda a: a[:0], seen)) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stopped_after(0, patch)
@@ -184,7 +184,7 @@ def test_a_text_that_has_changed_is_not_learned_on(text, tmp_path, monkeypatch, 
     assert content(tmp_path / "run") == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
     text, tmp_path, monkeypatch, capsys
 ):
@@ -231,7 +231,7 @@ def test_a_run_is_resumed_from_elsewhere_with_its_text_where_that_is_now(
             assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path, capsys):
     argv = f"{SMALL} --text {text} --out {tmp_path / 'run'}".replace("0.01", "1e30")
     assert run(argv) == cli.NOT_FINITE
@@ -242,7 +242,7 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(text, tmp_path,
     assert [row["step"] for row in rows_of(tmp_path / "run")] == ["0"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parameters_that_are_not_finite_are_not_saved(text, tmp_path, monkeypatch, capsys):
     advanced = gpt.advanced
 
@@ -286,7 +286,7 @@ def test_a_text_that_is_too_short_is_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prompts_may_have_any_letters(text, tmp_path, capsys):
     assert run(f"{SMALL} --steps 1 --text {text} --out {tmp_path / 'run'} --prompt=é\x1b") == 0
     assert f"    {sampling.printable('é'.encode())}\\x1b" in capsys.readouterr().out

@@ -17,7 +17,7 @@ def loss_of(params, x, label):
     return -y
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_influence_is_the_sum_of_products_of_gradients_along_the_way():
     every = jax.vmap(NET.init)(KEYS[:2])
     x, label = TEST[0][3], TEST[1][3]
@@ -72,7 +72,7 @@ def test_one_pass_has_gradient_norms_products_and_losses():
     assert done.losses.shape == (4,)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_watched_is_of_the_right_digits():
     config = Config(batch_size=400, wrong_epochs=2, wrong_rate=1e-6)
     seen = influence.watched(config, KEYS[0], TRAIN[0], TEST)
@@ -83,7 +83,7 @@ def test_what_is_watched_is_of_the_right_digits():
     assert (np.asarray(seen.norms)[0] > 0).sum() == 1200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_digits_that_weigh_nothing_teach_nothing():
     config, x = Config(epochs=2), jnp.where(jnp.arange(len(LABEL))[:, None] < 900, TRAIN[0], 7.0)
     weights = (jnp.arange(len(LABEL)) < 900).astype(jnp.float32)

@@ -14,7 +14,7 @@ def test_steps_are_counted_to_the_end_of_the_first_epoch_that_reaches_the_goal()
     assert found.tolist() == [2 * 2, np.inf]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_is_trained_and_drawn_for_every_optimizer():
     key = jax.random.key(0)
     losses = jax.jit(lambda key: kfac.trained(CONFIG, KFACS["KFAC, own δ"], key, 2))(key)

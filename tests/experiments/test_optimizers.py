@@ -7,7 +7,7 @@ import fnn
 from experiments import optimizers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_at_once_is_what_fit_does_one_by_one():
     k_x, k_init = jax.random.split(jax.random.key(0))
     x, label = jax.random.normal(k_x, (64, 64)), jnp.arange(64) % 10

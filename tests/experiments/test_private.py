@@ -65,7 +65,7 @@ def test_the_rule_has_the_settings_of_the_run():
     assert (rule.max_norm, rule.noise, rule.expected_batch_size) == (0.5, 3.0, 100)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hardly_any_noise_is_no_noise_and_much_noise_forgets_everything():
     config = Config(noises=(1e-6, 1e4), steps=60, seeds=2)
     plain, noisy = private.accuracies(config, 404)

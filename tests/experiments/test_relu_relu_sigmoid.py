@@ -23,7 +23,7 @@ def drawn():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_six_are_those_of_autodiff():
     with jax.enable_x64(True):
         p, x, y = drawn()
@@ -33,7 +33,7 @@ def test_the_six_are_those_of_autodiff():
             assert float(abs(a).max()) > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_by_hand_keeps_the_start_and_every_step():
     p, x, y = drawn()
     path, step = by_hand(p, x, y, 0.1, 2), gradients(p, x, y)

@@ -23,7 +23,7 @@ def test_in_theory_relu_keeps_the_signal_and_identity_like_tanh_almost():
     np.testing.assert_allclose(theory(flat, 3, 1.0), expected, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("name", ["sigmoid", "ReLU"])
 def test_signals_are_those_of_a_network_written_out(name):

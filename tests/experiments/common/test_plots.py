@@ -16,7 +16,7 @@ def png(tmp_path):
     return write
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_picture_is_written_without_pyplot_and_is_not_blank(png):
     rng = np.random.default_rng(0)
     history = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.9]}

@@ -10,7 +10,7 @@ from experiments.common.stages import fit_in_stages
 LOSS = fnn.SquaredError()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stages_are_one_run_with_looks_in_between():
     net, key = fnn.mlp([2, 3, 1]), jax.random.key(1)
     params, x = net.init(jax.random.key(0)), jax.random.normal(key, (8, 2))
@@ -25,7 +25,7 @@ def test_stages_are_one_run_with_looks_in_between():
     np.testing.assert_array_equal(end[0].w, seen[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_narrowed_params_are_of_the_size_that_glorot_would_draw():
     wide, net = (fnn.mlp([64, n, n, 10], activation=fnn.Tanh()) for n in (200, 20))
     params = jax.tree.map(lambda p: p[None], wide.init(jax.random.key(0)))

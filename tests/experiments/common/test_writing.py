@@ -69,7 +69,7 @@ def test_nothing_is_added_to_a_file_that_is_gone_or_has_become_a_link(tmp_path):
     assert (tmp_path / "b").read_bytes() == b"one\ntwo\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_row_that_has_only_room_in_part_is_not_added(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 90)

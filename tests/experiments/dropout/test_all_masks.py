@@ -37,7 +37,7 @@ def test_the_mean_loss_in_closed_form_is_that_of_all_masks_one_by_one(inverted):
     assert float(all_masks.mean_loss(drop, params, x, target)) == pytest.approx(total)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("inverted", [True, False])
 def test_the_gradient_with_a_mask_given_is_that_of_the_masked_loss(inverted):
     params, x, target = small()

@@ -17,7 +17,7 @@ def test_factor_knows_its_derivative():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("system", systems.SYSTEMS, ids=lambda system: system.name)
 def test_quotient_is_off_by_a_multiple_of_epsilon(system):
@@ -32,7 +32,7 @@ def test_quotient_is_off_by_a_multiple_of_epsilon(system):
     assert error(1e-4) / error(1e-3) == pytest.approx(0.1, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_bend_no_start_learns_xor():
     starts = systems.count_starts(range(3), 3000)
     assert starts["3 linear"] == 0

@@ -29,7 +29,7 @@ def test_divergence_is_the_integral(gaussian):
     assert pac_bayes.divergence(one, problem.centre[:1]) == pytest.approx(integral, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gradient_is_that_of_the_objective(gaussian):
     q, problem = gaussian
     noise = jax.random.normal(jax.random.key(1), (7,))
@@ -55,7 +55,7 @@ def test_objective_is_above_the_inverse_of_kl():
             assert least <= float(pac_bayes.objective(loss, c)) + 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_lowers_the_objective_and_keeps_to_the_prior_without_a_reason():
     start = Gaussian(jnp.ones(5), jnp.full(5, -3.0), jnp.asarray(0.0))
     problem = Problem(jnp.zeros(5), 100, 0.05)
@@ -66,7 +66,7 @@ def test_fit_lowers_the_objective_and_keeps_to_the_prior_without_a_reason():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parity_gradient_is_that_of_the_scores():
     rows = parity.table()
     w = parity.flat(parity.NET.init(jax.random.key(0)))
@@ -84,7 +84,7 @@ def test_parity_gradient_is_that_of_the_scores():
     np.testing.assert_allclose(g, jax.grad(bits)(w), atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_error_counts_the_window_only():
     rows = parity.Table(jnp.eye(65)[:4], jnp.array([[1.0], [1], [0], [0]]))
     w = jnp.zeros(1056).at[0].set(1.0).at[2 * 16].set(1.0).at[1040].set(1.0)  # f = 1, 0, 1, 0

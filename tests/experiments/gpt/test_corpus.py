@@ -50,7 +50,7 @@ def test_what_is_held_out_does_not_depend_on_what_else_there_is(folder):
         corpus.library(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_standard_library_is_large_and_is_the_same_twice():
     read = corpus.read(None, 64)
     assert len(read.train) > 5e6

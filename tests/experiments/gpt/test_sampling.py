@@ -27,7 +27,7 @@ def generate(params, prompt, n, seed=0, **how):
     return sampling.generate(NET, params, prompt, n, CONTEXT, key, **how)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("prompt", [b"a", b"abcdef", b"longer than the context"])
 def test_temperature_0_is_the_likeliest_byte_while_contexts_fill_and_begin_anew(params, prompt):
     known = list(prompt[-3:])  # half a context

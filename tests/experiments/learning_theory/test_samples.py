@@ -6,7 +6,7 @@ import pytest
 from experiments.learning_theory import samples
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_threshold_deviations_are_those_of_a_fine_grid():
     rng = np.random.default_rng(0)
     for n in (1, 5, 40):

@@ -10,7 +10,7 @@ from experiments.linear_or_not.four_models import LINEAR, LOGISTIC, LOSSES, MLP,
 RIGHT = {LINEAR: lambda z: z, LOGISTIC: jax.nn.sigmoid, SOFTMAX: jax.nn.softmax}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", RIGHT)
 def test_one_layer_has_the_gradient_of_the_model(model):
     """∂J/∂W = Xᵀ(f − Y)/N and ∂J/∂b = Σ (f − Y)/N for all three."""

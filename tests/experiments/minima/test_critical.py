@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from experiments.minima import critical
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_copies_are_different_points_of_the_same_function():
     params = critical.NET.init(jax.random.key(0))
     params = (params[0]._replace(b=jnp.array([0.1, 0.2, 0.3])), *params[1:])
@@ -21,7 +21,7 @@ def test_the_copies_are_different_points_of_the_same_function():
     assert len(np.unique(flat, axis=0)) == 48
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_curvatures_are_those_of_autodiff():
     with jax.enable_x64(True):
         x, t = critical.data(jax.random.key(0), 7)

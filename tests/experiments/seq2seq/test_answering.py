@@ -20,7 +20,7 @@ def params():
         return tree.unflatten(jnp.asarray(rng.normal(size=a.shape), a.dtype) for a in leaves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_letter_is_the_likeliest_behind_those_before_it(params):
     found = jax.jit(answering.answered, static_argnums=0)(NET, params, PROBLEMS.x.memory)
     net, params = fnn.inference(NET, params)
@@ -30,7 +30,7 @@ def test_every_letter_is_the_likeliest_behind_those_before_it(params):
     assert len(np.unique(found)) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_answer_is_right_with_all_of_its_letters_and_its_end(params):
     found = np.asarray(answering.answered(NET, params, PROBLEMS.x.memory))
     mask = PROBLEMS.x.mask
@@ -41,7 +41,7 @@ def test_an_answer_is_right_with_all_of_its_letters_and_its_end(params):
     np.testing.assert_array_equal(answering.right(NET, params, PROBLEMS.x, wrong), [True, False])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weights_are_those_of_the_softmax_over_the_source(params):
     net, params = fnn.inference(NET, params)
     p = answering.weights(net, params, PROBLEMS.x)

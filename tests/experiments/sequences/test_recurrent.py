@@ -27,7 +27,7 @@ def test_adding_marks_one_step_of_each_half_and_says_always_1_misses_by_a_sixth(
     assert ((target - 1) ** 2).mean() == pytest.approx(recurrent.VARIANCE, rel=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("name", KINDS)
 def test_signal_is_the_gradient_of_a_layer_that_begins_at_the_step(name):
@@ -68,7 +68,7 @@ def test_signal_of_an_rnn_is_the_product_of_its_jacobians_and_below_the_bound():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_lowers_the_loss_of_every_start_and_differs_between_them():
     rng = np.random.default_rng(0)
     rows, others = recurrent.adding(rng, 96, 4), recurrent.adding(rng, 50, 4)
@@ -80,7 +80,7 @@ def test_training_lowers_the_loss_of_every_start_and_differs_between_them():
     assert abs(run.first[0].wh[0] - run.first[0].wh[1]).max() > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_steps_before_the_sequences_change_nothing(name):
     params, x, _ = drawn(name)

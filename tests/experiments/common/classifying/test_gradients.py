@@ -25,7 +25,7 @@ def errors(net, dtype):
     return gradient_errors(net, loss, params, X, LABELS, **how)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hand_written_gradients_equal_those_of_jax_in_both_precisions():
     net = fnn.mlp([3, 4, 2], fnn.Tanh(), dropout=0.3)
     double, single = (errors(net, dtype) for dtype in (np.float64, np.float32))
