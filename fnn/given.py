@@ -12,8 +12,21 @@ from fnn.devices.group import group_of
 from fnn.devices.rows import on_devices
 from fnn.plan import Plan, State, check_evaluated, check_plan, check_state, evaluation_net
 from fnn.streams.evaluating import Judge
-from fnn.streams.flow import Stream, streamed, streams
+from fnn.streams.flow import Stream, check_arrays_only, streamed, streams
 from fnn.streams.sources import is_stream
+from fnn.texts import text
+
+
+def trained_on(
+    plan: Plan, state: State, data: Any, stack: contextlib.ExitStack, *,
+    steps: int | None, batch_size: int | None, **options: Any,
+) -> Any:  # fmt: skip
+    """The rows to learn from, or a stream of them that has begun."""
+    if not streams("fit", "data", data, state):
+        check_arrays_only("fit", steps, batch_size)
+        return checked("fit", plan, state, data)
+    options |= {"steps": steps, "batch_size": batch_size, "first": state}
+    return stack.enter_context(begun("fit", "data", data, plan, state, **options))
 
 
 def held_out(
@@ -66,6 +79,6 @@ def trained_by(owner: str, plan: Any, state: Any, evaluates: Any = ()) -> tuple[
     net, params, key = plan.net, state.params, state.key
     if evaluates:
         check_evaluated(owner, plan, state, *evaluates)
-        group_of(state.layout).check_same(f"{owner}: calibration", evaluates)
+        group_of(state.layout).check_same(f"{owner}: calibration", lambda: text(evaluates))
         (net, params), key = evaluation_net(plan, state, *evaluates), None
     return net, plan.loss, params, key

@@ -33,7 +33,7 @@ from fnn.devices.rows import on_devices
 from fnn.donation import donatable
 from fnn.driver import weighed_in
 from fnn.epochs import by_epochs
-from fnn.given import begun, checked, held_out
+from fnn.given import begun, checked, held_out, trained_on
 from fnn.judging import jit_evaluated, validated
 from fnn.one_step import drawn_key, summed_step, watched_step
 from fnn.plan import Plan, State, check_plan, check_state, check_trained, with_room
@@ -44,7 +44,7 @@ from fnn.saving.streaming import StreamRun
 from fnn.sharding import automatic
 from fnn.stopping import EarlyStopping, check_stop
 from fnn.streams.evaluating import Judge, validation_row
-from fnn.streams.flow import Stream, check_arrays_only, streams
+from fnn.streams.flow import Stream, streams
 from fnn.streams.training import fit_stream
 from fnn.watching import by_turns, shown
 
@@ -189,7 +189,8 @@ def fit(
             weights out of range and numbers that are not finite; rows of weight 0 may hold
             anything.
         TypeError: for dtypes, keys and arguments of another kind.
-        RuntimeError: with the number of the batch, from what a stream raised.
+        RuntimeError: with the number of the batch, from what a stream raised; of several processes
+            for what is wrong in another one.
         CheckpointError: with a checkpoint, where the folder holds another run, or no whole file.
         OSError: where a checkpoint could not be written.
         NotFinite: with a checkpoint, for a step that makes NaN or infinity, which is not taken.
@@ -201,33 +202,32 @@ def fit(
     if callback is not None and not callable(callback):
         raise TypeError(f"fit: callback must be a function (state, row), got {callback!r:.60}.")
     with contextlib.ExitStack() as stack:
-        if streams("fit", "data", data, state):
-            options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
-            stream = begun("fit", "data", data, plan, state, first=state, **options)
-            rows = stack.enter_context(stream)
-        else:
-            check_arrays_only("fit", steps, batch_size)
-            rows = checked("fit", plan, state, data)
+        options = {"epochs": epochs, "steps": steps, "marks": checkpoint is not None, **how}
+        rows = trained_on(plan, state, data, stack, **options)
         given = validation, as_input("fit", calibration)
         tested = held_out(plan, state, *given, epochs, how["batch_size"], stack)
         size = how["batch_size"] or AT_ONCE
         state = roomy(plan, state, rows.like if isinstance(rows, Stream) else rows)
         check_stop(stop, plan.metrics, validation is not None, (plan, state, rows))
         gives = gives and not (stop and stop.best)
+        if checkpoint is not None:
+            run = _in_pieces(plan, rows, tested, how, stop)
+            return fit_in_pieces(run, state, checkpoint, callback, epochs)
         if isinstance(rows, Stream):
-            if checkpoint is not None:
-                run = StreamRun(rows, plan, tested, how, stop)
-                return fit_in_pieces(run, state, checkpoint, callback, epochs)
             validate = functools.partial(validation_row, plan, tested, size)
             return fit_stream(rows, plan, state, validate, (callback, stop), epochs, gives)
-        if checkpoint is not None:
-            run = Run(_row_of_kept, plan, rows, tested, how, stop)
-            return fit_in_pieces(run, state, checkpoint, callback, epochs)
         host = callback is not None or stop is not None or isinstance(tested, Judge)
         if not group_of(state.layout).largest(host):  # of several processes all, or none
             return _program(_jit_fit, gives)(plan, state, rows, tested, epochs=epochs, **how)
         epoch = _epoch_on_host(plan, rows, tested, gives, how)
         return by_epochs(epoch, state, callback, stop, epochs)
+
+
+def _in_pieces(plan, rows, held_out, how, stop):
+    """The run that a checkpoint cuts into pieces."""
+    if isinstance(rows, Stream):
+        return StreamRun(rows, plan, held_out, how, stop)
+    return Run(_row_of_kept, plan, rows, held_out, how, stop)
 
 
 def _epoch_on_host(plan, rows, held_out, gives, how):

@@ -10,9 +10,10 @@ import pytest
 import fnn
 from fnn.batches import Rows
 from fnn.devices.group import Elsewhere, Group
-from fnn.given import begun, checked, held_out, trained_by
+from fnn.given import begun, checked, held_out, trained_by, trained_on
 from fnn.streams.evaluating import Judge
-from fnn.streams.flow import streams
+from fnn.streams.flow import Stream, streams
+from fnn.texts import text
 
 PLAN = fnn.Plan(fnn.Dense(3, 2), fnn.SquaredError(), fnn.optim.SGD(0.1))
 STATE = fnn.start(PLAN, jax.random.key(0))
@@ -26,6 +27,27 @@ def test_what_is_evaluated_is_nothing_rows_or_a_stream():
         assert isinstance(rows, Rows)
         assert calibration is None
         assert isinstance(held_out(PLAN, STATE, lambda: iter([DATA]), None, 1, 2, stack), Judge)
+
+
+def test_what_is_learned_from_is_rows_or_a_stream():
+    how = {"epochs": 1, "steps": None, "batch_size": 2, "drop_last": False, "marks": False}
+    with contextlib.ExitStack() as stack:
+        assert isinstance(trained_on(PLAN, STATE, DATA, stack, **how), Rows)
+        stream = trained_on(PLAN, STATE, lambda: iter([DATA]), stack, **how | {"batch_size": None})
+        assert isinstance(stream, Stream)
+        with pytest.raises(ValueError, match="fit: steps are for data that stream"):
+            trained_on(PLAN, STATE, DATA, stack, **how | {"steps": 3})
+
+
+def test_calibration_must_be_the_same_in_all_processes(several, monkeypatch):
+    x = DATA[0]
+    net = fnn.Serial(fnn.Dense(3, 2), fnn.BatchNorm(2))
+    plan = PLAN.with_fields(net=net)
+    state = fnn.start(plan, jax.random.key(0))
+    monkeypatch.setattr(Group, "of_all", lambda self, said: [said, text((x,))])
+    assert trained_by("evaluate", plan, state, (x,))[3] is None
+    with pytest.raises(ValueError, match="evaluate: calibration must be the same in all"):
+        trained_by("evaluate", plan, state, (2 * x,))
 
 
 def test_a_stream_has_read_its_first_batch():

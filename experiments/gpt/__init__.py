@@ -76,10 +76,7 @@ class Config:
     learning_rate: Annotated[float, Bounds(0, open_low=True)] = 0.001
     precision: Literal["float32", "bfloat16"] = "float32"  # of all but parameters and sums
     evaluate_every: Annotated[int, Bounds(1)] = 250  # steps; a sample and a checkpoint, too
-    devices: Annotated[int, Bounds(1)] = (
-        1  # share State and batches (FSDP); a CPU pretends to be so
-    )
-    # many
+    devices: Annotated[int, Bounds(1)] = 1  # that share all (FSDP); a CPU pretends to be so many
     seed: Annotated[int, Bounds(0, 2**31)] = 0  # of initial weights, windows and samples
     prompt: str = "def "  # what samples go on from
     length: Annotated[int, Bounds(1)] = 200  # bytes of a sample

@@ -5,12 +5,12 @@
     group.largest(n)           the largest that any says
     group.of_all(said)         what every process says, in JSON
     group.on_host(tree)        arrays whole, in the memory of each host
-    group.first_does(what, f)  process 0 does something, and an error of its is one of all
+    group.each_does(what, f)   every process does something, and an error of one is one of all
+    group.first_does(what, f)  process 0 alone does
 
 All of them ask, in the same order. Of a State that one process has, nobody waits for anybody.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -75,13 +75,10 @@ class Group(NamedTuple):
         found = np.asarray(multihost_utils.process_allgather(padded)).reshape(self.size, -1)
         return [json.loads(bytes(row[:n])) for row, n in zip(found, lengths, strict=True)]
 
-    def check_same(self, what: str, tree: PyTree) -> None:
-        """Raise where arrays that all processes give are not the same."""
-        if self.several:
-            arrays = [np.asarray(a) for a in jax.tree.leaves(tree)]
-            sha = [hashlib.sha256(a.tobytes()).hexdigest() for a in arrays]
-            if not same(self.of_all(sha)):
-                raise ValueError(f"{what} must be the same in all {self.size} processes.")
+    def check_same(self, what: str, said: Callable[[], str]) -> None:
+        """Raise a ValueError where processes do not say the same of what all were given."""
+        if self.several and not same(self.of_all(said())):
+            raise ValueError(f"{what} must be the same in all {self.size} processes.")
 
     def own(self, said: list[Any]) -> Any:
         """What this process said, of what so many processes did.
@@ -103,16 +100,16 @@ class Group(NamedTuple):
         return jax.tree.map(whole, tree)
 
     def first_does(self, what: str, f: Callable[[], Any]) -> Any:
-        """f() in process 0, None in the others, when it is done.
-
-        Raises:
-            Elsewhere: in the others, where it failed.
-            TimeoutError: where it takes longer than PATIENCE.
-        """
+        """f() in process 0, None in the others, when it is done; errors as of each_does."""
         return self.each_does(what, f if self.first else lambda: None)
 
     def each_does(self, what: str, f: Callable[[], Any]) -> Any:
-        """f() in every process; where it fails in one, it fails in all."""
+        """f() in every process; where it fails in one, it fails in all.
+
+        Raises:
+            Elsewhere: where f failed in another process.
+            TimeoutError: where it takes longer than PATIENCE in one.
+        """
         if not self.several:
             return f()
         value, error = None, None
@@ -143,10 +140,16 @@ def same(values: list[Any]) -> bool:
 
 
 def whole(a: Any) -> Any:
-    """An array, whole and in this process alone."""
+    """An array as numpy's, whole; a key as it is, whole on a device of this process."""
+    a = here(a)
+    return a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else jax.device_get(a)
+
+
+def here(a: Any) -> Any:
+    """An array, whole and of this process alone, where several have it; all of them ask."""
     if isinstance(a, jax.Array) and not a.is_fully_addressable:
         if not a.is_fully_replicated:
             sharding: Any = a.sharding
             a = put(a, NamedSharding(sharding.mesh, PartitionSpec()))
         a = a.addressable_data(0)
-    return a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else jax.device_get(a)
+    return a

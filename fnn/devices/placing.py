@@ -3,13 +3,14 @@
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 from fnn.devices.cuts import cuts_of
+from fnn.devices.group import here
 from fnn.errors import check_leaves
 from fnn.plan import Plan, State, check_plan, check_state
 from fnn.records import PyTree
-from fnn.sharding import Layout, layout_of, put
+from fnn.sharding import Layout, layout_of
 
 
 def place(plan: Plan, state: State, mesh: Mesh, how: Any = "replicated") -> State:
@@ -63,11 +64,5 @@ def gathered(tree: PyTree) -> PyTree:
     """
     check_leaves("gathered", "tree", tree)
 
-    def leaf(a):
-        if isinstance(a, jax.Array) and not a.is_fully_addressable:
-            sharding: Any = a.sharding
-            a = put(a, NamedSharding(sharding.mesh, PartitionSpec())).addressable_data(0)
-        return jax.device_put(a, jax.local_devices()[0])
-
-    tree = jax.tree.map(leaf, tree)
+    tree = jax.tree.map(lambda a: jax.device_put(here(a), jax.local_devices()[0]), tree)
     return tree if layout_of(tree) is None else tree._replace(layout=None)

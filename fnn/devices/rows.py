@@ -3,7 +3,7 @@
 What `step` is given is cut as it comes. `epoch`, `fit` and `evaluate` draw their batches from data
 that every device has whole, and cut these. Where several processes run, each is given rows of its
 own: they stand side by side, process 0's first, and where some have fewer, rows of weight 0 fill
-them up, of which a layer that mixes examples knows nothing: it wants equally many.
+them up. A layer that mixes examples would count these: for such a net all have equally many.
 """
 
 from typing import Any
@@ -19,6 +19,11 @@ from fnn.composite import mixes
 from fnn.devices.group import Group, group_of, same
 from fnn.layer import Layer
 from fnn.sharding import DATA, Layout
+
+MIXES = (
+    "rows that fill up would count in the statistics of layers that mix examples (BatchNorm): give "
+    "all equally many."
+)
 
 
 def on_devices(
@@ -65,12 +70,6 @@ def check_alike(owner: str, counts: tuple[int, ...], forms: Any, mixed: bool) ->
         raise ValueError(
             f"{owner}: the {len(counts)} processes have {', '.join(map(str, counts))} rows; {MIXES}"
         )
-
-
-MIXES = (
-    "rows that fill up would count in the statistics of layers that mix examples (BatchNorm): give "
-    "all equally many."
-)
 
 
 def even(layout: Layout, group: Group, n: int) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fnn.devices.group import Group, group_of
 from fnn.records import PyTree, Record
 from fnn.saving.settings import parts_of_plan
 
@@ -99,3 +100,8 @@ class Position(NamedTuple):
     batch: int = 0  # how many of them there are
     stopped: bool = False  # by the callback, or early
     best: Any = None  # the State of the best epoch, where fit shall return it
+
+    @property
+    def group(self) -> Group:
+        """The processes that share the State."""
+        return group_of(self.state.layout)

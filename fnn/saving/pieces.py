@@ -26,7 +26,6 @@ import numpy as np
 
 from fnn.batches import Rows, counted, minibatches, taken
 from fnn.carried import beside
-from fnn.devices.group import group_of
 from fnn.driver import many, run_fold
 from fnn.epochs import stacked, stops
 from fnn.errors import by_path
@@ -78,7 +77,7 @@ class Run:
 
     def _steps(self, position):
         """What the steps of the present epoch reported, on the host."""
-        seen = group_of(position.state.layout).on_host(position.seen)
+        seen = position.group.on_host(position.seen)
         return jax.tree.map(lambda a: a[: position.batch], seen)
 
     def check_place(self, place: dict[str, Any]) -> None:
@@ -136,7 +135,7 @@ class Run:
         if self._compiled:
             self._pace = (time.perf_counter() - began) / n
             fitting = int(SECONDS / max(self._pace, 1e-9))
-            fitting = group_of(position.state.layout).agreed(min(fitting, LONGEST))
+            fitting = position.group.agreed(min(fitting, LONGEST))
             self._length = max(min(fitting, 10 * self._length), 1)
         self._compiled = True  # else most of the time was that
         return found, True
@@ -162,7 +161,7 @@ class Run:
         """The run with a row of history more."""
         row = self._row(position.state, position.seen)
         row |= named(self._judge.row(position.state)) if self._judge else {}
-        row = group_of(position.state.layout).on_host(row)
+        row = position.group.on_host(row)
         return position._replace(history=(*position.history, row), batch=0)
 
     def _row(self, state, seen):
@@ -185,7 +184,7 @@ class Run:
     def first(self, position: Position, order: Any) -> Place | None:
         """Where the step behind this position is not finite first; None where no layer shows it."""
         args = self.plan, position.state, self.rows, order, position.batch
-        found = group_of(position.state.layout).on_host(_jit_inside(*args))
+        found = position.group.on_host(_jit_inside(*args))
         return first_non_finite(self.plan.net, found)
 
     def _loss_before(self, position):
@@ -339,7 +338,7 @@ def fit_in_pieces(run: Run, state: State, checkpoint: Checkpointing, callback: A
                     )
                 saver.reached(position)
             position = run.at_end_of_epoch(position)
-            over = stops(group_of(state.layout), callback, position.state, position.history[-1])
+            over = stops(position.group, callback, position.state, position.history[-1])
             position = position._replace(stopped=over)
             if run.stop is not None:
                 over, best = run.stop.looked(position.history, position.state, position.best)

@@ -7,6 +7,10 @@ one reported; and as texts the Plan, the position, and what else decides the num
     data, validation    SHA-256 of every array
     stop                when it is over; a file has the State of the best epoch, too, if asked for
     begin               SHA-256 of the first State, key included
+    processes           that read parts of a stream, where there are several
+
+Of several processes that share a State the first one holds the folder and writes, whole arrays;
+what they say of their data stands there side by side, and all read the file, which they must see.
 
 Where one of these differs from what `fit` is called with, the run is another one: an error. The
 order of the rows follows from the key and the step, so that k steps, a kill and a second call make
@@ -20,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fnn.devices.group import Elsewhere, group_of, same
 from fnn.epochs import stacked
@@ -58,7 +61,7 @@ def saving(
             cleaned(directory)
             return newest("fit", directory)
 
-        group.check_same("fit: the folder of a checkpoint", np.frombuffer(bytes(directory), "u1"))
+        group.check_same("fit: the folder of a checkpoint", lambda: f"{directory}")
         found = group.first_does("fit: opening the folder", opened)
         known = None if found is None else found.path
         step = group.agreed(-1 if known is None else step_in(known))

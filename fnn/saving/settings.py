@@ -1,8 +1,8 @@
 """A Plan as texts, one for each part: for people, and to tell two plans apart.
 
-{"net": "Serial(layers=(Dense(n_in=3, n_out=4, …), …))", "optimizer": "Adam(…)", …}
+    {"net": "Serial(layers=(Dense(n_in=3, n_out=4, …), …))", "optimizer": "Adam(…)", …}
 
-Two plans of the same texts are one to a file.
+Each is what fnn/texts.py says of it; two plans of the same texts are one to a file.
 """
 
 import dataclasses

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.batches import reported
-from fnn.devices.group import group_of
 from fnn.judging import named, validated
 from fnn.plan import Plan, State
 from fnn.records import PyTree
@@ -87,8 +86,7 @@ class StreamRun(Run):
         self._inside = order, found
         n, read = found.batch - begin, position.seen
         if n:
-            seen = group_of(position.state.layout).on_host(found.seen)
-            totals = read.totals.with_steps(seen, begin, found.batch)
+            totals = read.totals.with_steps(found.group, found.seen, begin, found.batch)
             read = read._replace(totals=totals, place=window.places[found.batch - 1])
         return position._replace(state=found.state, seen=read, batch=position.batch + n), ok
 

@@ -27,16 +27,11 @@ class Judge:
         """The averages over one pass."""
         net, params = jit_net(self._plan, state, self._calibration)
         totals, latest, group = Totals(), cast(Any, ()), group_of(state.layout)
-
-        def more():
-            found, *which = latest
-            return totals.with_batches(group.on_host(found), *which)
-
         for window, begin, end in self.stream.epoch():
             found = _jit_judge(self._plan, net, params, window.rows, window.real, begin, end)
-            totals = more() if latest else totals
+            totals = totals.with_batches(group, *latest) if latest else totals
             latest = found, begin, end
-        totals = more()
+        totals = totals.with_batches(group, *latest)
         self.stream.place = Place()  # the same batches every time
         if totals.weight == 0:
             raise ValueError("evaluate: nothing counts: the weights of all batches are 0.")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.batches import reported
+from fnn.devices.group import Group
 from fnn.records import PyTree
 from fnn.watching import Packed, unpacked
 
@@ -33,13 +34,13 @@ class Totals(NamedTuple):
         whole = added(np.nan_to_num(self.weight), kept) if kept.size else self.weight
         return Totals(more, whole, parts)
 
-    def with_batches(self, found: Any, begin: int, end: int) -> "Totals":
-        """With what these batches are evaluated at: (sums, weight), [slots], on the host."""
-        return self.plus(*jax.tree.map(lambda a: a[begin:end], found))
+    def with_batches(self, group: Group, found: Any, begin: int, end: int) -> "Totals":
+        """With what these batches are evaluated at: (sums, weight), [slots]."""
+        return self.plus(*part(group, found, begin, end))
 
-    def with_steps(self, found: Any, begin: int, end: int) -> "Totals":
+    def with_steps(self, group: Group, found: Any, begin: int, end: int) -> "Totals":
         """With what these steps reported: ((sums, weight, results), seen), [slots, ...]."""
-        (sums, weight, results), seen = jax.tree.map(lambda a: a[begin:end], found)
+        (sums, weight, results), seen = part(group, found, begin, end)
         return self.plus(sums, weight, results | seen)
 
     def row(self, metrics: Any, dtype: Any) -> dict[str, Any]:
@@ -48,6 +49,11 @@ class Totals(NamedTuple):
         means = {name: jnp.asarray(s / w if w else w, dtype) for name, s in self.sums.items()}
         each = jax.tree.map(lambda *parts: np.concatenate(parts), *self.each) if self.each else {}
         return reported(metrics, means) | shown(each)
+
+
+def part(group: Group, found: PyTree, begin: int, end: int) -> PyTree:
+    """Entries of arrays of all processes, on the host; they are waited for."""
+    return jax.tree.map(lambda a: a[begin:end], group.on_host(found))
 
 
 def added(total: Any, more: Any) -> Any:

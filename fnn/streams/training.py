@@ -41,16 +41,11 @@ def fit_stream(
         shared[0] = any(each is not None for each in ends) and not gives
         stream.starts(state)
         totals, latest = Totals(), cast(Any, ())
-
-        def more():
-            found, *which = latest
-            return totals.with_steps(group.on_host(found), *which)
-
         for window, begin, end in stream.epoch():
             state, found = steps(plan, state, window.rows, window.real, begin, end)
-            totals = more() if latest else totals
+            totals = totals.with_steps(group, *latest) if latest else totals
             latest = found, begin, end  # whose steps run while more is read
-        totals = more()
+        totals = totals.with_steps(group, *latest)
         return state, totals.row(plan.metrics, latest[0][0][1].dtype) | validate(state)
 
     (callback, stop), key, group = ends, state.key, group_of(state.layout)

@@ -1,5 +1,7 @@
 """Tests of fnn.streams.sources: what is a stream, and where it begins."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from training import X
@@ -101,16 +103,21 @@ def test_what_is_no_iterator_is_refused_by_name():
         Source("fit", "data", lambda: 3).opened(Place())
 
 
-def test_a_generator_is_ended_and_the_callers_iterator_is_not():
-    ended = []
+@pytest.fixture
+def ended():
+    """True for every generator that has ended."""
+    return []
 
-    def numbers():
-        try:
-            yield from range(5)
-        finally:
-            ended.append(True)
 
-    for data, want in ((numbers, [True]), (numbers(), [])):
+def numbers(ended):
+    try:
+        yield from range(5)
+    finally:
+        ended.append(True)
+
+
+def test_a_generator_is_ended_and_the_callers_iterator_is_not(ended):
+    for data, want in ((partial(numbers, ended), [True]), (numbers(ended), [])):
         source = Source("fit", "data", data)
         next(source.opened(Place()))
         source.close()
@@ -118,16 +125,8 @@ def test_a_generator_is_ended_and_the_callers_iterator_is_not():
         ended.clear()
 
 
-def test_what_one_thread_has_begun_another_does_not_end():
-    ended = []
-
-    def numbers():
-        try:
-            yield from range(5)
-        finally:
-            ended.append(True)
-
-    source = Source("fit", "data", numbers)
+def test_what_one_thread_has_begun_another_does_not_end(ended):
+    source = Source("fit", "data", partial(numbers, ended))
     old, new = source.anew(), source.anew()
     passes = old.opened(Place()), new.opened(Place())
     assert [*map(next, passes)] == [0, 0]

@@ -4,8 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
+from fnn.devices.group import Group
 from fnn.streams.totals import Totals
 from fnn.watching import packed
+
+ALONE = Group(False)
 
 
 def found(*losses, weights=None):
@@ -16,8 +19,8 @@ def found(*losses, weights=None):
 
 
 def test_means_are_of_sums_and_not_of_means():
-    totals = Totals().with_steps(found(6.0, 0.0, weights=[3.0, 1.0]), 0, 1)
-    totals = totals.with_steps(found(9.0, 2.0, 9.0, weights=[9.0, 1.0, 9.0]), 1, 2)
+    totals = Totals().with_steps(ALONE, found(6.0, 0.0, weights=[3.0, 1.0]), 0, 1)
+    totals = totals.with_steps(ALONE, found(9.0, 2.0, 9.0, weights=[9.0, 1.0, 9.0]), 1, 2)
     row = totals.row((("ppl", fnn.Perplexity()),), jnp.float32)
     assert row["loss"] == 2.0
     assert row["ppl"] == jnp.exp(jnp.float32(2))
@@ -42,11 +45,11 @@ def test_what_counts_nothing_is_zero_and_what_was_seen_is_unpacked():
 
 
 def test_a_step_that_was_left_out_has_no_part_and_another_nan_is_told():
-    totals = Totals().with_steps(found(0.0, 6.0, 0.0, weights=[np.nan, 3.0, np.nan]), 0, 3)
+    totals = Totals().with_steps(ALONE, found(0.0, 6.0, 0.0, weights=[np.nan, 3.0, np.nan]), 0, 3)
     assert totals.row((), jnp.float32)["loss"] == 2
-    none = Totals().with_steps(found(0.0, weights=[np.nan]), 0, 1)
+    none = Totals().with_steps(ALONE, found(0.0, weights=[np.nan]), 0, 1)
     assert jnp.isnan(none.row((), jnp.float32)["loss"])
-    later = none.with_steps(found(6.0, weights=[3.0]), 0, 1)
+    later = none.with_steps(ALONE, found(6.0, weights=[3.0]), 0, 1)
     assert later.row((), jnp.float32)["loss"] == 2
-    broken = totals.with_steps(found(np.nan), 0, 1)  # of a step that was taken
+    broken = totals.with_steps(ALONE, found(np.nan), 0, 1)  # of a step that was taken
     assert jnp.isnan(broken.row((), jnp.float32)["loss"])
