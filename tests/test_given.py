@@ -90,3 +90,18 @@ def test_all_processes_stream_or_none(several):
         several[0] = kind
         with pytest.raises(ValueError, match="data must be a stream in all processes, or in none"):
             streams("fit", "data", data, STATE)
+
+
+def test_a_batch_of_a_stream_has_the_rows_of_all_processes(several, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with begun("fit", "data", lambda: iter([DATA]), PLAN, STATE) as stream:
+        assert stream.like.target.shape == (8, 2)
+
+
+def test_large_arrays_of_several_processes_share_the_batch_size(several, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    arrays = tuple(map(np.asarray, DATA))
+    with begun("fit", "data", arrays, PLAN, STATE, batch_size=4) as stream:
+        assert stream.like.target.shape == (4, 2)
+    with pytest.raises(ValueError, match="fit: batch_size must be a multiple of the 2 processes"):
+        begun("fit", "data", arrays, PLAN, STATE, batch_size=3)

@@ -9,7 +9,7 @@ import pytest
 import fnn
 from fnn.batches import Rows
 from fnn.devices.group import Group
-from fnn.devices.rows import check_alike, even, filled
+from fnn.devices.rows import check_alike, even, filled, together
 
 
 def test_rows_are_filled_up_with_the_first_one_at_weight_0():
@@ -103,3 +103,13 @@ def test_every_process_has_a_part_of_every_batch_in_their_order(axes, owners, ri
         return
     with pytest.raises(NotImplementedError, match="among the 2 processes, in their order"):
         even(layout, Group(True), 3)
+
+
+def test_rows_get_weights_in_all_processes_where_one_has_fewer(state, monkeypatch):
+    _, placed = state(fnn.Dense(3, 2))
+    monkeypatch.setattr("fnn.devices.rows.even", lambda layout, group, n: n)
+    for more, weights in ((1, [1, 1, 0]), (0, None)):
+        monkeypatch.setattr(Group, "of_all", lambda self, s, m=more: [s, [s[0] + m, *s[1:]]])
+        rows = Rows(jnp.ones((2, 3)), jnp.ones((2, 2)))
+        found = together("fit", placed.layout, Group(True), rows, False).weights
+        assert (None if found is None else found.tolist()) == weights

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,9 @@ from training import KEY, PARAMS, TARGET, X, plan
 
 import fnn
 from fnn.checkpoints import CheckpointError, load, notes, numbered, save
+from fnn.devices.group import Group
 from fnn.files import read, write
+from fnn.saving import resuming
 from fnn.saving.folders import files_in, locked
 
 PLAN, HOW = plan(fnn.optim.Momentum(0.1)), {"epochs": 2, "batch_size": 4}
@@ -154,3 +157,11 @@ def test_every_bit_and_every_end_of_a_run_s_file_is_looked_at(folder):
             load(path, PLAN)
     path.write_bytes(good)
     assert load(path, PLAN).step == 6
+
+
+def test_what_processes_say_of_their_data_stands_side_by_side(monkeypatch):
+    monkeypatch.setattr(resuming, "group_of", lambda layout: Group(True))
+    monkeypatch.setattr(Group, "of_all", lambda self, said: [said, said | {"data": "theirs"}])
+    run = SimpleNamespace(stop=None, facts=lambda sha: {"data": "mine", "batch_size": 4})
+    found = resuming.facts(run, fnn.start(PLAN, KEY, PARAMS))
+    assert (found["data"], found["batch_size"]) == (["mine", "theirs"], 4)

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -288,3 +289,13 @@ def test_loaders_of_grain_go_on_where_they_were(tmp_path, monkeypatch):
         with stopping(monkeypatch, 4):
             fit(make(), tmp_path / f"{i}")
         same(fit(make(), tmp_path / f"{i}"), want)
+
+
+def test_a_stream_of_several_processes_is_another_run_for_one():
+    def facts(n):
+        run = object.__new__(StreamRun)
+        run.how, run.held_out, run._judge = {"batch_size": 4}, None, None
+        run._stream = SimpleNamespace(processes=n, told=lambda sha: "a stream")
+        return run.facts(lambda tree: "sha")
+
+    assert facts(2) == facts(1) | {"processes": 2}

@@ -177,3 +177,13 @@ def test_ctrl_c_is_heard_while_the_reader_is_blocked():
         gc.enable()
         release.set()
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_window_with_room_left_waits_for_more_where_it_is_wanted_full(two_at_a_time):
+    goes_on = threading.Event()
+    read = reader(repeated(3, lambda i: i != 1 or goes_on.wait(10)))
+    assert eventually(lambda: read._begun(False))
+    assert read.take(0.05, filled=True) is None
+    goes_on.set()
+    assert [len(read.take(filled=True).places) for _ in range(2)] == [2, 1]
+    assert read.take(filled=True) is END
