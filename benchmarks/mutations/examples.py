@@ -19,6 +19,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
@@ -104,7 +105,7 @@ def tree_of(owner: Any, attribute: str) -> ast.FunctionDef:
 
 
 def mutants(only: tuple[str, ...] = ()) -> list[Mutant]:
-    """All of them, in the order of the source."""
+    """All of them that are Python, in the order of the source."""
     found = []
     for module, owner, attribute in functions():
         if only and module not in only:
@@ -115,20 +116,30 @@ def mutants(only: tuple[str, ...] = ()) -> list[Mutant]:
                 Mutant(f"{where}.{attribute}: {what}", owner, attribute, i, j)
                 for j, (_, what, _) in enumerate(changes(node))
             ]
-    return found
+    return [mutant for mutant in found if code(mutant) is not None]
+
+
+def code(mutant: Mutant) -> CodeType | None:
+    """A module that defines the function with the mistake; None where that is no Python."""
+    tree = tree_of(mutant.owner, mutant.attribute)
+    node = list(ast.walk(tree))[mutant.node]
+    new = copy.deepcopy(list(changes(node))[mutant.change][2])
+    tree = ast.fix_missing_locations(Replaced(node, new).visit(tree))
+    try:
+        return compile(ast.Module([tree], []), "<mutant>", "exec")
+    except SyntaxError:  # a starred expression by itself
+        return None
 
 
 @contextmanager
 def made(mutant: Mutant) -> Iterator[None]:
     """The library with the mistake in it, and without it afterwards."""
-    f, tree = function(mutant.owner, mutant.attribute), tree_of(mutant.owner, mutant.attribute)
-    node = list(ast.walk(tree))[mutant.node]
-    new = copy.deepcopy(list(changes(node))[mutant.change][2])
-    tree = ast.fix_missing_locations(Replaced(node, new).visit(tree))
+    f, module = function(mutant.owner, mutant.attribute), code(mutant)
+    assert module is not None
     names = {**f.__globals__, "owner_of_the_formula": mutant.owner}
-    exec(compile(ast.Module([tree], []), "<mutant>", "exec"), names)
-    wrong, right = names[tree.name], f.__code__
-    if "super" in ast.unparse(tree):  # a code that knows its class cannot be exchanged
+    exec(module, names)
+    wrong, right = names[f.__name__], f.__code__
+    if "super" in wrong.__code__.co_names:  # a code that knows its class cannot be exchanged
         setattr(mutant.owner, mutant.attribute, wrong)
     else:
         f.__code__ = wrong.__code__
