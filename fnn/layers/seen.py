@@ -1,4 +1,4 @@
-"""What the windows of a convolution hold, and the Gram matrix of it.
+"""What the windows of a convolution hold, and the Gram matrices of it.
 
     a_i[k,c] = x[i·s + k·r − p, c]        A[k,c,l,d] = Σ_b w_b Σ_i a_i[k,c] a_i[l,d]
 
@@ -7,7 +7,12 @@ Along an axis of stride 1, A[k, l] is a sum over the rows n = i + k·r of the pa
     A[k, k + d] = Σ_n x_nᵀ x_{n + d·r},   n from k·r to k·r + I − 1
 
 of which the most are the same for every k: they are summed once for each d, so that K sums do
-for K², and what lies at the ends is added row by row.
+for K², and what lies at the ends is added row by row. What two windows have in common is a sum of
+what two places of x have,
+
+    a_i·a_j = Σ_k X[i·s + k·r − p, j·s + k·r − p]        X[n,m] = x_n·x_m
+
+so that X, made once, stands for K products of all pairs of windows.
 
 Source: Grosse & Martens (2016), arXiv:1602.01407, section 3, for A.
 """
@@ -20,6 +25,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from fnn.layers.tiling import window_entry
 from fnn.layers.windows import Window
 from fnn.numerics import times, wide
 from fnn.records import Array
@@ -116,6 +122,23 @@ def summed(a: Array, b: Array, *, same: bool) -> Array:
 def one_by_one(a: Array, b: Array) -> Array:
     """Σ aᵀ b of every row, [B, rows, count, m] → [rows, m, m]."""
     return jnp.einsum("bnim,bnil->nml", a, b)
+
+
+def patch_products(x: Array, along: tuple[Window, ...]) -> Array:
+    """a_i·a_j of all pairs of windows of an example, [B, I, I], in at least float32."""
+    x = x.astype(wide(x.dtype))
+    n_places, n_windows = math.prod(a.n_in for a in along), math.prod(a.n_out for a in along)
+    if n_places**2 > math.prod(a.size for a in along) * n_windows**2:
+        a = patches(x, along)
+        return a @ a.mT
+    size = [a.n_in for a in along]
+    flat = x.reshape(len(x), n_places, -1)
+    pairs = (flat @ flat.mT).reshape(len(x), *size, *size, 1)
+    both, total = (*along, *along), jnp.zeros((), x.dtype)
+    for places in itertools.product(*(range(a.size) for a in along)):
+        k = tuple(k * a.dilation for k, a in zip(places, along, strict=True))
+        total = total + window_entry(pairs, both, (*k, *k), 0)
+    return total.reshape(len(x), n_windows, n_windows)
 
 
 def patches(x: Array, along: tuple[Window, ...]) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contract import EXACT, noise
 
-from fnn.layers.seen import Seen
+from fnn.layers.seen import Seen, patch_products
 from fnn.layers.windows import windows
 
 CASES = {  # shape, kernel, stride, dilation, padding
@@ -37,10 +37,12 @@ def test_every_sum_is_that_of_its_windows_in_a_loop(name):
 
     @jax.jit
     def found(side):
-        return side.vectors(), side.gram(each), side.total(each)
+        products = patch_products(side.x, side.windows)
+        return side.vectors(), side.gram(each), side.total(each), products
 
-    vectors, gram, total = found(side)
+    vectors, gram, total, products = found(side)
     assert side.shape == a.shape
     np.testing.assert_array_equal(vectors, a)
     np.testing.assert_allclose(gram, np.einsum("b,btn,btm->nm", w, a, a), **EXACT)
+    np.testing.assert_allclose(products, np.einsum("btn,bsn->bts", a, a), **EXACT)
     np.testing.assert_allclose(total, np.einsum("b,btn->n", w, a), **EXACT)
