@@ -151,6 +151,14 @@ def test_what_is_frozen_gets_no_noise_and_counts_for_no_layer():
     assert np.any(done.result[1].b)
 
 
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_a_bound_that_is_none_poisons_the_sum_under_jit(bad):
+    net, x, target = NETS["mlp"]
+    value, gradient = clipped_grad(net, LOSS, net.init(KEY), x, target, jnp.array(bad))
+    assert jnp.isfinite(value)
+    assert all(jnp.isnan(a).all() for a in jax.tree.leaves(gradient))
+
+
 def test_errors():
     net, x, target = NETS["mlp"]
     params = net.init(KEY)

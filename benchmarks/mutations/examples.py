@@ -8,7 +8,9 @@ quantities of nets small enough that jax.vmap of jax.grad, in float64, gives eac
 a difference of 1e-9 of the largest entry, or an exception, kills it. One more question is whether a
 bound holds in float32 where the steps of an example cancel, which is what slack is for.
 
-A mutant that nobody can tell from the original is right, too: `EQUIVALENT` says which, and why.
+Who survives that is left to the tests of the file it stands in, which know the branches that no net
+here comes to. A mutant that nobody can tell from the original is right, too: `EQUIVALENT` says
+which, and why.
 """
 
 import ast
@@ -17,20 +19,24 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tyro
 
 import fnn
 from benchmarks.mutations.source import Replaced, changes
 from fnn import by_example, clipping, columns, example_sums, factors, microbatches, together
-from fnn.layers import convolution
+from fnn.layers import convolution, seen
 from fnn.losses import logit_derivatives
 from fnn.rules import gradient_noise, per_example
 
@@ -45,6 +51,7 @@ EQUIVALENT = {  # word in the name of a mutant → why no result depends on it
     "products: without": "the same",
     "size: ": "an upper bound of what rounding hides; a larger one is right, too",
     "as if not": "of a choice between two right forms",
+    "asarray forgotten": "of a number, which the comparison takes as well",
     "maximum forgotten": "a bound that rounding alone passes",
 }
 
@@ -73,9 +80,10 @@ def functions() -> Iterator[tuple[str, Any, str]]:
     yield "factors", together, "between"
     for f in ("combined", "in_turn", "lengths", "square_sum", "scaled", "selected", "steps"):
         yield "factors", by_example, f
-    for method in ("gradient", "scaled", "each", "_each", "formed", "size", "square_norms"):
+    for method in ("gradient", "scaled", "each", "_each", "formed", "size", "_square_norms"):
         yield "convolution", convolution.Kernel, method
-    yield "convolution", convolution, "patches"
+    for f in ("patches", "patch_products"):
+        yield "convolution", seen, f
     for f in ("one_by_one", "square_norms", "total", "none_of"):
         yield "per_example", per_example, f
     for f in ("example_products", "example_slopes", "example_grads", "example_norms"):
@@ -321,6 +329,22 @@ def killed(mutant: Mutant, n: int | None = None) -> bool:
             return True
 
 
+def noticed(mutant: Mutant) -> bool:
+    """Whether the tests of its file fail, in a process of their own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(failing, mutants().index(mutant)).result()
+
+
+def failing(place: int) -> bool:
+    """Whether tests fail with the mutant that stands at this place of all."""
+    mutant, home = mutants()[place], Path(fnn.__file__).parent
+    path = Path(inspect.getfile(function(mutant.owner, mutant.attribute))).relative_to(home)
+    tests = home.parent / "tests" / path.with_name(f"test_{path.name}")
+    quiet = ["-qx", "-n0", "--no-header", "--tb=no", "-W", "ignore::pytest.PytestWarning"]
+    with made(mutant):
+        return pytest.main([*quiet, str(tests)]) == pytest.ExitCode.TESTS_FAILED
+
+
 def why(mutant: Mutant) -> str:
     """Why nobody can tell it from the original; "" where somebody should."""
     return next((reason for word, reason in EQUIVALENT.items() if word in mutant.name), "")
@@ -356,8 +380,10 @@ def main(options: Options, say: Callable[[str], None] = print) -> dict[Mutant, b
     assert right(), "the library itself is not as it is defined"
     results: dict[Mutant, bool] = {}
     for mutant in mutants(options.only)[:: options.every]:
-        results[mutant] = killed(mutant)
-        say(f"{'killed' if results[mutant] else 'ALIVE'}: {mutant.name}  {why(mutant)}")
+        by_definition = killed(mutant)
+        results[mutant] = by_definition or noticed(mutant)
+        how = "killed" if by_definition else "killed by a test" if results[mutant] else "ALIVE"
+        say(f"{how}: {mutant.name}  {'' if results[mutant] else why(mutant)}")
     say(table(results))
     return results
 
