@@ -221,6 +221,15 @@ def test_what_does_not_fit_is_listed_by_name_and_nothing_is_cast(tmp_path):
     )
 
 
+def test_what_differs_by_a_wrapper_alone_is_told_how_to_load(tmp_path):
+    plain, params = fnn.Dense(3, 4), fnn.Dense(3, 4).init(KEY)
+    save(tmp_path / "a", params)
+    with pytest.raises(CheckpointError, match=r"by a wrapper alone: load into params of the net"):
+        load(tmp_path / "a", fnn.Frozen(plain).init(KEY))
+    with pytest.raises(CheckpointError, match=r"got float64\[4\]\.$"):
+        load(tmp_path / "a", fnn.Dense(3, 5).init(KEY))
+
+
 def test_only_what_save_wrote_is_loaded_and_anything_is_read(tmp_path):
     named = {"w": np.arange(3.0)}
     save_file(named, tmp_path / "a")

@@ -147,8 +147,22 @@ def fitted(
     if partial:
         found = completed(path, found, want)
     if faults := differences(found, want):
-        raise CheckpointError(f"{path} does not fit: {faults}.")
+        raise CheckpointError(f"{path} does not fit: {faults}{of_wrappers(found, want)}.")
     return of_names(on_jax(path, found), like)
+
+
+def of_wrappers(found: Iterable[str], want: Iterable[str]) -> str:
+    """What to do where the names differ by a wrapper, such as Frozen, alone; else ""."""
+
+    def bare(names):
+        return sorted(".".join(p for p in name.split(".") if p != "inner") for name in names)
+
+    if bare(found) != bare(want) or sorted(found) == sorted(want):
+        return ""
+    return (
+        "; they differ by a wrapper alone: load into params of the net that was saved, then wrap "
+        "these, as FrozenParams(params) does for Frozen"
+    )
 
 
 def completed(path: str, found: dict[str, Any], want: dict[str, Any]) -> dict[str, Any]:
