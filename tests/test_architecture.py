@@ -80,6 +80,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.rotary",
     "fnn.layers.seen",
     "fnn.layers.shared",
+    "fnn.layers.sight",
     "fnn.layers.tiling",
     "fnn.layers.unembed",
     "fnn.layers.windows",

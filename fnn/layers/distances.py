@@ -59,7 +59,7 @@ def places(n: int, length: int) -> np.ndarray:
     return np.clip(distances(length), 1 - n, n - 1) + n - 1
 
 
-def diagonals(ahead: int, n_rows: int, n_keys: int, length: int) -> np.ndarray:
+def diagonals(ahead: Any, n_rows: int, n_keys: int, length: int) -> Array:
     """Where a [2 length − 1] has the diagonals s − t = 0, 1, ..., then −n_rows ... −1 of a part.
 
     `ahead` is δ of the part's corner. −n_rows is on none, and stands there for the sake of one
@@ -67,7 +67,7 @@ def diagonals(ahead: int, n_rows: int, n_keys: int, length: int) -> np.ndarray:
     """
     step = np.arange(n_rows + n_keys)
     step[n_keys:] -= n_rows + n_keys
-    return np.clip(ahead - step + length - 1, 0, 2 * length - 2)
+    return jnp.clip(ahead - step + length - 1, 0, 2 * length - 2)
 
 
 def by_distance(a: Array, n_rows: int, n_keys: int) -> Array:

@@ -1,26 +1,15 @@
 """Tests of fnn.layers.chunked."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import noise
 
-from fnn.layers.chunked import Sight, attend, attend_back, spans_of
-
-
-def test_chunks_look_at_no_key_that_none_of_their_rows_may_see():
-    def keys(n, chunk, **sight):
-        found = spans_of(n, 5, chunk, Sight(**sight))
-        return [(at.start, at.stop, to.start, to.stop) for at, to in found]
-
-    assert keys(5, 2, causal=True) == [(0, 2, 0, 2), (2, 4, 0, 4), (4, 5, 0, 5)]
-    assert keys(5, 2, causal=False) == [(0, 2, 0, 5), (2, 4, 0, 5), (4, 5, 0, 5)]
-    assert keys(5, None, causal=True) == [(0, 5, 0, 5)]
-    assert keys(5, 2, causal=True, window=2) == [(0, 2, 0, 2), (2, 4, 1, 4), (4, 5, 3, 5)]
-    assert keys(5, 2, window=2) == [(0, 2, 0, 3), (2, 4, 1, 5), (4, 5, 3, 5)]
-    assert keys(3, 2) == [(0, 2, 0, 5), (2, 3, 0, 5)]
-    assert keys(9, 4, window=1)[-1] == (8, 9, 5, 5)  # nothing is near
+from fnn.layers.chunked import attend, attend_back
+from fnn.layers.sight import Sight
 
 
 @pytest.mark.parametrize("chunk", [2, None])
@@ -41,14 +30,37 @@ def test_values_and_gradients_are_those_of_softmax(chunk):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-def test_probabilities_exist_one_chunk_at_a_time():
-    def memory(chunk):
-        def both(q, k, v, do):
-            o, m = attend(q, k, v, Sight(True), chunk)
-            return attend_back(q, k, v, o, m, do, Sight(True), chunk)
+def compiled(t, chunk=32, n_heads=2, **sight):
+    """Forward and backward of t positions."""
 
-        q, kv = jnp.ones((2, 4, 1, 256, 8)), jnp.ones((2, 4, 256, 8))
-        compiled = jax.jit(both).lower(q, kv, kv, q).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+    def both(q, k, v, do):
+        o, m = attend(q, k, v, Sight(**sight), chunk)
+        return attend_back(q, k, v, o, m, do, Sight(**sight), chunk)
 
-    assert memory(32) < 0.2 * memory(None)
+    q, kv = jnp.ones((1, n_heads, 1, t, 8)), jnp.ones((1, n_heads, t, 8))
+    return jax.jit(both).lower(q, kv, kv, q)
+
+
+@pytest.mark.parametrize("n_heads", [1, 3])
+def test_memory_grows_with_the_positions_and_the_program_does_not(n_heads):
+    short, long = (compiled(t, causal=True, n_heads=n_heads) for t in (256, 1024))
+    assert abs(len(long.as_text()) / len(short.as_text()) - 1) < 0.05
+    small, large, whole = (
+        program.compile().memory_analysis().temp_size_in_bytes
+        for program in (short, long, compiled(1024, None, causal=True, n_heads=n_heads))
+    )
+    assert large <= 4.4 * small
+    assert large < 0.1 * whole
+
+
+def test_a_window_of_any_length_of_the_sequence_takes_the_same_loop():
+    """The number of tiles that rows look at is that of the window."""
+
+    def tiles(t):
+        text = str(jax.make_jaxpr(lambda q, k: attend(q, k, k, Sight(True, 40), 32))(
+            jnp.ones((1, 1, 1, t, 8)), jnp.ones((1, 1, t, 8))
+        ))  # fmt: skip
+        return sorted(int(n) for n in re.findall(r"length=(\d+)", text))
+
+    assert tiles(256) == [1, 4, 8]
+    assert tiles(512) == [1, 4, 16]
