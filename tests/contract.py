@@ -33,6 +33,23 @@ ROUGH = ("float32", "bfloat16")
 MASK = jnp.array([[True, True, False, True, False], [False, True, True, False, True]])
 
 
+def once(f, *args):
+    """f(*args), in one program: compiling every operation by itself costs far more."""
+    return jax.jit(f, compiler_options=QUICK)(*args)
+
+
+def by_two_ways(layer, params, x, forward=None):
+    """y, grads and dx, by the layer and by jax of `forward`, by default the layer's own."""
+
+    def f(params, x):
+        return layer.forward(params, x)[0]
+
+    y, vjp = jax.vjp(forward or f, params, x)
+    dy = noise(*y.shape, seed=2)
+    own, cache = layer.forward(params, x)
+    return (own, *layer.backward(params, cache, dy)), (y, *vjp(dy))
+
+
 def noise(*shape, seed=1):
     """Normal numbers of this shape, in float64."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import EXACT, MASK, check_layer, check_sequence, noise
+from contract import EXACT, MASK, check_layer, check_sequence, noise, once
 
 from fnn.layers.attention import Attention, AttentionParams
 from fnn.sequence import Sequence
@@ -184,12 +184,14 @@ def test_windows_distances_biases_and_pairs_are_those_of_the_textbook(fields, ch
     params = jax.tree.map(lambda p: p + noise(*p.shape, seed=3) / 9, layer.init(KEY))
     x, dy = noise(2, 5, 12), noise(2, 5, 12, seed=2)
     pairs = (noise(2, 5, 5, seed=4) > -1) | jnp.eye(5, dtype=bool) if paired else None
-    y, cache = layer.forward(params, Sequence(x, pairs=pairs))
-    want, vjp = jax.vjp(lambda p, x: plain(layer, p, x, pairs=pairs), params, x)
-    np.testing.assert_allclose(y.x, want, rtol=1e-10, atol=1e-12)
-    grads, dx = layer.backward(params, cache, Sequence(dy))
-    for a, b in zip(jax.tree.leaves((grads, dx.x)), jax.tree.leaves(vjp(dy)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+    def both(params, x):
+        y, cache = layer.forward(params, Sequence(x, pairs=pairs))
+        want, vjp = jax.vjp(lambda p, x: plain(layer, p, x, pairs=pairs), params, x)
+        grads, dx = layer.backward(params, cache, Sequence(dy))
+        return (y.x, grads, dx.x), (want, *vjp(dy))
+
+    chex.assert_trees_all_close(*once(both, params, x), **EXACT)
 
 
 def test_what_pairs_leave_out_may_be_nan():
@@ -242,8 +244,12 @@ def test_a_position_that_sees_nothing_says_nothing_and_is_not_nan(chunk):
     layer = Attention(6, 2, chunk=chunk)
     params, x = layer.init(KEY), noise(2, 5, 6)
     mask = jnp.array([[False] * 5, [False, True, True, True, True]])
-    y, cache = layer.forward(params, Sequence(x, mask))
-    grads, dx = layer.backward(params, cache, Sequence(jnp.ones_like(x), mask))
+
+    def both(params, x):
+        y, cache = layer.forward(params, Sequence(x, mask))
+        return y, *layer.backward(params, cache, Sequence(jnp.ones_like(x), mask))
+
+    y, grads, dx = once(both, params, x)
     np.testing.assert_array_equal(y.x[0], 0)
     np.testing.assert_array_equal(y.x[1, 0], 0)
     np.testing.assert_array_equal(dx.x[0], 0)
@@ -345,13 +351,16 @@ def test_errors():
 def test_a_value_that_is_not_finite_reaches_who_may_see_it_alone(chunk, causal):
     layer = Attention(4, 2, causal=causal, chunk=chunk)
     params, x, mask = layer.init(KEY), noise(2, 7, 4), jnp.arange(7) != 4
-    y, cache = layer.forward(params, Sequence(x.at[0, 4].set(jnp.nan), jnp.stack([mask, mask])))
-    assert np.isfinite(y.x).all()  # nobody sees it
-    grads, dx = layer.backward(params, cache, Sequence(noise(2, 7, 4)))
-    assert all(np.isfinite(a).all() for a in jax.tree.leaves((grads, dx.x)))
+
+    def both(params, x):
+        y, cache = layer.forward(params, Sequence(x, jnp.stack([mask, mask])))
+        return y, *layer.backward(params, cache, Sequence(noise(2, 7, 4)))
+
+    made = once(both, params, x.at[0, 4].set(jnp.nan))  # nobody sees it
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(made) if a.dtype != bool)
 
     bad = params._replace(wk=jnp.zeros_like(params.wk))  # keys say nothing of it: v alone does
-    y, _ = layer.forward(bad, x.at[0, 4, 0].set(1e308).at[0, 4, 1].set(-1e308) * 10)
+    y, _ = once(layer.forward, bad, x.at[0, 4, 0].set(1e308).at[0, 4, 1].set(-1e308) * 10)
     seen = np.arange(7) >= 4 if causal else np.ones(7, bool)
     np.testing.assert_array_equal(np.isnan(y[0]).any(-1), seen)
     assert np.isfinite(y[1]).all()
