@@ -48,6 +48,10 @@ def test_all_is_said_of_the_gradients_of_examples(name):
         np.testing.assert_allclose(f.mT.each(), g.mT, **EXACT)
     scaled = c * g
     np.testing.assert_allclose(f.scaled(C).each(), scaled, **EXACT)
+    norms = jnp.sqrt(f.square_norms())
+    assert (f.size() > norms * (1 - 1e-12)).all()
+    if name in ("outer, one step", "alone"):
+        np.testing.assert_allclose(f.size(), norms, **EXACT)
     for h in (f, f.formed()):
         np.testing.assert_allclose(h.each(), g, **EXACT)
         for finite in (True, False):
@@ -68,6 +72,15 @@ def test_what_is_formed_takes_at_most_twice_the_memory_of_its_factors():
     for n, kind in ((1, Outer), (3, Outer), (4, Alone)):  # 10 · 18 ≤ 2 n (10 + 18) from n = 4
         f = Outer(noise(3, n, 10), noise(3, n, 18, seed=2))
         assert type(f.formed()) is kind
+
+
+def test_what_is_turned_knows_which_side_the_cotangents_are():
+    f = KINDS["outer, Gram"]
+    for turned, flipped in ((f, False), (f.mT, True), (f.mT.mT, False)):
+        sides = turned.sides()
+        assert sides.flipped == flipped
+        of_cotangents = sides.rows if flipped else sides.columns
+        np.testing.assert_array_equal(of_cotangents.vectors(), f.d)
 
 
 def test_by_hand():
