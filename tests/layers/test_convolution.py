@@ -8,6 +8,7 @@ from contract import noise
 
 import fnn
 from fnn.layers.convolution import (
+    Kernel,
     around,
     convolve,
     convolve_kernel,
@@ -36,6 +37,41 @@ def test_the_three_sums_are_the_faces_of_one_trilinear_form(stride, dilation, gr
     np.testing.assert_allclose(
         (convolve_transpose(y, swap_channels(w, groups), where, groups) * X).sum(), form, rtol=1e-12
     )
+
+
+KERNELS = {  # sizes of x and y, kernel, stride, groups, swapped
+    "few windows, many channels": ((5, 5), (7,), (3,), (2,), 1, False),
+    "many windows": ((5, 6, 2), (3,), (2, 3), (1, 1), 1, False),
+    "swapped": ((4, 3, 5), (4,), (2, 2), (1, 1), 1, True),
+    "groups": ((7, 6), (4,), (3,), (2,), 2, False),
+    "groups, swapped": ((7, 6), (4,), (3,), (2,), 2, True),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_is_the_sum_over_windows_of_every_example(name):
+    (*shape, n_x), (n_y,), size, stride, groups, swapped = KERNELS[name]
+    where = windows("f", shape, size, stride, (1,) * len(size), "valid")
+    x, y = noise(3, *shape, n_x), noise(3, *(a.n_out for a in where), n_y, seed=2)
+
+    def of_one(x, y):
+        w = convolve_kernel(x[None], y[None], where, groups)
+        return swap_channels(w, groups) if swapped else w
+
+    f = Kernel(x, y, where, groups, swapped)
+    g = jnp.stack([of_one(*rows) for rows in zip(x, y, strict=True)])
+    flat, v = g.reshape(3, -1), noise(*g.shape[1:], seed=3)
+    np.testing.assert_allclose(f.gradient(), g.sum(0), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(f.each(), g, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(f.square_norms(), (flat**2).sum(1), rtol=1e-10)
+    np.testing.assert_allclose(f.slopes(v), flat @ v.reshape(-1), rtol=1e-10)
+    assert (f.size() > jnp.sqrt(f.square_norms())).all()
+
+
+def test_of_one_window_the_size_of_a_kernel_is_its_norm():
+    where = windows("f", (3, 2), (3, 2), (1, 1), (1, 1), "valid")
+    f = Kernel(noise(4, 3, 2, 5), noise(4, 1, 1, 6, seed=2), where, 1)
+    np.testing.assert_allclose(f.size(), jnp.sqrt(f.square_norms()), rtol=1e-12)
 
 
 def test_by_hand():
