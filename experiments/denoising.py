@@ -35,12 +35,12 @@ import fnn
 from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.data import Rows
 from experiments.common.portraits import cells
 from experiments.common.progress import track
 from fnn.evaluation import evaluation_form
 
-DATA, LOSS = bundles.digits(), fnn.SquaredError()
-TRAIN, TEST = (rows.x.reshape(-1, 8, 8, 1) / 16 for rows in (DATA.train, DATA.test))
+LOSS = fnn.SquaredError()
 NEIGHBOURS, LINEAR, DIGITS = "neighbours", "linear map", "digits"
 MLP, UNET = "MLP", "U-Net"
 
@@ -102,16 +102,20 @@ def width(parameters: int) -> int:
     return round((65**2 + parameters - 64) ** 0.5 - 65)
 
 
+def images(rows: Rows) -> np.ndarray:
+    """Pixels of 0 to 1, [N, 8, 8, 1]."""
+    return rows.x.reshape(-1, 8, 8, 1) / 16
+
+
 def trained(net: fnn.Serial, config: Config, key: Any) -> Any:
     """x → what the trained network says of it."""
-    noisy, target = fnn.Serial(noise=Noise(config.sigma), net=net), TRAIN
-    if "flat" in net.children:
-        target = TRAIN.reshape(len(TRAIN), -1)
-    steps = config.epochs * -(-len(TRAIN) // config.batch_size)
+    noisy, x = fnn.Serial(noise=Noise(config.sigma), net=net), images(bundles.digits().train)
+    target = x.reshape(len(x), -1) if "flat" in net.children else x
+    steps = config.epochs * -(-len(x) // config.batch_size)
     rate = fnn.optim.CosineDecay(config.learning_rate, steps)
     plan = fnn.Plan(noisy, LOSS, fnn.optim.Scheduled(fnn.optim.Adam(), rate))
     state, _ = fnn.fit(
-        plan, fnn.start(plan, key), (TRAIN, target),
+        plan, fnn.start(plan, key), (x, target),
         epochs=config.epochs, batch_size=config.batch_size,
     )  # fmt: skip
     return lambda x: np.asarray(fnn.predict(plan, state, x)).reshape(x.shape)
@@ -128,7 +132,7 @@ def around(x: Any) -> Any:
 
 def linear(config: Config, rng: np.random.Generator) -> Any:
     """x → x W, of the least squares on noisy training digits; the last column of x is 1."""
-    target = np.tile(TRAIN.reshape(len(TRAIN), -1).astype(float), (64, 1))
+    target = np.tile(bundles.digits().train.x.astype(float) / 16, (64, 1))
     x = with_one(target + config.sigma * rng.standard_normal(target.shape))
     w = np.linalg.solve(x.T @ x, x.T @ target)
     return lambda x: (with_one(x.reshape(len(x), -1)) @ w).reshape(x.shape)
@@ -136,7 +140,7 @@ def linear(config: Config, rng: np.random.Generator) -> Any:
 
 def posterior(sigma: float) -> Any:
     """x → Σ t w, the weights w ∝ exp(−‖x − t‖² / 2σ²) of the training digits t."""
-    t = TRAIN.reshape(len(TRAIN), -1).astype(float)
+    t = bundles.digits().train.x.astype(float) / 16
 
     def mean(x):
         rows = x.reshape(len(x), -1).astype(float)
@@ -154,23 +158,23 @@ def with_one(x: Any) -> Any:
 
 def error(y: Any) -> float:
     """The root of the mean squared error of a pixel."""
-    return float(np.sqrt(((np.asarray(y, float) - TEST) ** 2).mean()))
+    return float(np.sqrt(((np.asarray(y, float) - images(bundles.digits().test)) ** 2).mean()))
 
 
 def measure(config: Config) -> Outcome:
     """Denoise the test digits in four ways, for every seed."""
     errors: dict[str, list[float]] = {name: [] for name in (NEIGHBOURS, LINEAR, DIGITS, MLP, UNET)}
-    nets, shown = networks(config.widths), {}
+    nets, shown, clean = networks(config.widths), {}, images(bundles.digits().test)
     for seed in track("seeds", range(config.seeds)):
         rng = np.random.default_rng(config.seed + seed)
-        noisy = (TEST + config.sigma * rng.standard_normal(TEST.shape)).astype(np.float32)
+        noisy = (clean + config.sigma * rng.standard_normal(clean.shape)).astype(np.float32)
         ways = {NEIGHBOURS: around, LINEAR: linear(config, rng), DIGITS: posterior(config.sigma)}
         for name, net in nets.items():
             ways[name] = trained(net, config, jax.random.key(config.seed + seed))
         found = {name: np.clip(way(noisy), 0, 1) for name, way in ways.items()}
         for name, y in found.items():
             errors[name].append(error(y))
-        shown = shown or {"noisy": noisy, **found, "clean": TEST}
+        shown = shown or {"noisy": noisy, **found, "clean": clean}
     return concluded(config, {name: size(net) for name, net in nets.items()}, errors, shown)
 
 
@@ -207,7 +211,7 @@ def concluded(config: Config, sizes: Any, errors: dict[str, list[float]], shown:
 
 def drawn(config: Config, shown: dict[str, Any]) -> plots.Figure:
     """A test digit of every class as each way gives it back, a row for each way."""
-    chosen = [int(np.flatnonzero(DATA.test.label == k)[0]) for k in range(10)]
+    chosen = [int(np.flatnonzero(bundles.digits().test.label == k)[0]) for k in range(10)]
     images = np.stack([np.asarray(y)[chosen, ..., 0] for y in shown.values()])
     title = f"Ten test digits under noise of σ = {config.sigma:g}, and what is made of them"
     figure, ((axes,),) = plots.picture(title, size=(8, 5))

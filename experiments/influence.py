@@ -41,17 +41,13 @@ import fnn
 from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.data import Rows
 from experiments.common.portraits import cells
 from experiments.common.progress import track
 from experiments.common.timing import in_turn
 
-DATA, LOSS = bundles.digits(), fnn.SoftmaxCrossEntropy()
-TRAIN, HELD, TEST = (
-    (jnp.asarray(rows.x / 16), jnp.asarray(rows.label))
-    for rows in (DATA.train, DATA.validation, DATA.test)
-)
-N = len(TRAIN[1])
-NET = fnn.mlp([64, 128, 10])
+NET, LOSS = fnn.mlp([64, 128, 10]), fnn.SoftmaxCrossEntropy()
+N = 1258  # training digits
 WAYS = FOUND, NEAREST, RANDOM = "by gradients", "nearest", "at random"  # who is left out
 NORMS, SLOPES, LOSSES, END = "norms", "products", "losses", "losses at the end"
 
@@ -72,6 +68,11 @@ class Config(claims.Settings):
 
 
 QUICK = Config(quick=True, epochs=15, left_out=(40,), wrong_epochs=60, seeds=2, rounds=5)
+
+
+def ready(rows: Rows) -> tuple[jax.Array, jax.Array]:
+    """Pixels of 0 to 1, [n, 64], and labels."""
+    return jnp.asarray(rows.x / 16), jnp.asarray(rows.label)
 
 
 def plan_of(config: Config) -> fnn.Plan:
@@ -124,10 +125,11 @@ class Mistake(NamedTuple):
 
 def mistakes(config: Config, key: Any, seed: int) -> list[Mistake]:
     """All test digits that are read wrong after training from this key."""
-    params, every = trained(config, key, TRAIN, jnp.ones(N))
-    losses, said = map(np.asarray, read(params, *TEST))
-    wrong = np.flatnonzero(said != DATA.test.label)
-    found = [np.asarray(influences(every, TRAIN, *(a[i] for a in TEST))) for i in wrong]
+    train, test = ready(bundles.digits().train), ready(bundles.digits().test)
+    params, every = trained(config, key, train, jnp.ones(N))
+    losses, said = map(np.asarray, read(params, *test))
+    wrong = np.flatnonzero(said != bundles.digits().test.label)
+    found = [np.asarray(influences(every, train, *(a[i] for a in test))) for i in wrong]
     return [
         Mistake(seed, int(i), int(said[i]), float(losses[i]), influence)
         for i, influence in zip(wrong, found, strict=True)
@@ -136,8 +138,9 @@ def mistakes(config: Config, key: Any, seed: int) -> list[Mistake]:
 
 def suspects(mistake: Mistake, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The n training digits that each way leaves out."""
-    alike = np.flatnonzero(DATA.train.label == mistake.said)
-    far = ((DATA.train.x[alike] - DATA.test.x[mistake.digit]) ** 2).sum(1)
+    train, test = bundles.digits().train, bundles.digits().test
+    alike = np.flatnonzero(train.label == mistake.said)
+    far = ((train.x[alike] - test.x[mistake.digit]) ** 2).sum(1)
     return {
         FOUND: np.argsort(mistake.influence)[:n],
         NEAREST: alike[np.argsort(far)[:n]],
@@ -147,19 +150,19 @@ def suspects(mistake: Mistake, n: int, rng: np.random.Generator) -> dict[str, np
 
 def repeated(config: Config, n: int, keys: Any, found: list[Mistake]) -> dict[str, np.ndarray]:
     """Whether every mistake is read right without the n digits that each way leaves out."""
-    rng = np.random.default_rng(config.seed)
+    rng, train = np.random.default_rng(config.seed), ready(bundles.digits().train)
+    x, label = (a[np.array([m.digit for m in found])] for a in ready(bundles.digits().test))
     out = [suspects(m, n, rng) for m in found]
     starts = keys[np.array([m.seed for m in found])]
-    chosen = np.array([m.digit for m in found])
-    again = jax.vmap(lambda key, w: trained(config, key, TRAIN, w)[0])
+    again = jax.vmap(lambda key, w: trained(config, key, train, w)[0])
     one = jax.vmap(lambda params, x, label: read(params, x[None], label[None])[1][0])
     right: dict[str, np.ndarray] = {}
     for way in track(f"training again without {n}", WAYS):
         weights = np.ones((len(found), N), np.float32)
         for row, left in zip(weights, out, strict=True):
             row[left[way]] = 0
-        said = one(again(starts, jnp.asarray(weights)), *(a[chosen] for a in TEST))
-        right[way] = np.asarray(said) == DATA.test.label[chosen]
+        said = one(again(starts, jnp.asarray(weights)), x, label)
+        right[way] = np.asarray(said == label)
     return right
 
 
@@ -173,12 +176,12 @@ class Traces(NamedTuple):
     end: Any  # the loss after training, [seeds, N]
 
 
-def mislabelled(key: Any, share: float) -> tuple[Any, Any]:
+def mislabelled(key: Any, share: float, right: Any) -> tuple[Any, Any]:
     """Labels of which a share is wrong, and which are."""
     k_which, k_label = jax.random.split(key)
     wrong = jax.random.permutation(k_which, N) < round(share * N)
-    other = (TRAIN[1] + jax.random.randint(k_label, (N,), 1, 10)) % 10
-    return jnp.where(wrong, other, TRAIN[1]), wrong
+    other = (right + jax.random.randint(k_label, (N,), 1, 10)) % 10
+    return jnp.where(wrong, other, right), wrong
 
 
 def looking(params: Any, batch: Any, held: Any) -> fnn.Pass:
@@ -190,10 +193,11 @@ def looking(params: Any, batch: Any, held: Any) -> fnn.Pass:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def watched(config: Config, key: Any, x: Any, held: Any) -> Traces:
+def watched(config: Config, key: Any, train: Any, held: Any) -> Traces:
     """Train with wrong labels, and keep what the passes show of every digit."""
     k_label, k_start, k_rows = jax.random.split(key, 3)
-    label, wrong = mislabelled(k_label, config.share)
+    x, right = train
+    label, wrong = mislabelled(k_label, config.share, right)
     optimizer, total = fnn.optim.SGD(config.wrong_rate), fnn.rules.total
     size = config.batch_size
     params = NET.init(k_start)
@@ -236,8 +240,8 @@ def rankings(traces: Traces, epochs: int) -> dict[str, np.ndarray]:
 
 def cost(config: Config) -> float:
     """The time of a pass with all three rules, over that of the gradient alone."""
-    params, batch = NET.init(jax.random.key(0)), tuple(a[: config.batch_size] for a in TRAIN)
-    direction = NET.init(jax.random.key(1))
+    params, direction = NET.init(jax.random.key(0)), NET.init(jax.random.key(1))
+    batch = tuple(a[: config.batch_size] for a in ready(bundles.digits().train))
 
     def alone(params, direction, batch):
         return fnn.value_and_grad(NET, LOSS, params, *batch)
@@ -256,7 +260,8 @@ def measure(config: Config) -> Outcome:
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     found = [m for i in track("seeds", range(config.seeds)) for m in mistakes(config, keys[i], i)]
     right = {n: repeated(config, n, keys, found) for n in config.left_out}
-    seen = jax.vmap(lambda key: watched(config, key, TRAIN[0], HELD))(keys)
+    train, held = ready(bundles.digits().train), ready(bundles.digits().validation)
+    seen = jax.vmap(lambda key: watched(config, key, train, held))(keys)
     traces = Traces(*map(np.asarray, seen))
     return concluded(config, found, right, traces, cost(config))
 
@@ -363,16 +368,16 @@ def pictured(config: Config, found: list[Mistake], traces: Traces, ranked: Any) 
 
 def portray(axes: Any, shown: list[Mistake], n: int = 6) -> None:
     """A row for each mistake: the digit, n that raised its loss most, n that lowered it most."""
-    images, names = [], []
+    images, names, digits = [], [], bundles.digits()
     for m in shown:
         order = np.argsort(m.influence)
         rows = [*order[:n], *order[::-1][:n]]
         blank = np.full((1, 8, 8), np.nan)
-        train = DATA.train.x[rows].reshape(-1, 8, 8)
-        test = DATA.test.x[m.digit].reshape(1, 8, 8)
+        train = digits.train.x[rows].reshape(-1, 8, 8)
+        test = digits.test.x[m.digit].reshape(1, 8, 8)
         images.append(np.concatenate([test, blank, train[:n], blank, train[n:]]))
-        said = f"{DATA.test.label[m.digit]} → {m.said}"
-        labels = [str(DATA.train.label[i]) for i in rows]
+        said = f"{digits.test.label[m.digit]} → {m.said}"
+        labels = [str(digits.train.label[i]) for i in rows]
         names.append([said, "", *labels[:n], "", *labels[n:]])
     axes.imshow(cells(np.stack(images), 4, 1), cmap="Greys", vmin=0, vmax=16)
     for i, row in enumerate(names):

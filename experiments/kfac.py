@@ -37,7 +37,6 @@ from experiments.common.cli import Bounds
 from experiments.common.progress import track
 from experiments.common.timing import in_turn
 
-X = bundles.digits().train.x / np.float32(16)
 LOSS = fnn.SigmoidBinaryCrossEntropy()
 ADAM = "Adam"
 KFACS = {
@@ -73,10 +72,15 @@ class Seen(NamedTuple):
     seconds: dict[str, float]  # of a step
 
 
+def pixels() -> np.ndarray:
+    """Of the training digits, 0 to 1, [N, 64]."""
+    return bundles.digits().train.x / np.float32(16)
+
+
 def trained(config: Config, optimizer: Any, key: Any, epochs: int) -> Any:
     """The loss of every epoch, [epochs]."""
     net = fnn.mlp([64, *config.hidden, 64], fnn.Tanh())
-    plan, data = fnn.Plan(net, LOSS, optimizer), (jnp.asarray(X),) * 2
+    plan, data = fnn.Plan(net, LOSS, optimizer), (jnp.asarray(pixels()),) * 2
     start = fnn.start(plan, key)
     _, history = fnn.fit(plan, start, data, epochs=epochs, batch_size=config.batch_size)
     return history["loss"]
@@ -117,7 +121,7 @@ def needed(config: Config, losses: np.ndarray, goals: np.ndarray) -> np.ndarray:
 
 def per_epoch(config: Config) -> int:
     """The steps of an epoch."""
-    return -(-len(X) // config.batch_size)
+    return -(-len(pixels()) // config.batch_size)
 
 
 def timed(config: Config, chosen: dict[str, float], key: Any) -> dict[str, float]:

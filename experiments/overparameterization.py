@@ -42,7 +42,6 @@ from experiments.common.progress import track
 from experiments.common.stages import fit_in_stages
 
 LOSS = fnn.SquaredError()
-DATA = bundles.digits()
 RIDGE, DECAY = 0.003, 0.01  # λ of the regression and of the nets
 NOISY, RANDOM = 0, 1  # kinds of labels
 RUNS = ("noisy", "noisy, weight decay", "random")
@@ -116,8 +115,8 @@ class Drawn(NamedTuple):
 def drawn(key: Any, config: Config) -> Drawn:
     """Random training rows, their labels every fifth wrong or all random, first weights."""
     keys, n = jax.random.split(key, 5), config.rows
-    chosen = np.asarray(jax.random.permutation(keys[0], len(DATA.train.x)))[:n]
-    label = DATA.train.label[chosen]
+    chosen = np.asarray(jax.random.permutation(keys[0], len(bundles.digits().train.x)))[:n]
+    label = bundles.digits().train.label[chosen]
     other, random = np.asarray(jax.random.randint(keys[1], (2, n), 0, 90)) % [[9], [10]]
     noisy = np.where(np.arange(n) % 5 == 0, (label + 1 + other) % 10, label)
     layer, net = (
@@ -125,7 +124,7 @@ def drawn(key: Any, config: Config) -> Drawn:
         net_of(max(config.widths)),
     )
     return Drawn(
-        centred(DATA.train.x[chosen]), one_hot(np.stack([noisy, random])),
+        centred(bundles.digits().train.x[chosen]), one_hot(np.stack([noisy, random])),
         layer.init(keys[2]), net.init(keys[3]),
     )  # fmt: skip
 
@@ -142,7 +141,7 @@ def net_of(width: int) -> fnn.Serial:
 
 def centred(x: Any) -> Any:
     """Pixels with mean 0, of size about 1."""
-    return (x - DATA.train.x.mean(0)) / 8
+    return (x - bundles.digits().train.x.mean(0)) / 8
 
 
 def one_hot(label: Any) -> Any:
@@ -172,7 +171,7 @@ def trained(width: int, rows: Drawn, config: Config) -> Net:
     """All seeds and all three kinds of run of a width, in one compiled program."""
     net, stages = net_of(width), 50
     first = narrowed(net, net_of(max(config.widths)), rows.params)
-    held, test = DATA.validation, DATA.test
+    held, test = bundles.digits().validation, bundles.digits().test
     others, n = centred(np.concatenate([held.x, test.x])), len(held.x)
     how = {"stages": stages, "epochs": config.steps // stages, "batch_size": config.rows}
 
@@ -202,8 +201,8 @@ def regression(row: Drawn, config: Config) -> Regression:
         hidden = np.tanh(x @ row.hidden.w + row.hidden.b).astype(np.float64)
         return np.concatenate([np.ones((len(x), 1)), hidden], 1)
 
-    x, test = features(row.x), features(centred(DATA.test.x))
-    target, truth = row.target[NOISY].astype(np.float64), one_hot(DATA.test.label)
+    x, test = features(row.x), features(centred(bundles.digits().test.x))
+    target, truth = row.target[NOISY].astype(np.float64), one_hot(bundles.digits().test.label)
     solved = []
     for p in sizes(config):  # divided by √p, so that λ means the same at every size
         near, far = x[:, :p] / p**0.5, test[:, :p] / p**0.5

@@ -40,14 +40,13 @@ from scipy import stats
 import fnn
 from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
-from experiments.common.cli import DATA as MISSING
-from experiments.common.cli import Bounds, UserError
+from experiments.common.cli import DATA, Bounds, UserError
+from experiments.common.data import Rows
 from experiments.common.progress import track
 from experiments.common.timing import in_turn
 
-DATA, LOSS = bundles.digits(), fnn.SoftmaxCrossEntropy()
-X, LABEL = jnp.asarray(DATA.train.x / 16), jnp.asarray(DATA.train.label)
-N = len(LABEL)
+LOSS = fnn.SoftmaxCrossEntropy()
+N = 1258  # digits to learn from
 NET = fnn.mlp([64, 32, 10], activation=fnn.Tanh())
 DELTA, OVERFLOW = 1e-5, 0.01  # δ, and the share of it for batches that are too small
 WAYS = ("plain", "places", "clipped", "noise")  # of a step, each with what is before it
@@ -81,7 +80,7 @@ def epsilon(noise: float, share: float, steps: int, places: int) -> float:
         raise UserError(
             "the package dp-accounting, which says how private a run was, is not installed; "
             "run uv sync.",
-            MISSING,
+            DATA,
         ) from None
     gaussian = dp_accounting.GaussianDpEvent(noise)
     step = dp_accounting.PoissonSampledDpEvent(share, gaussian)
@@ -96,6 +95,11 @@ def epsilon(noise: float, share: float, steps: int, places: int) -> float:
 def overflow(share: float, steps: int, places: int) -> float:
     """At most the probability that a run draws more digits than it has places for."""
     return float(steps * stats.binom.sf(places, N, share))
+
+
+def ready(rows: Rows) -> tuple[jax.Array, jax.Array]:
+    """Pixels of 0 to 1, [N, 64], and labels."""
+    return jnp.asarray(rows.x / 16), jnp.asarray(rows.label)
 
 
 def capacity(share: float, steps: int) -> int:
@@ -127,15 +131,17 @@ def accuracy(config: Config, places: int, rule: Any, key: Any) -> jax.Array:
     """The share of the test digits that are read right after the last step."""
     plan = plan_of(NET, config, rule)
     k_start, k_rows = jax.random.split(key)
+    x, label = ready(bundles.digits().train)
 
     def body(state, i):
         rows, weights = drawn(jax.random.fold_in(k_rows, i), config.batch_size / N, places)
-        state, _ = fnn.step(plan, state, (X[rows], LABEL[rows], weights))
+        state, _ = fnn.step(plan, state, (x[rows], label[rows], weights))
         return state, None
 
     state, _ = jax.lax.scan(body, fnn.start(plan, k_start), jnp.arange(config.steps))
-    y, _ = NET.forward(state.params, DATA.test.x / 16)
-    return fnn.accuracy(y, jnp.asarray(DATA.test.label)).mean()
+    x, label = ready(bundles.digits().test)
+    y, _ = NET.forward(state.params, x)
+    return fnn.accuracy(y, label).mean()
 
 
 def accuracies(config: Config, places: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,15 +168,15 @@ def timed_nets() -> dict[str, tuple[Any, Any]]:
         fnn.Conv2d(1, 16, 3, padding="same"), fnn.ReLU(), fnn.MaxPool2d(2),
         fnn.Conv2d(16, 32, 3, padding="same"), fnn.ReLU(), fnn.Flatten(), fnn.Dense(512, 10),
     )  # fmt: skip
-    wide = fnn.mlp([64, 512, 512, 10])
-    return {"64-32-10": (NET, X), "64-512-512-10": (wide, X), "CNN": (cnn, X.reshape(-1, 8, 8, 1))}
+    wide, (x, _) = fnn.mlp([64, 512, 512, 10]), ready(bundles.digits().train)
+    return {"64-32-10": (NET, x), "64-512-512-10": (wide, x), "CNN": (cnn, x.reshape(-1, 8, 8, 1))}
 
 
 def costs(net: Any, x: Any, config: Config, places: int) -> np.ndarray:
     """Seconds of a step, [rounds, WAYS]."""
-    n = config.batch_size
+    n, (_, label) = config.batch_size, ready(bundles.digits().train)
     weights = (jnp.arange(places) < n).astype(jnp.float32)
-    full, padded = (x[:n], LABEL[:n]), (x[:places], LABEL[:places], weights)
+    full, padded = (x[:n], label[:n]), (x[:places], label[:places], weights)
     rules = fnn.rules.backprop, fnn.rules.backprop, private(config, None), private(config, 1.0)
     batches = full, padded, padded, padded
     key = jax.random.key(config.seed)

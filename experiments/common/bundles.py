@@ -9,6 +9,7 @@
 Source: the first four, UCI Machine Learning Repository; the last, Annals of Statistics 32.
 """
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ class Numbers(NamedTuple):
     target: NDArray[np.float32]  # [N]
 
 
+@functools.cache
 def digits() -> Dataset:
     """Handwritten digits, 8 × 8 pixels of 0 to 16.
 

@@ -39,7 +39,6 @@ from experiments.minima import critical
 from experiments.minima.matching import matched, reordered
 
 LOSS = fnn.SoftmaxCrossEntropy()
-DATA = bundles.digits()
 KINDS = ("as found", "matched", "own copy")
 SHARES = np.linspace(0, 1, 11, dtype=np.float32)  # s
 
@@ -76,7 +75,7 @@ def net_of(width: int) -> fnn.Serial:
 
 def centred(x: Any) -> Any:
     """Pixels with mean 0, of size about 1."""
-    return (x - DATA.train.x.mean(0)) / 8
+    return (x - bundles.digits().train.x.mean(0)) / 8
 
 
 def trained(width: int, config: Config) -> Any:
@@ -85,7 +84,8 @@ def trained(width: int, config: Config) -> Any:
     net, wide = net_of(width), net_of(max(config.widths))
     drawn = [wide.init(key) for key in jax.random.split(k_init, config.seeds)]
     first = narrowed(net, wide, jax.tree.map(lambda *p: jnp.stack(p), *drawn))
-    data = centred(DATA.train.x), jnp.asarray(DATA.train.label)
+    x, label = bundles.digits().train
+    data = centred(x), jnp.asarray(label)
     plan = fnn.Plan(net, LOSS, fnn.optim.Adam(3e-3))
 
     def run(params, key):
@@ -99,7 +99,7 @@ def trained(width: int, config: Config) -> Any:
 def landscape(width: int, config: Config) -> Found:
     """Train, and go along the lines between neighbouring seeds."""
     net, ends = net_of(width), trained(width, config)
-    rng = np.random.default_rng(config.seed)
+    rng, digits = np.random.default_rng(config.seed), bundles.digits()
 
     @jax.jit
     def judged(params, x, label):
@@ -108,7 +108,7 @@ def landscape(width: int, config: Config) -> Found:
         return losses.mean(-1), (y.argmax(-1) != label).mean(-1)
 
     def on_training_rows(params):
-        return np.asarray(judged(params, centred(DATA.train.x), DATA.train.label)[0])
+        return np.asarray(judged(params, centred(digits.train.x), digits.train.label)[0])
 
     one = [jax.tree.map(lambda p, i=i: p[i], ends) for i in range(config.seeds)]
     pairs = [], [], []
@@ -121,7 +121,7 @@ def landscape(width: int, config: Config) -> Found:
     every = jax.tree.map(lambda *p: np.concatenate(p), *(line for kind in lines for line in kind))
     paths = on_training_rows(every).reshape(len(KINDS), config.seeds - 1, len(SHARES))
     loss = on_training_rows(ends)
-    test, wrong = map(np.asarray, judged(ends, centred(DATA.test.x), DATA.test.label))
+    test, wrong = map(np.asarray, judged(ends, centred(digits.test.x), digits.test.label))
     apart = np.array([[distance(a, b) / distance(a) for a, b in kind] for kind in pairs])
     return Found(loss, test, wrong, paths, apart, float(abs(paths[2, :, -1] / loss[:-1] - 1).max()))
 

@@ -41,6 +41,7 @@ def untouched(tmp_path, monkeypatch):
 
     modules = [claims.module_of(name) for name in NAMES]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bundles, "digits", refuse)
     monkeypatch.setattr(bundles, "table", refuse)
     monkeypatch.setattr(bundles, "bundled", refuse)
     monkeypatch.setattr(corpus, "read", refuse)

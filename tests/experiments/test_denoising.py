@@ -5,7 +5,10 @@ from contract import noise
 
 import fnn
 from experiments import denoising
-from experiments.denoising import MLP, TEST, TRAIN, UNET, Config, Noise
+from experiments.common import bundles
+from experiments.denoising import MLP, UNET, Config, Noise, images
+
+TRAIN, TEST = images(bundles.digits().train), images(bundles.digits().test)
 
 
 def test_the_noise_of_training_is_new_for_every_key_and_not_there_in_evaluation():

@@ -6,9 +6,12 @@ from jax.flatten_util import ravel_pytree
 
 import fnn
 from experiments import influence
-from experiments.influence import DATA, FOUND, NEAREST, NET, RANDOM, TEST, TRAIN, Config, Mistake
+from experiments.common import bundles
+from experiments.influence import FOUND, NEAREST, NET, RANDOM, Config, Mistake, ready
 
 KEYS = jax.random.split(jax.random.key(0), 3)
+DATA = bundles.digits()
+TRAIN, TEST = ready(DATA.train), ready(DATA.test)
 LABEL = DATA.train.label
 
 
@@ -31,6 +34,10 @@ def test_influence_is_the_sum_of_products_of_gradients_along_the_way():
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
 
 
+def test_digits_are_as_many_as_the_module_says():
+    assert len(LABEL) == influence.N
+
+
 def test_who_is_left_out():
     said = int(LABEL[7])
     score = np.arange(len(LABEL), dtype=float)[::-1]
@@ -45,7 +52,7 @@ def test_who_is_left_out():
 
 
 def test_wrong_labels_are_as_many_as_they_should_be_and_wrong():
-    label, wrong = influence.mislabelled(KEYS[0], 0.1)
+    label, wrong = influence.mislabelled(KEYS[0], 0.1, TRAIN[1])
     assert int(wrong.sum()) == round(0.1 * len(LABEL))
     np.testing.assert_array_equal(np.asarray(label) != LABEL, wrong)
     assert len(set((np.asarray(label) - LABEL)[np.asarray(wrong)] % 10)) == 9
@@ -75,7 +82,7 @@ def test_one_pass_has_gradient_norms_products_and_losses():
 @pytest.mark.long
 def test_what_is_watched_is_of_the_right_digits():
     config = Config(batch_size=400, wrong_epochs=2, wrong_rate=1e-6)
-    seen = influence.watched(config, KEYS[0], TRAIN[0], TEST)
+    seen = influence.watched(config, KEYS[0], TRAIN, TEST)
     losses = np.asarray(seen.losses)
     assert ((losses > 0).sum(1) == 1200).all()  # the rest of each permutation is not seen
     there = losses[0] > 0

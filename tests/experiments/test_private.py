@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from experiments import private
+from experiments.common import bundles
 from experiments.common.cli import UserError
 from experiments.private import DELTA, Config, N
+
+
+def test_digits_are_as_many_as_the_module_says():
+    assert len(bundles.digits().train.label) == N
 
 
 def test_a_batch_has_every_digit_with_the_same_probability_and_no_digit_twice():
