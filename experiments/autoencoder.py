@@ -42,6 +42,7 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Rows
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 
 BATCH = 32
 DRAWN = 500  # new digits
@@ -50,7 +51,7 @@ PCA, AUTO, VARIATIONAL = "principal components", "autoencoder", "variational"
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Send digits through a few numbers."""
 
     sizes: Annotated[tuple[int, ...], Bounds(1, 64)] = (4, 8, 16)  # numbers of a code, besides 2

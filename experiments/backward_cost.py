@@ -34,6 +34,7 @@ from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
+from experiments.common.settings import ClaimSettings
 
 NAMES = {"forward": "forward", "both": "forward and backward"}
 LAYERS = 4  # of the wide networks
@@ -41,7 +42,7 @@ LOSS = fnn.SquaredError()
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Count and time the operations of predictions and of gradients."""
 
     widths: Annotated[tuple[int, ...], Bounds(2)] = (32, 64, 128, 256, 512)

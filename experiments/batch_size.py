@@ -37,6 +37,7 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Standardizer
 from experiments.common.estimates import power
+from experiments.common.settings import ClaimSettings
 
 NET = fnn.mlp([64, 32, 10])
 LOSS = fnn.SoftmaxCrossEntropy()
@@ -45,7 +46,7 @@ WAYS = ("with replacement", "without replacement")
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare gradients of one example, of a minibatch and of all examples."""
 
     n: Annotated[int, Bounds(64, 1258)] = 1024  # digits, N; a power of 2

@@ -35,15 +35,17 @@ import fnn
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
-SIGMA, POINTS, LOSS = 0.3, 24, fnn.SquaredError()
+SIGMA, POINTS = 0.3, 24
+LOSS = fnn.SquaredError()
 KINDS = ("polynomial", "network")
 X = np.linspace(-2, 2, POINTS)[:, None]  # to learn from
 BETWEEN = np.linspace(-1.98, 1.98, 100)[:, None]  # to judge by
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train many networks, each on noisy data of its own, and decompose their error."""
 
     sets: Annotated[int, Bounds(10)] = 400  # training sets

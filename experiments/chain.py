@@ -34,6 +34,7 @@ import fnn
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 DEPTHS = (2, 3, 4, 5, 6)
 COLUMN = 22  # of breast_cancer: the worst perimeter
@@ -43,7 +44,7 @@ LOSS = fnn.SquaredError()
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Teach a chain of neurons by targets, and by its gradient."""
 
     steps: Annotated[int, Bounds(100)] = 5000

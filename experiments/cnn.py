@@ -39,21 +39,22 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import choices, classifying, cli, plots, portraits, sources
+from experiments.common import classifying, cli, names, plots, portraits, sources
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import Problem
 from experiments.common.cli import Bounds
 from experiments.common.data import Dataset, Standardizer
+from experiments.common.settings import ClassifierSettings
 
 
 @dataclass(frozen=True)
-class Config(classifying.Settings):
+class Config(ClassifierSettings):
     """Train a convolutional network on handwritten digits, or on images of yours."""
 
     data: str = "digits"  # digits or mnist:FOLDER (IDX files)
-    optimizer: choices.Optimizer = "adamw"  # how gradients become steps
+    optimizer: names.Optimizer = "adamw"  # how gradients become steps
     epochs: Annotated[int, Bounds(1)] = 20  # passes over the training rows
-    dropout: Annotated[float, classifying.SHARE] = 0.3  # share of the last maps dropped in training
+    dropout: Annotated[float, Bounds(0, 1)] = 0.3  # share of the last maps dropped in training
     filters: Annotated[tuple[int, int], Bounds(1)] = (16, 32)  # before the maximum, and after it
 
 

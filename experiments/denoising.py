@@ -38,6 +38,7 @@ from experiments.common.cli import Bounds
 from experiments.common.data import Rows
 from experiments.common.portraits import cells
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from fnn.evaluation import evaluation_form
 
 LOSS = fnn.SquaredError()
@@ -46,7 +47,7 @@ MLP, UNET = "MLP", "U-Net"
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Take the noise off handwritten digits, by networks and without."""
 
     sigma: Annotated[float, Bounds(0.01, 10)] = 0.3  # of the noise; the pixels are 0 to 1

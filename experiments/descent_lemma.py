@@ -36,6 +36,7 @@ from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Standardizer
+from experiments.common.settings import ClaimSettings
 
 FEWEST = 1e-9  # of η ‖∇J‖²: below, J(θ) − J(θ⁺) is mostly rounding
 PENALTY = fnn.L2(1e-3)
@@ -45,7 +46,7 @@ LOGISTIC, COINS, SQUARED = COSTS = (
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Descend with many learning rates, from many starts."""
 
     starts: Annotated[int, Bounds(2)] = 20  # per learning rate

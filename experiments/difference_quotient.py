@@ -29,6 +29,7 @@ from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
+from experiments.common.settings import ClaimSettings
 
 NET = fnn.mlp([2, 3, 1], activation=fnn.Sigmoid(), output=fnn.Sigmoid())
 LOSS = fnn.SquaredError()
@@ -37,7 +38,7 @@ KINDS = ("forward", "central")
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Measure the error of difference quotients against the hand-written gradient."""
 
     rows: Annotated[int, Bounds(1)] = 32  # examples in the cost

@@ -33,28 +33,29 @@ from typing import Annotated
 import numpy as np
 
 import fnn
-from experiments.common import choices, classifying, cli, plots, portraits, sources, tables
+from experiments.common import choices, classifying, cli, names, plots, portraits, sources
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import Problem
 from experiments.common.cli import Bounds
 from experiments.common.data import Dataset, Standardizer
+from experiments.common.settings import ClassifierSettings
 
 
 @dataclass(frozen=True)
-class Config(classifying.Settings):
+class Config(ClassifierSettings):
     """Train a network on handwritten digits, or on data of yours, by hand-written gradients."""
 
     data: str = "digits"  # digits, mnist:FOLDER (IDX files) or csv:FILE
     target: str | None = None  # of csv:FILE: the column that holds the classes
-    missing: tables.Missing = (
+    missing: names.Missing = (
         "error"  # of csv:FILE, for empty cells: stop, drop the row, take the mean
     )
     hidden: Annotated[tuple[int, ...], Bounds(1), cli.OR_NONE] = (
         128,
         64,
     )  # sizes of the hidden layers
-    activation: choices.Activation = "relu"  # after every hidden layer
-    loss: choices.Loss = "softmax-cross-entropy"  # what training makes small
+    activation: names.Activation = "relu"  # after every hidden layer
+    loss: names.Loss = "softmax-cross-entropy"  # what training makes small
     l2: Annotated[float, Bounds(0)] = 0.01  # strength of the penalty (λ/2) Σ w²
 
 

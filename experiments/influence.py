@@ -44,6 +44,7 @@ from experiments.common.cli import Bounds
 from experiments.common.data import Rows
 from experiments.common.portraits import cells
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.common.timing import in_turn
 
 NET, LOSS = fnn.mlp([64, 128, 10]), fnn.SoftmaxCrossEntropy()
@@ -53,7 +54,7 @@ NORMS, SLOPES, LOSSES, END = "norms", "products", "losses", "losses at the end"
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Find the digits that made mistakes, and those with a wrong label."""
 
     batch_size: Annotated[int, Bounds(1)] = 32

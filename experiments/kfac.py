@@ -35,6 +35,7 @@ from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.common.timing import in_turn
 
 LOSS = fnn.SigmoidBinaryCrossEntropy()
@@ -50,7 +51,7 @@ TURN = 2  # epochs of a turn of timing
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train an autoencoder of digits by Adam and by KFAC, and count steps and seconds."""
 
     hidden: Annotated[tuple[int, ...], Bounds(1)] = (128, 64, 32, 8, 32, 64, 128)

@@ -28,6 +28,7 @@ import fnn
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 NAMES = ("age", "sex", "mass index", "blood pressure", "cholesterol", "LDL", "HDL",
          "chol./HDL", "log triglyc.", "glucose")  # fmt: skip
@@ -39,7 +40,7 @@ METHODS = {PLAIN: descent.plain, MOMENTUM: descent.heavy_ball}
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare descent with the closed form of linear regression."""
 
     steps: Annotated[int, Bounds(2000)] = 10_000  # of gradient descent

@@ -28,6 +28,7 @@ import fnn
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 NET = fnn.mlp([30, 1])
 LOSS = fnn.SigmoidBinaryCrossEntropy()
@@ -39,7 +40,7 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare logistic regression by descent with scikit-learn's."""
 
     steps: Annotated[int, Bounds(2000)] = 4000

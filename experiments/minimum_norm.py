@@ -35,6 +35,7 @@ import fnn
 from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 from experiments.common.stages import fit_in_stages
 
 LOSS = fnn.SquaredError()
@@ -49,7 +50,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare the end of gradient descent with the shortest exact fit."""
 
     rows: Annotated[int, Bounds(10, 200)] = 60  # N, digits to learn from

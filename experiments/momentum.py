@@ -42,6 +42,7 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Standardizer
 from experiments.common.estimates import power
+from experiments.common.settings import ClaimSettings
 
 GAMMAS = np.array([0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98])
 FORMS = ("heavy ball", "moving average")
@@ -55,7 +56,7 @@ TOLERANCE = 1e-6  # ‖θ‖ over ‖θ₀‖ where steps are counted
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Measure what momentum does to noise, to constant gradients and to narrow valleys."""
 
     lanes: Annotated[int, Bounds(2)] = 256  # independent sequences of noise

@@ -38,13 +38,14 @@ from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 
 RATES = 2.0 ** np.arange(-6, 3)
 RULES = (fnn.rules.backprop, fnn.rules.noise_scale)
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare the noise scale of a gradient with the batch size up to which larger ones help."""
 
     n: Annotated[int, Bounds(64, 1258)] = 1024  # digits, N

@@ -39,6 +39,7 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.narrow import narrowed
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.common.stages import fit_in_stages
 
 LOSS = fnn.SquaredError()
@@ -49,7 +50,7 @@ RUN_RANDOM = 2
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Measure test error against the number of parameters."""
 
     rows: Annotated[int, Bounds(20, 200)] = 60  # N, digits to learn from

@@ -35,6 +35,7 @@ from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
+from experiments.common.settings import ClaimSettings
 
 LOSS = fnn.SquaredError()
 NET = fnn.mlp([5, 16, 1], activation=fnn.Tanh())
@@ -42,7 +43,7 @@ SIGMA = 0.5
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare empirical and population risk over N."""
 
     features: Annotated[int, Bounds(1, 20)] = 10  # d

@@ -43,6 +43,7 @@ from experiments.common.claims import Outcome, Table
 from experiments.common.cli import DATA, Bounds, UserError
 from experiments.common.data import Rows
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.common.timing import in_turn
 
 LOSS = fnn.SoftmaxCrossEntropy()
@@ -53,7 +54,7 @@ WAYS = ("plain", "places", "clipped", "noise")  # of a step, each with what is b
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Learn digits in private, with more and less noise."""
 
     noises: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1, 1.5, 2, 3, 4, 6, 8, 12, 20)

@@ -32,6 +32,7 @@ import fnn
 from experiments.common import claims, few, linear, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import EVERY, ClaimSettings
 
 NOISE = 0.3
 WAYS = ("none", "L2", "early stopping")  # compared over the widths
@@ -40,12 +41,12 @@ SCORES = ("accuracy", "gap", "risk", "on data")
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train on a few digits with wrong labels, with and without regularization."""
 
     rows: Annotated[int, Bounds(50, 700)] = 300  # digits to learn from
     seeds: Annotated[int, Bounds(2)] = 6
-    epochs: Annotated[int, Bounds(few.EVERY)] = 150
+    epochs: Annotated[int, Bounds(EVERY)] = 150
     width: Annotated[int, Bounds(1)] = 128  # where strengths are compared
     widths: Annotated[tuple[int, ...], Bounds(1)] = (2, 4, 8, 32, 256)  # where L2 is
     strengths: Annotated[tuple[float, ...], Bounds(0)] = (1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 3e-2, 0.1)

@@ -35,6 +35,7 @@ import fnn
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 SIZES = [30, 16, 8, 1]
 APART = fnn.mlp(SIZES, activation=fnn.ReLU(), output=fnn.Sigmoid())
@@ -48,7 +49,7 @@ NAMES = {"apart": "sigmoid and loss apart", "fused": "both in one"}
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train the classifier by its own equations and by fnn's backward passes."""
 
     steps: Annotated[int, Bounds(200)] = 1000

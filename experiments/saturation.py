@@ -30,6 +30,7 @@ from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Rows
+from experiments.common.settings import ClaimSettings
 
 ACTIVATIONS = {"sigmoid": fnn.Sigmoid(), "tanh": fnn.Tanh()}
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}  # the largest derivative
@@ -39,7 +40,7 @@ ENOUGH = 0.9  # of the digits read right
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Start sigmoid and tanh networks with weights that are too large."""
 
     scales: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1, 2, 4, 8, 16, 32, 64)  # k

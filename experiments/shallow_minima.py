@@ -37,6 +37,7 @@ import fnn
 from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 N, A, B, SPREAD = 256, 0.3, 1.5, 1.5  # a random byte names one of N examples
 RATES = (0.025, 0.05, 0.1)  # η
@@ -45,7 +46,7 @@ LOSS = fnn.SquaredError(0.5)
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Count escapes from a shallow minimum, against batch size and learning rate."""
 
     starts: Annotated[int, Bounds(16)] = 400  # runs for every rate and batch size

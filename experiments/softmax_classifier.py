@@ -31,6 +31,7 @@ from experiments import logistic_regression
 from experiments.common import bundles, claims, descent, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 LOSS = fnn.SoftmaxCrossEntropy()
 SETS = {"iris": bundles.iris, "wine": bundles.wine}
@@ -38,7 +39,7 @@ PETALS = [2, 3]  # columns of iris: length and width, cm
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare the softmax classifier by descent with scikit-learn's."""
 
     steps: Annotated[int, Bounds(2000)] = 4000

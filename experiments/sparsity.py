@@ -33,6 +33,7 @@ import fnn
 from experiments.common import bundles, claims, linear, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 
 NET, LOSS = fnn.mlp([64, 32, 10]), fnn.SoftmaxCrossEntropy()
 NAMES = ("exactly zero", "nearly zero", "norm of w", "input gradient", "accuracy")
@@ -42,7 +43,7 @@ SMALL = 0.01  # what counts as nearly zero; the initial weights have a spread of
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Measure the weights that L2 and L1 leave, in a regression and in a network."""
 
     steps: Annotated[int, Bounds(5000)] = 10000  # of descent on diabetes

@@ -35,6 +35,7 @@ from experiments.common import claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.gpt import corpus
 from fnn.curvature import gauss_newton_product, hessian_product, spectral_density, top_eigenvalues
 
@@ -44,7 +45,7 @@ KNEE, WIDTH = 0.05, 0.25  # where asinh turns into a logarithm; of a node on tha
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Follow the largest eigenvalue of a transformer's Hessian along gradient descent."""
 
     rates: Annotated[tuple[float, ...], Bounds(1e-4, 10)] = (0.05, 0.1, 0.2)  # η

@@ -35,12 +35,13 @@ from experiments.common import bundles, claims, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Rows
+from experiments.common.settings import ClaimSettings
 
 LOSS = fnn.SoftmaxCrossEntropy()
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Follow the error signal back through deep networks, layer by layer."""
 
     depths: Annotated[tuple[int, ...], Bounds(2)] = (2, 4, 8, 16, 32)  # hidden layers

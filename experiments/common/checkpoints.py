@@ -26,7 +26,6 @@ import numpy as np
 
 import fnn
 from experiments.common import files, runs, writing
-from experiments.common.choices import exported
 from experiments.common.cli import DataError, UserError
 from experiments.common.data import Standardizer
 from fnn import checkpoints
@@ -36,7 +35,11 @@ from fnn.saving import packing
 NOTES = ("network", "preprocessing", "config")
 DEEPEST, MOST = 100, 5000  # levels and entries of a description, at most
 LONGEST = 100_000  # layers that x goes through, at most
-LAYERS = {cls.__name__: cls for cls in exported(fnn, fnn.Layer)}
+LAYERS = {
+    name: cls
+    for name, cls in vars(fnn).items()
+    if isinstance(cls, type) and issubclass(cls, fnn.Layer) and cls is not fnn.Layer
+}
 INITIALIZERS = {
     name: f
     for name, f in vars(fnn.initializers).items()

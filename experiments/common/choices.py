@@ -1,20 +1,14 @@
-"""What can be chosen by name on a command line, and what the names stand for.
-
-The names are those of fnn's classes: leaky-relu is LeakyReLU, adagrad is AdaGrad, cosine is
-CosineDecay. A class that fnn exports can be chosen; nothing has to be added here.
-"""
+"""What the names of a command line stand for (names.py has the names)."""
 
 import functools
-import re
 from collections.abc import Callable
 from dataclasses import fields
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import fnn
-from fnn.layers.activations import Elementwise
+from experiments.common import names
 
 # where the class has no rate, or one that is slow for small networks
 RATES = {"adam": 0.003, "adamw": 0.003, "momentum": 0.02, "nesterov": 0.02, "sgd": 0.1}
@@ -43,19 +37,12 @@ def signs(label, n):
     return 2 * one_hot(label, n) - 1
 
 
-def exported(module: ModuleType, kind: type) -> list[type[Any]]:
-    """The classes of a kind that a module exports, without the kind itself."""
-    found = {v for v in vars(module).values() if isinstance(v, type) and issubclass(v, kind)}
-    return sorted(found - {kind}, key=lambda cls: cls.__name__)
+def objective(loss: fnn.Loss[Any]) -> Objective:
+    """The first output and form of target that the loss accepts, plain scores before others.
 
-
-def dashed(name: str) -> str:
-    """LeakyReLU → leaky-relu: a word begins where a small letter follows a large one."""
-    return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "-", name).lower()
-
-
-def objective(loss: fnn.Loss[Any]) -> Objective | None:
-    """The first output and form of target that the loss accepts, plain scores before others."""
+    Raises:
+        ValueError: where it accepts none.
+    """
     scores, shares = np.array([[-1.5, 0.5, 2.0]]), np.array([[0.2, 0.3, 0.5]])
     for output, y, form in (
         (fnn.Identity(), scores, labels), (fnn.Softmax(), shares, labels),
@@ -68,37 +55,22 @@ def objective(loss: fnn.Loss[Any]) -> Objective | None:
         except (TypeError, ValueError):
             continue
         return Objective(loss, output, form)
-    return None
+    raise ValueError(f"{loss} takes more than one row of scores.")
 
 
 ACTIVATIONS: dict[str, fnn.Layer[Any, Any]] = {
-    dashed(cls.__name__): cls() for cls in (*exported(fnn, Elementwise), fnn.Identity)
+    name: getattr(fnn, cls)() for name, cls in names.ACTIVATIONS.items()
 }
-LOSSES: dict[str, Objective] = {  # a fused one takes what Unembed makes, not an output layer's y
-    dashed(cls.__name__): found
-    for cls in exported(fnn, fnn.Loss)
-    if not cls.fused and (found := objective(cls())) is not None
+LOSSES: dict[str, Objective] = {
+    name: objective(getattr(fnn, cls)()) for name, cls in names.LOSSES.items()
 }
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
-    cls.__name__.lower(): cls
-    for cls in exported(fnn.optim, fnn.optim.Optimizer)
-    if any(f.name == "learning_rate" for f in fields(cls))
+    name: getattr(fnn.optim, cls) for name, cls in names.OPTIMIZERS.items()
 }
 OPTIMIZERS |= {"nesterov": functools.partial(fnn.optim.Momentum, nesterov=True)}
 SCHEDULES: dict[str, type[Any]] = {
-    dashed(cls.__name__.removesuffix("Decay")): cls
-    for cls in exported(fnn.optim, fnn.optim.Schedule)
+    name: getattr(fnn.optim, cls) for name, cls in names.SCHEDULES.items()
 }
-
-if TYPE_CHECKING:
-    Activation: TypeAlias = str
-    Loss: TypeAlias = str
-    Optimizer: TypeAlias = str
-    Schedule: TypeAlias = str
-else:
-    Activation, Loss, Optimizer, Schedule = (
-        Literal[*sorted(table)] for table in (ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES)
-    )
 
 
 def schedule(name: str, rate: float, n: int) -> fnn.optim.Schedule:

@@ -3,7 +3,7 @@
 A module of experiments/ is a claim where it has
 
     its docstring   with its title, its command and one paragraph "Question: ..."
-    Config          a frozen dataclass on Settings: every field is a flag
+    Config          a frozen dataclass on ClaimSettings: every field is a flag
     QUICK           a Config: what --quick stands for, a few seconds
     measure         Config → Outcome
 
@@ -21,26 +21,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
 from experiments.common import cli, plots, runs
-from experiments.common.cli import Bounds, UserError
+from experiments.common.cli import UserError
 from experiments.common.progress import console, table
+from experiments.common.settings import ClaimSettings
 
 NOT_SEEN = 5  # exit code of a run that does not show what is claimed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings that every claim has."""
-
-    seed: Annotated[int, Bounds(0, 2**31)] = 0  # of everything random
-    quick: bool = False  # a smaller run, in seconds
-    out: Path | None = None  # a new folder; None: runs/NAME-<time>
 
 
 class Table(NamedTuple):
@@ -77,7 +68,7 @@ class Told(NamedTuple):
     command: str
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ClaimSettings)
 
 
 def run(measure: Callable[[S], Outcome], quick: S, argv: Sequence[str] | None = None) -> int:

@@ -19,10 +19,10 @@ import numpy as np
 import fnn
 from experiments.common import bundles
 from experiments.common.data import Rows, split
+from experiments.common.settings import EVERY
 
 LOSS = fnn.SoftmaxCrossEntropy()
 CLASSES = 10
-EVERY = 5  # epochs from one judgement to the next
 
 
 class Few(NamedTuple):

@@ -10,6 +10,7 @@ from experiments.common import bundles, checkpoints, idx, tables
 from experiments.common.checkpoints import Checkpoint
 from experiments.common.cli import DataError, UserError, cut, nearest, printable
 from experiments.common.data import Dataset, Rows
+from experiments.common.names import Missing
 
 FORMS = {"digits": "digits", "mnist": "mnist:FOLDER", "csv": "csv:FILE"}
 
@@ -36,7 +37,7 @@ def images(data: str) -> Callable[[], Dataset]:
 
 
 def chosen(
-    data: str, target: str | None = None, missing: tables.Missing = "error"
+    data: str, target: str | None = None, missing: Missing = "error"
 ) -> Callable[[], Dataset]:
     """How the data of this name are read; nothing is read yet.
 

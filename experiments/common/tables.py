@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import nan
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO, cast
+from typing import NamedTuple, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from experiments.common import bundles, files
 from experiments.common.cli import DataError, cut, listed, nearest
 from experiments.common.data import Dataset, Rows
+from experiments.common.names import Missing
 
-Missing = Literal["drop", "error", "mean"]
 NUMERAL = "0123456789+-.eE"
 LARGEST = float(np.finfo(np.float32).max)
 NOTHING = {"-", "?", "n/a", "na", "nan", "none", "null"}

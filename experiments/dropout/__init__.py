@@ -33,10 +33,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import bundles, claims, few, plots
+from experiments.common import bundles, few, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.estimates import power
+from experiments.common.settings import EVERY, ClaimSettings
 from experiments.dropout.all_masks import AFTER, BEFORE, HIDDEN, exact
 
 CONVENTIONS = ("inverted", "standard")
@@ -46,7 +47,7 @@ NOISES = (0.0, 0.3)  # share of labels that are drawn anew
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Average dropout over all masks, and train with it."""
 
     rates: Annotated[tuple[float, ...], Bounds(0, 1, open_low=True)] = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -54,7 +55,7 @@ class Config(claims.Settings):
     draws: Annotated[int, Bounds(16)] = 1024  # of masks, in each
     rows: Annotated[int, Bounds(10, 600)] = 200  # digits to learn from
     seeds: Annotated[int, Bounds(2)] = 8
-    epochs: Annotated[int, Bounds(few.EVERY)] = 150  # of the networks that learn from few
+    epochs: Annotated[int, Bounds(EVERY)] = 150  # of the networks that learn from few
 
 
 QUICK = Config(quick=True, rates=(0.5,), repetitions=100, draws=256, seeds=3, epochs=60)
@@ -125,7 +126,7 @@ def measure(config: Config) -> Outcome:
         figure=picture(found, n, errors, histories),
         tables=[table(config, seen)],
         rows=[
-            {"epoch": few.EVERY * (j + 1), "noise": noise, "dropout": rate}
+            {"epoch": EVERY * (j + 1), "noise": noise, "dropout": rate}
             | {k: v[i, :, j].mean() for k, v in history.items()}
             for rate, history in zip((0.0, 0.5), histories, strict=True)
             for i, noise in enumerate(NOISES)
@@ -229,7 +230,7 @@ def picture(found: Any, n: Any, errors: Any, histories: Any) -> plots.Figure:
     for i, label in enumerate(LABELS):
         for history, style, name in zip(histories, (":", "-"), ("without", "dropout"), strict=True):
             values = 100 * history["accuracy"][i].mean(0)
-            epochs = few.EVERY * np.arange(1, len(values) + 1)
+            epochs = EVERY * np.arange(1, len(values) + 1)
             right.plot(epochs, values, style, color=plots.COLORS[2 + i], label=f"{label}, {name}")
     low, high = right.get_ylim()
     right.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(low - 0.4 * (high - low), high))

@@ -32,7 +32,7 @@ from experiments.errata.judging import Erratum, Judged, Verdict, judge
 ERRATA = tuple(
     erratum for text in (s0, s1, s2, s3, s3_backward, s3_optimizers, s4) for erratum in text.ERRATA
 )
-QUICK = ("E-S0-02", "E-S1-03", "E-S2-11", "E-S3-16", "E-S4-13")
+ONE_EACH = ("E-S0-02", "E-S1-03", "E-S2-11", "E-S3-16", "E-S4-13")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def chosen(config: Config) -> list[Erratum]:
         if not any(matches(erratum, name) for erratum in ERRATA):
             raise UserError(f"--only {name}: no such entry; E-S0-01 to E-S4-17.")
     found = [e for e in ERRATA if any(matches(e, name) for name in wanted)]
-    return [e for e in found if e.id in QUICK or not config.quick]
+    return [e for e in found if e.id in ONE_EACH or not config.quick]
 
 
 def matches(erratum: Erratum, name: str) -> bool:

@@ -12,3 +12,5 @@ made of it, and what the checker finds becomes the hint.
 One file of `problems` holds one exercise: its question, forward and solution, from which
 the learner's file is cut, the block of fnn that does the same, and the usual mistakes.
 """
+
+PROGRAM = "python -m experiments.exercises"

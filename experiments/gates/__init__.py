@@ -31,9 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import claims, plots
+from experiments.common import plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 from experiments.gates.systems import (
     METHODS,
     NO_BEND,
@@ -47,7 +48,7 @@ from experiments.gates.systems import (
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train the smallest networks, by hand-written gradients and by difference quotients."""
 
     steps: Annotated[int, Bounds(1)] = 8000  # of descent, for every system

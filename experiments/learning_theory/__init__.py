@@ -30,9 +30,10 @@ from typing import Annotated, NamedTuple
 import jax
 import numpy as np
 
-from experiments.common import bounds, claims, plots
+from experiments.common import bounds, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 from experiments.learning_theory import half_spaces, samples
 from experiments.learning_theory.samples import (
     AGNOSTIC,
@@ -55,7 +56,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Draw samples, compare deviations with their bounds; count labellings."""
 
     repeats: Annotated[int, Bounds(500)] = 10_000  # samples

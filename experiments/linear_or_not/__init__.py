@@ -29,9 +29,10 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 import fnn
-from experiments.common import claims, descent, plots
+from experiments.common import descent, plots
 from experiments.common.claims import Outcome
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 from experiments.linear_or_not import shapes
 from experiments.linear_or_not.four_models import (
     LINEAR,
@@ -54,7 +55,7 @@ GRID = {1: SPAN[:, None], 2: np.stack(np.meshgrid(SPAN, SPAN), -1).reshape(-1, 2
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Teach four models six kinds of data."""
 
     rows: Annotated[int, Bounds(64)] = 400  # of every made-up set

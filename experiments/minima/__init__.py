@@ -30,11 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import bundles, claims, plots
+from experiments.common import bundles, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.narrow import narrowed
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.minima import critical
 from experiments.minima.matching import matched, reordered
 
@@ -44,7 +45,7 @@ SHARES = np.linspace(0, 1, 11, dtype=np.float32)  # s
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare the minima that seeds find, and what lies between them."""
 
     widths: Annotated[tuple[int, ...], Bounds(1)] = (8, 16, 32, 64, 128)

@@ -29,10 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import bundles, claims, plots
+from experiments.common import bundles, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.data import Standardizer
+from experiments.common.settings import ClaimSettings
 from experiments.optimizers.planes import (
     KAPPA,
     PLANES,
@@ -62,7 +63,7 @@ DASHES = dict.fromkeys(OPTIMIZERS, "-") | {"AdamW": "--"}
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Compare seven optimizers, each with its best learning rate."""
 
     steps: Annotated[int, Bounds(20)] = 100  # in the bowl; ten times as many in the valley

@@ -28,15 +28,16 @@ import jax
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from experiments.common import bundles, claims, plots
+from experiments.common import bundles, plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
+from experiments.common.settings import ClaimSettings
 from experiments.relu_sparsity.zeros import ACTIVATIONS, History, exact, history
 from experiments.relu_sparsity.zeros import Seen as Look
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Count the zeros of ReLU networks before, while and after they learn digits."""
 
     layers: Annotated[int, Bounds(2)] = 6  # hidden

@@ -31,10 +31,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
-from experiments.common import claims, plots
+from experiments.common import plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.common.stages import fit_in_stages
 from experiments.seq2seq import answering, strings
 from experiments.seq2seq.strings import N_SOURCE, N_TARGET, TASKS, Problems
@@ -45,7 +46,7 @@ ENOUGH = 0.95  # of the held-out strings answered rightly
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Teach an encoder-decoder to reverse and to sort."""
 
     starts: Annotated[int, Bounds(1)] = 3  # initial weights

@@ -31,10 +31,11 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.common import claims, plots
+from experiments.common import plots
 from experiments.common.claims import Outcome, Table
 from experiments.common.cli import Bounds
 from experiments.common.progress import track
+from experiments.common.settings import ClaimSettings
 from experiments.sequences import recurrent
 from experiments.sequences.recurrent import KINDS, VARIANCE, Learned, Signal
 
@@ -42,7 +43,7 @@ SEQUENCES = 32  # whose gradient is followed
 
 
 @dataclass(frozen=True)
-class Config(claims.Settings):
+class Config(ClaimSettings):
     """Train recurrent layers on long sequences, and follow their gradients back in time."""
 
     lengths: Annotated[tuple[int, ...], Bounds(2)] = (10, 20, 40)  # T

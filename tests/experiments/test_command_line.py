@@ -1,5 +1,6 @@
 """Every command: mistakes end it before anything is read, made or trained, wherever it runs."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -18,8 +19,7 @@ NAMES = (*gallery.NAMES, "equations", "gallery")
 
 
 def config_of(name):
-    module = claims.module_of(name)
-    return type(module.QUICK) if hasattr(module, "measure") else module.Config
+    return claims.module_of(name).Config
 
 
 def run(name, argv):
@@ -27,9 +27,7 @@ def run(name, argv):
     module = claims.module_of(name)
     if hasattr(module, "measure"):
         return claims.run(module.measure, module.QUICK, argv)
-    quick = getattr(module, "QUICK", None)
-    quick = quick if isinstance(quick, module.Config) else None
-    return cli.run(module.main, module.Config, argv, quick=quick)
+    return cli.run(module.main, module.Config, argv, quick=getattr(module, "QUICK", None))
 
 
 @pytest.fixture
@@ -101,6 +99,16 @@ def test_an_output_that_cannot_be_is_told_before_anything_is_done(name, untouche
         assert (said.out, said.err.count("\n")) == ("", 1)
     assert [p.name for p in untouched.iterdir()] == ["mine"]
     assert [p.read_text() for p in (untouched / "mine").iterdir()] == ["mine"]
+
+
+def test_no_module_reads_a_data_set_when_it_is_imported():
+    files = {p: ast.parse(p.read_text()) for p in gallery.HERE.parent.rglob("*.py")}
+    assert len(files) > len(NAMES)
+    for file, module in files.items():
+        for line in module.body:
+            if not isinstance(line, ast.FunctionDef):
+                calls = {ast.unparse(c.func) for c in ast.walk(line) if isinstance(c, ast.Call)}
+                assert not any(call.startswith("bundles.") for call in calls), (file, line.lineno)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,9 +13,9 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,37 +27,17 @@ from experiments.common.checkpoints import Checkpoint
 from experiments.common.classifying import judging
 from experiments.common.classifying.gradients import gradient_errors
 from experiments.common.classifying.training import Watch, insides_of, probe, right
-from experiments.common.cli import Bounds
 from experiments.common.data import Dataset, Standardizer
 from experiments.common.progress import table
+from experiments.common.settings import ClassifierSettings
 
-SHARE = Bounds(0, 1)
 CHECKPOINTS, SAVED = "checkpoints", 20  # where a run is saved until it ends, and how often
 INSIDES = (
     fnn.rules.gradient_norms, fnn.rules.update_ratios, fnn.rules.dead_units, fnn.rules.saturation,
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings that every classifier has."""
-
-    data: str = "digits"
-    optimizer: choices.Optimizer = "adam"  # how gradients become steps
-    # None: one that suits the optimizer
-    learning_rate: Annotated[float | None, Bounds(0, open_low=True)] = None
-    schedule: choices.Schedule = "cosine"  # how the learning rate changes over the run
-    epochs: Annotated[int, Bounds(1)] = 40  # passes over the training rows
-    batch_size: Annotated[int, Bounds(1)] = 32  # rows per step
-    dropout: Annotated[float, SHARE] = 0.2  # share of hidden values dropped in training
-    l1: Annotated[float, Bounds(0)] = 0.0  # strength of the penalty λ Σ |w|
-    l2: Annotated[float, Bounds(0)] = 0.0  # strength of the penalty (λ/2) Σ w²
-    seed: Annotated[int, Bounds(0, 2**31)] = 0  # of initial weights, shuffling and dropout
-    out: Path | None = None  # a new folder; None: runs/NAME-<time>
-    load: Path | None = None  # evaluate this file instead of training
-
-
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ClassifierSettings)
 
 
 class Problem(NamedTuple):
@@ -72,7 +52,7 @@ class Problem(NamedTuple):
 
 
 def posed(
-    settings: Settings,
+    settings: ClassifierSettings,
     dataset: Dataset,
     net: fnn.Serial,
     standardize: Standardizer,
@@ -135,7 +115,7 @@ def run(
 
 
 def check_gradients(
-    settings: Settings, problem: Problem, params: Any, key: Any
+    settings: ClassifierSettings, problem: Problem, params: Any, key: Any
 ) -> dict[str, float]:
     """Print, parameter by parameter, how far the gradient of one batch is from jax.grad."""
     x, target = (a[: settings.batch_size] for a in problem.train)
@@ -160,8 +140,13 @@ def check_gradients(
 
 
 def train(
-    settings: Settings, problem: Problem, params: Any, key: Any, watch: Watch, folder: Path
-) -> tuple[Any, dict[str, Any]]:
+    settings: ClassifierSettings,
+    problem: Problem,
+    params: Any,
+    key: Any,
+    watch: Watch,
+    folder: Path,
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
     """The trained parameters, and the history of the run, which goes on from what `folder` has."""
     names = settings.optimizer, settings.learning_rate, settings.schedule
     steps = steps_of(settings, problem)
@@ -186,13 +171,17 @@ def train(
     return state.params, history
 
 
-def steps_of(settings: Settings, problem: Problem) -> int:
+def steps_of(settings: ClassifierSettings, problem: Problem) -> int:
     """How many steps an epoch has."""
     return -(-len(problem.train[1]) // settings.batch_size)
 
 
 def evaluate_file(
-    settings: Settings, file: Path, name: str, read: Callable[[], Dataset], draw: judging.Draw
+    settings: ClassifierSettings,
+    file: Path,
+    name: str,
+    read: Callable[[], Dataset],
+    draw: judging.Draw,
 ) -> None:
     """Print the accuracies of a saved network; with --out, write and draw them too."""
     path = None if settings.out is None else runs.folder(settings.out, name)

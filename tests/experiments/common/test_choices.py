@@ -1,3 +1,4 @@
+import dataclasses
 from typing import get_args
 
 import jax
@@ -6,19 +7,21 @@ import numpy as np
 import pytest
 
 import fnn
-from experiments.common import choices
+from benchmarks.blocks import public
+from experiments.common import choices, names
+from fnn.layers.activations import Elementwise
 
 TABLES = [
-    (choices.Activation, choices.ACTIVATIONS),
-    (choices.Loss, choices.LOSSES),
-    (choices.Optimizer, choices.OPTIMIZERS),
-    (choices.Schedule, choices.SCHEDULES),
+    (names.Activation, choices.ACTIVATIONS),
+    (names.Loss, choices.LOSSES),
+    (names.Optimizer, choices.OPTIMIZERS),
+    (names.Schedule, choices.SCHEDULES),
 ]
 
 
-@pytest.mark.parametrize(("names", "table"), TABLES)
-def test_every_name_on_the_command_line_stands_for_something(names, table):
-    assert list(get_args(names)) == sorted(table)
+@pytest.mark.parametrize(("kind", "table"), TABLES)
+def test_every_name_on_the_command_line_stands_for_something(kind, table):
+    assert list(get_args(kind)) == sorted(table)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,7 @@ def test_every_name_on_the_command_line_stands_for_something(names, table):
     [("LeakyReLU", "leaky-relu"), ("SiLU", "silu"), ("GELU", "gelu"), ("HardTanh", "hard-tanh")],
 )
 def test_names_are_those_of_the_classes(name, dashed):
-    assert choices.dashed(name) == dashed
+    assert names.dashed(name) == dashed
     assert choices.ACTIVATIONS[dashed] == getattr(fnn, name)()
 
 
@@ -38,7 +41,16 @@ def test_every_loss_of_one_row_of_scores_can_be_chosen():
         fnn.ELBO,
         fnn.InfoNCE,
     }  # two numbers of y for one, sequences
-    assert every == {c for c in choices.exported(fnn, fnn.Loss) if not c.fused} - others
+    assert every == {c for c in public(fnn, fnn.Loss) if not c.fused} - others
+
+
+def test_every_activation_schedule_and_optimizer_with_a_rate_can_be_chosen():
+    activations = {*public(fnn, Elementwise), fnn.Identity}
+    assert {type(layer) for layer in choices.ACTIVATIONS.values()} == activations
+    assert set(choices.SCHEDULES.values()) == {*public(fnn.optim, fnn.optim.Schedule)}
+    every = public(fnn.optim, fnn.optim.Optimizer)
+    rated = {c for c in every if "learning_rate" in {f.name for f in dataclasses.fields(c)}}
+    assert {choices.OPTIMIZERS[name] for name in choices.OPTIMIZERS.keys() - {"nesterov"}} == rated
 
 
 @pytest.mark.parametrize(
