@@ -131,7 +131,8 @@ class Layout(Record):
 
 def layout_of(state: Any) -> Layout | None:
     """The Layout of a State; None where nobody placed it."""
-    return getattr(state, "layout", None)
+    layout = getattr(state, "layout", None)
+    return layout if isinstance(layout, Layout) else None  # arrays of jax 0.12 have one of jax's
 
 
 def laid(state: Any) -> Any:
