@@ -76,8 +76,14 @@ def check_layer(layer, x, *, key=None, keeps_dtype=True):
     for dtype in ROUGH:
         assert all(a.dtype == dtype for a in jax.tree.leaves(facts[dtype])) or not keeps_dtype
     if facts["caches"] and not isinstance(layer, Composite):
-        stacked = jax.tree.map(lambda *parts: np.concatenate(parts), *facts["caches"])
+        stacked = jax.tree.map(joined, *facts["caches"])
         chex.assert_trees_all_close(stacked, cache, **EXACT)
+
+
+def joined(first, rest):
+    """Two parts of a batch as one; the batch is the first axis."""
+    assert first.shape[1:] == rest.shape[1:]
+    return np.concatenate([first, rest])
 
 
 def check_net(net, x):
