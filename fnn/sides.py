@@ -7,7 +7,6 @@
 
 A side is an array of vectors, or what stands for one: the place of a 1 among zeros, or the windows
 of a convolution. Sums run in at least float32; a step of weight 0 is left out, whatever is there.
-In a wide Gram matrix one quarter is copied from the other side of the diagonal.
 
 Source: Martens & Grosse (2015), arXiv:1503.05671, section 3.1.
 """
@@ -19,10 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.numerics import times, wide
+from fnn.numerics import outer, times, wide
 from fnn.records import Array, Data
-
-WIDTH = 256  # from which on half of a Gram matrix's lower half is copied, not computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ class Side(Data, abc.ABC):
         """Σ w aᵀ a, w [B, T]."""
         root = jnp.sqrt(w).astype(self.dtype)[..., None]
         a = jnp.where(root == 0, 0, root * self.vectors())
-        return square(a.reshape(-1, a.shape[-1]))
+        return outer(a, a)
 
     def squares(self, w: Array) -> Array:
         """Σ w a²."""
@@ -155,16 +152,6 @@ class Sides(NamedTuple):
     source: Any  # the array that the columns are made of: who has the same shares them
     flipped: bool = False  # whether the rows are the cotangents
     swapped: bool = False  # whether the rows are the last axis but one, not all but the last
-
-
-def square(a: Array) -> Array:
-    """aᵀ a, [N, n] → [n, n]."""
-    n = a.shape[-1]
-    if n < WIDTH:
-        return a.T @ a
-    half = n // 2
-    top, right = a[:, :half].T @ a, a[:, half:]
-    return jnp.concatenate([top, jnp.concatenate([top[:, half:].T, right.T @ right], 1)])
 
 
 def side_by_side(sides: list[Side], axis: int) -> Side | None:

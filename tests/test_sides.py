@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from contract import EXACT, noise
 
-from fnn.sides import WIDTH, Hot, Vectors, side_by_side, square
+from fnn.sides import Hot, Vectors, side_by_side
 
 W = jnp.array([[0.5, 2.0, 0.0, 1.0], [0.0, 0.0, 3.0, 0.1], [1.0, 1.0, 1.0, 1.0]])
 I = jnp.array([[1, 4, 1, 0], [2, 2, 2, 2], [9, 3, 4, -1]])  # 9 and −1 are outside
@@ -32,12 +32,6 @@ def test_what_weighs_0_is_left_out_whatever_stands_there():
     np.testing.assert_array_equal(broken.gram(W), side.gram(W))
     np.testing.assert_array_equal(broken.squares(W), side.squares(W))
     np.testing.assert_array_equal(broken.sums(W), side.sums(W))
-
-
-@pytest.mark.parametrize("n", [7, WIDTH + 1])
-def test_a_square_is_symmetric_whatever_its_width(n):
-    a = noise(3, n)
-    np.testing.assert_allclose(square(a), a.T @ a, **EXACT)
 
 
 def test_sides_of_one_kind_stand_in_a_row():

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 
 from fnn.layers.tiling import window_entry
 from fnn.layers.windows import Window
-from fnn.numerics import times, wide
+from fnn.numerics import outer, times, wide
 from fnn.records import Array
-from fnn.sides import Side, square
+from fnn.sides import Side
 
 AXES = "HW"
 
@@ -104,19 +104,13 @@ def by_offset(strips: Array, count: int, first: Window) -> Array:
     for d in range(k):
         here, there = rows, rows[:, d * r :]
         end = (k - 1 - d) * r  # rows at either end that not every window has
-        core = summed(here[:, end:n], there[:, end:n], same=d == 0)
+        core = outer(here[:, end:n], there[:, end:n])
         low = one_by_one(here[:, :end], there[:, :end])
         high = one_by_one(here[:, n : n + end], there[:, n : n + end])
         for i in range(k - d):
             found[i, i + d] = core + low[i * r :].sum(0) + high[: i * r].sum(0)
     lines = [[found[i, j] if i <= j else found[j, i].T for j in range(k)] for i in range(k)]
     return jnp.concatenate([jnp.concatenate(line, 1) for line in lines])
-
-
-def summed(a: Array, b: Array, *, same: bool) -> Array:
-    """Σ aᵀ b over all rows."""
-    m = a.shape[-1]
-    return square(a.reshape(-1, m)) if same else a.reshape(-1, m).T @ b.reshape(-1, m)
 
 
 def one_by_one(a: Array, b: Array) -> Array:
