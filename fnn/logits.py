@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from fnn.errors import check_floating, check_shape
 from fnn.factors import Outer
-from fnn.numerics import like, outer, wide
+from fnn.numerics import like, outer, product, wide
 from fnn.records import Array, Data
 
 
@@ -49,12 +49,12 @@ class Logits(Data):
         check_floating("Logits", "dz", dz)
         check_shape("Logits", "dz", dz, self.shape)
         dz = dz.astype(self.w.dtype)
-        return like(Logits(dz @ self.w.T, outer(self.counting(dz), dz)), self)
+        return like(Logits(product(dz, self.w.T), outer(self.counting(dz), dz)), self)
 
     def factors(self, dz: Array) -> "Logits":
         """dh = dz wᵀ,  dw: h, dz."""
         dz = dz.astype(self.w.dtype)
-        return Logits((dz @ self.w.T).astype(self.h.dtype), Outer(self.counting(dz), dz))
+        return Logits(product(dz, self.w.T).astype(self.h.dtype), Outer(self.counting(dz), dz))
 
     def counting(self, dz: Array) -> Array:
         """h, 0 where dz is: left out, 0 · NaN too."""

@@ -17,6 +17,7 @@ from fnn.numerics import (
     owned,
     plus,
     plus_gradient,
+    product,
     ratio,
     times,
     total,
@@ -102,10 +103,22 @@ def test_outer_and_total_by_hand_sum_over_all_leading_axes():
     np.testing.assert_array_equal(total(a), [1, 3])
 
 
-def test_sums_of_low_precision_are_float32():
-    ones = jnp.ones((300, 1), "bfloat16")  # 256 + 1 is 256 in bfloat16
+def test_product_by_hand_is_that_of_every_vector():
+    x, w = jnp.array([[[1.0, 2.0], [0.0, 1.0]]]), jnp.array([[3.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
+    np.testing.assert_array_equal(product(x, w), [[[11, 2, 1], [4, 1, 0]]])
+
+
+@pytest.mark.parametrize("shape", [(300, 1), (3, 100, 1)])
+def test_sums_of_low_precision_are_float32(shape):
+    ones = jnp.ones(shape, "bfloat16")  # 256 + 1 is 256 in bfloat16
     assert outer(ones, ones).dtype == total(ones).dtype == "float32"
     assert float(outer(ones, ones)[0, 0]) == float(total(ones)[0]) == 300
+
+
+def test_a_product_of_low_precision_is_rounded_once():
+    ones = jnp.ones((300, 1), "bfloat16")
+    program = jax.make_jaxpr(product)(ones.T, ones)
+    assert [v.outvars[0].aval.dtype for v in program.eqns] == ["float32", "bfloat16"]
 
 
 def test_an_offset_that_is_not_there_adds_nothing_and_has_no_gradient():

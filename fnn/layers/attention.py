@@ -51,7 +51,7 @@ from fnn.layers.distances import by_head, gathered
 from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
 from fnn.layers.sight import Sight
-from fnn.numerics import common, like, wide
+from fnn.numerics import common, like, plus, product, wide
 from fnn.records import Array, Key, Static
 from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
 
@@ -162,7 +162,7 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         x, mask, z, keys, pairs, q, k, v, o, m, dtypes = cache
         z, own = (x, mask) if z is None else (z, keys)
         dlast, dy, n_state = state_of(dy), value(dy), k.shape[2] - z.shape[1]
-        do = self.heads(dy @ params.wo.T)
+        do = self.heads(product(dy, params.wo.T))
         sight = self.sight(params, k, keys, pairs, n_state)
         dq, dk, dv, da = attend_back(q, k, v, o, m, do, sight, self.chunk_of(q))
         dq, dk = self.rotated(dq, n_state, back=True), self.rotated(dk, back=True)
@@ -174,10 +174,10 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
             found |= {"bq": Sum(dq), "bk": Sum(dk), "bv": Sum(dv), "bo": Sum(dy)}
         if self.distances is not None:
             found["r"] = Alone(gathered(da, self.distances, self.n_heads))
-        dz = select(own, dk @ params.wk.T + dv @ params.wv.T)
+        dz = select(own, product(dk, params.wk.T) + product(dv, params.wv.T))
         given = zip(dstate, dtypes.value, strict=False)
         dstate = (*(d.astype(t) for d, t in given), None) if dtypes.value else None
-        return found, select(mask, dq @ params.wq.T), dz, dstate
+        return found, select(mask, product(dq, params.wq.T)), dz, dstate
 
     def sight(self, params: AttentionParams, k: Array, keys: Any, pairs: Any, ahead: int) -> Sight:
         """What a position may see, and what is added to the scores of what it sees."""
@@ -286,7 +286,7 @@ class Attention(Heads[AttentionCache]):
 
 def affine(x: Array, w: Array, b: Array | None) -> Array:
     """What x w + b is, b where there is one."""
-    return x @ w if b is None else x @ w + b
+    return plus(product(x, w), b)
 
 
 def merge(a: Array) -> Array:

@@ -22,7 +22,7 @@ from fnn.errors import check_key, check_last_axis
 from fnn.factors import Outer, Sum
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer
-from fnn.numerics import like, outer, plus, plus_gradient
+from fnn.numerics import like, outer, plus, plus_gradient, product
 from fnn.records import QUIET, Array, Key
 
 
@@ -83,14 +83,14 @@ class Dense(Layer[DenseParams, DenseCache]):
 
     def forward(self, params, x, *, key=None):
         """y = x w + b."""
-        return plus(x @ params.w, params.b), DenseCache(x)
+        return plus(product(x, params.w), params.b), DenseCache(x)
 
     def backward(self, params, cache, dy):
         """dw = Σ xᵀ dy,  db = Σ dy,  dx = dy wᵀ."""
         grads = DenseParams(w=outer(cache.x, dy), b=plus_gradient(params.b, dy))
-        return like((grads, dy @ params.w.T), (params, cache.x))
+        return like((grads, product(dy, params.w.T)), (params, cache.x))
 
     def factors(self, params, cache, dy):
         """dw: x, dy;  db: dy."""
         found = {"w": Outer(cache.x, dy)} | ({"b": Sum(dy)} if self.bias else {})
-        return found, like(dy @ params.w.T, cache.x)
+        return found, like(product(dy, params.w.T), cache.x)

@@ -30,7 +30,7 @@ from fnn.factors import Outer, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import Layer, check_layer_type
 from fnn.layers.activations import SiLU
-from fnn.numerics import like
+from fnn.numerics import like, product
 from fnn.records import Array, Key
 
 
@@ -95,10 +95,10 @@ class GLU(Layer[GLUParams, GLUCache]):
 
     def forward(self, params, x, *, key=None):
         """y = (φ(g) u) wd."""
-        g, u = x @ params.wg, x @ params.wu
+        g, u = product(x, params.wg), product(x, params.wu)
         with at("GLU's activation"):
             a, _ = self.activation.forward((), g)
-        return (a * u) @ params.wd, GLUCache(x, g, u)
+        return product(a * u, params.wd), GLUCache(x, g, u)
 
     def backward(self, params, cache, dy):
         """dg = da u φ′,  du = da φ, then one sum for each weight matrix."""
@@ -109,8 +109,8 @@ class GLU(Layer[GLUParams, GLUCache]):
         """dwg: x, dg;  dwu: x, du;  dwd: a u, dy."""
         x, g, u = cache
         a, inner = self.activation.forward((), g)
-        da = dy @ params.wd.T
+        da = product(dy, params.wd.T)
         _, dg = self.activation.backward((), inner, da * u)
         du = da * a
         found = {"wg": Outer(x, dg), "wu": Outer(x, du), "wd": Outer(a * u, dy)}
-        return found, like(dg @ params.wg.T + du @ params.wu.T, x)
+        return found, like(product(dg, params.wg.T) + product(du, params.wu.T), x)

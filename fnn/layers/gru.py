@@ -37,6 +37,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.numerics import product
 from fnn.records import Array
 
 
@@ -97,8 +98,8 @@ class GRU(Recurrent[GRUParams, GRUCache]):
 
         def step(h, inputs):
             x, m = inputs
-            a_r, a_z, a_n = jnp.split(x @ params.wx + params.bx, 3, axis=-1)
-            u_r, u_z, u_n = jnp.split(h @ params.wh + params.bh, 3, axis=-1)
+            a_r, a_z, a_n = jnp.split(product(x, params.wx) + params.bx, 3, axis=-1)
+            u_r, u_z, u_n = jnp.split(product(h, params.wh) + params.bh, 3, axis=-1)
             r, z = jax.nn.sigmoid(a_r + u_r), jax.nn.sigmoid(a_z + u_z)
             n = jnp.tanh(a_n + r * u_n)
             h_next = advance(m, (1 - z) * n + z * h, h)
@@ -119,12 +120,13 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             da_z = dh * (s.h - s.n) * s.z * (1 - s.z)
             da_r = da_n * s.u * s.r * (1 - s.r)
             du = jnp.concatenate([da_r, da_z, da_n * s.r], -1)
-            return du @ wh + dh * s.z + around, (jnp.concatenate([da_r, da_z, da_n], -1), du)
+            da = jnp.concatenate([da_r, da_z, da_n], -1)
+            return product(du, wh) + dh * s.z + around, (da, du)
 
         def weigh(inputs, d):
             (x, _, s, _), (da, du) = inputs, d
             found = {"wx": Outer(x, da), "wh": Outer(s.h, du), "bx": Sum(da), "bh": Sum(du)}
-            return found, da @ wx
+            return found, product(da, wx)
 
         d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))

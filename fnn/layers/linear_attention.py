@@ -49,7 +49,7 @@ from fnn.layers.delta_rule import unit, unit_back
 from fnn.layers.normalization import mean, over_rms
 from fnn.layers.recurrence import Form, Stateful
 from fnn.layers.retention import Chunks, chunks_of, cut, joined, retain, retain_back
-from fnn.numerics import like, plus, wide, widened
+from fnn.numerics import like, plus, product, wide, widened
 from fnn.records import Array, Key
 from fnn.sequence import select, value
 
@@ -157,8 +157,8 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
     def forward(self, params, x, *, key=None):
         """y = u wo + bo."""
         a, (s,), form = self.unpack(params, x)
-        q, v = plus(a @ params.wq, params.bq), plus(a @ params.wv, params.bv)
-        k = select(form.mask, plus(a @ params.wk, params.bk))
+        q, v = plus(product(a, params.wq), params.bq), plus(product(a, params.wv), params.bv)
+        k = select(form.mask, plus(product(a, params.wk), params.bk))
         z = wide_product(a, params.wa, params.ba)
         l = select(form.mask, jax.nn.log_sigmoid(z))
         q, k, v, l = map(self.cut, (q, k, v, l))
@@ -169,7 +169,7 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
         chunks = chunks_of(q, k, v, l, b)
         o, last = retain(chunks, s)
         u, r = self.normed(o)
-        y = plus(joined(u, a.shape[1]) @ params.wo, params.bo)
+        y = plus(product(joined(u, a.shape[1]), params.wo), params.bo)
         return self.pack(x, y, (last,)), LinearAttentionCache(a, z, chunks, sizes, u, r, s, form)
 
     def backward(self, params, cache, dy):
@@ -180,7 +180,7 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
     def factors(self, params, cache, dy):
         """do, then dq, dk, dv, dl and dβ of every head, and what each of them multiplies."""
         (x, z, chunks, sizes, u, r, s, form), (d, (ds,)) = cache, self.unpack_cotangent(dy)
-        do = self.unnormed(u, r, self.cut(d @ params.wo.T))
+        do = self.unnormed(u, r, self.cut(product(d, params.wo.T)))
         dq, dk, dv, dl, db, ds = retain_back(chunks, s, do, ds)
         if self.delta:
             dq, dk = unit_back(chunks.q, sizes[0], dq), unit_back(chunks.k, sizes[1], dk)
@@ -190,11 +190,12 @@ class LinearAttention(Stateful[LinearAttentionParams, LinearAttentionCache]):
         made = {"q": (x, dq), "k": (x, dk), "v": (x, dv), "o": (u, d)}
         found |= {f"w{name}": Outer(*both) for name, both in made.items()}
         found |= {f"b{name}": Sum(both[1]) for name, both in made.items() if self.bias}
-        dx = dq @ params.wq.T + dk @ params.wk.T + dv @ params.wv.T + like(dz, x) @ params.wa.T
+        dx = product(dq, params.wq.T) + product(dk, params.wk.T) + product(dv, params.wv.T)
+        dx = dx + product(like(dz, x), params.wa.T)
         if chunks.b is not None and params.wb is not None:
             dz = joined(db * chunks.b * (1 - chunks.b), x.shape[1])
             found |= {"wb": Outer(x, like(dz, x)), "bb": Sum(dz)}
-            dx = dx + like(dz, x) @ params.wb.T
+            dx = dx + product(like(dz, x), params.wb.T)
         dx = self.pack_cotangent(form, dy, select(form.mask, dx), (ds,))
         return found, dx
 

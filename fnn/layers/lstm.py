@@ -38,6 +38,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.numerics import product
 from fnn.records import Array
 
 
@@ -103,7 +104,8 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
 
         def step(carry, inputs):
             (h, c), (x, m) = carry, inputs
-            i, f, g, o = jnp.split(x @ params.wx + h @ params.wh + params.b, 4, axis=-1)
+            a = product(x, params.wx) + product(h, params.wh) + params.b
+            i, f, g, o = jnp.split(a, 4, axis=-1)
             i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
             c_next = advance(m, f * c + i * g, c)
             h_next = advance(m, o * jnp.tanh(c_next), h)
@@ -127,11 +129,11 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             da_g = dc * s.i * (1 - s.g**2)
             da_o = dh * tanh_c * s.o * (1 - s.o)
             da = jnp.concatenate([da_i, da_f, da_g, da_o], axis=-1)
-            return (da @ wh + dh_around, dc * s.f + dc_around), da
+            return (product(da, wh) + dh_around, dc * s.f + dc_around), da
 
         def weigh(inputs, da):
             x, _, s, _ = inputs
-            return {"wx": Outer(x, da), "wh": Outer(s.h, da), "b": Sum(da)}, da @ wx
+            return {"wx": Outer(x, da), "wh": Outer(s.h, da), "b": Sum(da)}, product(da, wx)
 
         d, state = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.steps, cache.form.mask))

@@ -31,6 +31,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.numerics import product
 from fnn.records import Array
 
 
@@ -81,7 +82,8 @@ class RNN(Recurrent[RNNParams, RNNCache]):
 
         def step(h, inputs):
             x, m = inputs
-            return advance(m, jnp.tanh(x @ params.wx + h @ params.wh + params.b), h), h
+            a = product(x, params.wx) + product(h, params.wh) + params.b
+            return advance(m, jnp.tanh(a), h), h
 
         last, h = jax.lax.scan(step, state, swap((a, form.mask)))
         h, y = swap((h, outputs(h, last)))
@@ -95,11 +97,11 @@ class RNN(Recurrent[RNNParams, RNNCache]):
             _, dy, y, _, m = inputs
             dh, around = bypass(m, dy + dh)
             da = dh * (1 - y**2)
-            return da @ wh + around, da
+            return product(da, wh) + around, da
 
         def weigh(inputs, da):
             x, _, _, h, _ = inputs
-            return {"wx": Outer(x, da), "wh": Outer(h, da), "b": Sum(da)}, da @ wx
+            return {"wx": Outer(x, da), "wh": Outer(h, da), "b": Sum(da)}, product(da, wx)
 
         d, (state,) = self.unpack_cotangent(dy)
         steps = swap((cache.x, d, cache.y, cache.h, cache.form.mask))

@@ -31,7 +31,7 @@ from fnn.columns import Columnwise
 from fnn.logits import Logits
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.logit_derivatives import LogitDerivatives
-from fnn.numerics import like, owned, wide
+from fnn.numerics import like, owned, product, wide
 from fnn.records import Array
 from fnn.sharding import over_rows
 from fnn.targets import as_classes
@@ -124,7 +124,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 z = Logits(h, w).whole()
                 losses, dz = self.one_pass(z, target, dl)
                 top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
-                return losses, top, (dz.astype(w.dtype) @ wt).astype(h.dtype)
+                return losses, top, product(dz.astype(w.dtype), wt).astype(h.dtype)
 
             each = jax.lax.map(step, self.chunks(shape, w.shape[-1], rows))
             return jax.tree.map(lambda a: joined(a, shape), each), ()
@@ -161,7 +161,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 found, dz = f(Logits(h, w), dl, *arrays)
                 counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
                 dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
-                return dwt, (found, (dz @ wt).astype(h.dtype))
+                return dwt, (found, product(dz, wt).astype(h.dtype))
 
             shape = rows[0].shape[:-1]
             chunks = self.chunks(shape, w.shape[-1], rows)
