@@ -31,7 +31,11 @@ def holding(a, out, junk):
     return jnp.where(out, jnp.where(junk == 0, 0, 10**6).astype(a.dtype), a)
 
 
-WAYS = pytest.mark.parametrize("way", ["jit", pytest.param("eager", marks=pytest.mark.slow)])
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
+WAYS = pytest.mark.parametrize("way", ["jit", pytest.param("eager", marks=LONG)])
+LATER = pytest.mark.parametrize(
+    "way", [pytest.param("jit", marks=SLOW), pytest.param("eager", marks=LONG)]
+)
 
 
 def check(run, way):
@@ -59,8 +63,7 @@ def folded(net, loss, params, x, target, **options):
     return done.loss, done.result, done.losses, value(done.dx) if moves else None
 
 
-@pytest.mark.slow
-@WAYS
+@LATER
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_rows_of_weight_0(name, way):
     net, params, x, _, key = point(SUBJECTS[name], 1)
@@ -80,8 +83,7 @@ def test_rows_of_weight_0(name, way):
 OVER_TIME = [n for n, s in SUBJECTS.items() if getattr(s.build(1), "sequences", "") != "refused"]
 
 
-@pytest.mark.slow
-@WAYS
+@LATER
 @pytest.mark.parametrize("name", OVER_TIME)
 def test_masked_steps(name, way):
     net, params, x, _, key = point(SUBJECTS[name], 1)

@@ -1,5 +1,6 @@
 """Tests of fnn.watching."""
 
+import functools
 import pickle
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,11 @@ def fit(plan, state=None, data=(X, TARGET), **how):
 
 FEW: Any = {"net": fnn.Dense(3, 2), "optimizer": fnn.optim.SGD(0.1)}  # fast to compile
 ALL = watching(*FUNCTIONS, *RULES, penalty=PENALTY)
-STATE, HISTORY = fit(ALL)
+
+
+@functools.cache
+def all_watched():
+    return fit(ALL)
 
 
 def test_norms_are_those_of_what_the_optimizer_gets_and_makes():
@@ -83,14 +88,14 @@ def test_rules_see_the_pass_of_the_step_itself():
 
 def test_watching_changes_no_step():
     blind = watching(penalty=PENALTY)
-    state, history = fit(blind)
-    chex.assert_trees_all_close(STATE.params, state.params, **CLOSE)
-    chex.assert_trees_all_close(HISTORY["loss"], history["loss"], **CLOSE)
-    assert HISTORY.keys() == {"loss", "watch"}
+    (state, history), (same, seen) = fit(blind), all_watched()
+    chex.assert_trees_all_close(same.params, state.params, **CLOSE)
+    chex.assert_trees_all_close(seen["loss"], history["loss"], **CLOSE)
+    assert seen.keys() == {"loss", "watch"}
 
 
 def test_history_has_every_step_and_nan_where_it_is_not_watched():
-    seen = HISTORY["watch"]
+    seen = all_watched()[1]["watch"]
     np.testing.assert_array_equal(seen["step"], [[1, 0, 0, 4], [0, 0, 7, 0]])
     there = seen["step"] > 0
     for name in (f.__name__ for f in FUNCTIONS):
@@ -101,15 +106,16 @@ def test_history_has_every_step_and_nan_where_it_is_not_watched():
 
 
 def test_watched_has_the_watched_steps_on_one_axis():
-    found = fnn.watched(HISTORY["watch"])
+    seen = all_watched()[1]
+    found = fnn.watched(seen["watch"])
     np.testing.assert_array_equal(found["step"], [1, 4, 7])
     assert found["weight_norms"]["blocks"][0].shape == (3, 2)
     for i, place in enumerate([(0, 0), (0, 3), (1, 2)]):
-        one = jax.tree.map(lambda a, place=place: a[place], HISTORY["watch"])
+        one = jax.tree.map(lambda a, place=place: a[place], seen["watch"])
         chex.assert_trees_all_equal(jax.tree.map(lambda a, i=i: a[i], found), one)
     assert not any(jnp.isnan(a).any() for a in jax.tree.leaves(found))
     with pytest.raises(TypeError, match='^watched: seen must be the entry "watch" of a history'):
-        fnn.watched(HISTORY["loss"])
+        fnn.watched(seen["loss"])
 
 
 def test_step_epoch_and_fit_with_a_callback_report_the_same():
