@@ -13,7 +13,7 @@ import tyro
 from benchmarks.faults.damage import damage, passed_over
 from benchmarks.faults.found import Found
 from benchmarks.faults.fuzz import fuzz
-from benchmarks.faults.kills import kills, ordered_kills
+from benchmarks.faults.kills import MOMENTS, kills, ordered_kills
 from benchmarks.faults.refusals import refusals
 from benchmarks.faults.resumes import resumes, rows
 from benchmarks.faults.signals import signals
@@ -24,7 +24,7 @@ from benchmarks.report import markdown
 Program = Callable[[int, Path, int], Found | list[Found]]
 PROGRAMS: dict[str, tuple[Program, int, int]] = {  # what runs, its n in full, its n with --quick
     "kills": (kills, 500, 5),
-    "ordered": (ordered_kills, 144, 6),
+    "ordered": (ordered_kills, len(MOMENTS), 6),
     "signals": (signals, 200, 4),
     "resumes": (resumes, 200, 6),
     "rows": (rows, 17, 5),

@@ -12,6 +12,11 @@ from benchmarks.faults.processes import started, wait_for_a_file, wait_for_the_e
 
 SPREAD = 0.25  # seconds behind a file within which a kill falls
 NAMES, LATEST = ("mkdir", "open", "write", "fsync", "replace", "unlink"), range(1, 13)
+MOMENTS = [
+    (i, name, after)
+    for i in LATEST for name in NAMES for after in (False, True)
+    if i == 1 or name != "mkdir"  # the folder is made once
+]  # fmt: skip
 
 
 def kills(n: int, folder: Path, seed: int = 0) -> Found:
@@ -46,14 +51,9 @@ def kills(n: int, folder: Path, seed: int = 0) -> Found:
 
 
 def ordered_kills(n: int, folder: Path, seed: int = 0) -> Found:
-    """n kills before and behind calls that write, the first, second, … of every name."""
-    moments = [
-        (i, name, after)
-        for i in LATEST for name in NAMES for after in (False, True)
-        if i == 1 or name != "mkdir"  # the folder is made once
-    ]  # fmt: skip
+    """n kills (at most all) before and behind calls that write, the first, second, … of a name."""
     with Found("kill −9 at a call that writes") as found:
-        for i, name, after in Random(seed).sample(moments, n):
+        for i, name, after in Random(seed).sample(MOMENTS, min(n, len(MOMENTS))):
             run, what = folder / "ordered", f"{'behind' if after else 'before'} {name}"
             with started(run, 1, Fault(killed, i, name, after=after)) as process:
                 wait_for_the_end(process)
