@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.case import Table
-from benchmarks.cases import TABLES
+from benchmarks.cases import ASKED, TABLES
 from benchmarks.curve_picture import draw_curves
 from benchmarks.curves import curves, depths
 from benchmarks.examples import singles
@@ -67,14 +67,15 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization curvature algorithms looking recurrence attention heads whole curves precision
-    runs steps examples share import updates saving streaming."""
+    runs steps examples share import updates saving streaming; and accelerator, else left out."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
     """Measure, print block by block, write the files."""
-    wanted = [b for b in BLOCKS if not options.only or b.startswith(options.only)]
+    asked = [table.title.lower() for table in ASKED]
+    wanted = [b for b in (*BLOCKS, *asked) if b.startswith(options.only or BLOCKS)]
     if not wanted:
-        raise SystemExit(f"--only takes the beginnings of {', '.join(BLOCKS)}.")
+        raise SystemExit(f"--only takes the beginnings of {', '.join((*BLOCKS, *asked))}.")
     options.out.mkdir(parents=True, exist_ok=True)
     texts = []
 
@@ -85,7 +86,7 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
     show(", ".join(f"{name} {value}" for name, value in machine().items()))
     runs, steps, shares, imports = others(options.quick, wanted, show)
     tables = []
-    for table in TABLES:
+    for table in (*TABLES, *ASKED):
         if table.title.lower() in wanted:
             tables.append((table, measured(table, options.quick)))
             show(ratio_table(*tables[-1]))

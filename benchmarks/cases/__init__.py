@@ -1,5 +1,6 @@
-"""The tables of cases, in the order in which they are printed."""
+"""The tables of cases, in the order in which they are printed; some only where they are asked."""
 
+from benchmarks.cases.accelerator import ACCELERATOR
 from benchmarks.cases.activations import ACTIVATIONS
 from benchmarks.cases.algorithms import ALGORITHMS
 from benchmarks.cases.attention import ATTENTION
@@ -19,3 +20,4 @@ TABLES = (
     MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION, CURVATURE,
     ALGORITHMS, WATCHING, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
 )  # fmt: skip
+ASKED = (ACCELERATOR,)
