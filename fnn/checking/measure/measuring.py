@@ -22,7 +22,7 @@ from fnn.checking.measure.facts import SLIGHT, Facts, Result, compared, moved, p
 from fnn.checking.measure.jaxprs import precision, uses
 from fnn.checking.measure.oracles import settled, with_orders, with_reference
 from fnn.checking.measure.points import QUICK, Point, points
-from fnn.checking.measure.problem import Problem, traced, traced_once
+from fnn.checking.measure.problem import Problem, traced
 from fnn.checking.measure.ways import in_one_program, one_example, ways_of
 
 FLOAT32 = 2.0**-23
@@ -31,11 +31,10 @@ ITERATES = 64 * EPS  # a spread above this is that of an iteration
 
 def measure(problem: Problem, seed: int, *, quick: bool = False) -> Facts:
     """Run the problem at every point and in every way."""
-    plain, problem = problem, traced_once(problem)
     rng = np.random.default_rng(seed)
     every = points(problem, jax.eval_shape(problem.forward, problem.leaves), rng)
     given, names = every[0], tuple(p.case for p in every)
-    ways = {} if quick else {"eager": eager(plain, given.dy)}
+    ways = {} if quick else {"eager": eager(problem, given.dy)}
     arguments = (problem.leaves, given.dy)
     guarded(problem, lambda: traced(problem.who, problem.backward, arguments, "backward"))
     facts = at_every_point(problem, [p for p in every if not quick or p.case in QUICK], ways)

@@ -80,23 +80,6 @@ def compiled(problem: Problem, f: Callable[..., Any], **options: Any) -> Callabl
     return jax.jit(f, compiler_options=UNOPTIMIZED if small else None, **options)
 
 
-def traced_once(problem: Problem) -> Problem:
-    """The problem with functions that keep what JAX has traced: once for each form of inputs.
-
-    What they stand in is the same program as without.
-    """
-
-    def kept(f):
-        return jax.jit(f, inline=True)
-
-    return replace(
-        problem,
-        forward=kept(problem.forward),
-        backward=kept(problem.backward),
-        reference=kept(problem.reference),
-    )
-
-
 def squared(problem: Problem) -> Problem | None:
     """The problem with all sizes equal, if it can be."""
     if problem.square is not None:

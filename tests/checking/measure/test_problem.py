@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fnn.checking.measure.building import cotangents, flatten, from_vjp
-from fnn.checking.measure.problem import cropped, squared, substitute, traced, traced_once
+from fnn.checking.measure.problem import cropped, squared, substitute, traced
 
 X = jnp.linspace(0.1, 0.9, 6).reshape(3, 2)
 
@@ -52,24 +52,6 @@ def test_backward_and_reference_have_the_order_of_the_names(problem):
     for a, b in zip(hand, truth, strict=True):
         np.testing.assert_allclose(a, b)
     assert [a.shape for a in hand] == [(2, 4), (4,), (3, 2)]
-
-
-def test_functions_are_traced_once_for_each_form_of_their_inputs():
-    seen = []
-
-    def f(x):
-        seen.append(x.shape)
-        return {"y": x**2}
-
-    made = traced_once(problem_of(f, lambda x, dy: (2 * x * dy["y"],), X, names=("x",)))
-    seen.clear()
-    for _ in range(3):
-        program = jax.make_jaxpr(made.forward)([X])
-        jax.eval_shape(made.reference, [X], [X])
-    assert len(seen) == 2  # each of the two
-    assert [eqn.primitive.name for eqn in program.eqns] == ["integer_pow"]  # no jit around it
-    made.forward([X[:2]])
-    assert seen == [X.shape, X.shape, X[:2].shape]
 
 
 def test_a_problem_at_other_values_keeps_its_integers(problem):
