@@ -147,7 +147,8 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         mask, state = x.mask, x.state
         a = select(mask, x.x)
         own, keys = (a, mask) if z is None else (z, keys)
-        q, k, v = (affine(*of) for of in zip((a, own, own), params[:3], params[4:7], strict=True))
+        q = plus(product(a, params.wq), params.bq)
+        k, v = plus(product(own, params.wk), params.bk), plus(product(own, params.wv), params.bv)
         whole = behind(state, (self.kv(k), self.kv(v), keys))
         k, v, keys = whole
         n_state = k.shape[2] - own.shape[1]
@@ -155,7 +156,7 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         o, m = attend(q, k, v, self.sight(params, k, keys, x.pairs, n_state), self.chunk_of(q))
         dtypes = Static(() if empty(state) else tuple(s.dtype.name for s in state[:2]))
         cache = AttentionCache(a, mask, z, keys, x.pairs, q, k, v, o, m, dtypes)
-        return affine(merge(o), params.wo, params.bo), cache, final(state, whole)
+        return plus(product(merge(o), params.wo), params.bo), cache, final(state, whole)
 
     def back(self, params: AttentionParams, cache: AttentionCache, dy: Any) -> Any:
         """dq, dk, dv of every head, then the gradients in factors, dq wqᵀ, dz and the state's."""
@@ -282,11 +283,6 @@ class Attention(Heads[AttentionCache]):
         found, dx, dz, dstate = self.back(params, cache, dy)
         dx = like(dx + dz, cache.x)
         return found, renewed(lift(lambda _: dx, dy), state=dstate)
-
-
-def affine(x: Array, w: Array, b: Array | None) -> Array:
-    """What x w + b is, b where there is one."""
-    return plus(product(x, w), b)
 
 
 def merge(a: Array) -> Array:

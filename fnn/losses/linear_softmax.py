@@ -31,7 +31,7 @@ from fnn.columns import Columnwise
 from fnn.logits import Logits
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.logit_derivatives import LogitDerivatives
-from fnn.numerics import like, owned, product, wide
+from fnn.numerics import like, outer, owned, product, wide
 from fnn.records import Array
 from fnn.sharding import over_rows
 from fnn.targets import as_classes
@@ -160,7 +160,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 h, dl, arrays = chunk
                 found, dz = f(Logits(h, w), dl, *arrays)
                 counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
-                dwt += jnp.dot(dz.T, counted, preferred_element_type=sums)
+                dwt += outer(dz, counted)
                 return dwt, (found, product(dz, wt).astype(h.dtype))
 
             shape = rows[0].shape[:-1]
