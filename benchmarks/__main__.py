@@ -72,10 +72,10 @@ class Options:
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
     """Measure, print block by block, write the files."""
-    asked = [table.title.lower() for table in ASKED]
-    wanted = [b for b in (*BLOCKS, *asked) if b.startswith(options.only or BLOCKS)]
+    every = (*BLOCKS, *(table.title.lower() for table in ASKED))
+    wanted = [b for b in every if b.startswith(options.only or BLOCKS)]
     if not wanted:
-        raise SystemExit(f"--only takes the beginnings of {', '.join((*BLOCKS, *asked))}.")
+        raise SystemExit(f"--only takes the beginnings of {', '.join(every)}.")
     options.out.mkdir(parents=True, exist_ok=True)
     texts = []
 

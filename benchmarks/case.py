@@ -15,7 +15,6 @@ import fnn
 from benchmarks.plain import plain, plain_losses
 
 Net = fnn.Layer[Any, Any]
-Forward = Callable[..., jax.Array]  # (params, x, key) → y
 
 
 class Pair(NamedTuple):
@@ -50,20 +49,20 @@ def gradient(
     x: Any,
     target: jax.Array,
     key: jax.Array | None = None,
-    forward: Forward | None = None,
+    written: Net | None = None,
 ) -> Pair:
     """Loss and gradient of a net: fnn.value_and_grad against jax.value_and_grad.
 
-    `forward` is what jax.value_and_grad differentiates, by default the plain net.
+    `written` is the net whose plain form jax.value_and_grad differentiates, by default the same.
     """
-    run = forward or (lambda params, x, key: plain(net, params, x, key))
+    reads = written or net
 
     def hand(params, x, target, key):
         return fnn.value_and_grad(net, loss, params, x, target, key=key)
 
     def reference(params, x, target, key):
         def value(params):
-            return plain_losses(loss, run(params, x, key), target).mean()
+            return plain_losses(loss, plain(reads, params, x, key), target).mean()
 
         return jax.value_and_grad(value)(params)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 import fnn
 from benchmarks.case import Case, Net, Pair, Table, clipped, draw, gradient, labels, norms
-from benchmarks.plain import best, plain
+from benchmarks.cases import nets
+from benchmarks.plain import best
 
 HALF, ALIKE = "bfloat16", 0.25  # of the largest entry: both round to 8 bits at every layer
 
@@ -33,8 +34,8 @@ class Sizes(NamedTuple):
 
 def half(net: Net, loss: Any, x: Any, target: Any) -> Pair:
     """Loss and gradient in bfloat16, of float32 masters; attention is jax.nn's where JAX's is."""
-    net, written = fnn.Cast(net, HALF), fnn.Cast(best(net), HALF)
-    return gradient(net, loss, x, target, forward=lambda p, x, key: plain(written, p, x, key))
+    net = fnn.Cast(net, HALF)
+    return gradient(net, loss, x, target, written=best(net))
 
 
 def perceptron(s: Sizes) -> Pair:
@@ -46,8 +47,7 @@ def perceptron(s: Sizes) -> Pair:
 def images(s: Sizes) -> Pair:
     """A ResNet of three stages of two blocks."""
     net = fnn.resnet(3, 10, widths=s.widths, depths=(2, 2, 2))
-    x, target = draw(s.images, 32, 32, 3), labels(s.images, classes=10)
-    return half(net, fnn.SoftmaxCrossEntropy(), x, target)
+    return nets.images(fnn.Cast(net, HALF), batch=s.images)
 
 
 def series(s: Sizes) -> Pair:
@@ -73,8 +73,8 @@ def head(s: Sizes, n_vocab: int, n: int = 1024) -> Pair:
 
 def language(s: Sizes) -> Pair:
     """The next token of every position."""
-    x = labels(s.texts, s.gpt[-1], classes=s.gpt[0])
-    return half(fnn.gpt(*s.gpt), fnn.LinearSoftmaxCrossEntropy(), x, jnp.roll(x, -1, 1))
+    net = fnn.Cast(fnn.gpt(*s.gpt), HALF)
+    return nets.language(net, best(net), s.gpt[0], batch=s.texts, t=s.gpt[-1])
 
 
 def singles(s: Sizes, of: Callable[..., Pair]) -> Pair:

@@ -6,7 +6,7 @@ import jax
 
 import fnn
 from benchmarks.case import Case, Net, Pair, Table, clipped, draw, gradient, labels, noise, norms
-from benchmarks.plain import plain
+from benchmarks.plain import best
 
 Task = tuple[Net, jax.Array, jax.Array]  # net, x, target
 
@@ -21,15 +21,9 @@ def recompute(*, checkpoint: bool, n: int = 24, width: int = 64, batch: int = 51
     """Recompute inside Repeat, against a scan with or without jax.checkpoint."""
     inner = block(width)
     net = fnn.Repeat(n, fnn.Recompute(inner))
-
-    def forward(params, x, key):
-        def body(x, p):
-            return plain(inner, p, x, key), None
-
-        return jax.lax.scan(jax.checkpoint(body) if checkpoint else body, x, params)[0]
-
+    written = best(fnn.Repeat(n, inner), checkpoint=checkpoint)
     x, target = draw(batch, width), draw(batch, width, seed=3)
-    return gradient(net, fnn.SquaredError(), x, target, forward=forward)
+    return gradient(net, fnn.SquaredError(), x, target, written=written)
 
 
 def dense_norms(batch: int) -> Pair:

@@ -4,7 +4,7 @@ from typing import Any
 
 import fnn
 from benchmarks.case import Case, Pair, Table, draw, gradient
-from benchmarks.plain import best, plain
+from benchmarks.plain import best
 
 
 def attention(batch: int, t: int, *, fused: bool, **kinds: Any) -> Pair:
@@ -12,9 +12,7 @@ def attention(batch: int, t: int, *, fused: bool, **kinds: Any) -> Pair:
     net = fnn.Serial(fnn.Affine(256), fnn.Attention(256, 4, **kinds))
     written = best(net) if fused else net
     x, target = draw(batch, t, 256), draw(batch, t, 256, seed=3)
-    return gradient(
-        net, fnn.SquaredError(), x, target, forward=lambda p, x, key: plain(written, p, x, key)
-    )
+    return gradient(net, fnn.SquaredError(), x, target, written=written)
 
 
 def cases(name: str, batch: int, t: int, **kinds: Any) -> list[Case]:

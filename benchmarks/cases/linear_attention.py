@@ -2,7 +2,7 @@
 
 import fnn
 from benchmarks.case import Case, Pair, Table, draw, gradient
-from benchmarks.plain import best, plain
+from benchmarks.plain import best
 
 TO = {"lax.scan": None, "chunks": False, "checkpointed chunks": True}  # best's checkpoint
 
@@ -13,9 +13,7 @@ def linear_attention(batch: int, t: int, to: str, delta: bool) -> Pair:
     checkpoint = TO[to]
     written = net if checkpoint is None else best(net, checkpoint=checkpoint)
     x, target = draw(batch, t, 256), draw(batch, t, 256, seed=3)
-    return gradient(
-        net, fnn.SquaredError(), x, target, forward=lambda p, x, key: plain(written, p, x, key)
-    )
+    return gradient(net, fnn.SquaredError(), x, target, written=written)
 
 
 def case(batch: int, t: int, to: str, delta: bool = False) -> Case:

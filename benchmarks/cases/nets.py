@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 import fnn
 from benchmarks.case import Case, Pair, Table, draw, gradient, labels
-from benchmarks.plain import best, plain
+from benchmarks.plain import best
 
 Net = fnn.Layer[Any, Any]
 
@@ -56,7 +56,7 @@ def images(net: Net, size: int = 32, *, batch: int, pixels: bool = False) -> Pai
         fnn.SoftmaxCrossEntropy(),
         x,
         target,
-        forward=lambda p, x, key: plain(written, p, x, key),
+        written=written,
     )
 
 
@@ -79,7 +79,7 @@ def series(*, checkpoint: bool, t: int = 128, batch: int = 32) -> Pair:
         fnn.SoftmaxCrossEntropy(),
         x,
         target,
-        forward=lambda p, x, key: plain(written, p, x, key),
+        written=written,
     )
 
 
@@ -91,7 +91,7 @@ def language(net: Net, written: Net, n_vocab: int, *, batch: int = 8, t: int = 2
         fnn.LinearSoftmaxCrossEntropy(),
         x,
         jnp.roll(x, -1, 1),
-        forward=lambda p, x, key: plain(written, p, x, key),
+        written=written,
     )
 
 
@@ -105,7 +105,7 @@ def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256
         fnn.LinearSoftmaxCrossEntropy(),
         fnn.Sequence(jnp.roll(target, 1, 1), memory=source),
         target,
-        forward=lambda p, x, key: plain(written, p, x, key),
+        written=written,
     )
 
 

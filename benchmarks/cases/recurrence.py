@@ -6,7 +6,7 @@ import jax
 
 import fnn
 from benchmarks.case import Case, Pair, Table, draw, gradient
-from benchmarks.plain import best, plain
+from benchmarks.plain import best
 
 Size = tuple[int, int, int, int]  # T, B, n_in, n_hidden
 
@@ -19,9 +19,7 @@ def recurrent(layer: type[Any], size: Size, *, checkpoint: bool = False) -> Pair
     net = fnn.Serial(fnn.Affine(n_in), layer(n_in, n))
     written = best(net, checkpoint=True) if checkpoint else net
     x, target = draw(batch, t, n_in), draw(batch, t, n, seed=3)
-    return gradient(
-        net, fnn.SquaredError(), x, target, forward=lambda p, x, key: plain(written, p, x, key)
-    )
+    return gradient(net, fnn.SquaredError(), x, target, written=written)
 
 
 def case(layer: type[Any], size: Size, *, checkpoint: bool = False) -> Case:
