@@ -81,12 +81,15 @@ def table(found: Sequence[Found]) -> str:
     """One row per program."""
     rows = [
         [
-            f.name, f"{f.tried:,}", ", ".join(f"{n:,} {what}" for what, n in f.outcomes.items()),
-            f"{f.n_wrong:,}", ", ".join(f"{k} {v:.4g}" for k, v in f.figures.items()),
+            f.name,
+            f"{f.tried:,}",
+            f.told(),
+            f"{f.n_wrong:,}",
+            ", ".join(f"{k} {v:.4g}" for k, v in f.figures.items()),
             f"{f.seconds:,.0f}",
         ]
         for f in found
-    ]  # fmt: skip
+    ]
     return markdown(["program", "tried", "what came of it", "wrong", "figures", "s"], rows)
 
 

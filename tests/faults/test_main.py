@@ -3,6 +3,7 @@
 import json
 
 from benchmarks.faults import __main__ as command
+from benchmarks.faults import found as counts
 from benchmarks.faults.found import Found
 
 
@@ -24,6 +25,15 @@ def test_a_program_is_chosen_run_told_and_written(tmp_path, monkeypatch):
     assert "WRONG: a thing" in "".join(said)
     assert command.table([found]) in (tmp_path / "tables.md").read_text()
     assert json.loads((tmp_path / "results.json").read_text())[0]["outcomes"] == {"good": 3}
+
+
+def test_a_long_program_says_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(counts, "OFTEN", 1e-9)
+    with Found("long") as found:
+        found.note("good")
+        found.blame("a thing")
+        found.note("good")
+    assert "long: 2 good; 1 wrong so far" in capsys.readouterr().err
 
 
 def test_the_first_wrong_ones_are_kept_and_all_are_counted():
