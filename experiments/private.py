@@ -247,7 +247,7 @@ def concluded(
 
 def joined(words: Sequence[str]) -> str:
     """a, b and c."""
-    return " and ".join((", ".join(words[:-1]), words[-1]))
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def tables(

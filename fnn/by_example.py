@@ -8,9 +8,9 @@ steps(a)          all positions of an example in a row
 lengths(a)        ‖a_t‖ of every step
 """
 
-import jax
 import jax.numpy as jnp
 
+from fnn.loops import scan
 from fnn.numerics import times, wide, widened
 from fnn.records import Array
 
@@ -27,7 +27,7 @@ def in_turn(c: Array, g: Array) -> Array:
         return total + times(*row), None
 
     c, g = c.astype(wide(g.dtype)), widened(g)[0]
-    return jax.lax.scan(more, jnp.zeros(g.shape[1:], g.dtype), (c, g))[0]
+    return scan(more, jnp.zeros(g.shape[1:], g.dtype), (c, g))[0]
 
 
 def steps(a: Array) -> Array:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from fnn.by_example import selected, steps
 from fnn.factors import Factor, Outer, one_of
+from fnn.loops import put
 from fnn.numerics import widened
 from fnn.records import Array
 from fnn.sides import Side, Sides, Vectors
@@ -59,13 +60,12 @@ class Columns(Side, abc.ABC):
     def beside(self, f: Callable[[Array, Array], Array]) -> Array:
         """f(δ_j, start) of every block, [..., width], side by side."""
 
-        def put(found, start):
-            block = f(self.block(start, width), start)
-            return jax.lax.dynamic_update_slice_in_dim(found, block, start, -1), None
+        def step(found, start):
+            return put(found, f(self.block(start, width), start), start, -1), None
 
         n, width = self.shape[-1], self.width
         like = self.shape_of(f)
-        return jax.lax.scan(put, jnp.zeros((*like.shape[:-1], n), like.dtype), self.starts())[0]
+        return jax.lax.scan(step, jnp.zeros((*like.shape[:-1], n), like.dtype), self.starts())[0]
 
     def added(self, f: Callable[[Array, Array], Array]) -> Array:
         """Σ_j f(δ_j, start)."""

@@ -39,6 +39,7 @@ from fnn.by_example import (
     square_sum,
     steps,
 )  # fmt: skip
+from fnn.loops import scan
 from fnn.numerics import like, outer, times, total, wide, widened
 from fnn.records import Array, Data
 from fnn.sides import Hot, Sides, Vectors
@@ -102,7 +103,7 @@ class Factor(Data, abc.ABC):
             return total + times(c.astype(g.dtype), g**2), None
 
         g = jax.eval_shape(lambda: self.example(0).each()[0])
-        return jax.lax.scan(add, jnp.zeros(g.shape, g.dtype), (jnp.arange(len(c)), c))[0]
+        return scan(add, jnp.zeros(g.shape, g.dtype), (jnp.arange(len(c)), c))[0]
 
     def example(self, b: Any) -> "Factor":
         """That of one example alone."""

@@ -42,6 +42,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.factors import Factor
+from fnn.loops import scan
 from fnn.numerics import ratio, times, widened
 from fnn.records import Array, Data, PyTree
 from fnn.sides import Hot, Side, Sides, Vectors, side_by_side
@@ -347,4 +348,4 @@ def squared(uses: list[tuple[Any, Array]], c: Array) -> Array:
 
     n = a.n if isinstance(a, Hot) else a.shape[-1]
     none = jnp.zeros((n, d.shape[-1]), d.dtype)
-    return jax.lax.scan(add, none, (uses, c.astype(d.dtype)))[0]
+    return scan(add, none, (uses, c.astype(d.dtype)))[0]

@@ -21,6 +21,7 @@ AROUND = sorted(
 
 FLOORS = [  # a module imports from lower floors only; the longest prefix decides
     ("records", "numerics", "sharding", "saving.interrupts", "devices.processes"),
+    ("loops",),
     ("by_example", "devices.meshes", "devices.group"),
     ("errors", "factors", "initializers", "sequence", "sides", "stopping"),
     ("columns",),

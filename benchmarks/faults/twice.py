@@ -14,13 +14,13 @@ from benchmarks.faults.found import Found
 from fnn.files import read
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = {
+COMMANDS = {  # of those that draw no times
     "difference_quotient": "--quick",
     "digits": "--hidden 8 --epochs 3 --batch-size 100",
     "cnn": "--filters 4 4 --epochs 1 --batch-size 200",
     "gpt": "--quick --steps 40 --evaluate-every 20 --n 16 --layers 1",
     "momentum": "--quick",
-    "private": "--quick",
+    "batch_size": "--quick",
     "minima": "--quick",
 }
 CLOCK = {"seconds", "steps_per_second", "compile_seconds", "bytes_per_second", "out"}

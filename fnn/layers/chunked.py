@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from fnn.layers.distances import by_distance, over_diagonals
 from fnn.layers.sight import Sight, Tiles
+from fnn.loops import stacked
 from fnn.numerics import wide
 from fnn.records import Array
 from fnn.sharding import DATA, MODEL, apart
@@ -186,5 +187,5 @@ def in_turn(one, arrays, masks, a):
         of_sequence = jax.tree.map(lambda m: m[i // n_heads], masks)
         return one(arrays, of_sequence, None if a is None else a[i % n_heads])
 
-    found = jax.lax.map(numbered, (flat, jnp.arange(n_batch * n_heads)))
+    found = stacked(numbered, (flat, jnp.arange(n_batch * n_heads)))
     return jax.tree.map(lambda a: a.reshape(n_batch, n_heads, *a.shape[1:]), found)

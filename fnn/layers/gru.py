@@ -37,6 +37,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.loops import scan
 from fnn.numerics import product
 from fnn.records import Array
 
@@ -105,7 +106,7 @@ class GRU(Recurrent[GRUParams, GRUCache]):
             h_next = advance(m, (1 - z) * n + z * h, h)
             return h_next, GRUSteps(h, r, z, n, u_n)
 
-        h, steps = jax.lax.scan(step, state, swap((a, form.mask)))
+        h, steps = scan(step, state, swap((a, form.mask)))
         y = swap(outputs(steps.h, h))
         return self.pack(x, y, (h,)), GRUCache(a, swap(steps), form)
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.composite import With
+from fnn.loops import put
 from fnn.records import Array, PyTree, Static
 from fnn.ruling import Replaced
 
@@ -66,7 +67,7 @@ def written(out: PyTree, places: Places, form: Any, i: Any) -> tuple[PyTree, Pla
     new = form.flatten_up_to(found[0].each) if found else places.now
 
     def write(a, old, b):
-        return a if b is old else jax.lax.dynamic_update_index_in_dim(a, b.astype(a.dtype), i, 0)
+        return a if b is old else put(a, b.astype(a.dtype)[None], i, 0)
 
     whole = [write(*each) for each in zip(*places, new, strict=True)]
     before = jnp.maximum(i - 1, 0)

@@ -38,6 +38,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.loops import scan
 from fnn.numerics import product
 from fnn.records import Array
 
@@ -111,7 +112,7 @@ class LSTM(Recurrent[LSTMParams, LSTMCache]):
             h_next = advance(m, o * jnp.tanh(c_next), h)
             return (h_next, c_next), LSTMSteps(h, c, i, f, g, o)
 
-        (h, c), steps = jax.lax.scan(step, state, swap((a, form.mask)))
+        (h, c), steps = scan(step, state, swap((a, form.mask)))
         y = swap(outputs(steps.h, h))
         return self.pack(x, y, (h, c)), LSTMCache(a, swap(steps), form)
 

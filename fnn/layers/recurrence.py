@@ -25,6 +25,7 @@ from fnn.errors import check_floating, check_key, check_shape, check_steps
 from fnn.factors import Factor
 from fnn.initializers import glorot_uniform, orthogonal
 from fnn.layer import C, Layer, P
+from fnn.loops import scan
 from fnn.numerics import common, like, wide
 from fnn.records import Array, Key, PyTree, Static
 from fnn.sequence import Sequence, mask_of, select, state_of, value
@@ -177,7 +178,7 @@ def back_through_time(
 
     def chunk(state, inputs):
         carry, grads = state
-        carry, da = jax.lax.scan(step, carry, inputs, reverse=True)
+        carry, da = scan(step, carry, inputs, reverse=True)
         found, dx = weigh(inputs, da)
         if apart:
             kept, form = each_once(found)
@@ -188,7 +189,7 @@ def back_through_time(
 
     chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
     grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
-    (carry, grads), made = jax.lax.scan(chunk, (carry, grads), chunks, reverse=True)
+    (carry, grads), made = scan(chunk, (carry, grads), chunks, reverse=True)
     kept, dx = swap(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made))
     return carry, forms[-1](kept) if apart else like(grads, params), dx
 

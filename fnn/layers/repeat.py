@@ -21,6 +21,7 @@ from fnn.composite import Wrapper
 from fnn.errors import check_key
 from fnn.layer import Layer
 from fnn.layers.in_place import begun, ended, present, written
+from fnn.loops import scan
 from fnn.records import Static
 from fnn.sequence import Sequence, add, memory_of, renewed, state_of, value
 from fnn.sharding import whole_rows
@@ -83,7 +84,7 @@ class Repeat(Wrapper[RepeatCache]):
         lifted, memory = isinstance(x, Sequence), memory_of(x)
         keys = None if key is None else own_keys(self.n, key)
         inputs = params, state_of(x), keys
-        y, (inner, xs, states) = jax.lax.scan(step, value(x), inputs, length=self.n)
+        y, (inner, xs, states) = scan(step, value(x), inputs, length=self.n)
         cache = RepeatCache(inner, xs, None if xs is None else y, memory)
         return renewed(x, x=y, state=states) if lifted else y, cache
 
@@ -105,7 +106,7 @@ class Repeat(Wrapper[RepeatCache]):
         params, places, form = begun(params)
         i = jnp.arange(self.n) if places.whole else None
         inputs = params, (cache.inner, cache.x), state_of(dy), i
-        (dx, dmemory, _, places), (out, states) = jax.lax.scan(
+        (dx, dmemory, _, places), (out, states) = scan(
             step, (value(dy), dmemory, cache.y, places), inputs, length=self.n, reverse=True
         )
         out = ended(out, places, form)

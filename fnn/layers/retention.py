@@ -37,6 +37,7 @@ import numpy as np
 
 from fnn.layers.chunked import finite
 from fnn.layers.delta_rule import correct, correct_back, inverted
+from fnn.loops import scan
 from fnn.numerics import like, wide, widened
 from fnn.records import Array, PyTree
 
@@ -130,7 +131,7 @@ def over_chunks(
 ) -> tuple[Any, Any]:
     """The last carry, and what step(carry, i) makes of every chunk, [B, chunks, ...] each."""
     numbers = jnp.arange(chunks.q.shape[1])
-    carry, found = jax.lax.scan(step, carry, numbers, reverse=reverse)
+    carry, found = scan(step, carry, numbers, reverse=reverse, like=chunks)
     return carry, jax.tree.map(lambda a: a.swapaxes(0, 1), found)
 
 

@@ -18,7 +18,6 @@ of the IEEE 78, section IV.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from fnn.factors import Outer, Sum
@@ -31,6 +30,7 @@ from fnn.layers.recurrence import (
     outputs,
     swap,
 )
+from fnn.loops import scan
 from fnn.numerics import product
 from fnn.records import Array
 
@@ -85,7 +85,7 @@ class RNN(Recurrent[RNNParams, RNNCache]):
             a = product(x, params.wx) + product(h, params.wh) + params.b
             return advance(m, jnp.tanh(a), h), h
 
-        last, h = jax.lax.scan(step, state, swap((a, form.mask)))
+        last, h = scan(step, state, swap((a, form.mask)))
         h, y = swap((h, outputs(h, last)))
         return self.pack(x, y, (last,)), RNNCache(a, h, y, form)
 

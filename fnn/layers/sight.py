@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.layers.distances import diagonals
+from fnn.loops import scan
 from fnn.records import Array, PyTree
 
 
@@ -118,8 +119,10 @@ class Tiles(NamedTuple):
 
     def over_rows(self, f: Callable[..., Any], carry: PyTree, *arrays: Array) -> Any:
         """f(carry, (i, *parts)) → (carry, results) of all parts of rows; arrays [G, T, ...]."""
+        if self.counts[0] == 1:
+            return f(carry, (0, *arrays))
         parts = [jnp.moveaxis(split(a, 1, self.rows), 1, 0) for a in arrays]
-        carry, found = jax.lax.scan(f, carry, (jnp.arange(self.counts[0]), *parts))
+        carry, found = scan(f, carry, (jnp.arange(self.counts[0]), *parts))
         return carry, jax.tree.map(self.whole, found)
 
     def whole(self, a: Array) -> Array:
@@ -133,6 +136,8 @@ class Tiles(NamedTuple):
     ) -> PyTree:  # fmt: skip
         """add(carry, tile(j), j) for the tiles j that rows i may see; tile is 0 where it is not."""
         n, (back, on) = self.counts[1], sight.reach
+        if n == 1:
+            return add(carry, tile(0), 0)
         first, reach = 0, n
         if back is not None and on is not None:
             first = jnp.maximum((sight.ahead + i * self.rows - back) // self.keys, 0)
@@ -140,7 +145,7 @@ class Tiles(NamedTuple):
         nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(tile, 0))
 
         def step(carry, j):
-            if n == 1 or on is None:
+            if on is None:
                 return add(carry, tile(j), j), None
             found = jax.lax.cond(self.near(sight, i, j), tile, lambda _: nothing, j)
             return add(carry, found, j), None

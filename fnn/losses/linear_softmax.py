@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from fnn.by_example import steps
 from fnn.columns import Columnwise
 from fnn.logits import Logits
+from fnn.loops import scan, stacked
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.logit_derivatives import LogitDerivatives
 from fnn.numerics import like, outer, owned, product, wide
@@ -83,7 +84,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 return whole.forward(Logits(h, w).whole(), target)[0]
 
             shape = rows[0].shape[:-1]
-            losses = jax.lax.map(of_chunk, self.chunks(shape, w.shape[-1], rows))
+            losses = stacked(of_chunk, self.chunks(shape, w.shape[-1], rows))
             return joined(losses, shape), ()
 
         losses, _ = over_rows(losses_of, (y.h, target), y.w)
@@ -126,7 +127,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 top = losses + self.expected(target, z)  # log Σ_k e^{z_k}, of labels that are valid
                 return losses, top, product(dz.astype(w.dtype), wt).astype(h.dtype)
 
-            each = jax.lax.map(step, self.chunks(shape, w.shape[-1], rows))
+            each = stacked(step, self.chunks(shape, w.shape[-1], rows))
             return jax.tree.map(lambda a: joined(a, shape), each), ()
 
         (losses, top, dh), _ = over_rows(back, (y.h, target, dl), y.w)
@@ -165,7 +166,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
             shape = rows[0].shape[:-1]
             chunks = self.chunks(shape, w.shape[-1], rows)
-            dwt, each = jax.lax.scan(step, jnp.zeros(wt.shape, sums), chunks)
+            dwt, each = scan(step, jnp.zeros(wt.shape, sums), chunks)
             return jax.tree.map(lambda a: joined(a, shape), each), dwt
 
         (found, dh), dwt = over_rows(back, (y.h, dl, arrays), y.w)

@@ -77,3 +77,7 @@ def test_hardly_any_noise_is_no_noise_and_much_noise_forgets_everything():
     np.testing.assert_allclose(noisy[0], noisy[1], atol=0.01)
     assert noisy[2].max() < 0.35
     assert min(plain.min(), noisy[0].min()) > 0.9
+
+
+def test_words_are_joined_as_one_says_them():
+    assert [private.joined("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
