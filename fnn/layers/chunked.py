@@ -7,8 +7,9 @@ with a of the distance of a row and a key, where there is such a thing (distance
 
 A tile of p, at least float32, is that of `chunk` rows and `chunk` keys. It exists while loops are
 at it, over sequences and key heads, over rows, over keys: memory grows with T, and no program
-does. Forward finds of every tile its largest score c, l = Σ exp(u − c) and o = Σ exp(u − c) v, and
-adds them to those of the tiles before,
+does. That is for a CPU. Other devices work at all sequences, heads and, without a window, rows at
+once, in a loop over keys alone; memory still grows with T. Forward finds of every tile its largest
+score c, l = Σ exp(u − c) and o = Σ exp(u − c) v, and adds them to those of the tiles before,
 
     c″ = max(c, c′)      l″ = exp(c − c″) l + exp(c′ − c″) l′      o″ likewise
 
@@ -49,9 +50,8 @@ def attend(q, k, v, sight: Sight, chunk: int | None) -> tuple[Array, Array]:
     n_rows, n_keys = q.shape[3], k.shape[2]
     if not (n_rows and n_keys):
         return jnp.zeros_like(q), jnp.zeros(q.shape[:-1], wide(q.dtype))
-    tiles = Tiles.of(n_rows, n_keys, chunk)
 
-    def head(q, k, v, sight):
+    def head(tiles, sight, q, k, v):
         seen, ks, vs = tiles.cut(sight), tiles.of_keys(k), tiles.of_keys(finite(v))
 
         def rows(_, given):
@@ -79,9 +79,8 @@ def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
     if not (n_rows and n_keys):
         da = None if sight.a is None else jnp.zeros((len(q), *sight.a.shape), sight.a.dtype)
         return *jax.tree.map(jnp.zeros_like, (q, k, v)), da
-    tiles = Tiles.of(n_rows, n_keys, chunk)
 
-    def head(q, k, v, o, m, do, sight):
+    def head(tiles, sight, q, k, v, o, m, do):
         seen, keys = tiles.cut(sight), [tiles.of_keys(a) for a in (k, finite(k), finite(v))]
         delta = (do.astype(m.dtype) * o.astype(m.dtype)).sum(-1)
 
@@ -162,19 +161,32 @@ def finite(a: Array) -> Array:
 
 
 def over_heads(head, arrays, sight: Sight, chunk: int | None):
-    """`head` for every sequence and key head: one after another, or at once.
+    """head(tiles, sight, *arrays) of every sequence and key head; arrays [B, H, G, T, ...].
 
-    On a mesh every device has sequences and heads of its own.
+    A CPU takes one after another, whose tile stays in its caches; all other devices all of them at
+    once, and all rows, for which they have room to work. On a mesh every device has sequences and
+    heads of its own.
     """
+    tiles = Tiles.of(arrays[0].shape[3], arrays[1].shape[2], chunk)
     masks = sight.keys, sight.pairs
 
-    def one(arrays, masks, a):
-        return head(*arrays, sight._replace(keys=masks[0], pairs=masks[1], a=a))
+    def one(tiles, arrays, masks, a):
+        return head(tiles, sight._replace(keys=masks[0], pairs=masks[1], a=a), *arrays)
 
     if chunk is None:
-        return jax.vmap(jax.vmap(one, (0, None, 0)), (0, 0, None))(arrays, masks, sight.a)
-    run = functools.partial(in_turn, one)
+        return at_once(functools.partial(one, tiles), arrays, masks, sight.a)
+    wide = tiles if sight.window else tiles._replace(rows=tiles.n_rows)
+    run = functools.partial(
+        jax.lax.platform_dependent,
+        cpu=functools.partial(in_turn, functools.partial(one, tiles)),
+        default=functools.partial(at_once, functools.partial(one, wide)),
+    )
     return apart(run, ((DATA, MODEL), arrays), ((DATA,), masks), ((MODEL,), sight.a))
+
+
+def at_once(one, arrays, masks, a):
+    """`one` for all sequences and key heads."""
+    return jax.vmap(jax.vmap(one, (0, None, 0)), (0, 0, None))(arrays, masks, a)
 
 
 def in_turn(one, arrays, masks, a):
