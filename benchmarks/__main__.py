@@ -66,8 +66,9 @@ class Options:
     """The folder for tables.md, results.json, ratios.png and curves.png."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
-    normalization curvature algorithms looking recurrence attention heads whole curves precision
-    runs steps examples share import updates saving streaming; and accelerator, else left out."""
+    normalization curvature algorithms looking recurrence attention heads whole half curves
+    precision runs steps examples share import updates saving streaming; and accelerator, else left
+    out."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:

@@ -4,6 +4,7 @@
             LayerNorm, LayerNorm, Dense without bias → the next byte
     lstm    sequences → LSTM → Dense → a class at every step
     cnn     images → Conv 3×3, ReLU, Conv 3×3, ReLU, MaxPool, Dense, ReLU, Dense → a class
+    …, bfloat16  the same with products in bfloat16: Cast, cast params, PyTorch's autocast
     writing gpt writes 512 bytes behind a prompt, one by one, always the likeliest: fnn.generate
             and PyTorch keep keys and values, plain JAX runs the whole context for each
 
@@ -33,9 +34,12 @@ TARGETS = {  # of our time in theirs, by (peer, net) or by peer
     "equinox": 0.77,
     ("pytorch", "gpt"): 1.0,
     ("pytorch", "lstm"): 1.0,
+    ("plain_jax", "gpt, bfloat16"): 0.6,
+    ("pytorch", "gpt, bfloat16"): 1.0,
     ("pytorch", "writing"): 1.0,
 }
-WRITERS = ("hand_written", "plain_jax", "pytorch")
+HALF = ", bfloat16"  # behind the name of a net: products in it, parameters in float32
+FEW = ("hand_written", "plain_jax", "pytorch")  # who writes, and who computes in half precision
 AGREE = 1e-3  # relative difference of the first losses, or of the mean of what is written
 Arrays = dict[str, np.ndarray]
 
@@ -77,10 +81,15 @@ def step_rows(net: str, arrays: Arrays, *, n: int, rounds: int) -> list[Step]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "arrays.npz"
         np.savez(data, **arrays)  # pyright: ignore[reportArgumentType]
-        peers = {m: name for name, m in PEERS.items() if net != "writing" or m in WRITERS}
+        peers = {m: name for name, m in PEERS.items() if not few(net) or m in FEW}
         ratios = take_turns("steps", list(peers), [net, str(data), str(n)], rounds)
     check_first(net, ratios)
     return [summarized(net, name, module, ratios.get(module)) for module, name in peers.items()]
+
+
+def few(net: str) -> bool:
+    """Whether not every peer has this one."""
+    return net == "writing" or net.endswith(HALF)
 
 
 def check_first(net: str, ratios: Mapping[str, Ratio]) -> None:
@@ -204,3 +213,4 @@ TASKS = {
         n=20,
     ),
 }
+TASKS |= {f"{name}{HALF}": TASKS[name] for name in ("gpt", "lstm", "cnn")}

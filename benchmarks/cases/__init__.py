@@ -1,6 +1,6 @@
 """The tables of cases, in the order in which they are printed; some only where they are asked."""
 
-from benchmarks.cases.accelerator import ACCELERATOR
+from benchmarks.cases.accelerator import ACCELERATOR, HALVES
 from benchmarks.cases.activations import ACTIVATIONS
 from benchmarks.cases.algorithms import ALGORITHMS
 from benchmarks.cases.attention import ATTENTION
@@ -19,5 +19,6 @@ from benchmarks.cases.watching import WATCHING
 TABLES = (
     MLPS, ACTIVATIONS, LOSSES, LAYERS, CONVOLUTION, NORMALIZATION, CURVATURE,
     ALGORITHMS, WATCHING, RECURRENCE, LINEAR_ATTENTION, ATTENTION, HEADS, NETS,
+    HALVES,
 )  # fmt: skip
 ASKED = (ACCELERATOR,)

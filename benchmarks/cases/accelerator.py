@@ -1,4 +1,7 @@
-"""What people run on an accelerator, at its sizes and in bfloat16, against the best plain JAX."""
+"""Half precision: at a CPU's sizes, and what people run on an accelerator at its own.
+
+Both sides compute in bfloat16, by Cast and by casting the params of the best plain JAX.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -83,10 +86,9 @@ def singles(s: Sizes, of: Callable[..., Pair]) -> Pair:
     return of(fnn.gpt(*s.small), fnn.LinearSoftmaxCrossEntropy(), x, jnp.roll(x, -1, 1))
 
 
-def rows(s: Sizes) -> tuple[Case, ...]:
-    """Every row, at these sizes."""
+def halves(s: Sizes) -> tuple[Case, ...]:
+    """Loss and gradient of every net, at these sizes."""
     (n, t), (_, m, _, blocks, context) = s.series, s.gpt
-    single = f"GPT, {s.small[3]} blocks of {s.small[1]}, {s.examples} × T {s.small[-1]}"
     made: dict[str, Callable[[], Pair]] = {
         f"MLP, 4 × {s.width}, batch {s.batch}": lambda: perceptron(s),
         f"ResNet, 3 × 2 blocks, 32 × 32, batch {s.images}": lambda: images(s),
@@ -99,13 +101,30 @@ def rows(s: Sizes) -> tuple[Case, ...]:
         made[f"head, V {v}, {s.rows} rows of 1024"] = lambda v=v: head(s, v)
     text = f"GPT, {blocks} blocks of {m}, V {s.gpt[0]}, {s.texts} × T {context}"
     made[text] = lambda: language(s)
+    return tuple(Case(f"{name}, bfloat16", build, ALIKE) for name, build in made.items())
+
+
+def rows(s: Sizes) -> tuple[Case, ...]:
+    """Every row of an accelerator."""
+    single = f"GPT, {s.small[3]} blocks of {s.small[1]}, {s.examples} × T {s.small[-1]}"
     return (
-        *(Case(f"{name}, bfloat16", build, ALIKE) for name, build in made.items()),
+        *halves(s),
         Case(f"example_norms, {single}", lambda: singles(s, norms), 1e-3),
         Case(f"clipped_grad, {single}", lambda: singles(s, clipped), 1e-3),
     )
 
 
+CPU = Sizes(
+    width=512, batch=256, widths=(16, 32, 64), images=32, hidden=128, series=(32, 128), heads=4,
+    lengths=(256, 1024), vocabularies=(8192,), rows=1024, gpt=(256, 256, 4, 4, 256),
+)  # fmt: skip
+HALVES = Table(
+    "Half precision",
+    "Loss and gradient in bfloat16 by Cast, of float32 masters, against jax.grad of the plain net "
+    "in bfloat16 with jax.nn.dot_product_attention.",
+    halves(CPU),
+    mean=True,
+)
 ACCELERATOR = Table(
     "Accelerator",
     "Loss and gradient in bfloat16 by Cast, of float32 masters, against jax.grad of the plain net "

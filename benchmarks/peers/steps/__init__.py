@@ -1,9 +1,10 @@
 """Whole training steps of the nets of benchmarks.steps, by Adam (rate 0.001).
 
 A way to run a peer is start(net, params, x, target) → step, with the arrays that
-benchmarks.steps draws; step() updates the parameters once and returns the loss before.
-Every step has the same batch. As in a training loop nothing waits for a step but the one
-after it; a turn ends when the last loss is known.
+benchmarks.steps draws; net is "gpt", say, or "gpt, bfloat16", which some peers do not have.
+step() updates the parameters once and returns the loss before. Every step has the same batch. As
+in a training loop nothing waits for a step but the one after it; a turn ends when the last loss
+is known.
 """
 
 import functools
@@ -45,3 +46,9 @@ def blocks(params: dict[str, Any]) -> list[dict[str, Any]]:
     stacked = {name: a for name, a in params.items() if name not in OUTSIDE}
     n_layers = len(params["wq"])
     return [{name: a[i] for name, a in stacked.items()} for i in range(n_layers)]
+
+
+def halved(name: str) -> tuple[str, bool]:
+    """The name of the net alone, and whether it computes in bfloat16."""
+    net, _, half = name.partition(", ")
+    return net, half == "bfloat16"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from benchmarks.peers.steps import HEADS, RATE, main
+from benchmarks.peers.steps import HEADS, RATE, halved, main
 
 
 def gpt(p):
@@ -62,10 +62,11 @@ def by_name(p):
 
 def built(name, params):
     """Net, loss, params: without names the arrays come in the order of the net's."""
+    name, half = halved(name)
     net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[name](params)
     own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
     arranged = by_name(params) if name == "gpt" else own.unflatten(params.values())
-    return net, loss, jax.tree.map(jnp.array, arranged)
+    return fnn.Cast(net, "bfloat16") if half else net, loss, jax.tree.map(jnp.array, arranged)
 
 
 def writer(params, x, target):

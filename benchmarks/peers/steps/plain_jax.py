@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.peers.steps import EPS, HEADS, OUTSIDE, RATE, blocks, main
+from benchmarks.peers.steps import EPS, HEADS, OUTSIDE, RATE, blocks, halved, main
 
 OPTIMIZER = optax.adam(RATE)
 
@@ -44,7 +44,7 @@ def lstm(p, x):
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zero = jnp.zeros((len(x), p["wh"].shape[0]))
+    zero = jnp.zeros((len(x), p["wh"].shape[0]), x.dtype)
     _, y = jax.lax.scan(cell, (zero, zero), x.swapaxes(0, 1))
     return y.swapaxes(0, 1) @ p["w"] + p["b_out"]
 
@@ -80,9 +80,23 @@ def update(logits, params, state, x, target):
 
 def built(net, params):
     """The logits and the params of a net."""
+    net, half = halved(net)
     if net == "gpt":
         params = {name: params[name] for name in OUTSIDE} | {"blocks": blocks(params)}
-    return {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net], jax.tree.map(jnp.array, params)
+    logits = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[net]
+    return in_half(logits) if half else logits, jax.tree.map(jnp.array, params)
+
+
+def in_half(logits):
+    """The same in bfloat16, of params and x that are cast."""
+
+    def f(params, x):
+        params, x = jax.tree.map(
+            lambda a: a.astype("bfloat16") if a.dtype == "float32" else a, (params, x)
+        )
+        return logits(params, x).astype("float32")
+
+    return f
 
 
 @functools.partial(jax.jit, static_argnames="n")

@@ -6,7 +6,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers.steps import HEADS, RATE, blocks, main
+from benchmarks.peers.steps import HEADS, RATE, blocks, halved, main
 
 ALL = torch.get_num_threads()
 
@@ -143,6 +143,7 @@ def start(threads, net, params, x, target):
     """The step of a net."""
     if net == "writing":
         return writer(threads, params, x, target)
+    net, half = halved(net)
     model = {"gpt": GPT, "lstm": LSTM, "cnn": cnn}[net](params)
     x = x.transpose(0, 3, 1, 2) if net == "cnn" else x
     x, target = tensor(x), tensor(target).long()
@@ -151,7 +152,9 @@ def start(threads, net, params, x, target):
     def step():
         torch.set_num_threads(threads)
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x).flatten(0, -2), target.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = model(x).flatten(0, -2)
+        loss = functional.cross_entropy(y.float(), target.flatten())
         loss.backward()
         optimizer.step()
         return loss.detach()
