@@ -1,9 +1,10 @@
 """Loops whose stacks of bfloat16 are read and written row by row.
 
-XLA on CPU cannot replace a slice of a bfloat16 array: in every turn of a loop it makes float32 of
-the whole stack and bfloat16 of it again, so that a loop takes the square of the number of its
-turns. It can where the array is one of 16-bit integers, so within a loop a stack is one of bits.
-Derivatives are those of the plain loop.
+XLA on CPU could not replace a slice of a bfloat16 array before jax 0.11: in every turn of a loop it
+made float32 of the whole stack and bfloat16 of it again, so that a loop took the square of the
+number of its turns. It could where the array was one of 16-bit integers, so there a stack is one of
+bits within the loop. Derivatives are those of the plain loop. Behind the last jax that needs it,
+scan is `jax.lax.scan`, and put `jax.lax.dynamic_update_slice_in_dim`.
 """
 
 import functools
@@ -16,6 +17,8 @@ import jax.numpy as jnp
 
 from fnn.records import Array, PyTree
 
+NEEDED = jax.__version_info__ < (0, 11)
+
 
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any = None, *,
@@ -27,7 +30,8 @@ def scan(
     """
     loop = functools.partial(jax.lax.scan, length=length, reverse=reverse)
     n = next((len(a) for a in jax.tree.leaves(xs)), length)
-    if not n or jnp.bfloat16 not in (a.dtype for a in jax.tree.leaves((carry, xs, like))):
+    dtypes = [a.dtype for a in jax.tree.leaves((carry, xs, like))]
+    if not (NEEDED and n and jnp.bfloat16 in dtypes):
         return loop(f, carry, xs)
     row = jax.eval_shape(lambda xs: jax.tree.map(lambda a: a[0], xs), xs)
     made: Any = jax.make_jaxpr(f, return_shape=True)(carry, row)
@@ -84,9 +88,9 @@ def _(turn, loop, primals, tangents):
 
 
 def packed(tree: PyTree) -> PyTree:
-    """The bits of its arrays of bfloat16, all others as they are."""
+    """The bits of its arrays of bfloat16 where they are needed, all else as it is."""
     bits = functools.partial(jax.lax.bitcast_convert_type, new_dtype=jnp.uint16)
-    return jax.tree.map(lambda a: bits(a) if a.dtype == jnp.bfloat16 else a, tree)
+    return jax.tree.map(lambda a: bits(a) if NEEDED and a.dtype == jnp.bfloat16 else a, tree)
 
 
 def unpacked(tree: PyTree, dtypes: PyTree) -> PyTree:

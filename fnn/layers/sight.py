@@ -55,11 +55,12 @@ class Sight(NamedTuple):
             seen: Any = self.visible(n_rows, len(bad))
             return (bad & seen).any(-1)
         bad = bad if self.keys is None else bad & self.keys
+        t, (back, on), n = self.ahead + jnp.arange(n_rows), self.reach, len(bad)
+        end = jnp.full(n_rows, n) if on is None else jnp.clip(t + on + 1, 0, n)  # of what it sees
+        if back is None:
+            return jnp.where(bad.any(), jnp.argmax(bad), n) < end
         before = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(bad)])  # bad ones before a key
-        t, (back, on) = self.ahead + jnp.arange(n_rows), self.reach
-        first = 0 if back is None else jnp.clip(t - back, 0, len(bad))
-        end = len(bad) if on is None else jnp.clip(t + on + 1, 0, len(bad))
-        return jnp.broadcast_to(before[end] > before[first], n_rows)
+        return before[end] > before[jnp.clip(t - back, 0, n)]
 
 
 class Tiles(NamedTuple):
