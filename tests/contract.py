@@ -17,6 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fnn
 from fnn.composite import Composite
@@ -31,6 +32,14 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 QUICK = {"xla_backend_optimization_level": 0}  # to compile
 ROUGH = ("float32", "bfloat16")
 MASK = jnp.array([[True, True, False, True, False], [False, True, True, False, True]])
+
+
+def some(cases, nth):
+    """Every nth case for CI, all of them before a release."""
+    return [
+        pytest.param(c, marks=pytest.mark.long if i % nth else pytest.mark.slow)
+        for i, c in enumerate(cases)
+    ]
 
 
 def once(f, *args):

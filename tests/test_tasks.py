@@ -118,7 +118,7 @@ def test_a_u_net_says_of_every_pixel_whether_it_is_inside():
     assert found > 0.95 > 1 - inside[64:].mean()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_encoder_decoder_reverses_what_it_never_saw():
     words = jax.random.randint(KEYS[0], (2300, 5), 1, 9, jnp.int32)  # 0 begins an answer
     answers = jnp.flip(words, 1)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import noise
+from contract import noise, some
 from curved import dense, flat, moved
 
 import fnn
@@ -48,7 +48,7 @@ MORE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*CASES, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)])
+@pytest.mark.parametrize("case", [*CASES, *some(MORE, 3)])
 def test_diagonals_are_those_of_the_matrices(case):
     net, loss, x, target = (CASES | MORE)[case]()
     p, tree = moved(net.init(KEY))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import EXACT, noise
+from contract import EXACT, noise, some
 from curved import dense, flat, matrices, moved
 
 import fnn
@@ -79,9 +79,7 @@ MORE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "case", [*HANDFUL, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)]
-)
+@pytest.mark.parametrize("case", [*HANDFUL, *some(MORE, 4)])
 def test_products_are_those_of_the_matrices(case):
     net, loss, x, target, weights = (HANDFUL | MORE)[case]()
     params = net.init(KEY)
@@ -123,8 +121,7 @@ WHOLE = {  # what they are made of is there
 SWEPT = [s for s in (*LAYERS, *BLOCKS, *NETS) if s.name not in WHOLE]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("subject", SWEPT, ids=lambda s: s.name)
+@pytest.mark.parametrize("subject", some(SWEPT, 4), ids=lambda s: s.name)
 def test_products_of_every_layer(subject):
     f, params, x, _, key = point(subject, 1)
     if isinstance(f, fnn.Cast):

@@ -31,7 +31,7 @@ def test_eight_devices_give_the_numbers_of_one():
     on_eight("quick")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rules_curvature_and_a_gpt_on_eight_devices():
     assert "rematerialization" not in on_eight("slow")
 

@@ -18,7 +18,7 @@ CASES = [
     Attention(4, 4, causal=False, n_kv_heads=2, chunk=None, bias=True),
     pytest.param(Attention(8, 2, n_kv_heads=1, chunk=3, rotary=100.0), marks=pytest.mark.slow),
     Attention(8, 2, n_kv_heads=1, rotary=30.0),  # whose softmax saturates far out
-    pytest.param(Attention(6, 2, chunk=2, window=3, bias=True), marks=pytest.mark.slow),
+    pytest.param(Attention(6, 2, chunk=2, window=3, bias=True), marks=pytest.mark.long),
     pytest.param(
         Attention(12, 4, causal=False, n_kv_heads=2, chunk=3, distances=3, alibi=True),
         marks=pytest.mark.slow,

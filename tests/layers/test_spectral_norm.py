@@ -13,13 +13,12 @@ KEY = jax.random.key(0)
 V = noise(5, 4, seed=3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inner", "shape"),
     [
-        (fnn.Dense(3, 4), (5, 3)),
-        (fnn.Conv2d(4, 6, 3, groups=2), (2, 5, 7, 4)),
-        (fnn.GRU(3, 4), (2, 5, 3)),
+        pytest.param(fnn.Dense(3, 4), (5, 3), marks=pytest.mark.slow),
+        pytest.param(fnn.Conv2d(4, 6, 3, groups=2), (2, 5, 7, 4), marks=pytest.mark.slow),
+        pytest.param(fnn.GRU(3, 4), (2, 5, 3), marks=pytest.mark.long),
     ],
 )
 def test_contract(inner, shape):

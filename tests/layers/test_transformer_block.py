@@ -32,7 +32,7 @@ def test_contract():
     check_layer(BLOCK, noise(2, 5, 6))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_contract_with_a_key():
     check_layer(DROPOUT, noise(2, 3, 6), key=KEY)
 

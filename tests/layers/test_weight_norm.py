@@ -20,8 +20,8 @@ SLOW = pytest.mark.slow
 CASES = [
     (fnn.Dense(3, 4), (5, 3)),
     pytest.param(fnn.Conv2d(4, 6, (3, 2), groups=2, bias=False), (2, 5, 7, 4), marks=SLOW),
-    pytest.param(fnn.ConvTranspose1d(3, 4, 2), (2, 5, 3), marks=SLOW),
-    pytest.param(fnn.GLU(4, 6), (2, 3, 4), marks=SLOW),
+    pytest.param(fnn.ConvTranspose1d(3, 4, 2), (2, 5, 3), marks=pytest.mark.long),
+    pytest.param(fnn.GLU(4, 6), (2, 3, 4), marks=pytest.mark.long),
     pytest.param(fnn.Attention(4, 2), (2, 5, 4), marks=SLOW),
 ]
 

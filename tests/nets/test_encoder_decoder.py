@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import EXACT, QUICK, moved
+from contract import EXACT, QUICK, moved, some
 
 import fnn
 from fnn.layers.cross_attention import CrossAttention
@@ -70,7 +70,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", [pytest.param(w, marks=pytest.mark.slow) for w in WAYS])
+@pytest.mark.parametrize("way", some(WAYS, 2))
 def test_the_gradient_is_that_of_jax(way):
     net, params = net_and_params(**WAYS[way])
     key = KEY if "dropout" in way else None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import EXACT, QUICK, noise
+from contract import EXACT, QUICK, noise, some
 
 import fnn
 from fnn.layers.activations import SiLU
@@ -70,8 +70,7 @@ def of_jax(net, params, key=None):
     return jax.value_and_grad(f)(params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", some(WAYS, 2))
 def test_the_gradient_is_that_of_jax(way):
     net, params = net_and_params(**WAYS[way])
     key = KEY if way == "dropout" else None

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import EXACT, noise
+from contract import EXACT, noise, some
 
 import fnn
 from fnn.optim import KFAC, Chain, ClipByNorm, CosineDecay, Scheduled
@@ -202,8 +202,7 @@ DEEP = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("name", some(DEEP, 2))
 @pytest.mark.parametrize(
     "options", [{}, {"method": "ekfac", "kind": "monte_carlo"}, {"method": "eigen"}], ids=str
 )
