@@ -42,6 +42,15 @@ def some(cases, nth):
     ]
 
 
+def every(program):
+    """The equations of a program, those inside of others too."""
+    for e in program.eqns:
+        yield e
+        for inside in jax.tree.leaves(e.params, is_leaf=lambda p: hasattr(p, "eqns")):
+            if hasattr(inside, "eqns"):
+                yield from every(inside)
+
+
 def once(f, *args):
     """f(*args), in one program: compiling every operation by itself costs far more."""
     return jax.jit(f, compiler_options=QUICK)(*args)

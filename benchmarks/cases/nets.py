@@ -51,13 +51,7 @@ def images(net: Net, size: int = 32, *, batch: int, pixels: bool = False) -> Pai
     x = draw(batch, size, size, 3)
     target = labels(*(x.shape[:-1] if pixels else (batch,)), classes=10)
     written = best(net)
-    return gradient(
-        net,
-        fnn.SoftmaxCrossEntropy(),
-        x,
-        target,
-        written=written,
-    )
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target, written=written)
 
 
 def residual() -> fnn.Serial:
@@ -74,25 +68,13 @@ def series(*, checkpoint: bool, t: int = 128, batch: int = 32) -> Pair:
     """The recurrent classifier."""
     net, x, target = classifier(), draw(batch, t, 32), labels(batch, classes=10)
     written = best(net, checkpoint=True) if checkpoint else net
-    return gradient(
-        net,
-        fnn.SoftmaxCrossEntropy(),
-        x,
-        target,
-        written=written,
-    )
+    return gradient(net, fnn.SoftmaxCrossEntropy(), x, target, written=written)
 
 
 def language(net: Net, written: Net, n_vocab: int, *, batch: int = 8, t: int = 256) -> Pair:
     """The next token of every position; `written` is what autodiff sees."""
     x = labels(batch, t, classes=n_vocab)
-    return gradient(
-        net,
-        fnn.LinearSoftmaxCrossEntropy(),
-        x,
-        jnp.roll(x, -1, 1),
-        written=written,
-    )
+    return gradient(net, fnn.LinearSoftmaxCrossEntropy(), x, jnp.roll(x, -1, 1), written=written)
 
 
 def translation(*, fused: bool, n_vocab: int = 256, batch: int = 8, t: int = 256) -> Pair:

@@ -19,13 +19,14 @@ In CrossAttention z is another sequence, the memory, of any length: dz is its co
 is dq wqᵀ alone. The biases are there with `bias`, a with `alibi` or `distances` (distances.py).
 
 p is not kept (flash attention, chunked.py): forward keeps m, the logsumexp of each row, and
-backward forms p again from q, k and m, a tile of one sequence and key head at a time; tiles of
-which nobody sees anything are left out. `chunk=None` makes p whole instead, the reference. With
-fewer key heads than query heads (grouped-query attention), several queries share one key head. A
-position that may see nothing has o = 0. With `rotary` (RoPE), q and k are rotated by their
-positions before they meet, and dq and dk are rotated back. With a `window` a position sees only
-those that are nearer, and time grows with T · window instead of T²; memory grows with T in any
-case. Where there is a state, keys and values of earlier steps (kv_cache.py) stand in front of z's.
+backward forms p again from q, k and m: on a CPU a tile of one sequence and key head at a time, but
+for those of which nobody sees anything; on other devices `chunk` keys of all of them. `chunk=None`
+makes p whole instead, the reference. With fewer key heads than query heads (grouped-query
+attention), several queries share one key head. A position that may see nothing has o = 0. With
+`rotary` (RoPE), q and k are rotated by their positions before they meet, and dq and dk are rotated
+back. With a `window` a position sees only those that are nearer, and time grows with T · window
+instead of T²; memory grows with T in any case. Where there is a state, keys and values of earlier
+steps (kv_cache.py) stand in front of z's.
 
 Source: Vaswani et al. (2017), arXiv:1706.03762, eq. 1 and section 3.2.2; Dao, Fu, Ermon,
 Rudra & Ré (2022), arXiv:2205.14135, section 3.1 and appendix B.2; Ainslie et al. (2023),
@@ -213,8 +214,9 @@ class Attention(Heads[AttentionCache]):
     `n_heads` must divide n, `n_kv_heads` (None: the same) n_heads. `causal`: no position
     sees a later one; `window`: none sees one at that distance or further. The mask of a
     Sequence says which positions may be seen at all, its pairs [B, T, T] by which others.
-    `chunk` rows and keys of p are made at a time; None: all of them. `rotary` is the base θ of
-    rotary positions, usually 10⁴; None: the layer knows no positions but by `causal` and `window`.
+    `chunk` keys of p are made at a time, on a CPU of as many rows; None: all of them. `rotary` is
+    the base θ of rotary positions, usually 10⁴; None: the layer knows no positions but by `causal`
+    and `window`.
     `alibi` and `distances` add to the scores what belongs to a distance: a line, and a learned
     number for each of the first `distances`. `w_init` (key, n_in, n_out) → w. There is no dropout
     of p, as torch's MultiheadAttention has.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import noise
+from contract import every, noise
 
 import fnn
 from fnn.layers.convolution import (
@@ -124,12 +124,3 @@ def test_every_sum_has_its_axes_where_xla_reads_them_inside_of_loops_too(groups)
     assert len(found) == 3
     for p in found:
         assert tuple(p["dimension_numbers"]) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-
-
-def every(program):
-    """The equations of a program, those inside of others too."""
-    for e in program.eqns:
-        yield e
-        for inside in jax.tree.leaves(e.params, is_leaf=lambda p: hasattr(p, "eqns")):
-            if hasattr(inside, "eqns"):
-                yield from every(inside)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_sequence, noise, states
+from contract import MASK, check_sequence, every, noise, states
 
 import fnn
 from fnn.factors import Outer
@@ -151,22 +151,13 @@ def test_back_through_time_by_hand(length, apart):
     np.testing.assert_allclose(carry, 0.7 * da, rtol=1e-12)
 
 
-def loops_in(program):
-    """Every outermost scan of a program."""
-    for e in program.eqns:
-        if e.primitive.name == "scan":
-            yield e
-        elif "call_jaxpr" in e.params:
-            yield from loops_in(e.params["call_jaxpr"])
-
-
 def test_gradients_of_the_weights_are_summed_in_single_precision():
     layer, x = RNN(3, 4), noise(2, 640, 3).astype("bfloat16")
     params = jax.tree.map(lambda p: p.astype("bfloat16"), layer.init(KEY))
     _, cache = layer.forward(params, x)
     program = jax.make_jaxpr(layer.backward)(params, cache, jnp.ones((2, 640, 4), "bfloat16"))
-    scans = list(loops_in(program))
-    made = {v.aval.shape: v.aval.dtype for v in scans[-1].outvars}
+    scans = [e for e in every(program) if e.primitive.name == "scan"]
+    made = {v.aval.shape: v.aval.dtype for e in scans for v in e.outvars}
     assert made[(3, 4)] == made[(4, 4)] == made[(4,)] == "float32"
 
 
