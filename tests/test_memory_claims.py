@@ -116,6 +116,12 @@ class Look(fnn.Layer):
         raise NotImplementedError  # only its cache is looked at
 
 
+@pytest.mark.parametrize("kind", [fnn.RNN, fnn.LSTM, fnn.GRU])
+def test_a_length_that_no_chunk_divides_costs_one_step_more(kind):
+    short, prime = (forth_and_back(kind(16, 16), floats(4, t, 16)) for t in (1008, 1021))
+    assert prime < 1.4 * short
+
+
 def test_repeat_holds_the_memory_once():
     x = fnn.Sequence(floats(2, 5, 4), memory=floats(2, 5, 4))
     for n in (4, 16, 64):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract import noise
 
 from fnn.numerics import (
     cast,
@@ -101,6 +102,28 @@ def test_outer_and_total_by_hand_sum_over_all_leading_axes():
     a, b = jnp.array([[[1.0, 2.0], [0.0, 1.0]]]), jnp.array([[[3.0], [4.0]]])
     np.testing.assert_array_equal(outer(a, b), [[3], [10]])
     np.testing.assert_array_equal(total(a), [1, 3])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(1, 3, 5), (7, 24, 16), (8, 16, 24), (24, 40, 10), (40, 64, 8)])
+def test_outer_is_that_of_its_rows_whichever_side_is_turned(shape, dtype):
+    rows, n, m = shape
+    a, b = (noise(rows, k, seed=k).astype(dtype) for k in (n, m))
+    found = jax.jit(outer)(a, b)
+    assert found.dtype == "float32"
+    want = np.asarray(a, float).T @ np.asarray(b, float)
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+
+def test_outer_of_halves_is_one_product_of_them_where_no_cpu_is():
+    args = [jax.ShapeDtypeStruct(shape, "bfloat16") for shape in ((64, 32), (64, 16))]
+    cpu, gpu = (
+        jax.export.export(jax.jit(outer), platforms=[p])(*args).mlir_module()
+        for p in ("cpu", "cuda")
+    )
+    assert cpu.count("stablehlo.transpose") == 2
+    assert gpu.count("stablehlo.dot_general") == 1
+    assert "stablehlo.transpose" not in gpu
 
 
 def test_product_by_hand_is_that_of_every_vector():

@@ -13,11 +13,13 @@ score c, l = Σ exp(u − c) and o = Σ exp(u − c) v, and adds them to those o
 
     c″ = max(c, c′)      l″ = exp(c − c″) l + exp(c′ − c″) l′      o″ likewise
 
-so that m = c + log l and o / l of all tiles are those of the rows. A key or value that is not
-finite makes NaN of the rows that may see it, and of no other: p = 0 is no protection, 0 · NaN is
-NaN, so products with p take 0 in its place. Where one p is nearly 1, do vᵀ − Σ do o cancels: da is
-right to a rounding of do vᵀ, and the mean taken off once more would cost a tenth of the layer's
-time.
+so that m = c + log l and o / l of all tiles are those of the rows. Backward has tiles of pᵀ, and kᵀ
+beside k: XLA on CPU is slow where a product sums over the first axes of both arrays.
+
+A key or value that is not finite makes NaN of the rows that may see it, and of no other: p = 0 is
+no protection, 0 · NaN is NaN, so products with p take 0 in its place. Where one p is nearly 1,
+do vᵀ − Σ do o cancels: da is right to a rounding of do vᵀ, and the mean taken off once more would
+cost a tenth of the layer's time.
 
 Source: Dao, Fu, Ermon, Rudra & Ré (2022), arXiv:2205.14135, algorithms 1 and 4.
 """
@@ -61,7 +63,7 @@ def attend(q, k, v, sight: Sight, chunk: int | None) -> tuple[Array, Array]:
                 return rows_of(q, ks[j], vs[j], tiles.at(seen, i, j))
 
             none = jnp.zeros(q.shape[:-1], wide(q.dtype))
-            found = Sums(none, none, jnp.zeros(q.shape, none.dtype))
+            found = Sums(none, none, wide_zeros(q))
             top, total, o = tiles.over_keys(tile, lambda a, b, _: added(a, b), found, sight, i)
             total = jnp.where(total == 0, 1, total)
             return None, ((o / total[..., None]).astype(q.dtype), top + jnp.log(total))
@@ -82,14 +84,15 @@ def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
 
     def head(tiles, sight, q, k, v, o, m, do):
         seen, keys = tiles.cut(sight), [tiles.of_keys(a) for a in (k, finite(k), finite(v))]
+        keys[1] = keys[1].mT
         delta = (do.astype(m.dtype) * o.astype(m.dtype)).sum(-1)
 
         def rows(sums, given):
             i, q, m, do, delta = given
 
             def tile(j):
-                k, k_finite, v = (a[j] for a in keys)
-                return rows_back(q, m, do, delta, k, k_finite, v, tiles.at(seen, i, j))
+                k, kt, v = (a[j] for a in keys)
+                return rows_back(q, m, do, delta, k, kt, v, tiles.at(seen, i, j))
 
             def add(sums, found, j):
                 (dq, dk, dv, da), (dq_j, dk_j, dv_j, da_j) = sums, found
@@ -97,9 +100,9 @@ def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
                     da = da.at[:, tiles.diagonals(seen, i, j)].add(da_j)
                 return dq + dq_j, dk.at[j].add(dk_j), dv.at[j].add(dv_j), da
 
-            dq = wide_zeros(q)
+            dq = wide_zeros(jnp.moveaxis(q, -1, 0))
             dq, *sums = tiles.over_keys(tile, add, (dq, *sums), sight, i)
-            return tuple(sums), dq.astype(q.dtype)
+            return tuple(sums), jnp.moveaxis(dq.astype(q.dtype), 0, -1)
 
         none = jax.tree.map(wide_zeros, (keys[0], keys[0], sight.a))
         (dk, dv, da), dq = tiles.over_rows(rows, none, q, m, do, delta)
@@ -114,14 +117,19 @@ def wide_zeros(a: Array) -> Array:
     return jnp.zeros(a.shape, wide(a.dtype))
 
 
-def scores(q: Array, k: Array, seen: Sight) -> Array:
-    """q kᵀ/√d + a, −∞ where a row may not see a key, [G, rows, keys]."""
-    u = jnp.einsum("gtd,sd->gts", q, k, preferred_element_type=wide(q.dtype))
-    u = u / math.sqrt(q.shape[-1])
+def scores(q, k, seen: Sight, *, turned: bool = False) -> Array:
+    """q kᵀ/√d + a, −∞ where a row may not see a key, [G, rows, keys]; turned: [keys, G, rows]."""
+
+    def placed(a):
+        return jnp.moveaxis(a, -1, 0) if turned else a
+
+    form = "gtd,sd->sgt" if turned else "gtd,sd->gts"
+    u = jnp.einsum(form, q, k, preferred_element_type=wide(q.dtype)) / math.sqrt(q.shape[-1])
+    n_rows, n_keys = q.shape[1], len(k)
     if seen.a is not None:
-        u = u + by_distance(seen.a, *u.shape[1:])
-    visible = seen.visible(*u.shape[1:])
-    return u if visible is None else jnp.where(visible, u, -jnp.inf)
+        u = u + placed(by_distance(seen.a, n_rows, n_keys))
+    visible = seen.visible(n_rows, n_keys)
+    return u if visible is None else jnp.where(placed(visible[None]), u, -jnp.inf)
 
 
 def rows_of(q, k, v, seen: Sight) -> Sums:
@@ -142,17 +150,17 @@ def added(a: Sums, b: Sums) -> Sums:
     return Sums(top, old * a.total + new * b.total, o)
 
 
-def rows_back(q, m, do, delta, k, k_finite, v, seen: Sight):
-    """What a tile adds to dq of its rows, to dk and dv, and to da by diagonals."""
-    u, sums = scores(q, k, seen), m.dtype
-    p = jnp.exp(u - m[..., None])
-    dv = jnp.einsum("gts,gtd->sd", p.astype(do.dtype), do, preferred_element_type=sums)
-    dp = jnp.einsum("gtd,sd->gts", do, v, preferred_element_type=sums)
-    da = p * (dp - delta[..., None])
+def rows_back(q, m, do, delta, k, kt, v, seen: Sight):
+    """What a tile adds to dqᵀ of its rows, to dk and dv, and to da by diagonals; kt is kᵀ."""
+    u, sums = scores(q, k, seen, turned=True), m.dtype
+    p = jnp.exp(u - m)
+    dv = jnp.einsum("sgt,gtd->sd", p.astype(do.dtype), do, preferred_element_type=sums)
+    dp = jnp.einsum("sd,gtd->sgt", v, do, preferred_element_type=sums)
+    da = p * (dp - delta)
     du = (da / math.sqrt(q.shape[-1])).astype(q.dtype)
-    dq = jnp.einsum("gts,sd->gtd", du, k_finite, preferred_element_type=sums)
-    dk = jnp.einsum("gts,gtd->sd", du, q, preferred_element_type=sums)
-    return dq, dk, dv, None if seen.a is None else over_diagonals(da)
+    dq = jnp.einsum("ds,sgt->dgt", kt, du, preferred_element_type=sums)
+    dk = jnp.einsum("sgt,gtd->sd", du, q, preferred_element_type=sums)
+    return dq, dk, dv, None if seen.a is None else over_diagonals(jnp.moveaxis(da, 0, -1))
 
 
 def finite(a: Array) -> Array:

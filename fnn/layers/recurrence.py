@@ -173,7 +173,9 @@ def back_through_time(
         params: the parameters; their gradients are summed in at least float32.
         apart: whether the factors of all steps are wanted, not their sums.
     """
-    size = chunk_size(len(jax.tree.leaves(steps)[0]))
+    length = len(jax.tree.leaves(steps)[0])
+    size = chunk_size(length)
+    whole = length // size * size  # steps in chunks of one size; those behind them come first
     forms = []
 
     def chunk(state, inputs):
@@ -187,10 +189,15 @@ def back_through_time(
         more = grads._replace(**{name: f.gradient() for name, f in found.items()})
         return (carry, jax.tree.map(jnp.add, grads, more)), ((), dx)
 
-    chunks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), steps)
     grads = jax.tree.map(lambda p: jnp.zeros(p.shape, wide(p.dtype)), params)
-    (carry, grads), made = scan(chunk, (carry, grads), chunks, reverse=True)
-    kept, dx = swap(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made))
+    state, rest = (carry, grads), []
+    if whole < length:
+        state, made = chunk(state, jax.tree.map(lambda a: a[whole:], steps))
+        rest = [made]
+    chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), steps)
+    (carry, grads), made = scan(chunk, state, chunks, reverse=True)
+    made = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), made)
+    kept, dx = swap(jax.tree.map(lambda *parts: jnp.concatenate(parts), made, *rest))
     return carry, forms[-1](kept) if apart else like(grads, params), dx
 
 
@@ -204,9 +211,9 @@ def each_once(tree: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree
 
 
 def chunk_size(length: int) -> int:
-    """The steps of a chunk: 8 to 16 where that divides the length, else all."""
+    """The steps of a chunk: 8 to 16, which divide the length if such a number does."""
     sizes = [n for n in range(8, 17) if length % n == 0 and n <= length]
-    return max(sizes, default=max(length, 1))
+    return max(sizes, default=max(min(length, 16), 1))
 
 
 def swap(tree: Any) -> Any:

@@ -157,20 +157,20 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         def back(rows, w):
             wt = w.T
 
-            def step(dwt, chunk):
+            def step(dw, chunk):
                 h, dl, arrays = chunk
                 found, dz = f(Logits(h, w), dl, *arrays)
                 counted = jnp.where(dl[:, None] == 0, 0, h)  # left out: 0 · NaN too
-                dwt += outer(dz, counted)
-                return dwt, (found, product(dz, wt).astype(h.dtype))
+                dw += outer(counted, dz)
+                return dw, (found, product(dz, wt).astype(h.dtype))
 
             shape = rows[0].shape[:-1]
             chunks = self.chunks(shape, w.shape[-1], rows)
-            dwt, each = scan(step, jnp.zeros(wt.shape, sums), chunks)
-            return jax.tree.map(lambda a: joined(a, shape), each), dwt
+            dw, each = scan(step, jnp.zeros(w.shape, sums), chunks)
+            return jax.tree.map(lambda a: joined(a, shape), each), dw
 
-        (found, dh), dwt = over_rows(back, (y.h, dl, arrays), y.w)
-        return found, like(Logits(dh, dwt.T), y)
+        (found, dh), dw = over_rows(back, (y.h, dl, arrays), y.w)
+        return found, like(Logits(dh, dw), y)
 
     def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""

@@ -112,11 +112,10 @@ def test_outputs_are_the_states_one_step_on():
     assert outputs(h[:0], last).shape == (0, 2, 3)
 
 
-def test_chunks_divide_the_length_and_are_8_to_16_steps_where_that_can_be():
+def test_chunks_are_8_to_16_steps_and_divide_the_length_where_that_can_be():
     lengths = (0, 1, 5, 8, 11, 16, 17, 24, 32, 34, 49, 60)
     sizes = [chunk_size(n) for n in lengths]
-    assert sizes == [1, 1, 5, 8, 11, 16, 17, 12, 16, 34, 49, 15]
-    assert all(n % size == 0 for n, size in zip(lengths, sizes, strict=True))
+    assert sizes == [1, 1, 5, 8, 11, 16, 16, 12, 16, 16, 16, 15]
 
 
 class Weights(NamedTuple):
@@ -126,7 +125,7 @@ class Weights(NamedTuple):
 
 
 @pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("length", [0, 1, 5, 17, 24, 32])
+@pytest.mark.parametrize("length", [0, 1, 5, 17, 24, 37])
 def test_back_through_time_by_hand(length, apart):
     """h_t = h_{t−1} w + x_t: da_t = dy_t + da_{t+1} w, dw = Σ h_{t−1} da_t, dx_t = da_t."""
     h, dy = noise(length, 2, 1), noise(length, 2, 1, seed=2)
