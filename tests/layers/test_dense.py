@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import MASK, check_layer, check_sequence, noise
+from contract import MASK, check_layer, check_sequence, every, noise
 
 from fnn.driver import fold
 from fnn.evaluation import inference
@@ -129,9 +129,10 @@ def test_half_precision_sums_over_the_batch_in_single_precision():
     x = jax.ShapeDtypeStruct((5, 3), "bfloat16")
     params = DenseParams(*(jax.ShapeDtypeStruct(s, "bfloat16") for s in ((3, 4), (4,))))
     program = jax.make_jaxpr(layer.backward)(params, DenseCache(x), dy)
-    sums = [e for e in program.eqns if e.primitive.name in ("dot_general", "reduce_sum")]
-    made = {e.outvars[0].aval.shape: e.outvars[0].aval.dtype for e in sums}
-    assert made[(3, 4)] == made[(4,)] == "float32"  # dw and db
+    sums = [e for e in every(program) if e.primitive.name in ("dot_general", "reduce_sum")]
+    made = {(e.primitive.name, *sorted(e.outvars[0].aval.shape)) for e in sums}
+    assert made == {("dot_general", 3, 4), ("dot_general", 3, 5), ("reduce_sum", 4)}
+    assert {e.outvars[0].aval.dtype.name for e in sums} == {"float32"}
 
 
 @pytest.mark.parametrize(
