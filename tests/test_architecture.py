@@ -71,6 +71,7 @@ SHARED = {  # on one floor: contracts, composites' parts, formulas that contain 
     "fnn.layers.dense",
     "fnn.layers.distances",
     "fnn.layers.embedding",
+    "fnn.layers.fused",
     "fnn.layers.in_place",
     "fnn.layers.kv_cache",
     "fnn.layers.normalization",

@@ -37,7 +37,7 @@ arXiv:2305.13245, for grouped queries; Beltagy, Peters & Cohan (2020), arXiv:200
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Generic, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ from fnn.errors import check_key, check_steps
 from fnn.factors import Alone, Factor, Outer, Sum, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import C, Layer
-from fnn.layers.chunked import attend, attend_back
+from fnn.layers import chunked, fused
 from fnn.layers.distances import by_head, gathered
 from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
@@ -55,6 +55,9 @@ from fnn.layers.sight import Sight
 from fnn.numerics import common, like, plus, product, wide
 from fnn.records import Array, Key, Static
 from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
+
+CORES = {"chunked": chunked, "cudnn": fused}  # of q, k and v, by the name of the implementation
+Implementation = Literal["chunked", "cudnn"]
 
 
 class AttentionParams(NamedTuple):
@@ -85,7 +88,7 @@ class AttentionCache(NamedTuple):
     k: Array  # [B, n_kv_heads, S, d], rotated
     v: Array  # [B, n_kv_heads, S, d]
     o: Array  # like q
-    m: Array  # [B, n_kv_heads, n_heads / n_kv_heads, T]
+    m: Array | None  # [B, n_kv_heads, n_heads / n_kv_heads, T]; None of cuDNN
     state: Static  # the dtypes of k and v in the state, () without one
 
 
@@ -105,9 +108,10 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
     rotary: float | None = None
     alibi: bool = False
     distances: int | None = None
+    implementation: Implementation = "chunked"
 
     def __post_init__(self):
-        """Reject heads that do not divide the features."""
+        """Reject heads that do not divide the features, and what cuDNN does not have."""
         super().__post_init__()
         heads, kv = self.n_heads, self.kv_heads
         if self.n < 1 or heads < 1 or self.n % heads:
@@ -116,6 +120,13 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
             raise ValueError(f"{self}: n_kv_heads must divide n_heads, got {kv} and {heads}.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"{self}: chunk must be at least 1, or None.")
+        if self.implementation not in [*CORES]:
+            raise ValueError(
+                f"{type(self).__name__}: implementation must be one of {[*CORES]}, "
+                f"got {self.implementation!r:.60}."
+            )
+        if self.implementation == "cudnn" and (self.alibi or self.distances is not None):
+            raise ValueError(f"{self}: implementation='cudnn' has no alibi and no distances.")
 
     @property
     def kv_heads(self) -> int:
@@ -154,7 +165,8 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         k, v, keys = whole
         n_state = k.shape[2] - own.shape[1]
         q, k = self.rotated(self.heads(q), n_state), self.rotated(k)
-        o, m = attend(q, k, v, self.sight(params, k, keys, x.pairs, n_state), self.chunk_of(q))
+        sight = self.sight(params, k, keys, x.pairs, n_state)
+        o, m = self.core(q).attend(q, k, v, sight, self.chunk_of(q))
         dtypes = Static(() if empty(state) else tuple(s.dtype.name for s in state[:2]))
         cache = AttentionCache(a, mask, z, keys, x.pairs, q, k, v, o, m, dtypes)
         return plus(product(merge(o), params.wo), params.bo), cache, final(state, whole)
@@ -166,7 +178,7 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         dlast, dy, n_state = state_of(dy), value(dy), k.shape[2] - z.shape[1]
         do = self.heads(product(dy, params.wo.T))
         sight = self.sight(params, k, keys, pairs, n_state)
-        dq, dk, dv, da = attend_back(q, k, v, o, m, do, sight, self.chunk_of(q))
+        dq, dk, dv, da = self.core(q).attend_back(q, k, v, o, m, do, sight, self.chunk_of(q))
         dq, dk = self.rotated(dq, n_state, back=True), self.rotated(dk, back=True)
         dstate, dk, dv = gradients(dlast, dk, dv, n_state)
         dq, dk, dv = merge(dq), merge(dk), merge(dv)
@@ -192,6 +204,10 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
     def chunk_of(self, q: Array) -> int | None:
         """The rows of p to make at a time; a single one needs no order."""
         return self.chunk if q.shape[3] > 1 else None
+
+    def core(self, q: Array) -> Any:
+        """Who makes o of q, k and v; of a single row, as when one writes, no kernel."""
+        return CORES[self.implementation] if q.shape[3] > 1 else chunked
 
     def rotated(self, a: Array, first: int = 0, *, back: bool = False) -> Array:
         """`a` rotated by its positions, from `first` on, or back, where the layer is rotary."""
@@ -219,7 +235,8 @@ class Attention(Heads[AttentionCache]):
     and `window`.
     `alibi` and `distances` add to the scores what belongs to a distance: a line, and a learned
     number for each of the first `distances`. `w_init` (key, n_in, n_out) → w. There is no dropout
-    of p, as torch's MultiheadAttention has.
+    of p, as torch's MultiheadAttention has. `implementation="cudnn"` is NVIDIA's kernel in place of
+    the chunks, in half precision on its GPUs, without alibi and distances (fused.py).
 
     A Sequence that comes with a state (KV cache), from zero_state or from the part before, goes
     with the one behind its last step; one without has none. A mask leaves out steps, it moves
@@ -227,8 +244,11 @@ class Attention(Heads[AttentionCache]):
 
     Raises:
         ValueError: for heads that do not divide, a chunk, window or distances below 1, a rotary
-            base of at most 1 or with an odd n / n_heads; from forward, for a state of other sizes.
-        TypeError: from forward, for a state of another form, or if not causal.
+            base of at most 1 or with an odd n / n_heads, another implementation; from forward, for
+            a state of other sizes.
+        TypeError: from forward, for a state of another form, or if not causal; of cuDNN, for
+            another precision.
+        RuntimeError: from forward, of cuDNN, where it is not there.
     """
 
     n: int
@@ -241,6 +261,7 @@ class Attention(Heads[AttentionCache]):
     alibi: bool = field(default=False, kw_only=True)
     distances: int | None = field(default=None, kw_only=True)
     bias: bool = field(default=False, kw_only=True)
+    implementation: Implementation = field(default="chunked", kw_only=True)
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
 
     def __post_init__(self):

@@ -20,7 +20,7 @@ from fnn.composite import empty
 from fnn.errors import check_steps
 from fnn.factors import summed
 from fnn.initializers import glorot_uniform
-from fnn.layers.attention import AttentionCache, Heads
+from fnn.layers.attention import AttentionCache, Heads, Implementation
 from fnn.numerics import like
 from fnn.records import Array, Key, PyTree
 from fnn.sequence import Sequence, add, lift, mask_of, renewed, select, state_of, value
@@ -51,6 +51,7 @@ class CrossAttention(Heads[CrossAttentionCache]):
     n_kv_heads: int | None = None
     chunk: int | None = 128
     bias: bool = field(default=False, kw_only=True)
+    implementation: Implementation = field(default="chunked", kw_only=True)
     w_init: Callable[[Key, int, int], Array] = field(default=glorot_uniform, repr=False)
 
     def __post_init__(self):

@@ -14,6 +14,7 @@ from typing import Any
 
 from fnn.errors import at
 from fnn.layer import Layer
+from fnn.layers.attention import Implementation
 from fnn.layers.encoder_decoder import EncoderDecoder
 from fnn.layers.normalization import LayerNorm
 from fnn.layers.serial import Serial
@@ -36,6 +37,7 @@ def encoder_decoder(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
+    implementation: Implementation = "chunked",
     bias: bool = False,
 ) -> EncoderDecoder:
     """Sequence(tokens [B, T], memory=source [B, S]) → Logits of shape [B, T, n_vocab].
@@ -60,6 +62,7 @@ def encoder_decoder(
         dropout: the rate in every block.
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
+        implementation: of attention, "chunked" or "cudnn".
         bias: whether attention has biases.
 
     Raises:
@@ -67,7 +70,7 @@ def encoder_decoder(
     """
     how = {"n_kv_heads": n_kv_heads, "feed_forward": feed_forward, "norm": norm}
     how |= {"dropout": dropout, "chunk": chunk, "bias": bias}
-    how |= {"positions": positions, "recompute": recompute}
+    how |= {"positions": positions, "recompute": recompute, "implementation": implementation}
     owner, sizes = "encoder_decoder", (n, n_heads, n_layers, n_context)
     reads = tower(owner, n_vocab if n_source is None else n_source, *sizes, causal=False, **how)
     writes = tower(owner, n_vocab, *sizes, n_memory=n, **how)

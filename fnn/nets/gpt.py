@@ -17,7 +17,7 @@ from fnn.errors import at
 from fnn.initializers import he_normal
 from fnn.layer import Layer
 from fnn.layers.activations import GELU
-from fnn.layers.attention import Attention
+from fnn.layers.attention import Attention, Implementation
 from fnn.layers.cross_attention import CrossAttention
 from fnn.layers.dense import Dense
 from fnn.layers.dropout import Dropout
@@ -48,6 +48,7 @@ def transformer_block(
     norm: Norm = LayerNorm,
     dropout: float = 0.0,
     chunk: int | None = 128,
+    implementation: Implementation = "chunked",
     bias: bool = False,
     n_memory: int | None = None,
 ) -> TransformerBlock:
@@ -66,6 +67,7 @@ def transformer_block(
         norm: n → a layer; LayerNorm or RMSNorm.
         dropout: the rate of a Dropout behind each of the two; 0 adds no layer.
         chunk: rows of attention's probabilities at a time, see Attention.
+        implementation: of attention, "chunked" or "cudnn", see there.
         bias: whether attention has biases.
         n_memory: the features of a memory at which a CrossAttention between the two looks, with
             a norm, a skip connection and heads like those of the first; None adds no layer.
@@ -75,15 +77,16 @@ def transformer_block(
     """
     if not callable(norm):
         raise TypeError(f"transformer_block: norm must be a function n → layer, got {norm!r:.60}.")
+    how: dict[str, Any] = {"bias": bias, "implementation": implementation}
     with at("transformer_block"):
         dropped = Dropout(dropout) if Dropout(dropout).rate else None
         crossed: tuple[Layer[Any, Any] | None, ...] = ()
         if n_memory is not None:
-            looks = CrossAttention(n, n_heads, n_memory, n_kv_heads, chunk, bias=bias)
+            looks = CrossAttention(n, n_heads, n_memory, n_kv_heads, chunk, **how)
             crossed = norm(n), looks, dropped
         return TransformerBlock(
             norm(n),
-            Attention(n, n_heads, causal, n_kv_heads, chunk, rotary, bias=bias),
+            Attention(n, n_heads, causal, n_kv_heads, chunk, rotary, **how),
             norm(n),
             perceptron(n) if feed_forward is None else feed_forward,
             dropped,
@@ -114,6 +117,7 @@ def gpt(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
+    implementation: Implementation = "chunked",
     bias: bool = False,
     tied: bool = False,
 ) -> Serial | Tied:
@@ -142,6 +146,7 @@ def gpt(
         dropout: the rate in every block.
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
+        implementation: of attention, "chunked" or "cudnn".
         bias: whether attention has biases.
         tied: whether the head has the weights of the table, w = tableᵀ, as in Tied.
 
@@ -150,6 +155,7 @@ def gpt(
     """
     how = {"n_kv_heads": n_kv_heads, "feed_forward": feed_forward, "norm": norm}
     how |= {"rotary": rotary, "dropout": dropout, "chunk": chunk, "bias": bias}
+    how |= {"implementation": implementation}
     sizes = n_vocab, n, n_heads, n_layers, n_context
     shared = flag("gpt: tied", tied)
     inside = tower("gpt", *sizes, positions=positions, recompute=recompute, **how)

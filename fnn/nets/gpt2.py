@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import at
+from fnn.layers.attention import Implementation
 from fnn.layers.normalization import LayerNorm
 from fnn.layers.serial import Serial
 from fnn.layers.tied import Tied
@@ -68,6 +69,7 @@ def from_gpt2(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
+    implementation: Implementation = "chunked",
 ) -> tuple[Serial | Tied, PyTree]:
     """The net that these weights are of, `fnn.gpt(…, bias=True, tied=True)`, and its params.
 
@@ -80,6 +82,7 @@ def from_gpt2(
         dropout: the rate in every block, where the net is trained further.
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
+        implementation: of attention, "chunked" or "cudnn".
 
     Raises:
         ValueError: for names that are missing or unexpected, shapes that do not fit, dtypes that
@@ -90,6 +93,7 @@ def from_gpt2(
     prefix = prefix_of(tensors, PREFIX, TABLE)
     tensors, tied = tied_head(tensors, prefix + TABLE)
     options = {"tied": tied, "dropout": dropout, "recompute": recompute, "chunk": chunk}
+    options |= {"implementation": implementation}
     net = net_of(owner, tensors, prefix, n_heads, eps, **options)
     return net, incoming(owner, table(ROWS, prefix, tied), tensors, net)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from fnn.errors import at
+from fnn.layers.attention import Implementation
 from fnn.layers.glu import GLU
 from fnn.layers.normalization import RMSNorm
 from fnn.layers.serial import Serial
@@ -71,6 +72,7 @@ def from_llama(
     dropout: float = 0.0,
     recompute: bool = False,
     chunk: int | None = 128,
+    implementation: Implementation = "chunked",
 ) -> tuple[Serial | Tied, PyTree]:
     """The net that these weights are of, `fnn.gpt(positions="rotary", …)`, and its params.
 
@@ -83,6 +85,7 @@ def from_llama(
         dropout: the rate in every block, where the net is trained further.
         recompute: keep the input of every block only, and run it again in backward.
         chunk: rows of attention's probabilities at a time.
+        implementation: of attention, "chunked" or "cudnn".
 
     Raises:
         ValueError: for names that are missing or unexpected, shapes that do not fit, dtypes that
@@ -96,6 +99,7 @@ def from_llama(
     n_kv_heads = n_heads * n_keys // n  # of n / n_heads features each
     tensors, tied = tied_head(tensors, prefix + TABLE)
     options = {"tied": tied, "dropout": dropout, "recompute": recompute, "chunk": chunk}
+    options |= {"implementation": implementation}
     options |= {"rotary": rotary, "n_kv_heads": None if n_kv_heads == n_heads else n_kv_heads}
     net = net_of(owner, tensors, prefix, n_heads, eps, **options)
     return net, incoming(owner, table(ROWS, prefix, tied), tensors, net)

@@ -188,8 +188,9 @@ def options_of(owner: str, net: Layer[Any, Any]) -> tuple[Attention, dict[str, A
     block = block.inner if isinstance(block, Recompute) else block
     if not isinstance(block, TransformerBlock) or not isinstance(block.attention, Attention):
         raise TypeError(f"{owner}: net must be made like those of fnn.gpt, got {net!r:.80}.")
-    rate, chunk = getattr(block.attention_dropout, "rate", 0.0), block.attention.chunk
-    options = {"tied": isinstance(net, Tied), "recompute": again, "dropout": rate, "chunk": chunk}
+    options = {name: getattr(block.attention, name) for name in ("chunk", "implementation")}
+    options |= {"tied": isinstance(net, Tied), "recompute": again}
+    options |= {"dropout": getattr(block.attention_dropout, "rate", 0.0)}
     return block.attention, options
 
 
