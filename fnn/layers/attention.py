@@ -47,8 +47,9 @@ from fnn.errors import check_key, check_steps
 from fnn.factors import Alone, Factor, Outer, Sum, summed
 from fnn.initializers import glorot_uniform
 from fnn.layer import C, Layer
-from fnn.layers import chunked, fused
+from fnn.layers.chunked import attend, attend_back
 from fnn.layers.distances import by_head, gathered
+from fnn.layers.fused import fused, fused_back
 from fnn.layers.kv_cache import behind, check_kv, final, gradients, zero_kv
 from fnn.layers.rotary import rotate
 from fnn.layers.sight import Sight
@@ -56,8 +57,17 @@ from fnn.numerics import common, like, plus, product, wide
 from fnn.records import Array, Key, Static
 from fnn.sequence import Sequence, as_sequence, lift, renewed, select, state_of, value
 
-CORES = {"chunked": chunked, "cudnn": fused}  # of q, k and v, by the name of the implementation
 Implementation = Literal["chunked", "cudnn"]
+
+
+class Core(NamedTuple):
+    """What makes o and m of q, k and v, and dq, dk, dv and da."""
+
+    attend: Callable[..., Any]
+    attend_back: Callable[..., Any]
+
+
+CORES = {"chunked": Core(attend, attend_back), "cudnn": Core(fused, fused_back)}
 
 
 class AttentionParams(NamedTuple):
@@ -205,9 +215,9 @@ class Heads(Layer[AttentionParams, C], Generic[C]):
         """The rows of p to make at a time; a single one needs no order."""
         return self.chunk if q.shape[3] > 1 else None
 
-    def core(self, q: Array) -> Any:
-        """Who makes o of q, k and v; of a single row, as when one writes, no kernel."""
-        return CORES[self.implementation] if q.shape[3] > 1 else chunked
+    def core(self, q: Array) -> Core:
+        """That of the implementation; of a single row, as when one writes, no kernel."""
+        return CORES[self.implementation if q.shape[3] > 1 else "chunked"]
 
     def rotated(self, a: Array, first: int = 0, *, back: bool = False) -> Array:
         """`a` rotated by its positions, from `first` on, or back, where the layer is rotary."""

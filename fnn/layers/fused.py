@@ -6,7 +6,7 @@
 p exists in neither direction. Causal and a window behind are the kernel's own, and what they
 exclude is not computed; masks, a window on both sides and keys of a state in front are an array of
 T · S numbers. What the kernel keeps for its backward jax hands to its own derivative alone:
-attend_back asks for that, so that forward's kernel runs twice in a net of blocks in a loop;
+fused_back asks for that, so that forward's kernel runs twice in a net of blocks in a loop;
 elsewhere XLA merges the two. There is no jvp, and so no product with the Hessian.
 
 The kernel multiplies what is excluded by 0. So that a key or value that is not finite makes NaN of
@@ -30,7 +30,7 @@ from fnn.sharding import DATA, MODEL, apart
 DTYPES = "bfloat16", "float16"
 
 
-def attend(q: Array, k: Array, v: Array, sight: Sight, chunk: int | None) -> tuple[Array, None]:
+def fused(q: Array, k: Array, v: Array, sight: Sight, chunk: int | None) -> tuple[Array, None]:
     """o of q [B, H, G, T, d] over k, v [B, H, S, d]; 0 for a row that sees nothing; no m."""
 
     def run(arrays, masks):
@@ -41,7 +41,7 @@ def attend(q: Array, k: Array, v: Array, sight: Sight, chunk: int | None) -> tup
     return apart(run, ((DATA, MODEL), (q, k, v)), ((DATA,), (sight.keys, sight.pairs))), None
 
 
-def attend_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
+def fused_back(q, k, v, o, m, do, sight: Sight, chunk: int | None):
     """dq, dk, dv, and no da."""
 
     def run(arrays, masks):

@@ -13,8 +13,8 @@ from contract import noise
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
 import fnn
-from fnn.layers import chunked, fused
-from fnn.layers.attention import Attention
+from fnn.layers import fused
+from fnn.layers.attention import CORES, Attention
 from fnn.layers.cross_attention import CrossAttention
 from fnn.layers.sight import Sight
 from fnn.sequence import Sequence, value
@@ -73,13 +73,13 @@ def both(core, sight, q, k, v, do):
 
 @pytest.mark.parametrize("sight", SIGHTS.values(), ids=SIGHTS)
 def test_values_and_gradients_are_those_in_chunks(sight, on_cpu):
-    want, found = (jax.jit(partial(both, core, sight))(*given(sight)) for core in (chunked, fused))
+    want, found = (jax.jit(partial(both, core, sight))(*given(sight)) for core in CORES.values())
     check_close(found, want)
     assert {name for name, _ in on_cpu} == {"cudnn"}
 
 
 def test_what_the_kernel_knows_by_itself_is_no_mask(on_cpu):
-    both(fused, Sight(True, 4), *given(Sight()))
+    both(CORES["cudnn"], Sight(True, 4), *given(Sight()))
     assert all(
         how == {"mask": None, "is_causal": True, "local_window_size": (3, 0)} for _, how in on_cpu
     )
@@ -91,12 +91,12 @@ def test_a_bad_key_or_value_makes_nan_of_the_rows_that_see_it(name, value, on_cp
     q, k, v, do = given(Sight())
     bad = {"k": k, "v": v}
     bad[name] = bad[name].at[0, 1, 2, 3].set(value)
-    o, _ = fused.attend(q, **bad, sight=Sight(True), chunk=None)
+    o, _ = fused.fused(q, **bad, sight=Sight(True), chunk=None)
     rows = np.zeros((2, 2, 3, 7), bool)
     rows[0, 1, :, 2:] = True
     np.testing.assert_array_equal(np.isnan(o).all(-1), rows)
     np.testing.assert_array_equal(np.isnan(o).any(-1), rows)
-    dq, *_ = fused.attend_back(q, bad["k"], bad["v"], o, None, do, Sight(True), None)
+    dq, *_ = fused.fused_back(q, bad["k"], bad["v"], o, None, do, Sight(True), None)
     np.testing.assert_array_equal(np.isnan(dq).any(-1), rows)
 
 
@@ -105,7 +105,7 @@ def lowered(monkeypatch, sight, t=64):
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
     q, k = (jax.ShapeDtypeStruct((2, 3, *g, t, 16), HALF) for g in ((2,), ()))
-    traced = jax.jit(partial(both, fused, sight)).trace(q, k, k, q)
+    traced = jax.jit(partial(both, CORES["cudnn"], sight)).trace(q, k, k, q)
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
