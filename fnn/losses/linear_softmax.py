@@ -18,6 +18,7 @@ Source: as SoftmaxCrossEntropy; the one pass: Hsu et al. (2024), arXiv:2410.1098
 3.2; Wijmans et al. (2025), arXiv:2411.09009, section 4.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from fnn.sharding import over_rows
 from fnn.targets import as_classes
 
 ENTRIES = 2**21  # of a chunk of logits where `chunk` does not say
+CPU, OTHERS = 128, 1024  # at least so many positions, for a CPU's caches or another's products
 
 
 class LinearSoftmaxCrossEntropyCache(NamedTuple):
@@ -52,7 +54,8 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     """losses = −Σ_k t_k log softmax_k(h w).  y = Logits(h, w), or whole → losses [B, ...].
 
     target: labels [B, ...] or rows of probabilities [B, ..., V]. `chunk` positions have
-    their logits at a time; None: up to 2²¹ logits, or 128 positions where those have more.
+    their logits at a time; None: up to 2²¹ logits, or 128 positions where those have more, 1024 on
+    devices other than a CPU, where what a chunk adds to dw waits for the memory of dw.
     dh = dz wᵀ, dw = Σ hᵀ dz with dz = dl (softmax(h w) − t).
 
     Raises:
@@ -78,16 +81,16 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         y, target = jax.tree.map(owned, y), as_classes(target)
         whole = SoftmaxCrossEntropy(self.label_smoothing, self.ignore_label)
 
-        def losses_of(rows, w):
+        def losses_of(fewest, rows, w):
             def of_chunk(chunk):
                 h, target = chunk
                 return whole.forward(Logits(h, w).whole(), target)[0]
 
             shape = rows[0].shape[:-1]
-            losses = stacked(of_chunk, self.chunks(shape, w.shape[-1], rows))
+            losses = stacked(of_chunk, self.chunks(shape, w.shape[-1], rows, fewest))
             return joined(losses, shape), ()
 
-        losses, _ = over_rows(losses_of, (y.h, target), y.w)
+        losses, _ = over_rows(self.by_platform(losses_of), (y.h, target), y.w)
         return losses, LinearSoftmaxCrossEntropyCache(y, target)
 
     def backward(self, cache, dl) -> Any:
@@ -154,7 +157,7 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
         """What f makes besides, (found, dz) = f(z, dl, *arrays) of every chunk, and dh and dw."""
         sums = wide(y.dtype)
 
-        def back(rows, w):
+        def back(fewest, rows, w):
             wt = w.T
 
             def step(dw, chunk):
@@ -165,16 +168,30 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
                 return dw, (found, product(dz, wt).astype(h.dtype))
 
             shape = rows[0].shape[:-1]
-            chunks = self.chunks(shape, w.shape[-1], rows)
+            chunks = self.chunks(shape, w.shape[-1], rows, fewest)
             dw, each = scan(step, jnp.zeros(w.shape, sums), chunks)
             return jax.tree.map(lambda a: joined(a, shape), each), dw
 
-        (found, dh), dw = over_rows(back, (y.h, dl, arrays), y.w)
+        (found, dh), dw = over_rows(self.by_platform(back), (y.h, dl, arrays), y.w)
         return found, like(Logits(dh, dw), y)
 
-    def chunks(self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...]) -> Any:
+    def by_platform(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """f(fewest, rows, w) with the fewest positions of a chunk that suit the device."""
+
+        def run(rows, w):
+            small, large = (functools.partial(f, fewest) for fewest in (CPU, OTHERS))
+            sizes = rows[0].shape[:-1], w.shape[-1]
+            if self.n_chunks(*sizes) == self.n_chunks(*sizes, OTHERS):
+                return small(rows, w)
+            return jax.lax.platform_dependent(rows, w, cpu=small, default=large)
+
+        return run
+
+    def chunks(
+        self, rows: tuple[int, ...], n_vocab: int, arrays: tuple[Array, ...], fewest: int = CPU
+    ) -> Any:
         """Arrays with one entry per position as [chunks, positions, ...], filled with zeros."""
-        n, n_chunks = math.prod(rows), self.n_chunks(rows, n_vocab)
+        n, n_chunks = math.prod(rows), self.n_chunks(rows, n_vocab, fewest)
         size = -(-n // n_chunks)
 
         def chunked(a):
@@ -184,9 +201,9 @@ class LinearSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
         return jax.tree.map(chunked, arrays)
 
-    def n_chunks(self, rows: tuple[int, ...], n_vocab: int) -> int:
+    def n_chunks(self, rows: tuple[int, ...], n_vocab: int, fewest: int = CPU) -> int:
         """How many chunks of positions there are."""
-        most = max(ENTRIES // n_vocab, 128) if self.chunk is None else self.chunk
+        most = max(ENTRIES // n_vocab, fewest) if self.chunk is None else self.chunk
         return max(-(-math.prod(rows) // most), 1)
 
 

@@ -10,6 +10,7 @@ from contract import EXACT, check_loss, noise
 import fnn
 from fnn.layers.activations import Identity
 from fnn.logits import Logits
+from fnn.losses import linear_softmax
 from fnn.losses.categorical import SoftmaxCrossEntropy
 from fnn.losses.linear_softmax import LinearSoftmaxCrossEntropy
 from fnn.numerics import cast
@@ -266,3 +267,31 @@ def test_an_empty_chunk_is_rejected_when_built(chunk):
 def test_smoothing_out_of_range_is_rejected_when_built():
     with pytest.raises(ValueError, match=r"^LinearSoftmaxCrossEntropy: label_smoothing must be"):
         LinearSoftmaxCrossEntropy(1.0)
+
+
+def test_other_devices_have_more_positions_in_a_chunk():
+    loss, n_rows, n_vocab = LinearSoftmaxCrossEntropy(), 3000, 20000
+    y = Logits(*(jax.ShapeDtypeStruct(s, "bfloat16") for s in ((n_rows, 8), (8, n_vocab))))
+    target, dl = (jax.ShapeDtypeStruct((n_rows,), t) for t in ("int32", "float32"))
+    for platform, size in {"cpu": 125, "cuda": 1000, "tpu": 1000}.items():
+        traced = jax.jit(loss.value_and_backward).trace(y, target, dl)
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert f"tensor<{size}x{n_vocab}xf32>" in text
+        assert f"tensor<{n_rows}x{n_vocab}x" not in text
+
+
+@KINDS
+def test_the_positions_of_a_chunk_change_no_number(kind, monkeypatch):
+    loss, dl = LinearSoftmaxCrossEntropy(ignore_label=-1), noise(7, seed=4)
+    if kind == "rows":
+        loss = LinearSoftmaxCrossEntropy()
+    target = targets(kind, (7,))
+    want = loss.value_and_backward(Y, target, dl), loss.forward(Y, target)[0]
+    monkeypatch.setattr(linear_softmax, "ENTRIES", 5)
+    monkeypatch.setattr(linear_softmax, "CPU", 2)
+    monkeypatch.setattr(linear_softmax, "OTHERS", 3)
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *arrays, cpu, default: default(*arrays)
+    )
+    found = loss.value_and_backward(Y, target, dl), loss.forward(Y, target)[0]
+    chex.assert_trees_all_close(found, want, rtol=1e-12, atol=1e-12)
