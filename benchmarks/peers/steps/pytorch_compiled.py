@@ -1,4 +1,4 @@
-"""PyTorch with torch.compile of forward and loss, elsewise as its eager peer."""
+"""PyTorch with torch.compile of forward and loss; the rest is that of the eager peer."""
 
 import torch  # pyright: ignore[reportMissingImports]
 
