@@ -42,7 +42,7 @@ def compared(report: Report) -> list[tuple[str, list[tuple[str, float | None]]]]
             (r.name, r.ratio)
         )
     for s in report.steps:
-        found.setdefault(f"{s.net}: time of a step / fnn's", []).append((s.peer, s.ratio))
+        found.setdefault(f"step, {s.net}: time / fnn's", []).append((s.peer, s.ratio))
     return list(found.items())
 
 
@@ -107,4 +107,4 @@ def bars(axes: Any, ratios: Sequence[tuple[str, float | None]], title: str) -> N
     axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(title, fontsize=8, loc="left")
