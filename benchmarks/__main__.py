@@ -1,5 +1,6 @@
-"""uv run python -m benchmarks [--quick] [--out DIR] [--only losses runs]."""
+"""uv run python -m benchmarks [--quick] [--tests] [--out DIR] [--only losses runs]."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +10,17 @@ import tyro
 
 from benchmarks.case import Table
 from benchmarks.cases import ASKED, TABLES
+from benchmarks.contracts import contracts
 from benchmarks.curve_picture import draw_curves
 from benchmarks.curves import curves, depths
 from benchmarks.examples import singles
-from benchmarks.machine import Import, Share, import_cost, matmul_shares
+from benchmarks.machine import Import, Share, import_cost, matmul_shares, matrix_rate, rated
 from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
 from benchmarks.precision import precision
 from benchmarks.precision.functions import functions
 from benchmarks.report import (
+    LARGE_STEPS,
     Report,
     curve_table,
     depth_table,
@@ -25,6 +28,7 @@ from benchmarks.report import (
     kept_table,
     machine,
     precision_table,
+    rated_table,
     ratio_table,
     run_table,
     save_json,
@@ -37,9 +41,11 @@ from benchmarks.report import (
 )
 from benchmarks.runs import Run, training_runs
 from benchmarks.saving import savings
-from benchmarks.steps import Step, training_steps
+from benchmarks.steps import LARGE, Step, training_steps
 from benchmarks.streaming import streaming
-from benchmarks.updates import updates
+from benchmarks.turns import SHARED_DEVICE
+from benchmarks.updates import ADAM, updates
+from benchmarks.updates import LARGE as LARGE_UPDATES
 
 BLOCKS = (
     *[table.title.lower() for table in TABLES],
@@ -64,6 +70,8 @@ class Options:
     """The first row of every table, steps of tiny nets, hardly measured: to see that it runs."""
     out: Path = Path("runs/benchmarks")
     """The folder for tables.md, results.json, ratios.png and curves.png."""
+    tests: bool = False
+    """The contract tests of layers and losses first, on the device that is measured."""
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization curvature algorithms looking recurrence attention heads whole half curves
@@ -78,6 +86,7 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
     if not wanted:
         raise SystemExit(f"--only takes the beginnings of {', '.join(every)}.")
     options.out.mkdir(parents=True, exist_ok=True)
+    os.environ.update(SHARED_DEVICE)  # peers need memory of the device, too
     texts = []
 
     def show(text: str) -> None:
@@ -85,13 +94,17 @@ def main(options: Options, say: Callable[[str], None] = print) -> Report:
         say(f"{text}\n")
 
     show(", ".join(f"{name} {value}" for name, value in machine().items()))
+    if options.tests:
+        show(f"### Contract tests\n\n{contracts()}")
     runs, steps, shares, imports = others(options.quick, wanted, show)
+    rate = matrix_rate(QUICK if options.quick else Effort()) if "accelerator" in wanted else None
     tables = []
     for table in (*TABLES, *ASKED):
         if table.title.lower() in wanted:
             tables.append((table, measured(table, options.quick)))
             show(ratio_table(*tables[-1]))
-    report = more(Report(tables, runs, steps, shares, imports), options.quick, wanted, show)
+    report = Report(tables, runs, steps, shares, imports, rate=rate)
+    report = more(report, options.quick, wanted, show)
     (options.out / "tables.md").write_text("\n\n".join(texts) + "\n")
     save_json(options.out / "results.json", report)
     written = ["tables.md", "results.json"]
@@ -119,6 +132,10 @@ def others(
     if "steps" in wanted:
         steps = training_steps(quick=quick)
         show(step_table(steps))
+    if "accelerator" in wanted:
+        large = training_steps(LARGE, rounds=4, quick=quick)
+        show(step_table(large, "Whole training steps on an accelerator", LARGE_STEPS))
+        steps = [*steps, *large]
     if "share" in wanted:
         tiny = {"width": 64, "batch": 64, "size": 128, "n": 3}
         shares = matmul_shares(**(tiny if quick else {}))
@@ -134,11 +151,14 @@ def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], N
     if "streaming" in wanted:
         report = report._replace(streams=streaming(quick=quick))
         show(streaming_table(report.streams))
+    effort = QUICK if quick else Effort()
     if "updates" in wanted:
-        report = report._replace(updates=updates(QUICK if quick else Effort(), quick=quick))
+        report = report._replace(updates=updates(effort, quick=quick))
         show(update_table(report.updates))
+    if report.rate is not None:
+        report = accelerated(report, report.rate, effort, quick, show)
     if "curves" in wanted:
-        found = curves(QUICK if quick else Effort(), quick=quick)
+        found = curves(effort, quick=quick)
         deep = depths(quick=quick, rounds=1 if quick else 5)
         report = report._replace(curves=found, depths=deep)
         for curve in found:
@@ -154,13 +174,24 @@ def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], N
     return report
 
 
+def accelerated(
+    report: Report, rate: float, effort: Effort, quick: bool, show: Callable[[str], None]
+) -> Report:
+    """Shares of the matrix rate, and steps inside the backward pass at an accelerator's sizes."""
+    shares = rated([r for table, rows in report.tables if table in ASKED for r in rows], rate)
+    show(rated_table(shares, rate))
+    large = updates(effort, LARGE_UPDATES, ADAM, quick=quick)
+    show(update_table(large))
+    return report._replace(rated=shares, updates=[*report.updates, *large])
+
+
 def measured(table: Table, quick: bool) -> list[Result]:
     """The rows of a table, with a sign of life for whoever waits."""
-    results = []
-    for case in table.cases[:1] if quick else table.cases:
+    results, effort = [], QUICK if quick else Effort(compiles=table.compiles)
+    for case in (table.quick or table.cases[:1]) if quick else table.cases:
         if sys.stderr.isatty():
             print(f"  {table.title}: {case.name} ...", file=sys.stderr, end="\x1b[K\r")
-        results.append(compare(case, QUICK if quick else Effort()))
+        results.append(compare(case, effort))
     return results
 
 

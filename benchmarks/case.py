@@ -23,6 +23,7 @@ class Pair(NamedTuple):
     hand: Callable[..., Any]
     reference: Callable[..., Any]
     args: tuple[Any, ...]
+    counted: Callable[..., Any] | None = None  # the one whose matrix products say how much is done
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Table(NamedTuple):
     note: str
     cases: tuple[Case, ...]
     mean: bool = False
+    quick: tuple[Case, ...] = ()  # what --quick runs, by default the first row
+    compiles: int = 3  # how often a row is compiled, to time it
 
 
 def gradient(
@@ -55,18 +58,24 @@ def gradient(
 
     `written` is the net whose plain form jax.value_and_grad differentiates, by default the same.
     """
-    reads = written or net
 
     def hand(params, x, target, key):
         return fnn.value_and_grad(net, loss, params, x, target, key=key)
 
+    reference, args = autodiff(written or net, loss), (net.init(jax.random.key(0)), x, target, key)
+    return Pair(hand, reference, args, counted=autodiff(net, loss))
+
+
+def autodiff(net: Net, loss: fnn.Loss[Any]) -> Callable[..., Any]:
+    """jax.value_and_grad of the plain net's mean loss."""
+
     def reference(params, x, target, key):
         def value(params):
-            return plain_losses(loss, plain(reads, params, x, key), target).mean()
+            return plain_losses(loss, plain(net, params, x, key), target).mean()
 
         return jax.value_and_grad(value)(params)
 
-    return Pair(hand, reference, (net.init(jax.random.key(0)), x, target, key))
+    return reference
 
 
 def loss_gradient(loss: fnn.Loss[Any], y: Any, target: jax.Array) -> Pair:

@@ -5,7 +5,7 @@
     lstm    sequences → LSTM → Dense → a class at every step
     gpt     bytes → Embedding, positions, blocks, LayerNorm, Dense without bias → the next byte
 
-All but the mlp are drawn by benchmarks.steps. The loss of an example is the mean over its steps.
+They are drawn by benchmarks.steps. The loss of an example is the mean over its steps.
 Of single examples: the norms ‖g_b‖, and Σ_b g_b min(1, max_norm / ‖g_b‖). Of the curvature of mlp
 and cnn: Hessian and Gauss–Newton matrix times a vector, the diagonal of the latter, and the
 Kronecker factors of the empirical Fisher matrix. What a peer finds must be what fnn finds, or
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.steps import Arrays, cnn, floats, gpt, labels, lstm, weights
+from benchmarks.steps import Arrays, cnn, floats, gpt, lstm, mlp
 from benchmarks.turns import OURS, Ratio, take_turns
 
 PRIVATE = {  # name in the table → module of benchmarks.peers.examples
@@ -64,16 +64,6 @@ class Task(NamedTuple):
     arrays: Arrays
     n: int
     max_norm: float  # that about half of the examples are above
-
-
-def mlp(*, n_in: int, n_hidden: int, n_out: int, batch: int) -> Arrays:
-    """x [B, n_in], target [B], and the parameters."""
-    rng, sizes = np.random.default_rng(3), (n_in, n_hidden, n_hidden, n_out)
-    arrays = {}
-    for i in (1, 2, 3):
-        arrays |= {f"w{i}": weights(rng, sizes[i - 1], sizes[i]), f"b{i}": np.zeros(sizes[i])}
-    arrays["x"] = rng.normal(size=(batch, n_in))
-    return floats(arrays) | labels(target=rng.integers(n_out, size=batch))
 
 
 def tasks(quick: bool) -> dict[str, Task]:

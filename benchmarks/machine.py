@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 
 from benchmarks.cases.mlps import classifier
+from benchmarks.measure import Effort, Result, times
 
 
 class Share(NamedTuple):
@@ -55,6 +57,35 @@ def matmul_shares(
         Share(f"{name}, {title}", *middle(s), gigaflops=statistics.median(rates) / 1e9)
         for name, s in shares.items()
     ]
+
+
+class Rated(NamedTuple):
+    """How well a row uses the machine, and what it takes of it."""
+
+    name: str
+    milliseconds: float
+    teraflops: float  # per second: of the products of plain autodiff, in our time
+    share: float  # of the rate of a square product in bfloat16
+    gibibytes: float  # arguments, temporaries and results
+
+
+def matrix_rate(effort: Effort = Effort()) -> float:
+    """FLOP per second of one large square product in bfloat16, summed in float32."""
+    n = 512 if jax.default_backend() == "cpu" else 8192
+    a = jax.random.normal(jax.random.key(0), (n, n), "bfloat16")
+    product = jax.jit(lambda a: jax.lax.dot(a, a, preferred_element_type="float32"))
+    return 2 * n**3 / float(np.median(times([product.lower(a).compile()], (a,), effort)))
+
+
+def rated(results: Sequence[Result], rate: float) -> list[Rated]:
+    """The rows whose products are counted, and `rate`, FLOP per second, as what they share."""
+    rows = []
+    for r in results:
+        if r.products is not None:
+            reached = r.products / (1e-6 * r.microseconds)
+            size = r.peak / 2**30
+            rows.append(Rated(r.name, 1e-3 * r.microseconds, reached / 1e12, reached / rate, size))
+    return rows
 
 
 def import_cost(*, n: int = 7) -> Import:

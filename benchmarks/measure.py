@@ -6,7 +6,7 @@ ratios is reported with their quartiles, never a ratio of two separate medians.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from benchmarks.case import Case
+from benchmarks.flops import products
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,38 @@ class Result(NamedTuple):
     pairs: int
     microseconds: float  # of the hand-written one, to know what size of thing this is
     bytes: tuple[int, int]  # temporary buffers of both
+    peak: int = 0  # bytes of the hand-written one: arguments, temporaries and results
+    products: int | None = None  # FLOPs of the products of plain autodiff, where they are counted
 
 
 def compare(case: Case, effort: Effort = Effort()) -> Result:
     """Measure a case; an AssertionError if the two results differ."""
-    hand, reference, args = case.build()
-    programs = [jax.jit(f).lower(*args).compile() for f in (hand, reference)]
+    pair = case.build()
+    both, args = pair[:2], pair.args
+    programs, first = zip(*(compiled(f, args) for f in both), strict=True)
     error = difference(case, *[program(*args) for program in programs])
     memory = [temporary_bytes(program) for program in programs]
     flops = [(program.cost_analysis() or {}).get("flops", 0.0) for program in programs]
-    seconds, ratios = pairs(programs, args, effort)
+    seconds, ratios = pairs(list(programs), args, effort)
     low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
     return Result(
         name=case.name, time=middle, low=low, high=high, memory=ratio(*memory),
-        flops=ratio(*flops), compile=compile_ratio(hand, reference, args, effort),
+        flops=ratio(*flops), compile=compile_ratio(both, args, first, effort.compiles),
         error=error, pairs=len(ratios), microseconds=1e6 * seconds, bytes=(memory[0], memory[1]),
+        peak=peak(programs[0]), products=products(pair.counted, *args) if pair.counted else None,
     )  # fmt: skip
 
 
 def temporary_bytes(program: Any) -> int:
     """What XLA allocates for temporaries, beside arguments and results."""
     return program.memory_analysis().temp_size_in_bytes
+
+
+def peak(program: Any) -> int:
+    """Bytes of arguments, temporaries and results, those once that stand in one place."""
+    m = program.memory_analysis()
+    sizes = m.argument_size_in_bytes + m.temp_size_in_bytes + m.output_size_in_bytes
+    return sizes - m.alias_size_in_bytes
 
 
 def difference(case: Case, hand: Any, reference: Any) -> float:
@@ -109,11 +121,11 @@ def times(programs: list[Any], args: tuple[Any, ...], effort: Effort) -> np.ndar
 
 
 def compile_ratio(
-    hand: Callable[..., Any], reference: Callable[..., Any], args: Any, effort: Effort
+    both: Sequence[Callable[..., Any]], args: Any, first: Sequence[float], n: int
 ) -> float:
-    """Time to trace and compile from empty caches, the median of pairs."""
-    ratios = []
-    for i in range(effort.compiles):
+    """Time to trace and compile from empty caches, the median of n pairs; the first is known."""
+    ratios, (hand, reference) = [first[0] / first[1]], both
+    for i in range(1, n):
         if i % 2 == 0:
             ratios.append(compile_seconds(hand, args) / compile_seconds(reference, args))
         else:
@@ -123,10 +135,15 @@ def compile_ratio(
 
 def compile_seconds(f: Callable[..., Any], args: Any) -> float:
     """Of tracing and compiling from empty caches."""
+    return compiled(f, args)[1]
+
+
+def compiled(f: Callable[..., Any], args: Any) -> tuple[Any, float]:
+    """The program, and the seconds of tracing and compiling it from empty caches."""
     jax.clear_caches()
     start = time.perf_counter()
-    jax.jit(f).lower(*args).compile()
-    return time.perf_counter() - start
+    program = jax.jit(f).lower(*args).compile()
+    return program, time.perf_counter() - start
 
 
 def ratio(a: float, b: float) -> float:

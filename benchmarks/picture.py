@@ -8,33 +8,42 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.measure import Result
-from benchmarks.report import MEMORY, TIME, Report
+from benchmarks.report import MEMORY, TIME, Report, machine
 
 GOOD, BAD, GREY = "#1b7f79", "#c8553d", "#8a8a8a"
 FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond stands there
 
 
 def draw(path: Path, report: Report) -> None:
-    """Write the picture: the tables in two columns, training runs and steps below."""
+    """Write the picture: the tables in two columns, training runs and steps below, in pairs."""
     columns = in_columns([t for t in report.tables if t[1]])
     rows = max((height(c) for c in columns), default=0.0)
     n = max(len(columns), 1)
-    nets = list(dict.fromkeys(s.net for s in report.steps))
-    heights = [max(1.0, 0.21 * rows), 1.3, 1.5 if nets else 0.01]
-    figure = Figure(figsize=(9.5 * n, 1.5 + sum(heights)), layout="constrained")
+    below = compared(report)
+    heights = [max(1.0, 0.21 * rows), *[1.5] * -(-len(below) // 2)]
+    figure = Figure(figsize=(9.5 * n, 2.0 + sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, 6 * n, height_ratios=heights)
+    grid = figure.add_gridspec(len(heights), 2 * n, height_ratios=heights)
     for i, tables in enumerate(columns):
-        left = 6 * i
-        time = figure.add_subplot(grid[0, left : left + 3])
-        ratio_panels(time, figure.add_subplot(grid[0, left + 3 : left + 6]), tables, rows)
-    ratios = [(r.name, r.ratio) for r in report.runs]
-    bars(figure.add_subplot(grid[1, :]), ratios, "a whole training run: time in units of fnn.fit")
-    for i, net in enumerate(nets):
-        ratios = [(s.peer, s.ratio) for s in report.steps if s.net == net]
-        axes = figure.add_subplot(grid[2, 2 * n * i : 2 * n * (i + 1)])
-        bars(axes, ratios, f"{net} step: time in units of fnn's")
+        time, memory = (figure.add_subplot(grid[0, 2 * i + j]) for j in (0, 1))
+        ratio_panels(time, memory, tables, rows)
+    for i, (title, ratios) in enumerate(below):
+        left = n * (i % 2)
+        bars(figure.add_subplot(grid[1 + i // 2, left : left + n]), ratios, title)
+    figure.suptitle("{device}, {platform}, {date}".format(**machine()), fontsize=9, color=GREY)
     figure.savefig(path, dpi=130)
+
+
+def compared(report: Report) -> list[tuple[str, list[tuple[str, float | None]]]]:
+    """Title, and every peer with its ratio: of the training runs, and of every net's steps."""
+    found = {}
+    for r in report.runs:
+        found.setdefault("a whole training run: time / that of fnn.fit", []).append(
+            (r.name, r.ratio)
+        )
+    for s in report.steps:
+        found.setdefault(f"step, {s.net}: time / fnn's", []).append((s.peer, s.ratio))
+    return list(found.items())
 
 
 Measured = tuple[Any, list[Result]]
@@ -98,4 +107,4 @@ def bars(axes: Any, ratios: Sequence[tuple[str, float | None]], title: str) -> N
     axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=8, loc="left")

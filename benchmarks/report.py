@@ -1,5 +1,6 @@
 """The tables as markdown, and everything as JSON."""
 
+import datetime
 import json
 import math
 import platform
@@ -14,7 +15,7 @@ import numpy as np
 from benchmarks.case import Table
 from benchmarks.curves import Curve, Depth
 from benchmarks.examples import Single
-from benchmarks.machine import Import, Share
+from benchmarks.machine import Import, Rated, Share
 from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
 from benchmarks.runs import Run
@@ -44,6 +45,8 @@ class Report(NamedTuple):
     updates: Sequence[Update] = ()
     savings: Sequence[Saving] = ()
     streams: Sequence[Streamed] = ()
+    rated: Sequence[Rated] = ()
+    rate: float | None = None  # FLOP per second, of one product in bfloat16
 
 
 def ratio_table(table: Table, results: Sequence[Result]) -> str:
@@ -84,7 +87,20 @@ def run_table(runs: Sequence[Run]) -> str:
     return f"### Whole training runs\n\n{note}\n\n{markdown(head, rows)}"
 
 
-def step_table(steps: Sequence[Step]) -> str:
+STEPS = (
+    "Forward, loss, backward, Adam, from the same arrays; every peer in its own process. "
+    "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch "
+    "keep keys and values, plain JAX runs the whole context for each; the mean byte for a loss."
+)
+LARGE_STEPS = (
+    "The same in bfloat16 of float32 parameters, at an accelerator's sizes: Cast, cast params, "
+    "PyTorch's autocast; plain JAX has cuDNN's attention on a GPU."
+)
+
+
+def step_table(
+    steps: Sequence[Step], title: str = "Whole training steps", note: str = STEPS
+) -> str:
     """Whole training steps."""
     rows = []
     for s in steps:
@@ -92,13 +108,8 @@ def step_table(steps: Sequence[Step]) -> str:
         if s.seconds is not None:
             rest = [digits(1e3 * s.seconds), f"{s.first:.3f} → {s.last:.3f}"]
         rows.append([s.net, s.peer, *versus(s), *rest])
-    note = (
-        "Forward, loss, backward, Adam, from the same arrays; every peer in its own process. "
-        "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch "
-        "keep keys and values, plain JAX runs the whole context for each; the mean byte for a loss."
-    )
     head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
-    return f"### Whole training steps\n\n{note}\n\n{markdown(head, rows)}"
+    return f"### {title}\n\n{note}\n\n{markdown(head, rows)}"
 
 
 def single_table(singles: Sequence[Single]) -> str:
@@ -201,6 +212,21 @@ def saving_table(savings: Sequence[Saving]) -> str:
     )
     table = markdown([*head, "load, ms/MiB", "disk alone, ms/MiB"], rows)
     return f"### Checkpoints\n\n{note}\n\n{table}"
+
+
+def rated_table(rows: Sequence[Rated], rate: float) -> str:
+    """Shares of the matrix-product rate in bfloat16, and peak memory."""
+    cells = [
+        [r.name, *(digits(v) for v in (r.milliseconds, r.teraflops, r.share, r.gibibytes))]
+        for r in rows
+    ]
+    note = (
+        "Of the hand-written one. One large square product in bfloat16: "
+        f"{rate / 1e12:.3g} TFLOP/s. FLOPs are those of the products of plain autodiff, causal "
+        "attention in full, nothing computed twice. Peak: arguments, temporaries and results."
+    )
+    head = ["row", "ms", "TFLOP/s", "share of the product's", "peak, GiB"]
+    return f"### Share of the matrix rate, and peak memory\n\n{note}\n\n{markdown(head, cells)}"
 
 
 def import_table(cost: Import) -> str:
@@ -327,6 +353,7 @@ def machine() -> dict[str, Any]:
         "device": device.device_kind,
         "platform": device.platform,
         "processor": platform.machine(),
+        "date": datetime.date.today().isoformat(),
     }
 
 
@@ -347,6 +374,8 @@ def save_json(path: Path, report: Report) -> None:
         "updates": [u._asdict() for u in report.updates],
         "streams": [s._asdict() for s in report.streams],
         "savings": [s._asdict() for s in report.savings],
+        "rated": [r._asdict() for r in report.rated],
+        "rate": report.rate,
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 

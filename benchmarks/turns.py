@@ -23,16 +23,20 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 OURS = "hand_written"
 NEEDS = {  # peer → package
-    "pytorch": "torch", "flax_nnx": "flax", "equinox": "equinox", "jax_private": "jax_privacy",
-    "opacus_ghost": "opacus", "opacus_hooks": "opacus", "back_pack": "backpack",
-    "curv_linops": "curvlinops", "kfac_in_jax": "kfac_jax",
+    "pytorch": "torch", "pytorch_compiled": "torch", "flax_nnx": "flax", "equinox": "equinox",
+    "jax_private": "jax_privacy", "opacus_ghost": "opacus", "opacus_hooks": "opacus",
+    "back_pack": "backpack", "curv_linops": "curvlinops", "kfac_in_jax": "kfac_jax",
 }  # fmt: skip
 TORCH = "FNN_TORCH_PYTHON"
 ELSEWHERE = {  # peer → what names the Python of an environment that has its package
-    "pytorch": TORCH, "opacus_ghost": TORCH, "opacus_hooks": TORCH, "back_pack": TORCH,
-    "curv_linops": TORCH, "jax_private": "FNN_JAX_PRIVACY_PYTHON",
+    "pytorch": TORCH, "pytorch_compiled": TORCH, "opacus_ghost": TORCH, "opacus_hooks": TORCH,
+    "back_pack": TORCH, "curv_linops": TORCH, "jax_private": "FNN_JAX_PRIVACY_PYTHON",
     "kfac_in_jax": "FNN_KFAC_JAX_PYTHON",
 }  # fmt: skip
+WORKS = {  # peer → what must run in its Python: torch.compile needs a compiler
+    "pytorch_compiled": "import torch; device = 'cuda' if torch.cuda.is_available() else 'cpu'; "
+    "torch.compile(lambda a: a.sin() + 1)(torch.ones(3, device=device))",
+}
 SHARED_DEVICE = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # or one process takes it all
 Answer = dict[str, Any]  # "seconds" and whatever else a peer says of its turn
 
@@ -67,15 +71,23 @@ def interpreter(module: str) -> str | None:
     """The Python that runs a peer: one that the environment names, else this one if it can."""
     elsewhere, needs = os.environ.get(ELSEWHERE.get(module, "")), NEEDS.get(module)
     if elsewhere and (needs == "torch" or has(elsewhere, needs)):
-        return elsewhere
-    return sys.executable if needs is None or importlib.util.find_spec(needs) else None
+        python = elsewhere
+    else:
+        python = sys.executable if needs is None or importlib.util.find_spec(needs) else None
+    works = module not in WORKS or (python and runs(python, WORKS[module]))
+    return python if works else None
 
 
-@functools.cache
 def has(python: str, package: str | None) -> bool:
     """Whether another Python has a package."""
     found = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
-    return subprocess.run([python, "-c", found], check=False).returncode == 0
+    return runs(python, found)
+
+
+@functools.cache
+def runs(python: str, code: str) -> bool:
+    """Whether a Python runs these lines."""
+    return subprocess.run([python, "-c", code], check=False, capture_output=True).returncode == 0
 
 
 class Peer(NamedTuple):

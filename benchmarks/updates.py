@@ -6,7 +6,7 @@ memory is what XLA says of arguments, temporaries and results, less what is dona
 run in turn; a time is the median of ratios within a turn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +16,11 @@ import optax
 
 import fnn
 from benchmarks.case import draw, labels
-from benchmarks.measure import Effort, times
+from benchmarks.measure import Effort, peak, times
 from benchmarks.plain import best, plain, plain_losses
 
-MIB, AGREE = 2**20, 1e-3
+MIB = 2**20
+AGREE = {"float32": 1e-3, "bfloat16": 2**-8}  # relative difference of the first three losses
 Programs = list[tuple[Any, Any]]  # (compiled (state, x, target) → (state, loss), first state)
 
 
@@ -43,10 +44,18 @@ def mlp(n: int = 24, width: int = 512, batch: int = 16) -> tuple[Any, ...]:
     return net, fnn.SquaredError(), draw(batch, width), draw(batch, width, seed=3)
 
 
-def gpt(n: int = 8, width: int = 256, t: int = 64, batch: int = 2) -> tuple[Any, ...]:
-    """A language model of bytes."""
-    net, tokens = fnn.gpt(256, width, 4, n, t), labels(batch, t + 1, classes=256)
+def gpt(
+    n: int = 8, width: int = 256, t: int = 64, batch: int = 2, heads: int = 4, n_vocab: int = 256
+) -> tuple[Any, ...]:
+    """A language model, by default of bytes."""
+    net, tokens = fnn.gpt(n_vocab, width, heads, n, t), labels(batch, t + 1, classes=n_vocab)
     return net, fnn.LinearSoftmaxCrossEntropy(), tokens[:, :-1], tokens[:, 1:]
+
+
+def half(n: int, width: int, t: int, batch: int, **sizes: int) -> tuple[Any, ...]:
+    """The same in bfloat16, of float32 masters."""
+    net, *rest = gpt(n, width, t, batch, **sizes)
+    return fnn.Cast(net, "bfloat16"), *rest
 
 
 def clipped(optimizer: Any) -> Any:
@@ -71,19 +80,34 @@ OPTIMIZERS = {  # name → (fnn's, optax's, the target of time)
 }
 
 
-def updates(effort: Effort = Effort(), *, quick: bool = False) -> list[Update]:
-    """Every net with every optimizer; `quick`: the first alone, tiny."""
-    small, many = {"n": 2, "width": 16}, {"batch": 512}
-    nets = {
-        "MLP, 24 × 512, batch 16": lambda: mlp(**small if quick else {}),
-        "MLP, 24 × 512, batch 512": lambda: mlp(**many),
-        "GPT, 8 blocks of 256, 2 × T 64": gpt,
-        "GPT, 8 blocks of 256, 8 × T 256": lambda: gpt(t=256, batch=8),
-    }
-    pairs = [(net, name) for net in nets for name in OPTIMIZERS]
+NETS = {  # name → (what makes it, of which sizes)
+    "MLP, 24 × 512, batch 16": (mlp, {}),
+    "MLP, 24 × 512, batch 512": (mlp, {"batch": 512}),
+    "GPT, 8 blocks of 256, 2 × T 64": (gpt, {}),
+    "GPT, 8 blocks of 256, 8 × T 256": (gpt, {"t": 256, "batch": 8}),
+}
+LARGE = {  # for an accelerator
+    "GPT, 12 blocks of 768, V 50257, 8 × T 1024, bfloat16": (
+        half,
+        {"n": 12, "width": 768, "t": 1024, "batch": 8, "heads": 12, "n_vocab": 50257},
+    ),
+}
+TINY = {mlp: {"n": 2, "width": 16}, half: {"n": 2, "width": 16, "t": 8, "batch": 2}}
+ADAM = ("Adam", "clip, Adam")
+
+
+def updates(
+    effort: Effort = Effort(),
+    nets: Mapping[str, tuple[Any, Any]] = NETS,
+    optimizers: Sequence[str] = tuple(OPTIMIZERS),
+    *,
+    quick: bool = False,
+) -> list[Update]:
+    """Every net with every optimizer; `quick`: the first net alone, tiny, with the first."""
+    rows = [(net, *nets[net], name) for net in nets for name in optimizers]
     return [
-        measured(f"{net}, {name}", nets[net](), OPTIMIZERS[name], effort)
-        for net, name in (pairs[:1] if quick else pairs)
+        measured(f"{net}, {name}", make(**TINY[make] if quick else sizes), OPTIMIZERS[name], effort)
+        for net, make, sizes, name in (rows[:1] if quick else rows)
     ]
 
 
@@ -100,7 +124,8 @@ def measured(
         memory.append(peak(program) / MIB)
         programs.append(turning(program, state, x, goal))
     losses = np.array([[float(run()) for _ in range(3)] for run in programs])
-    assert np.abs(losses - losses[0]).max() <= AGREE * np.abs(losses[0]).max(), (name, losses)
+    limit = AGREE[getattr(net, "dtype", "float32")] * np.abs(losses[0]).max()
+    assert np.abs(losses - losses[0]).max() <= limit, (name, losses)
     seconds = times(programs, (), effort)
     low, middle, high = np.quantile(seconds[:, 0] / seconds[:, 1], (0.25, 0.5, 0.75))
     plainly = float(np.median(seconds[:, 0] / seconds[:, 2]))
@@ -127,7 +152,8 @@ def plain_step(net: Any, loss: Any, optimizer: Any) -> Any:
         params, inner = state
 
         def value(params):
-            return plain_losses(loss, plain(written, params, x, None), target).mean()
+            y = plain(written, params, x, None).astype(jnp.float32)
+            return plain_losses(loss, y, target).mean()
 
         value, grads = jax.value_and_grad(value)(params)
         changes, inner = optimizer.update(grads, inner, params)
@@ -146,10 +172,3 @@ def turning(program: Any, state: Any, x: Any, target: Any) -> Callable[[], jax.A
         return loss
 
     return run
-
-
-def peak(program: Any) -> int:
-    """Bytes of arguments, temporaries and results, those once that stand in one place."""
-    m = program.memory_analysis()
-    sizes = m.argument_size_in_bytes + m.temp_size_in_bytes + m.output_size_in_bytes
-    return sizes - m.alias_size_in_bytes

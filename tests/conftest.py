@@ -25,6 +25,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def pytest_report_header():
+    return f"device: {jax.devices()[0].device_kind}"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
     yield

@@ -83,7 +83,8 @@ def language(s: Sizes) -> Pair:
 def singles(s: Sizes, of: Callable[..., Pair]) -> Pair:
     """What is asked of the examples of a small GPT, in float32, against jax.vmap of jax.grad."""
     x = labels(s.examples, s.small[-1], classes=s.small[0])
-    return of(fnn.gpt(*s.small), fnn.LinearSoftmaxCrossEntropy(), x, jnp.roll(x, -1, 1))
+    pair = of(fnn.gpt(*s.small), fnn.LinearSoftmaxCrossEntropy(), x, jnp.roll(x, -1, 1))
+    return pair._replace(counted=pair.reference)
 
 
 def halves(s: Sizes) -> tuple[Case, ...]:
@@ -114,6 +115,11 @@ def rows(s: Sizes) -> tuple[Case, ...]:
     )
 
 
+TINY = Sizes(
+    width=16, batch=8, widths=(4, 8, 8), images=2, hidden=8, series=(2, 16), heads=2,
+    lengths=(8, 16), vocabularies=(64,), rows=8, gpt=(32, 16, 2, 2, 16), texts=2,
+    small=(16, 8, 2, 2, 8), examples=3,
+)  # fmt: skip
 CPU = Sizes(
     width=512, batch=256, widths=(16, 32, 64), images=32, hidden=128, series=(32, 128), heads=4,
     lengths=(256, 1024), vocabularies=(8192,), rows=1024, gpt=(256, 256, 4, 4, 256),
@@ -132,4 +138,6 @@ ACCELERATOR = Table(
     "float32 against jax.vmap of jax.grad.",
     rows(Sizes()),
     mean=True,
+    quick=rows(TINY)[:1],
+    compiles=1,
 )

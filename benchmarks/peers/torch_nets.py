@@ -10,7 +10,7 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from benchmarks.peers.steps import blocks
-from benchmarks.peers.steps.pytorch import Block, filled, linear, norm, tensor
+from benchmarks.peers.steps.pytorch import Block, filled, linear, mlp, norm, tensor
 
 BLOCK = {
     "scale1": "norm1.weight", "b1": "norm1.bias", "wq": "q.weight", "wk": "k.weight",
@@ -69,12 +69,6 @@ def cnn(p):
         nn.MaxPool2d(2), nn.Flatten(),
         filled(nn.Linear(*w3.shape[::-1]), w3, p["b3"]), nn.ReLU(), linear(p["w4"], p["b4"]),
     )  # fmt: skip
-
-
-def mlp(p):
-    """Three dense layers with ReLU between them."""
-    first, *rest = (linear(p[f"w{i}"], p[f"b{i}"]) for i in (1, 2, 3))
-    return nn.Sequential(first, *(m for layer in rest for m in (nn.ReLU(), layer)))
 
 
 def built(net, params, lstm=nn.LSTM):

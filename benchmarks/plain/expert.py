@@ -10,13 +10,14 @@ The result takes the same params and differs only in what `plain` makes of it.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import fnn
+from benchmarks.peers.steps.plain_jax import fastest
 from benchmarks.plain.nets import plain
 from benchmarks.plain.sequences import (
     heads,
@@ -106,11 +107,6 @@ def _(net: Fused, params, x, key):
     kinds = {"is_causal": net.causal, "local_window_size": near}
     o = jax.nn.dot_product_attention(q, k, v, **kinds, implementation=fastest(q))
     return o.reshape(x.shape) @ params.wo
-
-
-def fastest(q: jax.Array) -> Literal["cudnn"] | None:
-    """What jax.nn is to use: cuDNN's kernel where there is one, in half precision on a GPU."""
-    return "cudnn" if jax.default_backend() == "gpu" and q.dtype.itemsize == 2 else None
 
 
 @plain.register

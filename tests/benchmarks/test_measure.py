@@ -30,6 +30,8 @@ def test_every_kind_of_pair_agrees_and_is_measured(kind):
     assert 0 < result.low <= result.time <= result.high
     assert result.memory == ratio(*result.bytes)
     assert result.compile > 0
+    assert (result.products is not None) == (kind == "gradient")
+    assert result.peak > result.bytes[0]
 
 
 def test_a_wrong_gradient_is_not_measured():

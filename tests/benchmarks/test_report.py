@@ -10,7 +10,7 @@ from benchmarks.__main__ import Options, main
 from benchmarks.case import Case, Table
 from benchmarks.curve_picture import draw_curves
 from benchmarks.curves import Curve, Depth, Point
-from benchmarks.machine import Import, Share, import_cost, matmul_shares
+from benchmarks.machine import Import, Share, import_cost, matmul_shares, matrix_rate, rated
 from benchmarks.measure import QUICK, Result
 from benchmarks.picture import draw, height, in_columns
 from benchmarks.precision import Error, Kept
@@ -22,6 +22,7 @@ from benchmarks.report import (
     kept_table,
     mark,
     precision_table,
+    rated_table,
     ratio_table,
     run_table,
     save_json,
@@ -147,6 +148,16 @@ def test_a_stream_below_its_target_is_bold_and_one_without_is_not(monkeypatch):
     assert found.ratio > 0
 
 
+COUNTED = RESULTS[0]._replace(microseconds=2000.0, products=2 * 10**9, peak=3 * 2**29)
+
+
+def test_a_row_shares_the_rate_of_a_product_where_its_products_are_counted():
+    (row,) = rated([COUNTED, RESULTS[1]], 2e12)
+    assert row == ("a", 2.0, 1.0, 0.5, 1.5)
+    assert cells(rated_table([row], 2e12))[-1] == ["a", "2.00", "1.00", "0.50", "1.50"]
+    assert "2 TFLOP/s" in rated_table([row], 2e12)
+
+
 def test_a_share_below_its_target_is_bold():
     low, high = (Share("step", s, s - 0.1, s + 0.1, 100.0) for s in (0.8, 0.95))
     assert "**0.80**" in share_table([low])
@@ -197,11 +208,14 @@ def test_everything_is_written(tmp_path):
     tables = [(TABLE, RESULTS * 12), (TABLE, RESULTS * 9)]
     imports = Import(0.1, 0.1, 0.1)
     report = Report(tables, RUNS, STEPS, [], imports, CURVES, DEPTHS, ERRORS, KEPT)
+    report = report._replace(rated=rated([COUNTED], 2e12), rate=2e12)
     save_json(tmp_path / "results.json", report)
     draw(tmp_path / "ratios.png", report)
     draw_curves(tmp_path / "curves.png", report.curves, report.depths)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["tables"]["Some"][1]["time"] == 2.0
+    assert {"device", "date"} <= set(content["machine"])
+    assert content["rated"][0]["share"] == 0.5
     assert content["runs"][2]["ratio"] is None
     assert content["steps"][1]["seconds"] == 0.375
     assert content["curves"]["Some layer"][1]["milliseconds"] == [50.0, None]
@@ -245,4 +259,5 @@ def test_machine_is_measured():
     shares = matmul_shares(width=16, batch=32, size=64, n=3)
     assert len(shares) == 2
     assert all(s.share > 0 and s.gigaflops > 0 for s in shares)
+    assert matrix_rate(QUICK) > 1e6
     assert 0 < import_cost(n=1).seconds < 10

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from benchmarks.turns import fastest, interpreter, ratio, take_turns
+from benchmarks.turns import WORKS, fastest, interpreter, ratio, take_turns
 
 MODULES = ["hand_written", "other", "third"]
 
@@ -74,6 +74,13 @@ def test_pytorch_may_live_elsewhere(monkeypatch):
     monkeypatch.setenv("FNN_TORCH_PYTHON", "/somewhere/python")
     assert interpreter("pytorch") == "/somewhere/python"
     assert interpreter("optax_loop") == sys.executable
+
+
+def test_a_peer_whose_compiler_fails_is_absent(monkeypatch):
+    monkeypatch.setenv("FNN_TORCH_PYTHON", sys.executable)
+    for code, found in (("pass", sys.executable), ("import nothing_of_this_name", None)):
+        monkeypatch.setitem(WORKS, "pytorch_compiled", code)
+        assert interpreter("pytorch_compiled") == found
 
 
 @pytest.mark.long

@@ -14,13 +14,7 @@ LOSS = fnn.SoftmaxCrossEntropy()
 
 def built(name, params):
     """Net and params, and their names in the same tree."""
-    if name != "mlp":
-        net, _, arranged = hand_written.built(name, params)
-    else:
-        sizes = [len(params["w1"]), *(len(params[f"b{i}"]) for i in (1, 2, 3))]
-        net = fnn.mlp(sizes)
-        own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
-        arranged = jax.tree.map(jnp.array, own.unflatten(params.values()))
+    net, _, arranged = hand_written.built(name, params)
     if name == "gpt":
         names = jax.tree.leaves(hand_written.by_name({k: k for k in params}))
     else:

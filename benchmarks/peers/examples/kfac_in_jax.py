@@ -9,14 +9,7 @@ import kfac_jax  # pyright: ignore[reportMissingImports]
 import optax
 
 from benchmarks.peers.examples import main, measured
-from benchmarks.peers.steps.plain_jax import cnn
-
-
-def mlp(p, x):
-    """Logits."""
-    y = jax.nn.relu(x @ p["w1"] + p["b1"])
-    y = jax.nn.relu(y @ p["w2"] + p["b2"])
-    return y @ p["w3"] + p["b3"]
+from benchmarks.peers.steps.plain_jax import cnn, mlp
 
 
 def start(quantity, net, params, x, target, v):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.peers.steps import HEADS, RATE, blocks, main
+from benchmarks.peers.steps import RATE, blocks, heads, main
 
 KEY = jax.random.key(0)
 OPTIMIZER = optax.adam(RATE)
@@ -23,7 +23,8 @@ class Block(eqx.Module):
     def __init__(self, p):
         """From the arrays of one block."""
         self.norm1, self.norm2 = norm(p["scale1"], p["b1"]), norm(p["scale2"], p["b2"])
-        attention = eqx.nn.MultiheadAttention(HEADS, len(p["scale1"]), key=KEY)
+        n = len(p["scale1"])
+        attention = eqx.nn.MultiheadAttention(heads(n), n, key=KEY)
         names = "query_proj", "key_proj", "value_proj", "output_proj"
         weights = [p[w].T for w in ("wq", "wk", "wv", "wo")]
         self.attention = filled(attention, lambda a: [getattr(a, n).weight for n in names], weights)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers.steps import EPS, HEADS, RATE, blocks, main
+from benchmarks.peers.steps import EPS, RATE, blocks, heads, main
 
 RNGS = nnx.Rngs(0)
 
@@ -20,11 +20,13 @@ class Block(nnx.Module):
         """From the arrays of one block."""
         n = len(p["scale1"])
         self.norm1, self.norm2 = norm(p["scale1"], p["b1"]), norm(p["scale2"], p["b2"])
-        self.attention = nnx.MultiHeadAttention(HEADS, n, use_bias=False, decode=False, rngs=RNGS)
+        self.attention = nnx.MultiHeadAttention(
+            heads(n), n, use_bias=False, decode=False, rngs=RNGS
+        )
         for name in ("query", "key", "value"):
-            kernel = p[f"w{name[0]}"].reshape(n, HEADS, -1)
+            kernel = p[f"w{name[0]}"].reshape(n, heads(n), -1)
             getattr(self.attention, name).kernel[...] = kernel
-        self.attention.out.kernel[...] = p["wo"].reshape(HEADS, -1, n)
+        self.attention.out.kernel[...] = p["wo"].reshape(heads(n), -1, n)
         self.up, self.down = linear(p["w_up"], p["b_up"]), linear(p["w_down"], p["b_down"])
 
     def __call__(self, x):

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from benchmarks.peers.steps import HEADS, RATE, halved, main
+from benchmarks.peers.steps import RATE, halved, heads, main
 
 
 def gpt(p):
     """The net and the loss: the next byte."""
     (n_vocab, n), n_context, n_layers = p["table"].shape, len(p["positions"]), len(p["wq"])
-    net = fnn.gpt(n_vocab, n, HEADS, n_layers, n_context)
+    net = fnn.gpt(n_vocab, n, heads(n), n_layers, n_context)
     return net, fnn.LinearSoftmaxCrossEntropy()
 
 
@@ -30,6 +30,11 @@ def cnn(p):
         fnn.Dense(*p["w3"].shape), fnn.ReLU(), fnn.Dense(*p["w4"].shape),
     )  # fmt: skip
     return net, CROSS_ENTROPY
+
+
+def mlp(p):
+    """The net and the loss: a class."""
+    return fnn.mlp([len(p["w1"]), *(len(p[f"b{i}"]) for i in (1, 2, 3))]), CROSS_ENTROPY
 
 
 CROSS_ENTROPY = fnn.SoftmaxCrossEntropy()
@@ -63,7 +68,7 @@ def by_name(p):
 def built(name, params):
     """Net, loss, params: without names the arrays come in the order of the net's."""
     name, half = halved(name)
-    net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn}[name](params)
+    net, loss = {"gpt": gpt, "lstm": lstm, "cnn": cnn, "mlp": mlp}[name](params)
     own = jax.tree.structure(jax.eval_shape(net.init, jax.random.key(0)))
     arranged = by_name(params) if name == "gpt" else own.unflatten(params.values())
     return fnn.Cast(net, "bfloat16") if half else net, loss, jax.tree.map(jnp.array, arranged)

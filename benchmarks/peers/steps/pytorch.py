@@ -1,4 +1,4 @@
-"""PyTorch, eager, with all threads and with one."""
+"""PyTorch, eager: on a GPU where it sees one, else with all threads and with one."""
 
 import functools
 
@@ -6,9 +6,10 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers.steps import HEADS, RATE, blocks, halved, main
+from benchmarks.peers.steps import RATE, blocks, halved, heads, main
 
 ALL = torch.get_num_threads()
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Block(nn.Module):
@@ -28,8 +29,8 @@ class Block(nn.Module):
     def heads(self, x):
         """Queries, keys and values."""
         y = self.norm1(x)
-        weights = self.q, self.k, self.v
-        return [w(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in weights]
+        weights, n = (self.q, self.k, self.v), heads(y.shape[-1])
+        return [w(y).unflatten(-1, (n, -1)).transpose(1, 2) for w in weights]
 
     def fed(self, x, q, k, v, *, is_causal):
         """What attention and MLP add."""
@@ -57,9 +58,9 @@ class GPT(nn.Module):
     def write(self, x, n):
         """The mean of the n likeliest bytes; keys and values are kept, in memory taken once."""
         (batch, first), kept, written = x.shape, [], []
+        (length, n), many = self.positions.shape, heads(self.positions.shape[1])
         for _ in self.blocks:
-            width = self.positions.shape[1] // HEADS
-            kept.append(torch.zeros(2, batch, HEADS, len(self.positions), width))
+            kept.append(self.positions.new_zeros(2, batch, many, length, n // many))
         at = 0
         while len(written) < n:
             y = self.table(x) + self.positions[at : at + x.shape[1]]
@@ -102,6 +103,12 @@ def cnn(p):
     )  # fmt: skip
 
 
+def mlp(p):
+    """Three dense layers with ReLU between them."""
+    first, *rest = (linear(p[f"w{i}"], p[f"b{i}"]) for i in (1, 2, 3))
+    return nn.Sequential(first, *(m for layer in rest for m in (nn.ReLU(), layer)))
+
+
 def tensor(a):
     """A copy of an array."""
     return torch.tensor(a)
@@ -130,7 +137,7 @@ def convolution(w, b):
 
 def writer(threads, params, x, target):
     """The function that writes."""
-    model, x = GPT(params), tensor(x).long()
+    model, x = GPT(params).to(DEVICE), tensor(x).long().to(DEVICE)
 
     def write():
         torch.set_num_threads(threads)
@@ -139,22 +146,26 @@ def writer(threads, params, x, target):
     return write
 
 
-def start(threads, net, params, x, target):
-    """The step of a net."""
+def start(threads, prepared, net, params, x, target):
+    """The step of a net; `prepared` makes of the function of the loss the one that runs."""
     if net == "writing":
         return writer(threads, params, x, target)
     net, half = halved(net)
-    model = {"gpt": GPT, "lstm": LSTM, "cnn": cnn}[net](params)
+    model = {"gpt": GPT, "lstm": LSTM, "cnn": cnn, "mlp": mlp}[net](params).to(DEVICE)
     x = x.transpose(0, 3, 1, 2) if net == "cnn" else x
-    x, target = tensor(x), tensor(target).long()
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    x, target = tensor(x).to(DEVICE), tensor(target).long().to(DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=DEVICE == "cuda")
+
+    @prepared
+    def loss_of(x, target):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=half):
+            y = model(x).flatten(0, -2)
+        return functional.cross_entropy(y.float(), target.flatten())
 
     def step():
         torch.set_num_threads(threads)
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            y = model(x).flatten(0, -2)
-        loss = functional.cross_entropy(y.float(), target.flatten())
+        loss = loss_of(x, target)
         loss.backward()
         optimizer.step()
         return loss.detach()
@@ -162,5 +173,12 @@ def start(threads, net, params, x, target):
     return step
 
 
+def run(prepared):
+    """Every number of threads is a way; a GPU has one, and is waited for."""
+    ways = {"cpu": (ALL, 1), "cuda": (ALL,)}[DEVICE]
+    starts = [functools.partial(start, threads, prepared) for threads in ways]
+    main(*starts, wait=getattr(torch, DEVICE).synchronize)
+
+
 if __name__ == "__main__":
-    main(*(functools.partial(start, threads) for threads in (ALL, 1)))
+    run(lambda f: f)
