@@ -19,6 +19,7 @@ from benchmarks.measure import QUICK, Effort, Result, compare
 from benchmarks.picture import draw
 from benchmarks.precision import precision
 from benchmarks.precision.functions import functions
+from benchmarks.profiles import profiles
 from benchmarks.report import (
     LARGE_STEPS,
     Report,
@@ -28,6 +29,7 @@ from benchmarks.report import (
     kept_table,
     machine,
     precision_table,
+    profile_table,
     rated_table,
     ratio_table,
     run_table,
@@ -52,6 +54,7 @@ BLOCKS = (
     "runs",
     "steps",
     "examples",
+    "profile",
     "share",
     "import",
     "curves",
@@ -75,8 +78,8 @@ class Options:
     only: tuple[str, ...] = ()
     """Blocks whose name begins so: multilayer activations losses layers convolution
     normalization curvature algorithms looking recurrence attention heads whole half curves
-    precision runs steps examples share import updates saving streaming; and accelerator, else left
-    out."""
+    precision runs steps examples profile share import updates saving streaming; and accelerator,
+    else left out."""
 
 
 def main(options: Options, say: Callable[[str], None] = print) -> Report:
@@ -171,6 +174,9 @@ def more(report: Report, quick: bool, wanted: list[str], show: Callable[[str], N
     if "examples" in wanted:
         report = report._replace(singles=singles(quick=quick))
         show(single_table(report.singles))
+    if "profile" in wanted:
+        report = report._replace(profiles=profiles(quick=quick))
+        show(profile_table(report.profiles))
     return report
 
 

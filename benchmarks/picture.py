@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.measure import Result
-from benchmarks.report import MEMORY, TIME, Report, machine
+from benchmarks.report import MEMORY, Report, machine, time_limit
 
 GOOD, BAD, GREY = "#1b7f79", "#c8553d", "#8a8a8a"
 FLOOR, CEILING = 1 / 256, 8.0  # the edges of the ratio panels; what is beyond stands there
@@ -69,7 +69,7 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[Measured], rows: float
         time.text(FLOOR, y, f" {table.title}", weight="bold", va="center", fontsize=9)
         y += 1
         for r in results:
-            colour = GOOD if r.time <= TIME else BAD
+            colour = GOOD if r.time <= time_limit(r) else BAD
             time.plot([max(r.low, FLOOR), r.high], [y, y], color=colour, lw=2, alpha=0.45)
             time.plot(r.time, y, "o", color=colour, ms=4)
             x = min(max(r.memory, FLOOR), CEILING)

@@ -70,7 +70,7 @@ def costs(net: str, *, quick: bool = False, n: int = 5) -> list[Cost]:
     plan = fnn.Plan(built, loss, fnn.optim.Adam(RATE))
     state = fnn.start(plan, None, params)
     program = jax.jit(lambda s, batch: fnn.step(plan, s, batch)).lower(state, batch).compile()
-    known = operations(program.as_text())
+    known = operations(program.as_text() or "")
     spent, times = defaultdict[Operation, float](float), Counter[Operation]()
     for name, microseconds in events(program, (state, batch), n):
         if name in known:

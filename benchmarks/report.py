@@ -4,20 +4,21 @@ import datetime
 import json
 import math
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from benchmarks.case import Table
 from benchmarks.curves import Curve, Depth
 from benchmarks.examples import Single
 from benchmarks.machine import Import, Rated, Share
+from benchmarks.markdown import digits, geometric, mark, markdown
 from benchmarks.measure import Result
 from benchmarks.precision import DTYPES, Error, Kept
+from benchmarks.profiles import Cost
 from benchmarks.runs import Run
 from benchmarks.saving import Saving
 from benchmarks.steps import Step
@@ -45,6 +46,7 @@ class Report(NamedTuple):
     updates: Sequence[Update] = ()
     savings: Sequence[Saving] = ()
     streams: Sequence[Streamed] = ()
+    profiles: Sequence[Cost] = ()
     rated: Sequence[Rated] = ()
     rate: float | None = None  # FLOP per second, of one product in bfloat16
 
@@ -54,7 +56,7 @@ def ratio_table(table: Table, results: Sequence[Result]) -> str:
     rows = [
         [
             r.name,
-            f"{mark(r.time, TIME)} [{digits(r.low)}, {digits(r.high)}]",
+            f"{mark(r.time, time_limit(r))} [{digits(r.low)}, {digits(r.high)}]",
             mark(r.memory, MEMORY)
             if all(r.bytes) or not any(r.bytes)
             else f"{mark(r.bytes[0], 0)} B to {r.bytes[1]}",
@@ -77,6 +79,11 @@ def ratio_table(table: Table, results: Sequence[Result]) -> str:
         "error",
     ]
     return f"### {table.title}\n\n{table.note}\n\n{markdown(head, rows)}"
+
+
+def time_limit(r: Result) -> float:
+    """The target of a row's time; none where its quartiles lie on both sides of 1."""
+    return TIME if r.low > 1 else math.inf
 
 
 def run_table(runs: Sequence[Run]) -> str:
@@ -110,6 +117,23 @@ def step_table(
         rows.append([s.net, s.peer, *versus(s), *rest])
     head = ["net", "peer", "time of fnn / time of the peer", "target", "ms", "loss"]
     return f"### {title}\n\n{note}\n\n{markdown(head, rows)}"
+
+
+def profile_table(costs: Sequence[Cost]) -> str:
+    """Where the time of a step goes."""
+    rows = [
+        [
+            c.net, c.kind, c.where, f"{c.times:.0f}", digits(c.milliseconds), f"{c.share:.1%}",
+            "" if c.gigaflops is None else f"{c.gigaflops:.0f}",
+        ]
+        for c in costs
+    ]  # fmt: skip
+    note = (
+        "One step of fnn's, by jax.profiler: the largest parts, products by their sizes, the rest "
+        "by its kind, and the file of fnn/ that asks for it; share of the time of all cores."
+    )
+    head = ["net", "what", "where", "times a step", "ms", "share", "GFLOP/s"]
+    return f"### Profile\n\n{note}\n\n{markdown(head, rows)}"
 
 
 def single_table(singles: Sequence[Single]) -> str:
@@ -319,31 +343,6 @@ def worst(found: Sequence[Kept]) -> str:
     return " / ".join("lost" if e >= lost else f"{e:.0f}" for e in errors)
 
 
-def mark(value: float, limit: float, best: Callable[..., float] = min) -> str:
-    """The number, in bold where it is on the wrong side of its limit."""
-    rounded = digits(value)
-    return rounded if best(float(rounded), limit) == float(rounded) else f"**{rounded}**"
-
-
-def digits(value: float) -> str:
-    """A number to two places, to three where it is small, whole where it counts."""
-    return f"{value}" if isinstance(value, int) else f"{value:.{2 if value >= 0.1 else 3}f}"
-
-
-def geometric(values: Iterable[float]) -> float:
-    """The geometric mean."""
-    return math.exp(float(np.mean([math.log(v) for v in values])))
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table in columns of even width."""
-    lines = [list(head), *[list(row) for row in rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    padded = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
-    rule = ["-" * w for w in widths]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
-
-
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     device = jax.devices()[0]
@@ -374,6 +373,7 @@ def save_json(path: Path, report: Report) -> None:
         "updates": [u._asdict() for u in report.updates],
         "streams": [s._asdict() for s in report.streams],
         "savings": [s._asdict() for s in report.savings],
+        "profiles": [c._asdict() for c in report.profiles],
         "rated": [r._asdict() for r in report.rated],
         "rate": report.rate,
     }

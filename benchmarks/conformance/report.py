@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks.conformance.ask import OWN, PLAIN, Result
-from benchmarks.report import markdown
+from benchmarks.markdown import markdown
 
 OURS, JAX = "fnn", "check_grads"
 DISTRIBUTIONS = {  # of packages that are not called as they are imported

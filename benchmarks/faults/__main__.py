@@ -19,7 +19,7 @@ from benchmarks.faults.resumes import resumes, rows
 from benchmarks.faults.signals import signals
 from benchmarks.faults.steady import steady
 from benchmarks.faults.twice import twice
-from benchmarks.report import markdown
+from benchmarks.markdown import markdown
 
 Program = Callable[[int, Path, int], Found | list[Found]]
 PROGRAMS: dict[str, tuple[Program, int, int]] = {  # what runs, its n in full, its n with --quick

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.markdown import markdown
 from benchmarks.mutations.run import DTYPES, GRADCHECK
 from benchmarks.mutations.subjects import LEVELS
 from benchmarks.mutations.work import Result
-from benchmarks.report import markdown
 
 OURS = "fnn.check"
 CHECKERS = (OURS, "jax.test_util.check_grads", "chex.assert_numerical_grads", GRADCHECK)
