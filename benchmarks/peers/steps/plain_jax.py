@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.peers.steps import EPS, OUTSIDE, RATE, blocks, halved, heads, main
+from benchmarks.peers.steps import EPS, OUTSIDE, RATE, SURE, blocks, halved, heads, main
 
 OPTIMIZER = optax.adam(RATE)
 
@@ -125,7 +125,7 @@ def written(params, x, n):
         return x.at[:, i].set(z.argmax(-1).astype(x.dtype))
 
     x = jax.lax.fori_loop(length, length + n, write, jnp.pad(x, ((0, 0), (0, n))))
-    return x[:, length:].mean()
+    return x[:, length : length + SURE].mean()
 
 
 def start(net, params, x, target):

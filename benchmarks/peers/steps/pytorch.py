@@ -6,7 +6,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
-from benchmarks.peers.steps import RATE, blocks, halved, heads, main
+from benchmarks.peers.steps import RATE, SURE, blocks, halved, heads, main
 
 ALL = torch.get_num_threads()
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,7 +71,7 @@ class GPT(nn.Module):
                 y = block.fed(y, q, *kv[:, :, :, :end], is_causal=at == 0 and first > 1)
             at, x = end, self.head(self.norm(y[:, -1:])).argmax(-1)
             written.append(x)
-        return torch.cat(written, 1).float().mean()
+        return torch.cat(written, 1)[:, :SURE].float().mean()
 
 
 class LSTM(nn.Module):
