@@ -97,7 +97,8 @@ def run_table(runs: Sequence[Run]) -> str:
 STEPS = (
     "Forward, loss, backward, Adam, from the same arrays; every peer in its own process. "
     "Writing: 512 bytes by gpt, one sequence, the likeliest each; fnn.generate and PyTorch "
-    "keep keys and values, plain JAX runs the whole context for each; the mean of the first 16 for a loss."
+    "keep keys and values, plain JAX runs the whole context for each; the mean of the first 16 for "
+    "a loss."
 )
 LARGE_STEPS = (
     "The same in bfloat16 of float32 parameters, at an accelerator's sizes: Cast, cast params, "
