@@ -33,7 +33,7 @@ KINDS = {  # of what is no product, by the names that XLA gives
     "elementwise": "",
 }
 HELPERS = "numerics.py", "loops.py", "columns.py", "sharding.py", "composite.py"
-MANY = 16  # rows of a net
+MANY = 8  # rows of a net
 
 
 class Operation(NamedTuple):
