@@ -96,10 +96,11 @@ def ratio_panels(time: Any, memory: Any, tables: Sequence[Measured], rows: float
 
 
 def bars(axes: Any, ratios: Sequence[tuple[str, float | None]], title: str) -> None:
-    """How many times as long as ours, the first one's, a peer takes; absent ones are left out."""
+    """How many times as long as ours, the first one's, a peer takes, in red who is faster."""
     shown = [(name, 1 / ratio) for name, ratio in ratios if ratio]
     for i, (_, times) in enumerate(shown):
-        axes.barh(i, times, color=GOOD if i == 0 else GREY, height=0.6)
+        colour = GOOD if i == 0 else BAD if times < 1 else GREY
+        axes.barh(i, times, color=colour, height=0.6)
         axes.text(times, i, f" {times:.1f}", va="center", fontsize=8)
     axes.set_yticks(range(len(shown)))
     axes.set_yticklabels([name for name, _ in shown], fontsize=8)

@@ -23,9 +23,9 @@ from benchmarks.peers.steps import RATE, hand_written
 from benchmarks.steps import TASKS
 
 NETS = "gpt", "lstm", "cnn", "gpt, bfloat16"
+# of one array; the results of loops and branches are tuples
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%([\w.-]+) = (\w+)\[([\d,]*)\]\S* ([\w-]+)\((.*)")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$")
-CONTROL = "while", "conditional", "call", "cond"
 KINDS = {  # of what is no product, by the names that XLA gives
     "slices": "dynamic|slice|gather|scatter|concatenate|pad",
     "copies": "copy|transpose",
@@ -116,9 +116,8 @@ def operations(text: str) -> dict[str, Operation]:
             kind, flops = product(shape, opcode, rest, shapes)
         elif called and called[1] in inside:
             kind, flops = inside[called[1]]
-        if opcode not in CONTROL:
-            frame = re.search(r"stack_frame_id=(\d+)", rest)
-            found[name] = Operation(kind, files.get(frame[1], "") if frame else "", flops)
+        frame = re.search(r"stack_frame_id=(\d+)", rest)
+        found[name] = Operation(kind, files.get(frame[1], "") if frame else "", flops)
     return found
 
 

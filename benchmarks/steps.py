@@ -43,7 +43,7 @@ TARGETS = {  # of our time in theirs, by (peer, net) or by peer
 HALF = ", bfloat16"  # behind the name of a net: products in it, parameters in float32
 FEW = (OURS, "plain_jax", "pytorch")  # who writes, and who computes in half precision
 ALL = (*FEW, "flax_nnx", "equinox")
-AGREE = 1e-3  # relative difference of the first losses, or of the mean of what is written
+AGREE = 1e-3  # relative difference of the first losses, or of the means of first bytes
 HALF_AGREE = 2**-8  # in bfloat16
 Arrays = dict[str, np.ndarray]
 

@@ -21,12 +21,12 @@ is dq wqᵀ alone. The biases are there with `bias`, a with `alibi` or `distance
 p is not kept (flash attention, chunked.py): forward keeps m, the logsumexp of each row, and
 backward forms p again from q, k and m: on a CPU a tile of one sequence and key head at a time, but
 for those of which nobody sees anything; on other devices `chunk` keys of all of them. `chunk=None`
-makes p whole instead, the reference. With fewer key heads than query heads (grouped-query
-attention), several queries share one key head. A position that may see nothing has o = 0. With
-`rotary` (RoPE), q and k are rotated by their positions before they meet, and dq and dk are rotated
-back. With a `window` a position sees only those that are nearer, and time grows with T · window
-instead of T²; memory grows with T in any case. Where there is a state, keys and values of earlier
-steps (kv_cache.py) stand in front of z's.
+makes p whole instead, the reference; of `implementation="cudnn"` see fused.py. With fewer key heads
+than query heads (grouped-query attention), several queries share one key head. A position that may
+see nothing has o = 0. With `rotary` (RoPE), q and k are rotated by their positions before they
+meet, and dq and dk are rotated back. With a `window` a position sees only those that are nearer,
+and time grows with T · window instead of T²; memory grows with T in any case. Where there is a
+state, keys and values of earlier steps (kv_cache.py) stand in front of z's.
 
 Source: Vaswani et al. (2017), arXiv:1706.03762, eq. 1 and section 3.2.2; Dao, Fu, Ermon,
 Rudra & Ré (2022), arXiv:2205.14135, section 3.1 and appendix B.2; Ainslie et al. (2023),

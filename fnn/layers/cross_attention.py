@@ -41,8 +41,11 @@ class CrossAttention(Heads[CrossAttentionCache]):
     mask of x leaves out queries. The other fields are those of Attention.
 
     Raises:
-        ValueError: for heads that do not divide, a chunk below 1, an n_memory below 1.
-        TypeError: from forward, for x without a memory, and for a Sequence with a state.
+        ValueError: for heads that do not divide, a chunk below 1, an n_memory below 1, another
+            implementation.
+        TypeError: from forward, for x without a memory, and for a Sequence with a state; of cuDNN,
+            for another precision.
+        RuntimeError: from forward, of cuDNN, where it is not there.
     """
 
     n: int

@@ -284,3 +284,14 @@ def test_the_slope_of_a_saturated_sigmoid_is_right_to_a_rounding_of_1(layer):
 def test_the_slope_of_elu_far_to_the_left_is_not_lost():
     assert f_and_df(ELU(), [-20.0], "float32")[1][0] == pytest.approx(2.0611536e-09, rel=1e-6)
     assert f_and_df(ELU(), [-40.0])[1][0] == pytest.approx(4.248354255291589e-18, rel=1e-12)
+
+
+@pytest.mark.parametrize("approximate", [True, False])
+def test_the_second_derivative_of_gelu_is_that_of_autodiff_at_zero_too(approximate):
+    layer = GELU(approximate=approximate)
+
+    def second(df):
+        return jax.jit(jax.vmap(jax.grad(df)))(jnp.array([-0.3, 0.0, 0.4]))
+
+    want = second(jax.grad(lambda x: jax.nn.gelu(x, approximate)))
+    np.testing.assert_allclose(second(layer.df), want, rtol=1e-12, atol=1e-15)

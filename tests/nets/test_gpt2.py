@@ -54,10 +54,11 @@ def test_the_net_is_the_gpt_of_these_sizes():
     net, params = from_gpt2(tensors(), HEADS)
     assert net == gpt(*SIZES, tied=True, **KIND)
     assert params["blocks"]["attention"].wv.shape == (LAYERS, N, N)
-    how = {"dropout": 0.1, "recompute": True, "chunk": 3}
-    net, _ = from_gpt2(tensors(), HEADS, eps=1e-3, **how)
+    how = {"dropout": 0.1, "recompute": True, "chunk": 3, "implementation": "cudnn"}
+    net, params = from_gpt2(tensors(), HEADS, eps=1e-3, **how)
     norm = functools.partial(fnn.LayerNorm, eps=1e-3)
     assert net == gpt(*SIZES, tied=True, **KIND | {"norm": norm}, **how)
+    check_same(to_gpt2(net, params), behind("transformer.", tensors()))
 
 
 def test_epsilon_counts():

@@ -63,7 +63,7 @@ def test_heads_theta_and_epsilon_by_default_are_those_of_hugging_face():
 
 
 def test_the_net_is_the_gpt_of_these_sizes():
-    more = {"recompute": True, "dropout": 0.1, "chunk": 3}
+    more = {"recompute": True, "dropout": 0.1, "chunk": 3, "implementation": "cudnn"}
     net, params = from_llama(tensors(), HEADS, **more)
     how = {"positions": "rotary", "feed_forward": GLU(N, HIDDEN), "norm": RMSNorm}
     assert net == gpt(V, N, HEADS, LAYERS, 1, n_kv_heads=KV, **how, **more)
