@@ -285,7 +285,7 @@ class GELU(Elementwise):
             return jax.lax.erfc(u) / 2, jnp.exp(-u * u) / math.sqrt(2 * math.pi)
         x, root = near(x), math.sqrt(2 / math.pi)
         u, du = root * (x + 0.044715 * x**3), root * (1 + 0.134145 * x**2)
-        e = jnp.exp(jnp.where(u < 0, 2 * u, -2 * u))  # of |u| it would have no slope at 0
+        e = jnp.exp(-2 * jnp.abs(u))  # at 0 jax takes the slope from the right, as where takes r's
         r = 1 / (1 + e)
         return jnp.where(u < 0, e * r, r), 2 * e * r * r * du
 
